@@ -1,0 +1,31 @@
+# One command each: make demo, make test, make check. The environment is made on first use.
+PYTHON ?= python3.11
+BIN := .venv/bin
+READY := .venv/.ready
+RUN ?= runs/demo
+
+.PHONY: demo test test-slow check clean
+
+demo: $(READY)
+	$(BIN)/qsit run --preset demo --out $(RUN)
+
+test: $(READY)
+	$(BIN)/pytest -m "not slow"
+
+test-slow: $(READY)
+	$(BIN)/pytest -m slow
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(MAKE) test
+
+$(READY): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[demo,dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt imagecorruptions-imaug imgaug
+	touch $(READY)
+
+clean:
+	rm -rf .venv build *.egg-info

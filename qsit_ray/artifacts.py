@@ -1,0 +1,207 @@
+"""pure: the run folder: its paths, atomic writes, and which stages already stand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from qsit_ray.errors import InputError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where each stage of a run reads and writes (docs/RUN_FOLDER.md describes the formats)."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "qsit.log"
+
+    @property
+    def stages(self) -> Path:
+        return self.path / "stages.json"
+
+    @property
+    def catalog(self) -> Path:
+        return self.path / "catalog"
+
+    def search(self, axis: str) -> Path:
+        return self.path / "search" / axis
+
+    def trials(self, axis: str) -> Path:
+        return self.search(axis) / "trials.parquet"
+
+    def fit(self, axis: str) -> Path:
+        return self.search(axis) / "fit.json"
+
+    @property
+    def mixture(self) -> Path:
+        return self.path / "mixture.json"
+
+    @property
+    def proxy_model(self) -> Path:
+        return self.path / "proxy" / "model"
+
+    @property
+    def train(self) -> Path:
+        return self.path / "train"
+
+    @property
+    def epochs(self) -> Path:
+        return self.train / "epochs.jsonl"
+
+    @property
+    def model(self) -> Path:
+        return self.train / "model"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "evaluation"
+
+    @property
+    def ledger(self) -> Path:
+        return self.path / "ledger.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for this process; the operating system lets go when the process dies.
+
+        Raises InputError when another process holds it or the folder can't be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            held = filelock.FileLock(self.path / ".lock")
+            with held.acquire(timeout=0):
+                yield
+        except filelock.Timeout:
+            raise InputError(f"{self.path}: another qsit process works on this run") from None
+        except (PermissionError, NotADirectoryError, FileExistsError) as error:
+            raise InputError(f"{self.path}: can't write the run folder: {error}") from None
+
+    def stands(self, stage: str, inputs: Mapping[str, Any]) -> bool:
+        """Whether `stage` has finished for exactly these inputs."""
+        return self._stages().get(stage, {}).get("inputs") == digest(inputs)
+
+    @contextmanager
+    def stage(self, stage: str, inputs: Mapping[str, Any]) -> Iterator[dict[str, float]]:
+        """Record `stage` as finished for `inputs` if the block ends well.
+
+        The block may put `device_seconds` (CPU or GPU seconds held) into the yielded dict;
+        without it the stage counts its wall time once.
+        """
+        cost: dict[str, float] = {}
+        began = time.monotonic()
+        yield cost
+        wall = time.monotonic() - began
+        record = {
+            "inputs": digest(inputs),
+            "wall_seconds": round(wall, 3),
+            "device_seconds": round(cost.get("device_seconds", wall), 3),
+        }
+        write_json(self.stages, {**self._stages(), stage: record})
+
+    def costs(self) -> dict[str, dict[str, float]]:
+        """Wall and device seconds of each finished stage, in the order they finished."""
+        return {
+            name: {key: record[key] for key in ("wall_seconds", "device_seconds")}
+            for name, record in self._stages().items()
+        }
+
+    def _stages(self) -> dict[str, Any]:
+        return read_json(self.stages) if self.stages.exists() else {}
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, file or folder; it takes the name if all went well.
+
+    A process that dies in between leaves the old `path`, or none, but never half of a new one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    _remove(temporary)
+    try:
+        yield temporary
+        if temporary.is_dir() and path.exists():
+            # A folder can't be replaced in one step: set the old one aside first.
+            aside = path.with_name(f".{path.name}.{os.getpid()}.old")
+            _remove(aside)
+            path.rename(aside)
+            temporary.rename(path)
+            _remove(aside)
+        else:
+            temporary.replace(path)
+    finally:
+        _remove(temporary)
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write finite JSON; a NaN or an infinity raises ValueError."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_jsonl(path: Path, values: list[dict[str, Any]]) -> None:
+    write_text(path, "".join(json.dumps(value, allow_nan=False) + "\n" for value in values))
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: can't read it as JSON: {error}") from None
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Records of a JSON-lines file. Raises InputError naming the file and line."""
+    records = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: can't read it: {error}") from None
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}, line {number}: not JSON: {error}") from None
+    return records
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

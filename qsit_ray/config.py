@@ -1,0 +1,233 @@
+"""pure: the typed, frozen, strict configuration; YAML in, resolved YAML out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from qsit_ray.errors import InputError
+from qsit_ray.mixture import Axis
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# YAML has lists only; everything else keeps its type strictly.
+Ratios = Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)]
+Seeds = Annotated[tuple[int, ...], Field(strict=False, min_length=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Data(Section):
+    """Rows that the demo makes of its photographs, by domain and split."""
+
+    source: Literal["demo"] = "demo"
+    scoring: Count
+    interpreting: Count
+    general: Count
+    validation_scoring: Count
+    validation_interpreting: Count
+    validation_images: Count
+    validation_questions: Count
+    test_images: Count
+    test_questions: Count
+
+
+class Models(Section):
+    """Base checkpoints: `demo/proxy` and `demo/primary` are made once and cached; else a Hugging
+    Face name or a local folder."""
+
+    proxy: str
+    primary: str
+    freeze_vision: bool = True
+    max_length: Count = 2048
+
+
+class Pretraining(Section):
+    """Length of the demo models' pre-training, in optimiser steps."""
+
+    tower_steps: Count
+    alignment_steps: Count
+
+
+class Training(Section):
+    """One optimisation: AdamW, linear warm-up, cosine decay to `final_share` of the rate."""
+
+    batch_size: Count
+    learning_rate: Positive
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    final_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    clip: Positive = 1.0
+
+
+class Space(Section):
+    """One search axis, as a file of search_spaces/ holds it."""
+
+    axis: Axis
+    ratios: Ratios
+    seeds: Seeds
+    objective: Literal["interpreting", "both"]
+    coordinate: Literal["ratio", "log", "share"]
+    degree: Annotated[int, Field(ge=1, le=8)] = 4
+
+    @field_validator("ratios", "seeds")
+    @classmethod
+    def _distinct(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("values repeat")
+        return values
+
+
+class Search(Section):
+    """The proxy grid. A trial ends after `max_steps`, or when validation loss has not improved
+    by `min_improvement` nats for `patience` looks, `evaluate_every` steps apart."""
+
+    interpreting_general: Space
+    interpreting_scoring: Space
+    training: Training
+    max_steps: Count
+    evaluate_every: Count
+    patience: Count
+    min_improvement: Annotated[float, Field(ge=0)] = 0.0
+    proxy_seeds: Seeds = (0, 1, 2)
+    cpus_per_trial: Positive = 1.0
+    gpus_per_trial: Annotated[float, Field(ge=0)] = 0.0
+    max_failures: Annotated[int, Field(ge=0)] = 2
+
+    @model_validator(mode="after")
+    def _axes(self) -> Search:
+        for name in ("interpreting_general", "interpreting_scoring"):
+            axis = getattr(self, name).axis
+            if axis != name:
+                raise ValueError(f"{name}: its axis is {axis!r}; expected {name!r}")
+        return self
+
+
+class Controller(Section):
+    """See `qsit_ray.controller.Rule`."""
+
+    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    step: Positive = 0.2
+    max_growth: Annotated[float, Field(ge=1)] = 2.0
+
+
+class Train(Section):
+    """The primary's run: `epochs` passes of Ray Train with DeepSpeed, remixed in between."""
+
+    training: Training
+    epochs: Count
+    workers: Count
+    micro_batch: Count
+    zero_stage: Annotated[int, Field(ge=0, le=3)]
+    controller: Controller = Controller()
+    use_gpu: bool = False
+    precision: Literal["fp32", "bf16"] = "fp32"
+    max_failures: Annotated[int, Field(ge=0)] = 2
+    checkpoints_kept: Count = 2
+
+    @model_validator(mode="after")
+    def _whole_batches(self) -> Train:
+        if self.training.batch_size % (self.workers * self.micro_batch):
+            raise ValueError(
+                f"training.batch_size {self.training.batch_size} is no multiple of "
+                f"{self.workers} workers x micro_batch {self.micro_batch}"
+            )
+        return self
+
+
+class Evaluate(Section):
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    batch_size: Count = 64
+
+
+class Config(Section):
+    """A whole run. `preset` names where it came from; `cache` holds pre-trained base models."""
+
+    preset: str
+    seed: Annotated[int, Field(ge=0)] = 0
+    cache: str = "~/.cache/qsit_ray"
+    data: Data
+    models: Models
+    pretraining: Pretraining
+    search: Search
+    train: Train
+    evaluate: Evaluate = Evaluate()
+
+    def space(self, axis: str) -> Space:
+        return getattr(self.search, axis)
+
+
+def parse(values: Any, origin: str) -> Config:
+    """A Config from plain values. Raises InputError naming `origin` and the dotted key."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            message = "unknown key"
+        elif first["type"] != "missing" and key:
+            message += f", got {first['input']!r}" if not isinstance(first["input"], dict) else ""
+        raise InputError(f"{origin}: {key + ': ' if key else ''}{message}") from None
+
+
+def override(config: Config, assignments: Iterable[str]) -> Config:
+    """`config` with `a.b=value` assignments applied; values are YAML.
+
+    Raises InputError naming the dotted key when it does not exist or its value is impossible.
+    """
+    values = config.model_dump(mode="json")
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise InputError(f"--set {assignment}: expected key=value")
+        *parents, name = key.split(".")
+        target = values
+        for depth, parent in enumerate(parents, start=1):
+            if not isinstance(target.get(parent), dict):
+                raise InputError(f"--set: {'.'.join(parents[:depth])}: unknown key")
+            target = target[parent]
+        try:
+            target[name] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise InputError(f"--set {key}: {text!r} is not YAML") from None
+    return parse(values, "--set")
+
+
+def load(path: Path) -> Config:
+    """The configuration of a YAML file. Raises InputError naming the file and the key."""
+    return parse(read_yaml(path), str(path))
+
+
+def dump(config: Config) -> str:
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: can't read it: {error}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+
+
+def difference(one: Config, other: Config) -> list[str]:
+    """Dotted names of the settings in which two configurations differ."""
+
+    def walk(a: Any, b: Any, prefix: str) -> list[str]:
+        if isinstance(a, dict) and isinstance(b, dict):
+            keys = list(a) + [key for key in b if key not in a]
+            return [
+                name for key in keys for name in walk(a.get(key), b.get(key), f"{prefix}{key}.")
+            ]
+        return [] if a == b else [prefix[:-1]]
+
+    return walk(one.model_dump(mode="json"), other.model_dump(mode="json"), "")

@@ -1,0 +1,1 @@
+"""pure: formats in, catalog out; photographs, questions and encoded rows."""

@@ -1,0 +1,25 @@
+"""pure: the data stage: rows and images into the run's catalog."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qsit_ray import artifacts
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.config import Config
+from qsit_ray.data import catalog
+from qsit_ray.terminal import Terminal
+
+
+def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
+    """Write the catalog of the run's data source."""
+    from qsit_ray.data import demo
+
+    inputs: dict[str, Any] = {"data": config.data.model_dump(mode="json"), "seed": config.seed}
+    if run.stands("data", inputs):
+        return
+    sizes = demo.DemoSizes(**config.data.model_dump(exclude={"source"}))
+    with run.stage("data", inputs), artifacts.atomic(run.catalog) as folder:
+        folder.mkdir()
+        made = demo.build(folder, sizes, config.seed, terminal.say)
+        catalog.write(folder, made.train, made.validation, made.iqa, made.questions)

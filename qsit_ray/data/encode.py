@@ -1,0 +1,224 @@
+"""pure: rows to arrays: chat text to token numbers, labels on answers only, images to pixel values.
+
+The same code serves the demo's processor and the real LLaVA-OneVision one (any-resolution tiles included). The chat
+form is Qwen's ChatML without a system turn: the paper's data puts its prefix in the user turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+LOSS_MASK = "answer"
+"""Which tokens count in the loss: every answer and the end-of-turn token after it, nothing else."""
+
+IGNORED = -100
+IMAGE = "<image>"
+END = "<|im_end|>"
+_ROLES = {"human": "user", "gpt": "assistant"}
+
+Encoded = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A preprocessed image: float32 [P, 3, H, W], its (height, width), and its number of placeholder tokens."""
+
+    pixel_values: NDArray[np.float32]
+    size: tuple[int, int]
+    tokens: int
+
+
+class Encoder:
+    """Turns rows of a catalog into arrays for one processor.
+
+    `cut` counts the rows whose answer was cut at `max_length` so far. `cache`, when given, keeps each image's
+    pixel values by path: a trial reads the same rows many times.
+    """
+
+    def __init__(
+        self,
+        processor: Any,
+        root: Path,
+        max_length: int,
+        cache: dict[str, Picture] | None = None,
+    ) -> None:
+        self.processor = processor
+        self.root = root
+        self.max_length = max_length
+        self.cache = cache
+        self.cut = 0
+        self._image_id = int(processor.image_token_id)
+        self._texts: dict[str, list[int]] = {}
+
+    def encode(self, row: Mapping[str, Any]) -> Encoded:
+        """Encode a training row.
+
+        Returns input_ids, attention_mask, labels: int64 [L]; pixel_values: float32 [P, 3, H, W]; image_sizes:
+        int64 [2] (height, width). Labels are -100 but for answer tokens and their end-of-turn token. A row without
+        an image gets a blank one behind its text, whose placeholders no token attends to: every micro-batch then
+        touches the vision tower, which ZeRO-3 needs of all ranks.
+
+        Raises ValueError naming the row or the image file: no image token for an image or the reverse, turns that
+        do not alternate, a missing or undecodable image, nothing left to learn within `max_length`.
+        """
+        name = f"row {row.get('id', '?')}"
+        turns = list(row["conversation"])
+        speakers = [t["from"] for t in turns]
+        if not turns or speakers != ["human", "gpt"] * (len(turns) // 2):
+            raise ValueError(f"{name}: turns must alternate human, gpt and end with gpt")
+        ids: list[int] = []
+        labels: list[int] = []
+        for human, gpt in zip(turns[::2], turns[1::2], strict=True):
+            asked = self._ask(human["value"])
+            answer = self._tokens(gpt["value"] + END)
+            after = self._tokens("\n")
+            ids += asked + answer + after
+            labels += [IGNORED] * len(asked) + answer + [IGNORED] * len(after)
+        return self._with_image(ids, labels, row.get("image"), name)
+
+    def prompt(self, image: str | Path | Image.Image, question: str, reply: str = "") -> Encoded:
+        """Encode one question up to and with the beginning of its answer; no labels. Shapes as `encode`."""
+        ids = self._ask(question) + (self._tokens(reply) if reply else [])
+        return self._with_image(ids, [IGNORED] * len(ids), image, f"image {image}")
+
+    def answer(
+        self, image: str | Path | Image.Image, question: str, reply: str
+    ) -> Encoded:
+        """Encode one question with a whole answer, labelled as in `encode`."""
+        asked, said = self._ask(question), self._tokens(reply + END)
+        return self._with_image(
+            asked + said, [IGNORED] * len(asked) + said, image, f"image {image}"
+        )
+
+    def picture(self, image: str | Path | Image.Image) -> Picture:
+        """Preprocess an image (a path relative to the root, an absolute one, or a PIL image)."""
+        if isinstance(image, Image.Image):
+            return self._preprocess(image)
+        key = str(image)
+        if self.cache is not None and key in self.cache:
+            return self.cache[key]
+        file = self.root / image
+        try:
+            with Image.open(file) as opened:
+                picture = self._preprocess(opened)
+        except FileNotFoundError:
+            raise ValueError(f"{file}: image file is missing") from None
+        except (UnidentifiedImageError, OSError, SyntaxError) as error:
+            raise ValueError(f"{file}: not a readable image ({error})") from None
+        if self.cache is not None:
+            self.cache[key] = picture
+        return picture
+
+    def _ask(self, text: str) -> list[int]:
+        return self._tokens(f"<|im_start|>user\n{text}{END}\n<|im_start|>assistant\n")
+
+    def _tokens(self, text: str) -> list[int]:
+        # Prompts repeat endlessly (one scoring question for all of D1), so token numbers are remembered.
+        known = self._texts.get(text)
+        if known is None:
+            known = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+            if len(self._texts) < 100_000:
+                self._texts[text] = known
+        return list(known)
+
+    def _preprocess(self, image: Image.Image) -> Picture:
+        rgb = image.convert("RGB")
+        inputs = self.processor.image_processor(images=[rgb], return_tensors="np")
+        values = np.asarray(inputs["pixel_values"][0], dtype=np.float32)
+        height, width = (int(v) for v in inputs["image_sizes"][0])
+        expanded = self.processor.replace_image_token(
+            {
+                "pixel_values": [values],
+                "image_sizes": [(height, width)],
+                "batch_num_images": [1],
+            },
+            0,
+        )
+        tokens = expanded.count(self.processor.image_token)
+        return Picture(values, (height, width), tokens)
+
+    def _with_image(
+        self, ids: list[int], labels: list[int], image: Any, name: str
+    ) -> Encoded:
+        places = [i for i, t in enumerate(ids) if t == self._image_id]
+        if image is None:
+            if places:
+                raise ValueError(f"{name}: the text has {IMAGE} but the row has no image")
+            picture = self._blank()
+        else:
+            if len(places) != 1:
+                raise ValueError(
+                    f"{name}: expected {IMAGE} once for the row's image, found it {len(places)} times"
+                )
+            picture = self.picture(image)
+            at = places[0]
+            extra = picture.tokens
+            ids = ids[:at] + [self._image_id] * extra + ids[at + 1 :]
+            labels = labels[:at] + [IGNORED] * extra + labels[at + 1 :]
+        ids, labels = self._shorten(ids, labels, name)
+        mask = [1] * len(ids)
+        if image is None:
+            ids, labels, mask = (
+                old + [new] * picture.tokens
+                for old, new in ((ids, self._image_id), (labels, IGNORED), (mask, 0))
+            )
+        return {
+            "input_ids": np.array(ids, np.int64),
+            "attention_mask": np.array(mask, np.int64),
+            "labels": np.array(labels, np.int64),
+            "pixel_values": picture.pixel_values,
+            "image_sizes": np.array(picture.size, np.int64),
+        }
+
+    def _shorten(self, ids: list[int], labels: list[int], name: str) -> tuple[list[int], list[int]]:
+        if len(ids) <= self.max_length:
+            return ids, labels
+        labelled = sum(t != IGNORED for t in labels)
+        kept = labels[: self.max_length]
+        if self._image_id in ids[self.max_length :] or (
+            labelled and all(t == IGNORED for t in kept)
+        ):
+            raise ValueError(
+                f"{name}: {len(ids)} tokens leave no answer within max_length {self.max_length}"
+            )
+        self.cut += sum(t != IGNORED for t in kept) < labelled
+        return ids[: self.max_length], kept
+
+    def _blank(self) -> Picture:
+        if self.cache is not None and "" in self.cache:
+            return self.cache[""]
+        size = self.processor.image_processor.size
+        side = int(size["height"])
+        picture = self._preprocess(Image.new("RGB", (side, side)))
+        if self.cache is not None:
+            self.cache[""] = picture
+        return picture
+
+
+def collate(rows: Sequence[Encoded], pad_token_id: int) -> Encoded:
+    """Stack encoded rows: input_ids, attention_mask, labels int64 [B, L], pixel_values float32 [B, P, 3, H, W],
+    image_sizes int64 [B, 2].
+
+    Text is padded on the right. Images of fewer tiles are padded with zero tiles at the end, as transformers does:
+    the model works out from image_sizes how many are real.
+    """
+    length = max(len(r["input_ids"]) for r in rows)
+    fill = {"input_ids": pad_token_id, "attention_mask": 0, "labels": IGNORED}
+    out: Encoded = {
+        key: np.stack([np.pad(r[key], (0, length - len(r[key])), constant_values=v) for r in rows])
+        for key, v in fill.items()
+    }
+    tiles = max(r["pixel_values"].shape[0] for r in rows)
+    pixels = np.zeros((len(rows), tiles, *rows[0]["pixel_values"].shape[1:]), np.float32)
+    for i, row in enumerate(rows):
+        pixels[i, : row["pixel_values"].shape[0]] = row["pixel_values"]
+    out["pixel_values"] = pixels
+    out["image_sizes"] = np.stack([r["image_sizes"] for r in rows])
+    return out

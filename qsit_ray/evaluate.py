@@ -1,0 +1,155 @@
+"""rim: the evaluate stage: three models on the test benchmarks, one Ray task a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+
+from evaluation import iqa, llvisionqa
+from qsit_ray import artifacts, levels
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.config import Config
+from qsit_ray.data.catalog import open_catalog
+from qsit_ray.errors import InputError
+from qsit_ray.models.base import base_checkpoint
+from qsit_ray.terminal import Terminal
+
+SPLIT = "test"
+
+
+def evaluate(run: RunFolder, config: Config, terminal: Terminal) -> None:
+    """Score and question the primary, the untrained primary and the proxy; write evaluation/.
+
+    Intervals are bootstrapped over photographs: crops of one photograph are not independent.
+    Raises InputError when a model is missing.
+    """
+    folders = {
+        "primary": run.model,
+        "primary_untrained": base_checkpoint(config, "primary"),
+        "proxy": run.proxy_model,
+    }
+    for name, folder in folders.items():
+        if not folder.exists():
+            raise InputError(f"{folder}: the {name} model is missing; train first")
+    inputs = {
+        "evaluate": config.evaluate.model_dump(mode="json"),
+        "seed": config.seed,
+        "catalog": artifacts.file_sha256(run.catalog / "manifest.json"),
+        "models": {name: _weights_sha256(folder) for name, folder in folders.items()},
+    }
+    if run.stands("evaluate", inputs):
+        return
+    catalog = open_catalog(run.catalog)
+    images, questions = catalog.images(SPLIT), catalog.questions(SPLIT)
+    with run.stage("evaluate", inputs) as cost, terminal.bar("Evaluate") as bar:
+        tasks = {
+            _predict.remote(run.catalog, folder, config.evaluate.batch_size): name
+            for name, folder in folders.items()
+        }
+        pending, predictions = list(tasks), {}
+        while pending:
+            bar.update(len(tasks) - len(pending), len(tasks), "models")
+            (done,), pending = ray.wait(pending)
+            predictions[tasks[done]] = ray.get(done)
+        bar.update(len(tasks), len(tasks), "models")
+        cost["device_seconds"] = sum(p["seconds"] for p in predictions.values())
+        options = {"seed": config.seed, "confidence": config.evaluate.confidence}
+        truth = np.array([row["mos"] for row in images])
+        scores, answers = {}, {}
+        for name in folders:
+            scores[name] = {
+                config.data.source: iqa.evaluate(
+                    truth,
+                    np.array(predictions[name]["scores"]),
+                    cluster=[row["photograph"] for row in images],
+                    **options,
+                )
+            }
+            answers[name] = llvisionqa.evaluate(
+                questions,
+                predictions[name]["replies"],
+                rule="default",
+                cluster=[question["photograph"] for question in questions],
+                **options,
+            )
+        artifacts.write_json(run.evaluation / "iqa.json", scores)
+        artifacts.write_json(run.evaluation / "llvisionqa.json", answers)
+        table = _prediction_rows(images, questions, predictions)
+        with artifacts.atomic(run.evaluation / "predictions.parquet") as temporary:
+            pq.write_table(pa.Table.from_pylist(table), temporary)
+
+
+@ray.remote(num_cpus=1, max_retries=2)
+def _predict(catalog: Path, folder: Path, batch_size: int) -> dict[str, Any]:
+    """Scores in [1, 5] of the test images and replies to the test questions."""
+    import time
+
+    from qsit_ray.models import load, score
+
+    began = time.monotonic()
+    opened = open_catalog(catalog)
+    checkpoint = load.load(str(folder))
+    pixels: dict[Any, Any] = {}
+    paths = [row["image"] for row in opened.images(SPLIT)]
+    questions = opened.questions(SPLIT)
+    probabilities = score.level_probabilities(
+        checkpoint, paths, opened.folder, batch_size=batch_size, cache=pixels
+    )
+    chosen = score.choose(
+        checkpoint, questions, opened.folder, batch_size=batch_size, cache=pixels
+    )
+    return {
+        "scores": levels.expected_level(probabilities).tolist(),
+        "replies": [q["candidates"][c] for q, c in zip(questions, chosen, strict=True)],
+        "seconds": time.monotonic() - began,
+    }
+
+
+def _prediction_rows(
+    images: list[dict[str, Any]],
+    questions: list[dict[str, Any]],
+    predictions: dict[str, dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """One row a model and item: benchmark `iqa` has truth and score, `llvisionqa` the texts."""
+    rows = []
+    for model, predicted in predictions.items():
+        for image, value in zip(images, predicted["scores"], strict=True):
+            rows.append(
+                {
+                    "model": model,
+                    "benchmark": "iqa",
+                    "id": image["image"],
+                    "photograph": image["photograph"],
+                    "truth": image["mos"],
+                    "score": value,
+                    "question": None,
+                    "correct_ans": None,
+                    "reply": None,
+                }
+            )
+        for number, (question, reply) in enumerate(
+            zip(questions, predicted["replies"], strict=True)
+        ):
+            rows.append(
+                {
+                    "model": model,
+                    "benchmark": "llvisionqa",
+                    "id": str(number),
+                    "photograph": question["photograph"],
+                    "truth": None,
+                    "score": None,
+                    "question": question["question"],
+                    "correct_ans": question["correct_ans"],
+                    "reply": reply,
+                }
+            )
+    return rows
+
+
+def _weights_sha256(folder: Path) -> dict[str, str]:
+    return {path.name: artifacts.file_sha256(path) for path in sorted(folder.glob("*.safetensors"))}

@@ -1,0 +1,1 @@
+"""torch: build, pre-train, load and score LLaVA-OneVision checkpoints."""

@@ -1,0 +1,66 @@
+"""torch: catalog rows to padded batches, and batches to bytes and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load as load_bytes
+from safetensors.numpy import save as save_bytes
+from torch import Tensor
+
+from qsit_ray.data.catalog import Catalog, Row, open_catalog
+from qsit_ray.data.encode import IGNORED, Encoder, collate
+from qsit_ray.mixture import PADDING
+from qsit_ray.models.loss import tensors
+
+
+@dataclass
+class Batches:
+    """Turns catalog rows into batches; with `keep` each row is encoded once a process."""
+
+    catalog: Catalog
+    encoder: Encoder
+    pad_token: int
+    keep: bool = False
+    _kept: dict[int, dict[str, np.ndarray]] = field(default_factory=dict)
+
+    def of(self, rows: Sequence[int]) -> dict[str, np.ndarray]:
+        """The padded batch of catalog row numbers; `PADDING` becomes a row without labels."""
+        return collate([self._sample(row) for row in rows], self.pad_token)
+
+    def of_rows(self, rows: Sequence[Row]) -> dict[str, np.ndarray]:
+        """The padded batch of rows that are not training rows of the catalog."""
+        return collate([self.encoder.encode(row) for row in rows], self.pad_token)
+
+    def _sample(self, row: int) -> dict[str, np.ndarray]:
+        if row == PADDING:
+            blank = dict(self._sample(0))
+            blank["labels"] = np.full_like(blank["labels"], IGNORED)
+            return blank
+        if row in self._kept:
+            return self._kept[row]
+        sample = self.encoder.encode(self.catalog.take([row])[0])
+        if self.keep:
+            self._kept[row] = sample
+        return sample
+
+
+def batches(catalog: Path, processor: Any, max_length: int, keep: bool = False) -> Batches:
+    return Batches(
+        open_catalog(catalog),
+        Encoder(processor, catalog, max_length),
+        processor.tokenizer.pad_token_id,
+        keep,
+    )
+
+
+def pack(batch: dict[str, np.ndarray]) -> bytes:
+    return save_bytes({name: np.ascontiguousarray(array) for name, array in batch.items()})
+
+
+def unpack(data: bytes) -> dict[str, Tensor]:
+    return tensors(load_bytes(data))

@@ -1,0 +1,115 @@
+"""torch: checkpoints in and out: ordinary Hugging Face folders, safetensors only, no remote code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    LlavaOnevisionForConditionalGeneration,
+    LlavaOnevisionProcessor,
+)
+from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
+    LlavaOnevisionImageProcessorPil,
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model with its processor, and the folder or Hub name both came from."""
+
+    model: Any
+    processor: Any
+    folder: str
+
+
+def load(folder_or_name: str | Path, dtype: Any = None) -> Checkpoint:
+    """Load a LLaVA-OneVision checkpoint in evaluation mode, on the CPU.
+
+    Only safetensors are read and no code of the checkpoint is run. Raises ValueError naming the folder when it is
+    not such a checkpoint.
+    """
+    name = str(folder_or_name)
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        if config.model_type != "llava_onevision":
+            raise ValueError(f"its model type is {config.model_type}")
+        model = LlavaOnevisionForConditionalGeneration.from_pretrained(
+            name, config=config, use_safetensors=True, trust_remote_code=False, dtype=dtype
+        )
+        processor = load_processor(name, config)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{name}: not a loadable LLaVA-OneVision checkpoint: {error}") from error
+    return Checkpoint(model.eval(), processor, name)
+
+
+def load_processor(name: str | Path, config: Any = None) -> Any:
+    """Load the processor alone: enough to encode rows in a data task, without the model's weights."""
+    name = str(name)
+    if config is None:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    # LlavaOnevisionProcessor.from_pretrained wants a video processor, which wants torchvision; images need neither.
+    tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    images = LlavaOnevisionImageProcessorPil.from_pretrained(name)
+    return make_processor(images, tokenizer, config)
+
+
+def make_processor(images: Any, tokenizer: Any, config: Any) -> Any:
+    """Join an image processor and a tokenizer to the processor that a model configuration asks for."""
+    vision = config.vision_config
+    return LlavaOnevisionProcessor(
+        image_processor=images,
+        tokenizer=tokenizer,
+        video_processor=None,
+        num_image_tokens=(vision.image_size // vision.patch_size) ** 2,
+        vision_feature_select_strategy=config.vision_feature_select_strategy,
+        chat_template=tokenizer.chat_template,
+        vision_aspect_ratio=config.vision_aspect_ratio,
+    )
+
+
+def save(
+    model: Any, processor: Any, folder: str | Path, state_dict: Mapping[str, Any] | None = None
+) -> None:
+    """Write model and processor as an ordinary Hugging Face folder (safetensors).
+
+    `state_dict` replaces the model's own weights, for those gathered from several ranks.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(target, state_dict=state_dict)
+    processor.tokenizer.save_pretrained(target)
+    processor.image_processor.save_pretrained(target)
+    # Written by hand because the processor has no video part here; with torchvision installed,
+    # LlavaOnevisionProcessor.from_pretrained reads these two files.
+    size = {k: int(processor.image_processor.size[k]) for k in ("height", "width")}
+    files: dict[str, dict[str, Any]] = {
+        "processor_config.json": {
+            "processor_class": "LlavaOnevisionProcessor",
+            "num_image_tokens": processor.num_image_tokens,
+            "vision_feature_select_strategy": processor.vision_feature_select_strategy,
+            "vision_aspect_ratio": processor.vision_aspect_ratio,
+            "image_token": processor.image_token,
+            "video_token": processor.video_token,
+        },
+        "video_preprocessor_config.json": {
+            "video_processor_type": "LlavaOnevisionVideoProcessor",
+            "processor_class": "LlavaOnevisionProcessor",
+            "image_mean": list(processor.image_processor.image_mean),
+            "image_std": list(processor.image_processor.image_std),
+            "size": size,
+        },
+    }
+    for file, content in files.items():
+        (target / file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def freeze(model: Any, vision: bool) -> None:
+    """Make all weights trainable, but those of the vision tower when `vision` is set."""
+    model.requires_grad_(True)
+    model.model.vision_tower.requires_grad_(not vision)

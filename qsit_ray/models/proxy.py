@@ -1,0 +1,179 @@
+"""torch: one proxy training: a mixture, a seed, a plateau, and what validation says of it."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from evaluation import iqa
+from qsit_ray import levels
+from qsit_ray.config import Config
+from qsit_ray.mixture import Mixture, plan_epoch
+from qsit_ray.models import load, score
+from qsit_ray.models.batch import Batches, batches
+from qsit_ray.models.loss import answer_loss, evaluate_loss, tensors
+from qsit_ray.models.trainable import freeze, trained_weights
+from qsit_ray.schedule import learning_rate
+
+
+class Bench:
+    """What one process keeps for all its trials: model, base weights, rows, validation data."""
+
+    def __init__(self, config: Config, catalog: Path, base: Path):
+        self.config = config
+        self.checkpoint = load.load(str(base))
+        self.model = self.checkpoint.model
+        freeze(self.model, config.models.freeze_vision)
+        self.base = copy.deepcopy(trained_weights(self.model))
+        self.batches: Batches = batches(
+            catalog, self.checkpoint.processor, config.models.max_length, keep=True
+        )
+        self.catalog = self.batches.catalog
+        size = config.evaluate.batch_size
+        self.validation = {
+            domain: [
+                tensors(self.batches.of_rows(rows[start : start + size]))
+                for start in range(0, len(rows), size)
+            ]
+            for domain in ("scoring", "interpreting")
+            for rows in [self.catalog.validation(domain)]
+        }
+        self.images = self.catalog.images("validation")
+        self.questions = self.catalog.questions("validation")
+        self.pixels: dict[Any, Any] = {}
+
+    def restore(self) -> None:
+        self.model.load_state_dict(self.base, strict=False)
+
+
+@dataclass
+class Look:
+    """Validation losses after `step`, in nats a token."""
+
+    step: int
+    loss_scoring: float
+    loss_interpreting: float
+
+
+class ProxyTraining:
+    """A proxy trained on `mixture` from the base weights until its validation loss plateaus."""
+
+    def __init__(self, bench: Bench, mixture: Mixture, seed: int):
+        self.bench = bench
+        self.mixture = mixture
+        self.seed = seed
+        self.search = bench.config.search
+        bench.restore()
+        torch.manual_seed(seed)
+        self.optimizer = torch.optim.AdamW(
+            [p for p in bench.model.parameters() if p.requires_grad],
+            lr=self.search.training.learning_rate,
+            weight_decay=self.search.training.weight_decay,
+        )
+        self.looks: list[Look] = []
+        self.best: tuple[Look, dict[str, torch.Tensor]] | None = None
+        self.steps = 0
+        self._rows = self._stream()
+        self.plan_sha256 = self._plan(0).sha256
+
+    def advance(self) -> bool:
+        """Train up to the next look at validation; True when the training has ended."""
+        for _ in range(min(self.search.evaluate_every, self.search.max_steps - self.steps)):
+            self._step(next(self._rows))
+        look = Look(self.steps, *(evaluate_loss(self.bench.model, v) for v in self.bench.validation.values()))
+        self.looks.append(look)
+        if self.best is None or self._watched(look) < self._watched(self.best[0]):
+            self.best = look, copy.deepcopy(trained_weights(self.bench.model))
+        return self.plateaued or self.steps >= self.search.max_steps
+
+    @property
+    def plateaued(self) -> bool:
+        """Whether the last `patience` looks brought no improvement over the best before."""
+        watched = [self._watched(look) for look in self.looks]
+        old, new = watched[: -self.search.patience], watched[-self.search.patience :]
+        return bool(old) and min(new) > min(old) - self.search.min_improvement
+
+    def result(self) -> dict[str, Any]:
+        """Metrics of the best weights, which the model holds afterwards."""
+        if self.best is None:
+            raise RuntimeError("result() before the first look")
+        look, weights = self.best
+        self.bench.model.load_state_dict(weights, strict=False)
+        bench = self.bench
+        probabilities = score.level_probabilities(
+            bench.checkpoint,
+            [row["image"] for row in bench.images],
+            bench.catalog.folder,
+            cache=bench.pixels,
+        )
+        correlations = iqa.correlate(
+            np.array([row["mos"] for row in bench.images]), levels.expected_level(probabilities)
+        )
+        chosen = score.choose(
+            bench.checkpoint, bench.questions, bench.catalog.folder, cache=bench.pixels
+        )
+        right = [
+            question["candidates"][choice] == question["correct_ans"]
+            for question, choice in zip(bench.questions, chosen, strict=True)
+        ]
+        return {
+            "loss_scoring": look.loss_scoring,
+            "loss_interpreting": look.loss_interpreting,
+            "accuracy": float(np.mean(right)),
+            **correlations,
+            "steps": self.steps,
+            "best_step": look.step,
+            "stopped": "plateau" if self.plateaued else "max_steps",
+            "plan_sha256": self.plan_sha256,
+        }
+
+    def _plan(self, epoch: int):
+        return plan_epoch(
+            self.mixture,
+            self.bench.catalog.sizes,
+            epoch,
+            self.seed,
+            self.search.training.batch_size,
+        )
+
+    def _stream(self) -> Iterator[np.ndarray]:
+        for epoch in itertools.count():
+            plan = self._plan(epoch)
+            yield from (plan.step_rows(step) for step in range(plan.steps))
+
+    def _step(self, rows: np.ndarray) -> None:
+        training = self.search.training
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(
+                (self.steps + 1) / self.search.max_steps,
+                training.learning_rate,
+                training.warmup,
+                training.final_share,
+            )
+        batch = tensors(self.bench.batches.of(rows.tolist()))
+        self.bench.model.train()
+        nll, tokens = answer_loss(self.bench.model, batch)
+        loss = nll / tokens
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.bench.model.parameters(), training.clip)
+        self.optimizer.step()
+        self.steps += 1
+        if not math.isfinite(loss.item()):
+            raise FloatingPointError(f"step {self.steps}: loss is {loss.item()}; rows {rows}")
+
+    def _watched(self, look: Look) -> float:
+        """The loss that decides the plateau: of the domains that the mixture trains."""
+        if not self.mixture.scoring:
+            return look.loss_interpreting
+        if not self.mixture.interpreting:
+            return look.loss_scoring
+        return (look.loss_scoring + look.loss_interpreting) / 2

@@ -1,0 +1,1 @@
+"""rim: the proxy search: space, trial, Tuner."""

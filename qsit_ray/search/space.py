@@ -1,0 +1,100 @@
+"""pure: a search's grid points, its objective, and the table of its trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qsit_ray import artifacts
+from qsit_ray.config import Space
+from qsit_ray.errors import InputError
+from qsit_ray.mixture import Mixture, mixture_on_axis
+
+SCHEMA = pa.schema(
+    [
+        ("ratio", pa.float64()),
+        ("seed", pa.int64()),
+        ("rows_scoring", pa.int64()),
+        ("rows_interpreting", pa.int64()),
+        ("rows_general", pa.int64()),
+        ("score", pa.float64()),
+        ("loss_scoring", pa.float64()),
+        ("loss_interpreting", pa.float64()),
+        ("accuracy", pa.float64()),
+        ("srcc", pa.float64()),
+        ("plcc", pa.float64()),
+        ("steps", pa.int64()),
+        ("best_step", pa.int64()),
+        ("stopped", pa.string()),
+        ("device_seconds", pa.float64()),
+        ("plan_sha256", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+
+
+def mixtures(
+    space: Space, sizes: Mapping[str, int], ratio_general: float | None
+) -> dict[float, Mixture]:
+    """The mixture of each grid point. Raises InputError naming the axis."""
+    try:
+        return {
+            ratio: mixture_on_axis(space.axis, ratio, sizes, ratio_general)
+            for ratio in space.ratios
+        }
+    except ValueError as error:
+        raise InputError(f"search {space.axis}: {error}") from None
+
+
+def objective(name: str, metrics: Mapping[str, Any]) -> float | None:
+    """What a trial is judged by, higher is better; None where a correlation is undefined.
+
+    `interpreting`: accuracy on validation questions (paper IV-B). `both`: mean of that accuracy
+    and (SRCC + PLCC) / 2 on validation images (paper III-C).
+    """
+    if name == "interpreting":
+        return metrics["accuracy"]
+    if metrics["srcc"] is None or metrics["plcc"] is None:
+        return None
+    return (metrics["accuracy"] + (metrics["srcc"] + metrics["plcc"]) / 2) / 2
+
+
+def write_trials(
+    path: Path,
+    points: Sequence[tuple[float, int]],
+    outcomes: Mapping[tuple[float, int], Mapping[str, Any]],
+    reasons: Mapping[tuple[float, int], str],
+    rows: Mapping[float, Mixture],
+) -> list[dict[str, Any]]:
+    """Write one row a grid point to `path` and a .csv beside it; return the rows.
+
+    A point without an outcome is `failed`, with its metrics null and the reason.
+    """
+    table = []
+    for ratio, seed in points:
+        outcome = outcomes.get((ratio, seed))
+        if outcome is None:
+            counts = {f"rows_{domain}": n for domain, n in rows[ratio].counts().items()}
+            row = {"ratio": ratio, "seed": seed, **counts, "status": "failed"}
+            row["reason"] = reasons.get((ratio, seed), "no result")
+        else:
+            row = {**outcome, "status": "completed", "reason": None}
+        table.append({name: row.get(name) for name in SCHEMA.names})
+    arrow = pa.Table.from_pylist(table, schema=SCHEMA)
+    with artifacts.atomic(path) as temporary:
+        pq.write_table(arrow, temporary)
+    with artifacts.atomic(path.with_suffix(".csv")) as temporary:
+        arrow.to_pandas().to_csv(temporary, index=False)
+    return table
+
+
+def read_trials(path: Path) -> list[dict[str, Any]]:
+    try:
+        return pq.read_table(path).to_pylist()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"{path}: can't read the trials: {error}") from None

@@ -1,0 +1,124 @@
+"""rim: the search stages: an axis of the grid, and the final proxies at the fitted mix."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from qsit_ray import artifacts
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.config import Config
+from qsit_ray.data.catalog import open_catalog
+from qsit_ray.errors import InputError
+from qsit_ray.mixture import Axis, from_ratios, ratios_at
+from qsit_ray.models.base import base_checkpoint
+from qsit_ray.search import space as grid
+from qsit_ray.search.trial import Task, model_folder
+from qsit_ray.search.tuner import run_trials
+from qsit_ray.terminal import Terminal
+
+OPTIMUM = 1.0  # the final proxies have one point: the mix itself
+
+
+def search_inputs(run: RunFolder, config: Config, axis: Axis) -> dict[str, Any]:
+    """What the trials of `axis` depend on."""
+    shared = {"interpreting_general", "interpreting_scoring", "proxy_seeds"}
+    return {
+        "space": config.space(axis).model_dump(mode="json", exclude={"coordinate", "degree"}),
+        "search": config.search.model_dump(mode="json", exclude=shared),
+        "models": config.models.model_dump(mode="json"),
+        "seed": config.seed,
+        "catalog": artifacts.file_sha256(run.catalog / "manifest.json"),
+        "ratio_general": _fitted(run, "interpreting_general") if axis != "interpreting_general" else None,
+    }
+
+
+def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) -> None:
+    """Train the proxy at each ratio and seed of `axis`; write trials.parquet.
+
+    Raises InputError when every trial failed.
+    """
+    inputs = search_inputs(run, config, axis)
+    name = f"search {axis}"
+    if run.stands(name, inputs):
+        return
+    space = config.space(axis)
+    rows = grid.mixtures(space, open_catalog(run.catalog).sizes, inputs["ratio_general"])
+    points = [(ratio, seed) for ratio in space.ratios for seed in space.seeds]
+    task = Task(
+        config=config,
+        catalog=run.catalog,
+        base=base_checkpoint(config, "proxy"),
+        folder=_fresh(run.search(axis), inputs),
+        mixtures=rows,
+        objective=space.objective,
+    )
+    with run.stage(name, inputs) as cost, terminal.bar(f"Search {axis}") as bar:
+        outcomes, reasons = run_trials(task, points, bar)
+        table = grid.write_trials(run.trials(axis), points, outcomes, reasons, rows)
+        cost["device_seconds"] = sum(row["device_seconds"] or 0.0 for row in table)
+    if not outcomes:
+        raise RuntimeError(f"{name}: every trial failed; the first: {next(iter(reasons.values()))}")
+
+
+def final_proxies(run: RunFolder, config: Config, terminal: Terminal) -> bool:
+    """Train proxies at the fitted mix; write λ and the mix to mixture.json, the best model to
+    proxy/model (the paper's Q-SIT-MINI).
+
+    λ = mean L_S / mean L_I over the final proxies (Eq. 8). The best has the highest mean of both
+    tasks on validation splits. False when they stand already.
+    """
+    ratios = ratios_at(_fitted(run, "interpreting_general"), _fitted(run, "interpreting_scoring"))
+    inputs = {**search_inputs(run, config, "interpreting_scoring"), "ratios": ratios}
+    inputs["space"] = list(config.search.proxy_seeds)
+    if run.stands("proxies", inputs):
+        return False
+    sizes = open_catalog(run.catalog).sizes
+    mixture = from_ratios(ratios, sizes["scoring"])
+    folder = _fresh(run.path / "proxy", inputs)
+    points = [(OPTIMUM, seed) for seed in config.search.proxy_seeds]
+    task = Task(
+        config=config,
+        catalog=run.catalog,
+        base=base_checkpoint(config, "proxy"),
+        folder=folder,
+        mixtures={OPTIMUM: mixture},
+        objective="both",
+        keep_models=True,
+    )
+    with run.stage("proxies", inputs) as cost, terminal.bar("Final proxies at the mix") as bar:
+        outcomes, reasons = run_trials(task, points, bar)
+        table = grid.write_trials(
+            folder / "trials.parquet", points, outcomes, reasons, task.mixtures
+        )
+        done = [row for row in table if row["status"] == "completed"]
+        if not done:
+            raise RuntimeError(f"final proxies: all failed; the first: {reasons[points[0]]}")
+        cost["device_seconds"] = sum(row["device_seconds"] for row in done)
+        best = max(done, key=lambda row: row["score"] if row["score"] is not None else -2.0)
+        with artifacts.atomic(run.proxy_model) as temporary:
+            shutil.copytree(model_folder(folder, OPTIMUM, best["seed"]), temporary)
+        lambda_ = sum(r["loss_scoring"] for r in done) / sum(r["loss_interpreting"] for r in done)
+        artifacts.write_json(
+            run.mixture, {**ratios, "reference_loss_ratio": lambda_, "rows": mixture.counts()}
+        )
+    return True
+
+
+def _fitted(run: RunFolder, axis: Axis) -> float:
+    """The fitted optimum of `axis`. Raises InputError when it has not been fitted."""
+    if not run.fit(axis).exists():
+        raise InputError(f"{run.fit(axis)}: missing; run `qsit fit {run.path}` first")
+    return artifacts.read_json(run.fit(axis))["optimum"]
+
+
+def _fresh(folder: Path, inputs: dict[str, Any]) -> Path:
+    """`folder`, emptied if what lies there was made from other inputs."""
+    made_from = folder / "inputs.sha256"
+    digest = artifacts.digest(inputs)
+    if folder.exists() and not (made_from.exists() and made_from.read_text() == digest):
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    artifacts.write_text(made_from, digest)
+    return folder

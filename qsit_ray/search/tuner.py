@@ -1,0 +1,91 @@
+"""rim: a grid of trials through Ray Tune; an interrupted one goes on where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ray import tune
+
+from qsit_ray import artifacts
+from qsit_ray.search.trial import Task, Trial, outcome_file
+from qsit_ray.session import concurrency
+from qsit_ray.terminal import Bar
+
+Point = tuple[float, int]
+
+
+class ShowProgress(tune.Callback):
+    """Moves the bar as trials end.
+
+    Tune pickles its callbacks; what belongs to this process stays on the class.
+    """
+
+    bar: Bar
+    total: int
+    ended: set[str]
+
+    @classmethod
+    def on(cls, bar: Bar, total: int) -> ShowProgress:
+        cls.bar, cls.total, cls.ended = bar, total, set()
+        return cls()
+
+    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        self._end(trial, f"score {trial.last_result.get('score') or 0:.3f}")
+
+    def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        self._end(trial, "failed")
+
+    def _end(self, trial: Any, what: str) -> None:
+        self.ended.add(trial.trial_id)
+        ratio, seed = trial.config["ratio"], trial.config["seed"]
+        self.bar.update(len(self.ended), self.total, f"ratio {ratio:g} seed {seed}: {what}")
+
+
+def run_trials(
+    task: Task, points: Sequence[Point], bar: Bar
+) -> tuple[dict[Point, dict[str, Any]], dict[Point, str]]:
+    """Run the trials of `points` that have no outcome yet.
+
+    Returns outcomes and, for trials that failed, the reasons, by (ratio, seed). Finished trials
+    leave their outcome in a file of their own, so none runs twice, whatever died.
+    """
+    search = task.config.search
+    resources = {"cpu": search.cpus_per_trial, "gpu": search.gpus_per_trial}
+    trainable = tune.with_resources(tune.with_parameters(Trial, task=task), resources)
+    path = task.folder / "tune"
+    progress = ShowProgress.on(bar, len(points))
+    if tune.Tuner.can_restore(path):
+        tuner = tune.Tuner.restore(
+            str(path), trainable, resume_unfinished=True, restart_errored=True
+        )
+    else:
+        ratios = sorted({ratio for ratio, _ in points})
+        seeds = sorted({seed for _, seed in points})
+        tuner = tune.Tuner(
+            trainable,
+            param_space={"ratio": tune.grid_search(ratios), "seed": tune.grid_search(seeds)},
+            tune_config=tune.TuneConfig(
+                reuse_actors=True,
+                max_concurrent_trials=concurrency(search.cpus_per_trial, search.gpus_per_trial),
+            ),
+            run_config=tune.RunConfig(
+                name=path.name,
+                storage_path=str(task.folder),
+                failure_config=tune.FailureConfig(max_failures=search.max_failures),
+                callbacks=[progress],
+                verbose=0,
+            ),
+        )
+    grid = tuner.fit()
+    outcomes = {
+        point: artifacts.read_json(path)
+        for point in points
+        if (path := outcome_file(task.folder, *point)).exists()
+    }
+    reasons = {
+        (result.config["ratio"], result.config["seed"]): str(result.error).strip().splitlines()[-1]
+        for result in grid
+        if result.error and result.config
+    }
+    return outcomes, reasons

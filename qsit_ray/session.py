@@ -1,0 +1,71 @@
+"""rim: one Ray session for a command: the cluster at hand, or a local one on loopback."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+QUIET = {
+    # Token authentication stays on; naming the mode silences the notice about the default.
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_AIR_NEW_OUTPUT": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "0",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "DS_ACCELERATOR": "cpu",
+}
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+@contextmanager
+def session(processes: int, use_gpu: bool = False) -> Iterator[str]:
+    """Yield the dashboard's address of a Ray session with room for `processes` of one CPU each.
+
+    Joins the cluster that RAY_ADDRESS names (as under `ray job submit`); otherwise starts one on
+    loopback that ends with this process. Where the machine has fewer cores than the work needs
+    processes, CPUs are counted logically, so that small machines run the same code.
+    """
+    environment = {**QUIET}
+    if use_gpu:
+        del environment["DS_ACCELERATOR"]
+    for name, value in environment.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    shared = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if "RAY_ADDRESS" in os.environ:
+        context = ray.init(**shared)
+    else:
+        context = ray.init(
+            address="local", num_cpus=max(cores(), processes), include_dashboard=True, **shared
+        )
+    try:
+        yield context.dashboard_url or ""
+    finally:
+        ray.shutdown()
+
+
+def concurrency(cpus: float, gpus: float) -> int:
+    """Trials that fit at once on the cores, or the GPUs, that really are there."""
+    import ray
+
+    if gpus:
+        return max(1, int(ray.cluster_resources().get("GPU", 0) / gpus))
+    if "RAY_ADDRESS" in os.environ:
+        return max(1, int(ray.cluster_resources().get("CPU", 1) / cpus))
+    return max(1, int(cores() / cpus))

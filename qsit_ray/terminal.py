@@ -1,0 +1,94 @@
+"""pure: what the user sees; everything that libraries print goes to a log file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+Report = "Callable[[int, int, str], None]"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Progress of one piece of work; prints a line at each tenth where there is no terminal."""
+
+    title: str
+    console: Console
+    live: Progress | None
+    task: int | None
+    tenths: list[int]
+
+    def update(self, done: float, total: float, note: str = "") -> None:
+        if self.live is not None:
+            self.live.update(self.task, completed=done, total=total, note=note)
+        elif total and (tenth := int(10 * done / total)) not in self.tenths:
+            self.tenths.append(tenth)
+            self.console.print(f"  {self.title}: {done:g} of {total:g} {note}".rstrip())
+
+
+class Terminal:
+    """Prints lines, tables and progress bars to the user's terminal."""
+
+    def __init__(self, console: Console | None = None):
+        self.console = console or Console()
+
+    def say(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False)
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        table = Table(title=title, title_justify="left")
+        for number, column in enumerate(columns):
+            table.add_column(column, justify="left" if number == 0 else "right")
+        for row in rows:
+            table.add_row(*row)
+        self.console.print(table)
+
+    @contextmanager
+    def bar(self, title: str) -> Iterator[Bar]:
+        if not self.console.is_terminal:
+            self.say(f"{title} ...")
+            yield Bar(title, self.console, None, None, [0])
+            return
+        columns = (
+            TextColumn("{task.description:<28}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=self.console) as live:
+            yield Bar(title, self.console, live, live.add_task(title, total=None, note=""), [])
+
+
+@contextmanager
+def quiet(log: Path) -> Iterator[Terminal]:
+    """Send this process's and its children's output to `log`; yield the user's terminal.
+
+    File descriptors are redirected, not only Python's streams: Ray's core, DeepSpeed and the
+    processes they start write to the descriptors.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with log.open("ab") as sink, os.fdopen(saved[0], "w", closefd=False) as stream:
+        os.dup2(sink.fileno(), 1)
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield Terminal(Console(file=stream))
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            stream.flush()
+            os.dup2(saved[0], 1)
+            os.dup2(saved[1], 2)
+            os.close(saved[0])
+            os.close(saved[1])

@@ -1,0 +1,1 @@
+"""rim: the primary's run on Ray Train with DeepSpeed, remixed each epoch."""

@@ -1,0 +1,73 @@
+"""The run folder: whole files or none, stages that stand, one process at a time."""
+
+import subprocess
+import sys
+
+import pytest
+
+from qsit_ray import artifacts
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.errors import InputError
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.json"
+    artifacts.write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        artifacts.write_json(path, {"a": float("nan")})
+    with pytest.raises(RuntimeError), artifacts.atomic(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert artifacts.read_json(path) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_takes_the_place_of_an_old_one(tmp_path):
+    for content in ("old", "new"):
+        with artifacts.atomic(tmp_path / "folder") as temporary:
+            temporary.mkdir()
+            (temporary / content).touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "new"]
+
+
+def test_a_stage_stands_for_its_inputs_only_once_it_has_ended(tmp_path):
+    run = RunFolder(tmp_path)
+    with pytest.raises(RuntimeError), run.stage("fit", {"a": 1}):
+        raise RuntimeError
+    assert not run.stands("fit", {"a": 1})
+    with run.stage("fit", {"a": 1, "b": 2}) as cost:
+        cost["device_seconds"] = 7.5
+    assert run.stands("fit", {"b": 2, "a": 1})
+    assert not run.stands("fit", {"a": 2, "b": 2})
+    assert run.costs()["fit"]["device_seconds"] == 7.5
+
+
+def test_unreadable_files_are_named(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"a": 1}\n{"a"')
+    with pytest.raises(InputError, match=r"x.jsonl, line 2"):
+        artifacts.read_jsonl(path)
+    with pytest.raises(InputError, match="missing.json"):
+        artifacts.read_json(tmp_path / "missing.json")
+
+
+def test_a_second_process_is_refused(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from qsit_ray.artifacts import RunFolder\n"
+        "with RunFolder(Path(sys.argv[1])).lock(): pass"
+    )
+    with RunFolder(tmp_path).lock():
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True
+        )
+    assert "another qsit process" in done.stderr
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True)
+    assert done.returncode == 0
+
+
+def test_a_file_in_the_place_of_the_run_is_refused(tmp_path):
+    (tmp_path / "run").touch()
+    with pytest.raises(InputError, match="can't write the run folder"), RunFolder(
+        tmp_path / "run"
+    ).lock():
+        pass

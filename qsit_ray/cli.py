@@ -92,7 +92,7 @@ def fit(run: Run) -> None:
 
     folder = RunFolder(run.absolute())
     with working(folder) as (config, terminal):
-        for axis, fitted in fit_run(folder, config):
+        for axis, fitted in fit_run(folder, config).items():
             terminal.say(f"{axis}: {fitted['verdict']}")
 
 

@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import ray
 
 from evaluation import iqa, llvisionqa
-from qsit_ray import artifacts, levels
+from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import Config
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.errors import InputError
+from qsit_ray.levels import LEVEL_WEIGHTS
 from qsit_ray.models.base import base_checkpoint
 from qsit_ray.terminal import Terminal
 
@@ -30,7 +31,7 @@ def evaluate(run: RunFolder, config: Config, terminal: Terminal) -> None:
     """
     folders = {
         "primary": run.model,
-        "primary_untrained": base_checkpoint(config, "primary"),
+        "primary_untrained": Path(base_checkpoint(config, "primary")),
         "proxy": run.proxy_model,
     }
     for name, folder in folders.items():
@@ -104,7 +105,7 @@ def _predict(catalog: Path, folder: Path, batch_size: int) -> dict[str, Any]:
         checkpoint, questions, opened.folder, batch_size=batch_size, cache=pixels
     )
     return {
-        "scores": levels.expected_level(probabilities).tolist(),
+        "scores": (probabilities @ np.array(LEVEL_WEIGHTS)).tolist(),
         "replies": [q["candidates"][c] for q, c in zip(questions, chosen, strict=True)],
         "seconds": time.monotonic() - began,
     }

@@ -13,12 +13,12 @@ from qsit_ray.mixture import AXES
 from qsit_ray.search.space import read_trials
 
 
-def fit_run(run: RunFolder, config: Config) -> list[tuple[str, dict[str, Any]]]:
-    """Fit every axis that has trials; write its fit.json. Returns (axis, fit) in search order.
+def fit_run(run: RunFolder, config: Config) -> dict[str, dict[str, Any]]:
+    """Fit every axis that has trials; write its fit.json. Returns the fits by axis.
 
     Raises InputError when no axis has trials yet.
     """
-    fits = []
+    fits = {}
     for axis in AXES:
         if not run.trials(axis).exists():
             continue
@@ -33,7 +33,7 @@ def fit_run(run: RunFolder, config: Config) -> list[tuple[str, dict[str, Any]]]:
         if not run.stands(f"fit {axis}", inputs):
             with run.stage(f"fit {axis}", inputs):
                 artifacts.write_json(run.fit(axis), _fit(run.trials(axis), space, config))
-        fits.append((axis, artifacts.read_json(run.fit(axis))))
+        fits[axis] = artifacts.read_json(run.fit(axis))
     if not fits:
         raise InputError(f"{run.path}: no trials yet; run `qsit search run {run.path}` first")
     return fits

@@ -79,19 +79,22 @@ def search_next(run: RunFolder, config: Config, terminal: Terminal) -> str | Non
 
 def run_all(run: RunFolder, config: Config, terminal: Terminal) -> None:
     """Every stage in order; what stands already is skipped."""
-    from qsit_ray.evaluate import evaluate
-    from qsit_ray.fit import fit_run
-    from qsit_ray.report.page import build as report
-    from qsit_ray.train.driver import train
-
     build_data(run, config, terminal)
     with session(preflight.processes(config, cores()), config.train.use_gpu) as dashboard:
+        from qsit_ray.evaluate import evaluate
+        from qsit_ray.fit import fit_run
+        from qsit_ray.search.stage import final_proxies, search_axis
+        from qsit_ray.train.driver import train
+
         terminal.say(f"Ray dashboard: http://{dashboard}   log: {run.log}")
-        while search_next(run, config, terminal) in AXES:
-            axis, fitted = fit_run(run, config)[-1]
-            terminal.say(f"{axis}: {fitted['verdict']}")
+        for axis in AXES:
+            search_axis(run, config, axis, terminal)
+            terminal.say(f"{axis}: {fit_run(run, config)[axis]['verdict']}")
+        final_proxies(run, config, terminal)
         train(run, config, terminal)
         evaluate(run, config, terminal)
+    from qsit_ray.report.page import build as report
+
     report(run, config)
 
 

@@ -217,11 +217,11 @@ def _check_settings(
         raise InputError(f"tolerance {tolerance}: a score difference of 0 or more is needed")
     found = np.unique(x).size
     if found <= degree:
-        advice = f"search at least {degree + 1} ratios"
-        if found >= 3:
-            advice += f" or fit degree {found - 2}"
+        advice = f"search {degree + 1} or more" + (
+            f" or fit degree {found - 2}" if found > 2 else ""
+        )
         raise InputError(
-            f"{found} distinct ratios with a score cannot carry a curve of degree {degree}: {advice}"
+            f"{found} distinct ratios with a score do not carry degree {degree}: {advice}"
         )
 
 
@@ -336,8 +336,10 @@ def _weights(group: NDArray[np.intp], degree: int, rng: np.random.Generator) -> 
         picks = rng.integers(sizes.size, size=(chunk, sizes.size))
         flat = picks + np.arange(chunk)[:, None] * sizes.size
         counts = np.bincount(flat.ravel(), minlength=chunk * sizes.size).reshape(chunk, sizes.size)
-        # Fewer ratios than coefficients carry no curve: such a draw is made again.
-        counts = counts[np.count_nonzero(counts, axis=1) > degree][: RESAMPLES - done]
+        # A draw is made again where it has too few ratios for the curve, or lacks an end of the
+        # search: extrapolating there would turn every interval into the whole search.
+        whole = (counts[:, 0] > 0) & (counts[:, -1] > 0)
+        counts = counts[whole & (np.count_nonzero(counts, axis=1) > degree)][: RESAMPLES - done]
         done += len(counts)
         weights = counts[:, group].astype(np.float64)
         for k in np.flatnonzero(sizes > 1):

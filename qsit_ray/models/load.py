@@ -19,6 +19,15 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 )
 
 
+class ImageTextProcessor(LlavaOnevisionProcessor):
+    """LlavaOnevisionProcessor without its video part, which can't be made where torchvision is absent."""
+
+    def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
+        if argument_name == "video_processor" and argument is None:
+            return None
+        return super().check_argument_for_proper_class(argument_name, argument)
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A model with its processor, and the folder or Hub name both came from."""
@@ -62,7 +71,7 @@ def load_processor(name: str | Path, config: Any = None) -> Any:
 def make_processor(images: Any, tokenizer: Any, config: Any) -> Any:
     """Join an image processor and a tokenizer to the processor that a model configuration asks for."""
     vision = config.vision_config
-    return LlavaOnevisionProcessor(
+    return ImageTextProcessor(
         image_processor=images,
         tokenizer=tokenizer,
         video_processor=None,

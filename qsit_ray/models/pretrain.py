@@ -28,6 +28,7 @@ from qsit_ray.levels import LEVELS
 from qsit_ray.models import tiny
 from qsit_ray.models.load import save
 from qsit_ray.models.loss import answer_loss, tensors
+from qsit_ray.schedule import learning_rate
 
 Report = Callable[[str, int, int], None]
 KINDS = (photographs.PRISTINE, *photographs.DISTORTIONS)
@@ -41,6 +42,9 @@ _CAPTION = dict(
     )
 )
 _AMOUNT = {"slight": "a bit", "moderate": "rather", "severe": "very"}
+
+_TOWER_RATE = 1.5e-3
+_ALIGNMENT_RATE = {"proxy": 3e-3, "primary": 1.5e-3}
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,16 @@ def _draw(count: int, settings: Settings, report: Report, workers: int) -> _Pool
     )
 
 
+def _update(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float, progress: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = learning_rate(progress, rate, 0.1, 0.0)
+    optimiser.zero_grad()
+    loss.backward()
+    for group in optimiser.param_groups:
+        nn.utils.clip_grad_norm_(group["params"], 1.0)
+    optimiser.step()
+
+
 def _features(tower: Any, images: Tensor) -> Tensor:
     """Return the tower's features of the four tiles of each crop, pooled to [B, 4, 4, hidden].
 
@@ -152,10 +166,7 @@ def _train_tower(pool: _Pool, settings: Settings, report: Report, folder: Path) 
     tower = SiglipVisionModel(tiny.TOWER)
     heads = _Heads(tiny.TOWER.hidden_size)
     weights = [*tower.parameters(), *heads.parameters()]
-    optimiser = torch.optim.AdamW(weights, lr=1.5e-3, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, 1.5e-3, total_steps=settings.tower_steps, pct_start=0.1
-    )
+    optimiser = torch.optim.AdamW(weights, weight_decay=0.05)
     pixels = torch.from_numpy(pool.pixels).permute(0, 3, 1, 2)
     quality = torch.from_numpy(pool.quality)
     kind = torch.tensor([KINDS.index(s.distortion) for s in pool.samples])
@@ -170,11 +181,7 @@ def _train_tower(pool: _Pool, settings: Settings, report: Report, folder: Path) 
         # Swapped colour channels make other photographs of the few there are.
         images = images[:, torch.randperm(3, generator=rng)].contiguous()
         loss = heads.loss(_features(tower, images), images, kind[chosen], quality[chosen], spotted)
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(weights, 1.0)
-        optimiser.step()
-        schedule.step()
+        _update(optimiser, loss, _TOWER_RATE, (done + 1) / settings.tower_steps)
         if (done + 1) % 25 == 0 or done + 1 == settings.tower_steps:
             report("vision tower", done + 1, settings.tower_steps)
     save_file({k: v.contiguous() for k, v in tower.state_dict().items()}, folder / "tower.safetensors")
@@ -227,21 +234,14 @@ def _align(
     ]
     model.model.vision_tower.requires_grad_(False)
     weights = [p for p in model.parameters() if p.requires_grad]
-    rate = 3e-3 if name == "proxy" else 1.5e-3
-    optimiser = torch.optim.AdamW(weights, lr=rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, rate, total_steps=settings.alignment_steps, pct_start=0.1
-    )
+    rate = _ALIGNMENT_RATE[name]
+    optimiser = torch.optim.AdamW(weights, weight_decay=0.0)
     model.train()
     for done in range(settings.alignment_steps):
         chosen = rng.integers(len(rows), size=32)
         batch = tensors(collate([rows[i] for i in chosen], tokenizer.pad_token_id))
         loss, tokens = answer_loss(model, batch)
-        optimiser.zero_grad()
-        (loss / tokens).backward()
-        nn.utils.clip_grad_norm_(weights, 1.0)
-        optimiser.step()
-        schedule.step()
+        _update(optimiser, loss / tokens, rate, (done + 1) / settings.alignment_steps)
         if (done + 1) % 10 == 0 or done + 1 == settings.alignment_steps:
             report(f"aligning the {name}", done + 1, settings.alignment_steps)
     model.requires_grad_(True)

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from evaluation import iqa
-from qsit_ray import levels
 from qsit_ray.config import Config
+from qsit_ray.levels import LEVEL_WEIGHTS
 from qsit_ray.mixture import Mixture, plan_epoch
 from qsit_ray.models import load, score
 from qsit_ray.models.batch import Batches, batches
@@ -27,9 +27,9 @@ from qsit_ray.schedule import learning_rate
 class Bench:
     """What one process keeps for all its trials: model, base weights, rows, validation data."""
 
-    def __init__(self, config: Config, catalog: Path, base: Path):
+    def __init__(self, config: Config, catalog: Path, base: str):
         self.config = config
-        self.checkpoint = load.load(str(base))
+        self.checkpoint = load.load(base)
         self.model = self.checkpoint.model
         freeze(self.model, config.models.freeze_vision)
         self.base = copy.deepcopy(trained_weights(self.model))
@@ -114,9 +114,9 @@ class ProxyTraining:
             bench.catalog.folder,
             cache=bench.pixels,
         )
-        correlations = iqa.correlate(
-            np.array([row["mos"] for row in bench.images]), levels.expected_level(probabilities)
-        )
+        truth = [row["mos"] for row in bench.images]
+        scores = probabilities @ np.array(LEVEL_WEIGHTS)
+        correlations = {"srcc": iqa.srcc(truth, scores), "plcc": iqa.plcc(truth, scores)}
         chosen = score.choose(
             bench.checkpoint, bench.questions, bench.catalog.folder, cache=bench.pixels
         )
@@ -128,7 +128,8 @@ class ProxyTraining:
             "loss_scoring": look.loss_scoring,
             "loss_interpreting": look.loss_interpreting,
             "accuracy": float(np.mean(right)),
-            **correlations,
+            # Undefined where the proxy gives every image the same score.
+            **{name: v if math.isfinite(v) else None for name, v in correlations.items()},
             "steps": self.steps,
             "best_step": look.step,
             "stopped": "plateau" if self.plateaued else "max_steps",

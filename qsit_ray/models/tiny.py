@@ -73,7 +73,7 @@ TOWER = SiglipVisionConfig(
 
 DECODERS = {
     "proxy": Decoder(hidden=96, layers=2, heads=3, key_value_heads=1, intermediate=256),
-    "primary": Decoder(hidden=192, layers=4, heads=6, key_value_heads=2, intermediate=512),
+    "primary": Decoder(hidden=192, layers=4, heads=6, key_value_heads=2, intermediate=640),
 }
 
 

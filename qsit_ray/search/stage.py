@@ -58,8 +58,9 @@ def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) 
         outcomes, reasons = run_trials(task, points, bar)
         table = grid.write_trials(run.trials(axis), points, outcomes, reasons, rows)
         cost["device_seconds"] = sum(row["device_seconds"] or 0.0 for row in table)
-    if not outcomes:
-        raise RuntimeError(f"{name}: every trial failed; the first: {next(iter(reasons.values()))}")
+        if not outcomes:
+            first = next(iter(reasons.values()))
+            raise RuntimeError(f"{name}: every trial failed; the first: {first}")
 
 
 def final_proxies(run: RunFolder, config: Config, terminal: Terminal) -> bool:

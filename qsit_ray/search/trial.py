@@ -20,7 +20,7 @@ class Task:
 
     config: Config
     catalog: Path
-    base: Path
+    base: str
     folder: Path
     mixtures: dict[float, Mixture]
     objective: str

@@ -96,7 +96,7 @@ def train(run: RunFolder, config: Config, terminal: Terminal) -> None:
         cost["device_seconds"] = seconds * config.train.workers
 
 
-def encode(row: dict[str, Any], catalog: Path, base: Path, max_length: int) -> dict[str, Any]:
+def encode(row: dict[str, Any], catalog: Path, base: str, max_length: int) -> dict[str, Any]:
     """Decode, tokenise and pad one micro-batch of catalog rows."""
     from qsit_ray.models.batch import pack
 
@@ -105,11 +105,11 @@ def encode(row: dict[str, Any], catalog: Path, base: Path, max_length: int) -> d
 
 
 @lru_cache(maxsize=1)
-def _batches(catalog: Path, base: Path, max_length: int) -> Any:
+def _batches(catalog: Path, base: str, max_length: int) -> Any:
     from qsit_ray.models import load
     from qsit_ray.models.batch import batches
 
-    return batches(catalog, load.load_processor(str(base)), max_length, keep=True)
+    return batches(catalog, load.load_processor(base), max_length, keep=True)
 
 
 def _trainer(run: RunFolder, job: Job, name: str) -> Any:
@@ -136,8 +136,7 @@ def _trainer(run: RunFolder, job: Job, name: str) -> Any:
         encode, catalog=job.catalog, base=job.base, max_length=job.config.models.max_length
     )
     return TorchTrainer(
-        train_loop,
-        train_loop_config=job,
+        partial(train_loop, job),
         torch_config=TorchConfig(backend="nccl" if settings.use_gpu else "gloo"),
         scaling_config=ScalingConfig(num_workers=settings.workers, use_gpu=settings.use_gpu),
         run_config=RunConfig(

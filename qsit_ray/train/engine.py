@@ -24,7 +24,7 @@ from qsit_ray.train.validation import Validation
 class Engine:
     """One rank's model and optimiser. The process group must stand already (Ray Train's does)."""
 
-    def __init__(self, config: Config, base: Path, catalog: Path, rank: int, world_size: int):
+    def __init__(self, config: Config, base: str, catalog: Path, rank: int, world_size: int):
         import deepspeed
 
         if not config.train.use_gpu:
@@ -33,7 +33,7 @@ class Engine:
         self.settings = config.train
         self.rank, self.world_size = rank, world_size
         torch.manual_seed(config.seed)
-        self.checkpoint = load.load(str(base))
+        self.checkpoint = load.load(base)
         freeze(self.checkpoint.model, config.models.freeze_vision)
         rows = batches(catalog, self.checkpoint.processor, config.models.max_length)
         self.validation = Validation.share(rows, rank, world_size, config.evaluate.batch_size)

@@ -17,7 +17,7 @@ class Job:
 
     config: Config
     catalog: Path
-    base: Path
+    base: str
     epochs_file: Path
     model_folder: Path
     reference_loss_ratio: float

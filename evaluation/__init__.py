@@ -1,0 +1,1 @@
+"""pure: one module a benchmark; each turns predictions into a table's figures with intervals."""

@@ -1,0 +1,49 @@
+"""pure: where the base checkpoints are, and how the demo's come into the cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from qsit_ray import __version__, artifacts
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.config import Config
+from qsit_ray.terminal import Terminal
+
+DEMO = ("demo/proxy", "demo/primary")
+
+
+def base_checkpoint(config: Config, which: Literal["proxy", "primary"]) -> str:
+    """Folder or Hugging Face name of the checkpoint that trials, or the primary, start from."""
+    name = config.models.proxy if which == "proxy" else config.models.primary
+    return str(_cache(config) / name.removeprefix("demo/")) if name in DEMO else name
+
+
+def prepare(run: RunFolder, config: Config, terminal: Terminal) -> None:
+    """Pre-train the demo's base models into the cache, unless they are there or not asked for."""
+    if not {config.models.proxy, config.models.primary} & set(DEMO):
+        return
+    inputs = {"pretraining": _inputs(config)}
+    folder = _cache(config)
+    wanted = [folder / name.removeprefix("demo/") for name in DEMO]
+    if run.stands("pretrain", inputs) and all(path.is_dir() for path in wanted):
+        return
+    with run.stage("pretrain", inputs), terminal.bar("Pre-train the base models") as bar:
+        if all(path.is_dir() for path in wanted):
+            return
+        from qsit_ray.models import pretrain
+
+        settings = pretrain.Settings(**config.pretraining.model_dump())
+        pretrain.pretrain(
+            folder, settings, lambda stage, done, total: bar.update(done, total, stage)
+        )
+
+
+def _inputs(config: Config) -> dict[str, object]:
+    return {"version": __version__, **config.pretraining.model_dump(mode="json")}
+
+
+def _cache(config: Config) -> Path:
+    """Base models of other lengths of pre-training lie beside each other."""
+    key = artifacts.digest(_inputs(config))[:12]
+    return Path(config.cache).expanduser() / f"demo-{key}"

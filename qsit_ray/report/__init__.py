@@ -1,0 +1,1 @@
+"""pure: one self-contained page that shows what a run found, and what it cost."""

@@ -1,0 +1,251 @@
+"""pure: the report's plots as inline SVG whose colours are the page's own CSS variables."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qsit_ray.mixture import DOMAINS
+from qsit_ray.surrogate import Fit, predict
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LABELS = {"scoring": "D1", "interpreting": "D2", "general": "D3"}
+Shares = Callable[[float], Mapping[str, float]]
+
+# Matplotlib knows no CSS variable: each stands in as a colour that is drawn nowhere else, and is
+# put back in the SVG. So one drawing serves the light page, the dark page and print.
+_INK, _MUTED, _RULE, _PAPER = "#010203", "#010204", "#010205", "#010206"
+_DOMAIN = {"scoring": "#010207", "interpreting": "#010208", "general": "#010209"}
+_VARIABLES = {
+    _INK: "ink",
+    _MUTED: "muted",
+    _RULE: "rule",
+    _PAPER: "paper",
+    **{colour: domain for domain, colour in _DOMAIN.items()},
+}
+_WIDTH = 6.4  # inches of 72 units; the page scales the drawing to its column
+_SETTINGS: Any = {
+    "svg.fonttype": "none",
+    "font.size": 11.5,
+    "text.color": _INK,
+    "axes.edgecolor": _RULE,
+    "axes.labelcolor": _MUTED,
+    "axes.titlecolor": _MUTED,
+    "axes.titlesize": 11.5,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": _MUTED,
+    "ytick.color": _MUTED,
+    "xtick.labelsize": 11,
+    "ytick.labelsize": 11,
+    "xtick.major.size": 3,
+    "ytick.major.size": 0,
+    "grid.color": _RULE,
+    "grid.linewidth": 0.6,
+}
+
+
+def curve(
+    trials: Sequence[Mapping[str, Any]],
+    fitted: Fit | None,
+    x_title: str,
+    y_title: str,
+    shares: Shares | None,
+) -> str:
+    """Score over ratio: trials, mean and standard deviation a ratio, the fit and its optimum.
+
+    The curve is thick where the fit's regret zone is. `shares` gives the rows of each domain at a
+    ratio, in any unit; they are drawn as a strip below.
+    """
+
+    def draw(figure: Figure) -> None:
+        from matplotlib.transforms import ScaledTranslation
+
+        heights = [6, 1] if shares else [1]
+        axes = figure.subplots(len(heights), 1, height_ratios=heights, sharex=True, squeeze=False)
+        top, bottom = axes[0, 0], axes[-1, 0]
+        done = [row for row in trials if row["score"] is not None]
+        ratios = [row["ratio"] for row in trials]
+        low, high = min(ratios), max(ratios)
+        top.set_xscale("log")
+        margin = (high / low) ** 0.04 if high > low else 2.0
+        top.set_xlim(low / margin, high * margin)
+        top.set_title(y_title, pad=20)
+        top.grid(axis="y")
+        if fitted is not None:
+            _fit(top, fitted)
+        # Beside the mean's bar, which would hide them.
+        beside = ScaledTranslation(-7 / 72, 0, figure.dpi_scale_trans)
+        top.plot(
+            [row["ratio"] for row in done], [row["score"] for row in done],
+            "o", markersize=4.5, color=_MUTED, alpha=0.7, markeredgewidth=0,
+            transform=top.transData + beside,
+        )  # fmt: skip
+        for ratio in sorted({row["ratio"] for row in done}):
+            scores = [row["score"] for row in done if row["ratio"] == ratio]
+            spread = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
+            top.errorbar(
+                [ratio], [float(np.mean(scores))], yerr=spread,
+                fmt="o", markersize=7, color=_INK, markeredgecolor=_PAPER, markeredgewidth=1.2,
+                elinewidth=1.2, capsize=3,
+            )  # fmt: skip
+        if shares:
+            _strip(bottom, shares, low, high)
+        _ratio_ticks(bottom, low, high)
+        bottom.set_xlabel(x_title, color=_INK)
+
+    return _svg(draw, 4.7, f"{y_title} over {x_title}")
+
+
+def loss_ratio(epochs: Sequence[Mapping[str, Any]], tolerance: float) -> str:
+    """L_S / L_I of each epoch against λ, with the band in which the controller holds."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        numbers = [line["epoch"] for line in epochs]
+        reference = epochs[-1]["reference_loss_ratio"]
+        axes.axhspan(
+            reference * (1 - tolerance), reference * (1 + tolerance),
+            color=_MUTED, alpha=0.14, linewidth=0,
+        )  # fmt: skip
+        axes.axhline(reference, color=_INK, linestyle=(0, (4, 3)), linewidth=1.1)
+        axes.annotate(
+            f"λ = {reference:#.3g}", (1, reference), xycoords=("axes fraction", "data"),
+            xytext=(0, 4), textcoords="offset points", ha="right", va="bottom",
+        )  # fmt: skip
+        ratios = [line["loss_ratio"] for line in epochs]
+        axes.plot(
+            numbers, ratios, "o-", color=_INK, markersize=7,
+            markeredgecolor=_PAPER, markeredgewidth=1.2,
+        )  # fmt: skip
+        for at, ratio in enumerate(ratios):
+            neighbours = [*ratios[max(0, at - 1) : at], *ratios[at + 1 : at + 2]] or [ratio]
+            above = ratio >= float(np.mean(neighbours))  # on the side that the line leaves free
+            axes.annotate(
+                f"{ratio:#.3g}", (numbers[at], ratio), xytext=(0, 9 if above else -9),
+                textcoords="offset points", ha="center", va="bottom" if above else "top",
+            )  # fmt: skip
+        axes.set_title("Loss ratio L_S / L_I on validation rows", pad=10)
+        axes.margins(y=0.25)
+        axes.grid(axis="y")
+        _epoch_ticks(axes, numbers)
+
+    return _svg(draw, 3.7, "Loss ratio against λ by epoch")
+
+
+def sizes(epochs: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of each domain by epoch, stacked."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        numbers = [line["epoch"] for line in epochs]
+        base = np.zeros(len(epochs))
+        tallest = max(sum(line["sizes"].values()) for line in epochs)
+        for domain in DOMAINS:
+            rows = np.array([line["sizes"][domain] for line in epochs], dtype=float)
+            axes.bar(
+                numbers, rows, bottom=base, width=0.62,
+                color=_DOMAIN[domain], edgecolor=_PAPER, linewidth=1,
+            )  # fmt: skip
+            for number, size, foot in zip(numbers, rows, base, strict=True):
+                if size > 0.06 * tallest and len(epochs) <= 8:
+                    axes.text(
+                        number, foot + size / 2, f"{int(size):,}",
+                        color=_PAPER, ha="center", va="center",
+                    )  # fmt: skip
+            axes.annotate(
+                LABELS[domain], (numbers[-1] + 0.38, base[-1] + rows[-1] / 2),
+                color=_DOMAIN[domain], ha="left", va="center", fontweight="bold",
+            )  # fmt: skip
+            base += rows
+        axes.set_title("Rows trained in the epoch", pad=10)
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        _epoch_ticks(axes, numbers)
+
+    return _svg(draw, 3.7, "Rows of each domain by epoch")
+
+
+def _fit(axes: Axes, fitted: Fit) -> None:
+    axes.axvspan(*fitted.interval, color=_MUTED, alpha=0.14, linewidth=0)
+    for (low, high), width in (((fitted.low, fitted.high), 1.4), (fitted.regret_zone, 3.2)):
+        ratios = np.geomspace(low, high, 200)
+        # Rounding may carry an end a hair outside of the searched interval.
+        ratios = np.clip(ratios, fitted.low, fitted.high)
+        axes.plot(ratios, predict(fitted, ratios), color=_INK, linewidth=width)
+    axes.axvline(fitted.optimum, color=_INK, linestyle=(0, (4, 3)), linewidth=1.1)
+    axes.annotate(
+        f"optimum {fitted.optimum:#.3g}", (fitted.optimum, 1), xycoords=("data", "axes fraction"),
+        xytext=(0, 4), textcoords="offset points", ha="center", va="bottom",
+    )  # fmt: skip
+
+
+def _strip(axes: Axes, shares: Shares, low: float, high: float) -> None:
+    """What a ratio means: the share of each domain in the rows, over the axis."""
+    ratios = np.geomspace(low, high, 120)
+    rows = np.array([[shares(float(r)).get(domain, 0.0) for r in ratios] for domain in DOMAINS])
+    edges = np.vstack([np.zeros_like(ratios), np.cumsum(rows / rows.sum(axis=0), axis=0)])
+    for number, domain in enumerate(DOMAINS):
+        foot, head = edges[number], edges[number + 1]
+        if not np.any(head > foot):
+            continue
+        axes.fill_between(ratios, foot, head, color=_DOMAIN[domain], linewidth=0)
+        at = int(np.argmax(head - foot))
+        if head[at] - foot[at] < 0.3:
+            continue  # too thin for a label
+        side = "left" if at < 40 else "right" if at > 80 else "center"
+        axes.annotate(
+            LABELS[domain], (ratios[at], (foot[at] + head[at]) / 2),
+            xytext=({"left": 4, "right": -4, "center": 0}[side], 0), textcoords="offset points",
+            color=_PAPER, ha=side, va="center", fontweight="bold",
+        )  # fmt: skip
+    axes.set_ylim(0, 1)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+
+
+def _ratio_ticks(axes: Axes, low: float, high: float) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    steps = (1.0, 2.0, 5.0) if high / low <= 1000 else (1.0,)
+    axes.xaxis.set_major_locator(LogLocator(subs=steps))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _epoch_ticks(axes: Axes, numbers: Sequence[int]) -> None:
+    axes.set_xticks(list(numbers)[:: 1 + len(numbers) // 12])
+    axes.set_xlim(numbers[0] - 0.6, numbers[-1] + 0.75)
+    axes.set_xlabel("Epoch", color=_INK)
+
+
+def _svg(draw: Callable[[Figure], None], height: float, label: str) -> str:
+    """An SVG element without size, namespace or metadata, to stand in an HTML page."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    buffer = io.StringIO()
+    # The salt keeps ids of one page's plots apart and makes two builds of a run the same.
+    with matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": label}):
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        draw(figure)
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    box = re.search(r'viewBox="[^"]*"', text)
+    body = re.sub(r"<metadata>.*?</metadata>", "", text[text.index(">") + 1 :], flags=re.DOTALL)
+    body = body.replace("xlink:href", "href")
+    body = re.sub(r'<g id="[^"]*"', "<g", body)
+    body = re.sub(r"font-family: [^;\"]*;? ?", "", body)  # the page's own font
+    for colour, variable in _VARIABLES.items():
+        body = body.replace(colour, f"var(--{variable})")
+    return f'<svg role="img" aria-label="{label}" {box.group(0) if box else ""}>{body}'

@@ -1,0 +1,1 @@
+"""pure: one YAML file a search: axis, ratios, repeats, objective, coordinate."""

@@ -1,0 +1,158 @@
+"""Labels fall on answers only, images get as many placeholders as the model makes features."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from qsit_ray.data.encode import IGNORED, Encoder, collate
+from qsit_ray.models import tiny
+from qsit_ray.models.pretrain import make_tokenizer
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny.make_model(tiny.DECODERS["proxy"], make_tokenizer([], 0), 0)
+
+
+@pytest.fixture(scope="module")
+def processor(model):
+    return tiny.processor_of(model, make_tokenizer([], 0))
+
+
+@pytest.fixture
+def root(tmp_path):
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / "a.png")
+    return tmp_path
+
+
+def row(*texts, image="a.png"):
+    turns = [
+        {"from": "human" if i % 2 == 0 else "gpt", "value": text} for i, text in enumerate(texts)
+    ]
+    return {"id": "r1", "image": image, "conversation": turns}
+
+
+def test_only_answers_and_their_end_are_labelled(processor, root):
+    encoder = Encoder(processor, root, 512)
+    out = encoder.encode(row("<image>\nIs it red?", "yes, it is", "Sure?", "I am."))
+    labelled = out["labels"][out["labels"] != IGNORED]
+    assert processor.tokenizer.decode(labelled) == "yes, it is<|im_end|>I am.<|im_end|>"
+    assert (out["input_ids"][out["labels"] != IGNORED] == labelled).all()
+    text = processor.tokenizer.decode(out["input_ids"]).replace("<image>", "")
+    assert text == (
+        "<|im_start|>user\n\nIs it red?<|im_end|>\n<|im_start|>assistant\nyes, it is<|im_end|>\n"
+        "<|im_start|>user\nSure?<|im_end|>\n<|im_start|>assistant\nI am.<|im_end|>\n"
+    )
+
+
+def test_the_text_is_the_chat_templates(processor, root):
+    out = Encoder(processor, root, 512).prompt("a.png", "<image>\nWhat?", "The")
+    turns = [
+        {
+            "role": "user",
+            "content": [{"type": "image"}, {"type": "text", "text": "What?"}],
+        }
+    ]
+    text = processor.apply_chat_template(turns, add_generation_prompt=True) + "The"
+    theirs = processor(images=Image.open(root / "a.png"), text=text, return_tensors="np")
+    assert (out["input_ids"] == theirs["input_ids"][0]).all()
+    assert np.array_equal(out["pixel_values"], theirs["pixel_values"][0])
+    assert (out["labels"] == IGNORED).all()
+
+
+def test_a_demo_crop_makes_36_image_tokens(processor, root):
+    out = Encoder(processor, root, 512).encode(row("What?\n<image>", "x"))
+    assert (out["input_ids"] == processor.image_token_id).sum() == 36
+    assert out["pixel_values"].shape == (5, 3, 32, 32)
+    assert out["pixel_values"].dtype == np.float32
+    assert out["image_sizes"].tolist() == [64, 64]
+
+
+def test_images_of_other_tiles_collate_and_pass_the_model(root):
+    import torch
+
+    tokenizer = make_tokenizer([], 0)
+    model = tiny.make_model(tiny.DECODERS["proxy"], tokenizer, 0)
+    pinpoints = [[32, 32], [32, 64], [64, 32], [64, 64], [32, 96]]
+    model.config.image_grid_pinpoints = pinpoints
+    model.config.vision_aspect_ratio = "anyres_max_9"
+    processor = tiny.processor_of(model, tokenizer)
+    processor.image_processor.image_grid_pinpoints = pinpoints
+    rng = np.random.default_rng(0)
+    for name, size in {"b.png": (20, 60), "c.png": (31, 29), "d.png": (100, 130)}.items():
+        Image.fromarray(rng.integers(0, 255, (*size, 3), np.uint8)).save(root / name)
+    encoder = Encoder(processor, root, 512)
+    rows = [encoder.encode(row("<image>\nQ", "A", image=n)) for n in ("b.png", "c.png", "d.png")]
+    assert len({r["pixel_values"].shape[0] for r in rows}) > 1
+    batch = {k: torch.from_numpy(v) for k, v in collate(rows, 0).items()}
+    with torch.no_grad():
+        together = model(**batch).logits
+        alone = model(**{k: torch.from_numpy(v) for k, v in collate(rows[:1], 0).items()}).logits
+    assert torch.allclose(together[0, : alone.shape[1]], alone[0], atol=1e-4)
+
+
+def test_a_row_without_an_image_does_not_see_the_blank_one(model, processor, root):
+    import torch
+
+    encoder = Encoder(processor, root, 512)
+    text_only = encoder.encode(row("Q", "A b c", image=None))
+    assert (text_only["input_ids"] == processor.image_token_id).sum() == 36
+    assert not text_only["attention_mask"][-36:].any()
+    batch = {k: torch.from_numpy(v) for k, v in collate([text_only], 0).items()}
+    text = {k: batch[k][:, :-36] for k in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        assert torch.allclose(
+            model(**batch).logits[:, :-36], model(**text).logits, atol=1e-5
+        )
+
+
+def test_collate_pads_on_the_right(processor, root):
+    encoder = Encoder(processor, root, 512)
+    long, short = encoder.encode(row("<image> Q Q Q", "A A")), encoder.encode(row("<image>", "A"))
+    batch = collate([long, short], 7)
+    pad = len(long["input_ids"]) - len(short["input_ids"])
+    assert batch["input_ids"][1, -pad:].tolist() == [7] * pad
+    assert batch["attention_mask"].sum(1).tolist() == [
+        len(long["input_ids"]),
+        len(short["input_ids"]),
+    ]
+    assert (batch["labels"][1, -pad:] == IGNORED).all()
+    assert batch["pixel_values"].shape == (2, 5, 3, 32, 32)
+
+
+def test_the_cache_keeps_pixels(processor, root):
+    cache = {}
+    encoder = Encoder(processor, root, 512, cache)
+    first = encoder.encode(row("<image>", "A"))
+    (root / "a.png").unlink()
+    assert np.array_equal(encoder.encode(row("<image>", "A"))["pixel_values"], first["pixel_values"])
+    assert list(cache) == ["a.png"]
+
+
+def test_cut_answers_are_counted_and_empty_ones_refused(processor, root):
+    whole = len(Encoder(processor, root, 512).encode(row("<image>", "A B C"))["input_ids"])
+    encoder = Encoder(processor, root, whole - 3)
+    encoder.encode(row("<image>", "A B C"))
+    assert encoder.cut == 1
+    with pytest.raises(ValueError, match="max_length 20"):
+        Encoder(processor, root, 20).encode(row("<image>", "A"))
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (row("Q", "A"), "expected <image> once"),
+        (row("<image><image>", "A"), "found it 2 times"),
+        (row("<image>", "A", image=None), "the row has no image"),
+        (row("<image>", "A", "more"), "must alternate"),
+        (row("<image>", "A", image="gone.png"), "gone.png: image file is missing"),
+        (row("<image>", "A", image="bad.png"), "bad.png: not a readable image"),
+        (row("<image>", "A", image="half.png"), "half.png: not a readable image"),
+    ],
+)
+def test_bad_rows_are_refused_by_name(processor, root, bad, said):
+    (root / "bad.png").write_text("no image")
+    (root / "half.png").write_bytes((root / "a.png").read_bytes()[:2000])
+    with pytest.raises(ValueError, match=said):
+        Encoder(processor, root, 512).encode(bad)

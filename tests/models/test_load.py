@@ -1,0 +1,68 @@
+"""Checkpoints are ordinary Hugging Face folders."""
+
+import json
+
+import pytest
+import torch
+from transformers import LlavaOnevisionForConditionalGeneration
+
+from qsit_ray.data.encode import Encoder, collate
+from qsit_ray.models import load, tiny
+from qsit_ray.models.loss import tensors
+
+
+def test_what_is_saved_loads_and_answers(checkpoint, images, tmp_path):
+    folder = tmp_path / "model"
+    load.save(checkpoint.model, checkpoint.processor, folder)
+    assert (folder / "model.safetensors").is_file()
+    assert not list(folder.glob("*.bin"))
+    back = load.load(folder)
+    assert back.processor.num_image_tokens == 16
+    assert back.processor.image_token_id == checkpoint.processor.image_token_id
+    row = Encoder(back.processor, images, 512).prompt("a.png", "<image>\nWhat?")
+    batch = tensors(collate([row], 0))
+    del batch["labels"]
+    theirs = LlavaOnevisionForConditionalGeneration.from_pretrained(folder)
+    with torch.no_grad():
+        logits = checkpoint.model(**batch).logits
+        assert torch.equal(theirs(**batch).logits, logits)
+        assert torch.equal(back.model(**batch).logits, logits)
+        said = theirs.generate(**batch, max_new_tokens=4, do_sample=False)
+    assert said.shape[1] > batch["input_ids"].shape[1]
+
+
+def test_a_state_dict_replaces_the_weights(checkpoint, tmp_path):
+    zeros = {k: torch.zeros_like(v) for k, v in checkpoint.model.state_dict().items()}
+    load.save(checkpoint.model, checkpoint.processor, tmp_path, state_dict=zeros)
+    assert all(not p.any() for p in load.load(tmp_path).model.parameters())
+
+
+def test_tied_embeddings_stay_tied(checkpoint, tmp_path):
+    load.save(checkpoint.model, checkpoint.processor, tmp_path)
+    model = load.load(tmp_path).model
+    assert model.lm_head.weight is model.model.language_model.embed_tokens.weight
+
+
+def test_a_folder_that_is_no_checkpoint_is_named(tmp_path):
+    with pytest.raises(ValueError, match=str(tmp_path)):
+        load.load(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(ValueError, match="model type is bert"):
+        load.load(tmp_path)
+
+
+def test_freezing_leaves_projector_and_decoder(checkpoint):
+    load.freeze(checkpoint.model, True)
+    frozen = {n for n, p in checkpoint.model.named_parameters() if not p.requires_grad}
+    assert frozen and all("vision_tower" in n for n in frozen)
+    load.freeze(checkpoint.model, False)
+    assert all(p.requires_grad for p in checkpoint.model.parameters())
+
+
+def test_the_primary_is_about_four_times_the_proxy(checkpoint):
+    tokenizer = checkpoint.processor.tokenizer
+    proxy, primary = (
+        sum(p.numel() for p in tiny.make_model(tiny.DECODERS[n], tokenizer, 0).parameters())
+        for n in ("proxy", "primary")
+    )
+    assert 3.5 < primary / proxy < 4.5

@@ -1,0 +1,165 @@
+"""A planted optimum is found, uncertainty is told, and what cannot be fitted is refused."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qsit_ray.surrogate import Fit, fit, predict
+
+PAPER_GRID = np.concatenate([np.arange(1, 10) / 10, np.arange(1, 11)])
+COORDINATES = {"ratio": lambda r: r, "log": np.log, "share": lambda r: r / (1 + r)}
+
+
+def peaked(ratios, peak, coordinate, drop=3.0):
+    """A parabola over the coordinate, `drop` lower at the far end."""
+    t = COORDINATES[coordinate]
+    away = np.abs(t(np.asarray(ratios)) - t(peak))
+    return 75 - drop * (away / away.max()) ** 2
+
+
+def repeated(noise, peak=2.42, seed=0, repeats=3, drop=3.0):
+    ratios = np.repeat(PAPER_GRID, repeats)
+    rng = np.random.default_rng(seed)
+    return ratios, peaked(ratios, peak, "log", drop) + rng.normal(0, noise, ratios.size)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.15, 9.5), st.sampled_from(list(COORDINATES)), st.integers(2, 5))
+def test_a_planted_peak_is_found_exactly_in_its_coordinate(peak, coordinate, degree):
+    scores = peaked(PAPER_GRID, peak, coordinate)
+    found = fit(PAPER_GRID, scores, degree=degree, coordinate=coordinate)
+    assert found.optimum == pytest.approx(peak, rel=1e-3)
+    assert found.optimum_score == pytest.approx(75, abs=1e-6)
+    assert found.interval[0] <= found.optimum <= found.interval[1]
+    assert np.allclose(predict(found, PAPER_GRID), scores)
+
+
+@pytest.mark.parametrize(("slope", "end"), [(1, 10.0), (-1, 0.1)])
+def test_a_monotone_response_has_its_optimum_at_an_end(slope, end):
+    found = fit(PAPER_GRID, slope * np.log(PAPER_GRID), coordinate="log")
+    assert found.optimum == end
+    assert found.edge_probability > 0.9
+    assert "an end of the search" in found.verdict
+
+
+def test_the_higher_of_two_peaks_wins():
+    u = 2 * np.log(PAPER_GRID / 0.1) / np.log(100) - 1
+    found = fit(PAPER_GRID, -((u**2 - 0.25) ** 2) + 0.01 * u, coordinate="log")
+    assert found.optimum == pytest.approx(0.1 * 100 ** ((0.505 + 1) / 2), rel=0.01)
+
+
+@pytest.mark.parametrize("coordinate", ["log", "share"])
+def test_noise_is_measured_and_the_interval_holds_the_planted_peak(coordinate):
+    found = fit(*repeated(0.3), coordinate=coordinate)
+    low, high = found.interval
+    assert low < 2.42 < high
+    assert found.noise == pytest.approx(0.3, rel=0.3)
+    assert not found.flat
+    zone_low, zone_high = found.regret_zone
+    assert 0.1 <= zone_low <= found.optimum <= zone_high <= 10
+
+
+def test_more_noise_widens_the_interval_and_the_promise():
+    calm, rough = (fit(*repeated(noise), coordinate="log") for noise in (0.1, 0.8))
+    assert np.ptp(np.log(calm.interval)) < np.ptp(np.log(rough.interval))
+    assert calm.tolerance < rough.tolerance
+
+
+def test_a_wider_tolerance_widens_the_regret_zone():
+    narrow, wide = (fit(*repeated(0.3), coordinate="log", tolerance=t) for t in (0.3, 1.0))
+    assert wide.regret_zone[0] <= narrow.regret_zone[0]
+    assert wide.regret_zone[1] >= narrow.regret_zone[1]
+    assert wide.tolerance == 1.0
+
+
+def test_a_flat_response_is_called_flat():
+    flat = [fit(*repeated(0.5, drop=0.0, seed=s)).flat for s in range(20)]
+    assert sum(flat) >= 17
+    assert fit(PAPER_GRID, np.full(19, 0.7)).flat
+    assert "flat" in fit(PAPER_GRID, np.full(19, 0.7)).verdict
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.permutations(range(57)), st.floats(0.01, 100), st.floats(-1000, 1000))
+def test_order_shift_and_scale_of_the_scores_do_not_move_the_optimum(order, scale, shift):
+    ratios, scores = repeated(0.3)
+    plain = fit(ratios, scores, coordinate="log")
+    moved = fit(ratios[order], scale * scores[order] + shift, coordinate="log")
+    assert moved.optimum == pytest.approx(plain.optimum, rel=1e-6)
+    assert moved.flat == plain.flat
+
+
+def test_the_same_seed_gives_the_same_fit_and_the_file_gives_it_back():
+    found = fit(*repeated(0.3), coordinate="share", seed=7)
+    assert found == fit(*repeated(0.3), coordinate="share", seed=7)
+    assert Fit.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False))) == found
+
+
+def test_missing_scores_are_dropped_counted_and_told():
+    ratios, scores = repeated(0.3)
+    kept = list(scores)
+    kept[0:3] = [None, float("nan"), None]
+    kept[10] = None
+    found = fit(ratios, kept, coordinate="log")
+    assert (found.rows, found.dropped, found.ratios, found.low) == (53, 4, 18, 0.2)
+    assert "4 rows without a score" in found.verdict
+    assert "ratio 0.1" in found.verdict
+
+
+def test_without_repeats_or_spare_ratios_nothing_is_promised():
+    found = fit([0.1, 0.5, 1, 2, 10], [1, 3, 4, 3, 1])
+    assert found.noise is None
+    assert found.interval == (0.1, 10)
+    assert "nothing shows the noise" in found.verdict
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_the_curve_that_made_the_data_beats_its_rivals():
+    ratios, scores = repeated(0.2)
+    errors = fit(ratios, scores).rivals
+    assert {"quartic over ratio", "cubic over log", "linear over share", "constant"} <= set(errors)
+    assert errors["quadratic over log"] < errors["quadratic over ratio"] < errors["constant"]
+
+
+def test_the_leave_one_ratio_out_error_is_what_refitting_gives():
+    ratios, scores = repeated(0.3, repeats=2)
+    squares = []
+    for left_out in PAPER_GRID[1:-1]:
+        rest = ratios != left_out
+        again = fit(ratios[rest], scores[rest], degree=2, coordinate="log")
+        squares.append((predict(again, ratios[~rest]) - scores[~rest]) ** 2)
+    inner = np.mean(squares)
+    error = fit(ratios, scores, degree=2, coordinate="log").rivals["quadratic over log"]
+    assert error == pytest.approx(np.sqrt(inner), rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "scores", "settings_", "words"),
+    [
+        ([1, 2, 3, 4], [1, 2, 3, 4], {}, "4 distinct ratios .* search 5 or more or fit degree 2"),
+        ([1, -2, 3], [1, 2, 3], {}, "ratio -2 in row 1"),
+        ([1, 0, 3], [1, 2, 3], {}, "ratio 0 in row 1"),
+        ([1, 2], [None, float("nan")], {}, "none of the 2 rows has a score"),
+        ([], [], {}, "none of the 0 rows"),
+        ([1, 2, 3], [1, 2], {}, "3 ratios but 2 scores"),
+        ([1, 2, 3], [1, "x", 2], {}, "score 'x' in row 1"),
+        (PAPER_GRID, PAPER_GRID, {"degree": 0}, "degree 0"),
+        (PAPER_GRID, PAPER_GRID, {"coordinate": "sqrt"}, "ratio, log or share"),
+        (PAPER_GRID, PAPER_GRID, {"confidence": 1.0}, "between 0 and 1"),
+        ([1e-8, 1e-7, 1e-6, 1e-5, 1e6], [1, 2, 3, 4, 5], {}, "too bunched"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused_with_words_on_what_would_do(
+    ratios, scores, settings_, words
+):
+    with pytest.raises(ValueError, match=words):
+        fit(ratios, scores, **settings_)
+
+
+def test_the_curve_is_not_asked_outside_of_the_search():
+    found = fit(*repeated(0.3))
+    with pytest.raises(ValueError, match=r"from ratio 0.1 to 10"):
+        predict(found, [0.05])

@@ -83,7 +83,7 @@ def holds_official(reply: str, candidates: Sequence[str], index: int) -> bool:
 
 
 def random_guess(questions: Sequence[Mapping[str, Any]]) -> float | None:
-    """Expected accuracy of guessing: the mean of 1 / candidates. None without questions. Needs no answers."""
+    """Expected accuracy of guessing, the mean of 1 / candidates; None without questions."""
     if not questions:
         return None
     return float(np.mean([1 / len(_candidates(q, row)) for row, q in enumerate(questions)]))

@@ -49,10 +49,12 @@ class Models(Section):
 
 
 class Pretraining(Section):
-    """Length of the demo models' pre-training, in optimiser steps."""
+    """Length of the demo models' pre-training, in optimiser steps, and its crops."""
 
     tower_steps: Count
     alignment_steps: Count
+    crops: Count
+    alignment_crops: Count
 
 
 class Training(Section):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from qsit_ray.mixture import Mixture, half_up
@@ -117,11 +117,15 @@ class MixtureController:
     def _next(self, sizes: Mixture, verdict: Verdict) -> Mixture:
         if verdict == "hold":
             return sizes
-        grown = sizes.counts()
-        domains = ("scoring",) if verdict == "grow_scoring" else ("interpreting", "general")
-        # One factor for the whole side: capping D2 and D3 apart would bend D2:D3.
-        now = sum(grown[d] for d in domains)
-        cap = self.rule.max_growth * sum(self.first.counts()[d] for d in domains)
-        factor = min(1 + self.rule.step, max(1.0, cap / now)) if now else 1.0
-        blend = {domain: half_up(grown[domain] * factor) for domain in domains}
-        return Mixture(**{**grown, **blend})
+        if verdict == "grow_scoring":
+            return replace(sizes, scoring=self._grown(sizes.scoring, self.first.scoring))
+        first = self.first.interpreting + self.first.general
+        if not first:
+            return sizes
+        blend = self._grown(sizes.interpreting + sizes.general, first)
+        # Shares of the first mixture, not of the last: rounding would bend D2:D3 bit by bit.
+        interpreting = half_up(blend * self.first.interpreting / first)
+        return replace(sizes, interpreting=interpreting, general=blend - interpreting)
+
+    def _grown(self, now: int, first: int) -> int:
+        return max(now, min(half_up(now * (1 + self.rule.step)), int(first * self.rule.max_growth)))

@@ -42,7 +42,9 @@ def demo() -> Config:
             test_questions=420,
         ),
         models=Models(proxy="demo/proxy", primary="demo/primary", max_length=512),
-        pretraining=Pretraining(tower_steps=1200, alignment_steps=150),
+        pretraining=Pretraining(
+            tower_steps=900, alignment_steps=150, crops=12_000, alignment_crops=1_500
+        ),
         search=Search(
             interpreting_general=space("demo_interpreting_general"),
             interpreting_scoring=space("demo_interpreting_scoring"),

@@ -37,12 +37,12 @@ class Fit:
     `coefficients`: Chebyshev series in u = 2 (t - t(low)) / (t(high) - t(low)) - 1, where t is the
     ratio, its logarithm or its share r / (1 + r). `low`, `high`: the searched interval, the least
     and greatest ratio with a score. `interval`: percentile interval of the argmax.
-    `edge_probability`: share of resamples whose argmax is an end. `regret_zone`: ratios around the
-    optimum whose loss against the best ratio is within `tolerance` (in units of the score) with
-    probability `confidence`. `noise`: standard deviation of one run, null where no repeat and no
-    spare ratio shows it. `flat`: an F-test at 1 - confidence finds no effect of the ratio. `rows`,
-    `dropped`: rows used and rows without a score. `rivals`: leave-one-ratio-out RMSE by curve, null
-    where too few ratios remain.
+    `edge_probability`: share of resamples whose argmax is an end, null with `noise`. `regret_zone`:
+    ratios around the optimum whose loss against the best ratio is within `tolerance` (in units of
+    the score) with probability `confidence`. `noise`: standard deviation of one run, null where no
+    repeat and no spare ratio shows it. `flat`: an F-test at 1 - confidence finds no effect of the
+    ratio. `rows`, `dropped`: rows used and rows without a score. `rivals`: leave-one-ratio-out RMSE
+    by curve, null where too few ratios remain.
     """
 
     degree: int
@@ -55,7 +55,7 @@ class Fit:
     optimum_score: float
     interval: tuple[float, float]
     confidence: float
-    edge_probability: float
+    edge_probability: float | None
     regret_zone: tuple[float, float]
     tolerance: float
     flat: bool
@@ -87,8 +87,7 @@ def fit(
     confidence: float = 0.95,
     tolerance: float | None = None,
 ) -> Fit:
-    """Fit score over ratio, one row a trial; higher scores are better. Both inputs have shape
-    (rows,).
+    """Fit score over ratio, one row a trial, shape (rows,) each; higher scores are better.
 
     Repeats of a ratio are rows with the same ratio. Scores that are None, NaN or infinite are
     dropped and counted. `tolerance` is the loss that the user would not mind, in units of the
@@ -107,11 +106,9 @@ def fit(
     basis, condition = _orthonormal(u, degree)
     if condition > 1e10:
         raise InputError(
-            f"the ratios from {low:g} to {high:g} are too bunched over {coordinate} "
-            f"for degree {degree}; use coordinate log or a lower degree"
+            f"ratios too bunched over {coordinate} for degree {degree}; try log or less"
         )
-    # Fitting deviations from the mean keeps a small effect on a large score exact.
-    mean = float(y.mean())
+    mean = float(y.mean())  # taken off: a small effect on a large score stays exact
     solution = np.linalg.lstsq(chebyshev.chebvander(u, degree), y - mean, rcond=None)[0]
     coefficients = np.asarray(solution, dtype=np.float64)
     coefficients[0] += mean
@@ -121,7 +118,8 @@ def fit(
     at = int(np.argmin(np.abs(_GRID - best)))
     if noise is None:
         # Nothing shows how far a second run would lie from the first: every ratio stays possible.
-        interval, zone, edge, tolerance = (-1.0, 1.0), (-1.0, 1.0), 1.0, float(np.ptp(y))
+        interval = zone = (-1.0, 1.0)
+        edge, tolerance = None, float(np.ptp(y))
     else:
         peaks, regrets, edge = _resample(u, y - mean, group, degree, seed)
         tail = (1 - confidence) / 2
@@ -132,9 +130,7 @@ def fit(
         tolerance = max(wanted, float(promised[at]))
         zone = _stretch_around(at, promised <= tolerance, best)
 
-    def ratio(unit: float) -> float:
-        return _to_ratio(unit, coordinate, low, high)
-
+    stretch = (coordinate, low, high)
     fitted = Fit(
         degree=degree,
         coordinate=coordinate,
@@ -142,12 +138,12 @@ def fit(
         basis="chebyshev",
         low=low,
         high=high,
-        optimum=ratio(best),
+        optimum=_to_ratio(best, *stretch),
         optimum_score=float(chebyshev.chebval(best, coefficients)),
-        interval=(ratio(interval[0]), ratio(interval[1])),
+        interval=(_to_ratio(interval[0], *stretch), _to_ratio(interval[1], *stretch)),
         confidence=confidence,
         edge_probability=edge,
-        regret_zone=(ratio(zone[0]), ratio(zone[1])),
+        regret_zone=(_to_ratio(zone[0], *stretch), _to_ratio(zone[1], *stretch)),
         tolerance=tolerance,
         flat=flat,
         noise=noise,
@@ -165,9 +161,7 @@ def predict(fitted: Fit, ratios: ArrayLike) -> Floats:
     x = np.asarray(ratios, dtype=np.float64)
     slack = 1e-9 * (fitted.high - fitted.low)
     if not np.all((x >= fitted.low - slack) & (x <= fitted.high + slack)):
-        raise InputError(
-            f"the fit holds from ratio {fitted.low:g} to {fitted.high:g}; asked outside of it"
-        )
+        raise InputError(f"the fit holds only from ratio {fitted.low:g} to {fitted.high:g}")
     u = np.clip(_to_unit(x, fitted.coordinate, fitted.low, fitted.high), -1, 1)
     return np.asarray(chebyshev.chebval(u, fitted.coefficients), dtype=np.float64)
 
@@ -180,14 +174,10 @@ def _usable(ratios: ArrayLike, scores: Any) -> tuple[Floats, Floats, int, list[f
     wrong = np.flatnonzero(~(np.isfinite(x) & (x > 0)))
     if wrong.size:
         row = int(wrong[0])
-        raise InputError(
-            f"ratio {x[row]:g} in row {row} (first row is 0): a positive number is needed"
-        )
+        raise InputError(f"ratio {x[row]:g} in row {row} (first row is 0) must be positive")
     kept = np.isfinite(y)
     if not kept.any():
-        raise InputError(
-            f"none of the {y.size} rows has a score; at least one trial a ratio must finish"
-        )
+        raise InputError(f"none of the {y.size} rows has a score; one run a ratio must finish")
     lost = sorted(set(x[~kept].tolist()) - set(x[kept].tolist()))
     return x[kept], y[kept], int(np.count_nonzero(~kept)), lost
 
@@ -283,10 +273,8 @@ def _noise_and_flatness(
     unexplained = float(residual @ residual)
     repeats = y.size - means.size
     # Repeats show the noise itself; without them, the distance from the curve stands in for it.
-    if repeats:
-        noise = float(np.sqrt(np.sum((y - means[group]) ** 2) / repeats))
-    else:
-        noise = float(np.sqrt(unexplained / spare))
+    within = float(np.sum((y - means[group]) ** 2))
+    noise = float(np.sqrt(within / repeats if repeats else unexplained / spare))
     effects = basis.shape[1] - 1
     f = ((total - unexplained) / effects) / max(unexplained / spare, 1e-300)
     return noise, bool(fdtrc(effects, spare, max(f, 0.0)) > 1 - confidence)
@@ -350,9 +338,8 @@ def _weights(group: NDArray[np.intp], degree: int, rng: np.random.Generator) -> 
 
 def _stretch_around(at: int, good: NDArray[np.bool_], best: float) -> tuple[float, float]:
     """The unbroken stretch of good grid points that holds the optimum."""
-    bad = np.flatnonzero(~good)
-    first = int(bad[bad < at].max()) + 1 if (bad < at).any() else 0
-    last = int(bad[bad > at].min()) - 1 if (bad > at).any() else _GRID.size - 1
+    bad = np.concatenate([[-1], np.flatnonzero(~good), [_GRID.size]])
+    first, last = bad[bad < at].max() + 1, bad[bad > at].min() - 1
     return min(float(_GRID[first]), best), max(float(_GRID[last]), best)
 
 
@@ -404,7 +391,7 @@ def _verdict(f: Fit, lost: list[float]) -> str:
         else:
             lower, upper = f.interval
             text = f"The best ratio is {f.optimum:.3g}, {sure} from {lower:.3g} to {upper:.3g}"
-            if f.edge_probability >= 0.05:
+            if f.edge_probability and f.edge_probability >= 0.05:
                 text += f" ({100 * f.edge_probability:.0f} % that it is an end of the search)"
         text += (
             f"; any ratio from {f.regret_zone[0]:.3g} to {f.regret_zone[1]:.3g} "
@@ -412,6 +399,6 @@ def _verdict(f: Fit, lost: list[float]) -> str:
         )
     if f.dropped:
         text += f" {f.dropped} rows without a score were left out"
-        gone = ", ".join(f"{r:g}" for r in lost[:5]) + (", ..." if len(lost) > 5 else "")
+        gone = ", ".join(f"{r:g}" for r in lost)
         text += f"; no run is left at ratio {gone}." if lost else "."
     return text

@@ -43,7 +43,15 @@ def test_growth_is_capped_and_never_shrinks(history):
         after = subject.observe(epoch, scoring, interpreting).next_sizes
         assert all(after.counts()[d] >= before.counts()[d] for d in after.counts())
         assert after.scoring <= 150
-        assert after.interpreting + after.general <= 421  # 1.5 x 280, and a row of rounding
+        assert after.interpreting + after.general <= 420
+
+
+@given(st.lists(st.floats(0.01, 0.4), min_size=1, max_size=12))
+def test_the_blend_keeps_its_ratio_however_often_it_grows(ratios):
+    subject = controller(step=0.07, max_growth=5.0)
+    for epoch, ratio in enumerate(ratios):
+        sizes = subject.observe(epoch, ratio, 1.0).next_sizes
+        assert abs(sizes.interpreting - 2.5 * sizes.general) <= 1.75
 
 
 @given(st.lists(st.tuples(losses, losses), min_size=1, max_size=6))

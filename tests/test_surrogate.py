@@ -26,7 +26,7 @@ def repeated(noise, peak=2.42, seed=0, repeats=3, drop=3.0):
     return ratios, peaked(ratios, peak, "log", drop) + rng.normal(0, noise, ratios.size)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.floats(0.15, 9.5), st.sampled_from(list(COORDINATES)), st.integers(2, 5))
 def test_a_planted_peak_is_found_exactly_in_its_coordinate(peak, coordinate, degree):
     scores = peaked(PAPER_GRID, peak, coordinate)
@@ -76,8 +76,8 @@ def test_a_wider_tolerance_widens_the_regret_zone():
 
 
 def test_a_flat_response_is_called_flat():
-    flat = [fit(*repeated(0.5, drop=0.0, seed=s)).flat for s in range(20)]
-    assert sum(flat) >= 17
+    flat = [fit(*repeated(0.5, drop=0.0, seed=s)).flat for s in range(12)]
+    assert sum(flat) >= 10
     assert fit(PAPER_GRID, np.full(19, 0.7)).flat
     assert "flat" in fit(PAPER_GRID, np.full(19, 0.7)).verdict
 
@@ -112,7 +112,7 @@ def test_missing_scores_are_dropped_counted_and_told():
 def test_without_repeats_or_spare_ratios_nothing_is_promised():
     found = fit([0.1, 0.5, 1, 2, 10], [1, 3, 4, 3, 1])
     assert found.noise is None
-    assert found.interval == (0.1, 10)
+    assert (found.interval, found.edge_probability) == ((0.1, 10), None)
     assert "nothing shows the noise" in found.verdict
     json.dumps(found.to_json(), allow_nan=False)
 
@@ -161,5 +161,5 @@ def test_what_cannot_be_fitted_is_refused_with_words_on_what_would_do(
 
 def test_the_curve_is_not_asked_outside_of_the_search():
     found = fit(*repeated(0.3))
-    with pytest.raises(ValueError, match=r"from ratio 0.1 to 10"):
+    with pytest.raises(ValueError, match="only from ratio"):
         predict(found, [0.05])

@@ -1,10 +1,11 @@
 """pure: the demo's three domains, made of distorted crops of real photographs.
 
-D1 (scoring) carries a pseudo-MOS, never a human's: 100 · (½ · (1 − a · s / 5) + ½ · SSIM), where s is the severity
-(0 to 5), a the share of the crop that is distorted and SSIM the mean structural similarity on luma to the crop
-before distortion. It lies in 0..100; a pristine crop has 100. The column is called `mos` because the format's is.
-D2 (interpreting) is made from the known distortion, its strength and its place; D3 (general) from colours measured
-on the pixels and from a hand-written table of what the photographs show.
+D1 (scoring) carries a pseudo-MOS, never a human's: 100 · (½ · (1 − a · s / 5) + ½ · SSIM), where s
+is the severity (0 to 5), a the share of the crop that is distorted and SSIM the mean structural
+similarity on luma to the crop before distortion. It lies in 0..100; a pristine crop has 100. The
+column is called `mos` because the format's is. D2 (interpreting) is made from the known distortion,
+its strength and its place; D3 (general) from colours measured on the pixels and from a hand-written
+table of what the photographs show.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from PIL import Image
 
 from qsit_ray.data import demo_questions as dq
 from qsit_ray.data import photographs as ph
+from qsit_ray.levels import Range, mos_to_levels
 
 Row = dict[str, Any]
-LEVELS = ("bad", "poor", "fair", "good", "excellent")
 
 HALF_SHARE = 0.35
 """Share of distorted crops of which one half stays as it was."""
@@ -31,7 +32,8 @@ PRISTINE_SHARE = 0.1
 DESCRIPTION_SHARE = 0.1
 """Share of D2 rows that are pathway-style descriptions."""
 CHOICE_SHARE = 0.6
-"""Share of D2's and D3's questions that list options, as LLVisionQA does; the rest are asked openly."""
+"""Share of D2's and D3's questions that list options, as LLVisionQA does; the rest are asked
+openly."""
 ROWS_PER_IMAGE = 3
 
 # How often each topic is asked, where it can be asked at all.
@@ -82,7 +84,8 @@ class DemoData:
 
 @dataclass(frozen=True)
 class _Shot:
-    """A drawn image: its recipe, its pixels, its pseudo-MOS and its path relative to the catalog folder."""
+    """A drawn image: its recipe, its pixels, its pseudo-MOS and its path relative to the catalog
+    folder."""
 
     sample: ph.Sample
     pixels: ph.Pixels
@@ -106,7 +109,7 @@ def build(
     for name, size in vars(sizes).items():
         if size < 1:
             raise ValueError(f"demo size {name} is {size}; expected at least 1")
-    counts = {
+    counts: dict[str, tuple[ph.Split, int]] = {
         "train_scoring": ("train", sizes.scoring),
         "train": ("train", -(-max(sizes.interpreting, sizes.general) // ROWS_PER_IMAGE)),
         "validation": ("validation", max(sizes.validation_images, sizes.validation_scoring)),
@@ -115,19 +118,20 @@ def build(
     samples: dict[str, list[ph.Sample]] = {}
     for number, (name, (split, count)) in enumerate(counts.items()):
         rng = np.random.default_rng([seed, number])
-        samples[name] = ph.draw_samples(split, count, rng, HALF_SHARE, PRISTINE_SHARE)  # type: ignore[arg-type]
+        samples[name] = ph.draw_samples(split, count, rng, HALF_SHARE, PRISTINE_SHARE)
     shots = _draw(samples, folder, report, workers)
 
     report("writing questions")
     rng = np.random.default_rng([seed, 100])
     scored = shots["train_scoring"]
-    low = min(s.pseudo_mos for s in scored)
-    high = max(s.pseudo_mos for s in scored)
-    train = [_scoring_row(s, low, high) for s in scored]
+    low, high = Range("dataset").ends([s.pseudo_mos for s in scored])
+    # Validation rows take the training rows' range, as a user's new images would.
+    scale = Range("explicit", low=low, high=high)
+    train = _scoring_rows(scored, scale)
     train += _interpreting_rows(shots["train"], sizes.interpreting, rng)
     train += _general_rows(shots["train"], sizes.general, rng)
     held_out = shots["validation"]
-    validation = [_scoring_row(s, low, high) for s in held_out[: sizes.validation_scoring]]
+    validation = _scoring_rows(held_out[: sizes.validation_scoring], scale)
     validation += _interpreting_rows(held_out, sizes.validation_interpreting, rng)
     return DemoData(
         train=train,
@@ -177,12 +181,6 @@ def render_chunks(
         return list(pool.map(ph.render_all, chunks))
 
 
-def level_of(mos: float, low: float, high: float) -> str:
-    """Return the level word of a pseudo-MOS by Eq. 1 with the data set's own range [low, high]."""
-    edges = [low + i / 5 * (high - low) for i in range(1, 5)]
-    return LEVELS[sum(mos > e for e in edges)]
-
-
 def _row(shot: _Shot, domain: str, human: str, answer: str, number: int) -> Row:
     return {
         "id": f"{domain}-{Path(shot.image).stem}-{number}",
@@ -195,13 +193,13 @@ def _row(shot: _Shot, domain: str, human: str, answer: str, number: int) -> Row:
     }
 
 
-def _scoring_row(shot: _Shot, low: float, high: float) -> Row:
-    level = level_of(shot.pseudo_mos, low, high)
-    answer = f"{dq.LEVEL_STEM} {level}."
-    return _row(shot, "scoring", dq.SCORING_QUESTION, answer, 0) | {
-        "mos": shot.pseudo_mos,
-        "level": level,
-    }
+def _scoring_rows(shots: Sequence[_Shot], scale: Range) -> list[Row]:
+    words = mos_to_levels([s.pseudo_mos for s in shots], scale).words()
+    return [
+        _row(shot, "scoring", dq.SCORING_QUESTION, f"{dq.LEVEL_STEM} {word}.", 0)
+        | {"mos": shot.pseudo_mos, "level": word}
+        for shot, word in zip(shots, words, strict=True)
+    ]
 
 
 def _iqa_row(shot: _Shot) -> Row:
@@ -223,7 +221,9 @@ def _interpreting_rows(shots: Sequence[_Shot], count: int, rng: np.random.Genera
         rows.append(_row(shot, "interpreting", f"<image>\n{ask}", answer, i))
     pool = [(s, i) for s in shots for i in dq.quality_items(s.sample, s.pixels, rng)]
     chosen = _balanced(pool, _QUALITY_TOPICS, count - described, rng)
-    return rows + [_item_row(s, i, "interpreting", n, rng) for n, (s, i) in enumerate(chosen, described)]
+    return rows + [
+        _item_row(s, i, "interpreting", n, rng) for n, (s, i) in enumerate(chosen, described)
+    ]
 
 
 def _general_rows(shots: Sequence[_Shot], count: int, rng: np.random.Generator) -> list[Row]:
@@ -236,7 +236,9 @@ def _general_rows(shots: Sequence[_Shot], count: int, rng: np.random.Generator) 
     return [_item_row(s, i, "general", n, rng) for n, (s, i) in enumerate(chosen)]
 
 
-def _item_row(shot: _Shot, item: dq.Item, domain: str, number: int, rng: np.random.Generator) -> Row:
+def _item_row(
+    shot: _Shot, item: dq.Item, domain: str, number: int, rng: np.random.Generator
+) -> Row:
     if rng.random() < CHOICE_SHARE:
         prompt = dq.multiple_choice_prompt(item.question, _candidates(item, rng))
     else:
@@ -277,7 +279,8 @@ def _balanced(
     count: int,
     rng: np.random.Generator,
 ) -> list[tuple[_Shot, dq.Item]]:
-    """Take `count` items so that topics come in the ratio of their weights and answers vary within a topic.
+    """Take `count` items so that topics come in the ratio of their weights and answers vary within
+    a topic.
 
     A topic that runs out starts again from its first item: few photographs can be asked everything.
     """
@@ -302,7 +305,8 @@ def _balanced(
 
 
 def _rotate_answers(items: list[tuple[_Shot, dq.Item]]) -> list[tuple[_Shot, dq.Item]]:
-    """Order items so that each answer in turn comes once: then no answer is a good guess in itself."""
+    """Order items so that each answer in turn comes once: then no answer is a good guess in
+    itself."""
     by_answer: dict[str, list[tuple[_Shot, dq.Item]]] = {}
     for entry in items:
         by_answer.setdefault(entry[1].answer, []).append(entry)

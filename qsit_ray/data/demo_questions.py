@@ -1,23 +1,23 @@
 """pure: what can truthfully be asked of a distorted crop: quality questions and content questions.
 
-Quality comes from the recipe of the crop (distortion, strength, place), light and colour are measured on the pixels,
-content comes from a small hand-written table of what stands where in each photograph.
+Quality comes from the recipe of the crop (distortion, strength, place), light and colour are
+measured on the pixels, content comes from a small hand-written table of what stands where in each
+photograph.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qsit_ray.data.demo_things import THINGS, Thing
 from qsit_ray.data.photographs import CROP, DISTORTIONS, HALVES, PRISTINE, Pixels, Sample, luma
 
-SCORING_QUESTION = (
-    "Assume you are an image quality evaluator. How would you rate the quality of this image?\n<image>"
-)
+SCORING_QUESTION = "Assume you are an image quality evaluator. How would you rate the quality of this image?\n<image>"
 """The paper's one scoring question (section III-C)."""
 
 LEVEL_STEM = "The quality of the image is"
@@ -55,96 +55,12 @@ COLOURS = ("red", "orange", "yellow", "green", "blue", "brown", "black", "grey",
 
 
 @dataclass(frozen=True)
-class Thing:
-    """Something to be seen in a photograph; `box` is left, top, right, bottom as shares of its size."""
-
-    name: str
-    colour: str
-    box: tuple[float, float, float, float]
-
-
-THINGS: dict[str, tuple[Thing, ...]] = {
-    "astronaut": (
-        Thing("a face", "pink", (0.33, 0.03, 0.60, 0.36)),
-        Thing("a flag", "red", (0.0, 0.0, 0.20, 0.75)),
-        Thing("a model shuttle", "white", (0.70, 0.0, 0.92, 0.55)),
-        Thing("a helmet", "white", (0.55, 0.68, 1.0, 1.0)),
-        Thing("a space suit", "orange", (0.05, 0.40, 0.72, 1.0)),
-    ),
-    "camera": (
-        Thing("a man", "black", (0.0, 0.12, 0.55, 1.0)),
-        Thing("a camera", "grey", (0.45, 0.25, 0.66, 0.48)),
-        Thing("a tripod", "grey", (0.44, 0.45, 0.82, 1.0)),
-        Thing("a city", "grey", (0.66, 0.20, 1.0, 0.48)),
-        Thing("grass", "grey", (0.60, 0.46, 1.0, 1.0)),
-    ),
-    "china": (
-        Thing("a pagoda", "red", (0.10, 0.05, 0.57, 0.92)),
-        Thing("trees", "green", (0.0, 0.72, 1.0, 1.0)),
-        Thing("a tree", "green", (0.84, 0.30, 1.0, 0.85)),
-        Thing("a lake", "grey", (0.50, 0.46, 0.90, 0.75)),
-        Thing("the sky", "white", (0.0, 0.0, 1.0, 0.45)),
-    ),
-    "flower": (
-        Thing("a flower", "orange", (0.26, 0.20, 0.69, 0.85)),
-        Thing("a bud", "orange", (0.44, 0.86, 0.71, 1.0)),
-        Thing("leaves", "green", (0.0, 0.0, 1.0, 1.0)),
-    ),
-    "motorcycle_left": (
-        Thing("a wheel", "black", (0.17, 0.48, 0.37, 0.80)),
-        Thing("a wheel", "black", (0.74, 0.55, 0.93, 0.92)),
-        Thing("an engine", "grey", (0.40, 0.52, 0.64, 0.82)),
-        Thing("a fuel tank", "red", (0.47, 0.30, 0.69, 0.53)),
-        Thing("boxes", "brown", (0.45, 0.0, 1.0, 0.40)),
-        Thing("a bench", "brown", (0.0, 0.22, 0.32, 0.60)),
-        Thing("the floor", "grey", (0.0, 0.75, 1.0, 1.0)),
-    ),
-    "rocket": (
-        Thing("a rocket", "white", (0.46, 0.27, 0.54, 0.97)),
-        Thing("lamps", "yellow", (0.10, 0.82, 0.90, 1.0)),
-        Thing("a tower", "black", (0.0, 0.0, 0.16, 1.0)),
-        Thing("a tower", "black", (0.86, 0.0, 1.0, 1.0)),
-        Thing("the sky", "blue", (0.0, 0.0, 1.0, 0.80)),
-    ),
-    "brick": (Thing("a wall", "grey", (0.0, 0.0, 1.0, 1.0)),),
-    "gravel": (Thing("gravel", "grey", (0.0, 0.0, 1.0, 1.0)),),
-    "chelsea": (
-        Thing("an eye", "green", (0.28, 0.26, 0.48, 0.54)),
-        Thing("an eye", "green", (0.64, 0.34, 0.80, 0.58)),
-        Thing("a cat", "brown", (0.0, 0.0, 0.92, 1.0)),
-    ),
-    "coins": (Thing("coins", "grey", (0.0, 0.0, 1.0, 1.0)),),
-    "coffee": (
-        Thing("coffee", "orange", (0.33, 0.20, 0.62, 0.46)),
-        Thing("a spoon", "grey", (0.52, 0.40, 0.72, 0.82)),
-        Thing("a cup", "red", (0.27, 0.02, 0.72, 0.66)),
-        Thing("a saucer", "red", (0.13, 0.20, 0.80, 0.94)),
-        Thing("a table", "brown", (0.0, 0.0, 1.0, 1.0)),
-    ),
-    "grace_hopper": (
-        Thing("a hat", "black", (0.25, 0.0, 0.66, 0.23)),
-        Thing("a face", "pink", (0.30, 0.22, 0.66, 0.52)),
-        Thing("a flag", "red", (0.0, 0.0, 0.40, 0.60)),
-        Thing("a uniform", "black", (0.0, 0.52, 1.0, 1.0)),
-        Thing("the wall", "blue", (0.45, 0.0, 1.0, 0.65)),
-    ),
-    "quokka": (
-        Thing("a face", "grey", (0.16, 0.05, 0.50, 0.58)),
-        Thing("a quokka", "grey", (0.14, 0.05, 0.57, 1.0)),
-        Thing("a wall", "green", (0.0, 0.0, 1.0, 0.48)),
-        Thing("the floor", "grey", (0.0, 0.50, 1.0, 1.0)),
-    ),
-}
-# The two are one scene a few centimetres apart.
-THINGS["motorcycle_right"] = THINGS["motorcycle_left"]
-
-
-@dataclass(frozen=True)
 class Item:
     """One question with its true answer.
 
-    `wrong` holds the answers that are certainly wrong (distractors); a yes-or-no item has exactly the other word.
-    `topic` groups items that ask the same thing, so that a mix of them can be balanced.
+    `wrong` holds the answers that are certainly wrong (distractors); a yes-or-no item has exactly
+    the other word. `topic` groups items that ask the same thing, so that a mix of them can be
+    balanced.
     """
 
     topic: str
@@ -191,13 +107,17 @@ def quality_items(sample: Sample, image: Pixels, rng: np.random.Generator) -> li
         )
         out.append(Item("which", WHAT, DISTORTION, text, family, others))
         weaker = tuple(s for s in STRENGTHS if s != strength)
-        text = _pick(rng, (f"How strong is the {family} in this image?", "How strong is the distortion?"))
+        text = _pick(
+            rng, (f"How strong is the {family} in this image?", "How strong is the distortion?")
+        )
         if sample.severity != 3 or rng.random() < 0.5:
             out.append(Item("strength", HOW, DISTORTION, text, strength, weaker))
         out.append(_yes_no("present", DISTORTION, _present(rng, family), True))
     absent = _pick(rng, [f for f in FAMILIES if not degraded or f != FAMILY[sample.distortion]])
     out.append(_yes_no("present", DISTORTION, _present(rng, absent), False))
-    clean = _pick(rng, ("Is this image free of distortion?", "Is the image without any visible flaw?"))
+    clean = _pick(
+        rng, ("Is this image free of distortion?", "Is the image without any visible flaw?")
+    )
     if not degraded or sample.severity >= 2:
         out.append(_yes_no("clean", DISTORTION, clean, not degraded))
     if placed:
@@ -211,7 +131,9 @@ def _yes_no(topic: str, concern: int, question: str, yes: bool) -> Item:
 
 
 def _present(rng: np.random.Generator, family: str) -> str:
-    return _pick(rng, (f"Is there any {family} in this image?", f"Does this image suffer from {family}?"))
+    return _pick(
+        rng, (f"Is there any {family} in this image?", f"Does this image suffer from {family}?")
+    )
 
 
 def _placed(sample: Sample, rng: np.random.Generator) -> list[Item]:
@@ -219,9 +141,18 @@ def _placed(sample: Sample, rng: np.random.Generator) -> list[Item]:
     place = sample.place
     opposite = {a: b for pair in (HALVES[:2], HALVES[2:]) for a, b in (pair, pair[::-1])}[place]
     elsewhere = tuple(h for h in HALVES if h != place)
-    where = _pick(rng, ("Which part of the image is degraded?", f"Where in the image is the {family}?"))
+    where = _pick(
+        rng, ("Which part of the image is degraded?", f"Where in the image is the {family}?")
+    )
     return [
-        Item("part", WHAT, PLACED_DISTORTION, where, f"the {place}", tuple(f"the {h}" for h in elsewhere)),
+        Item(
+            "part",
+            WHAT,
+            PLACED_DISTORTION,
+            where,
+            f"the {place}",
+            tuple(f"the {h}" for h in elsewhere),
+        ),
         Item(
             "which placed",
             WHAT,
@@ -236,7 +167,8 @@ def _placed(sample: Sample, rng: np.random.Generator) -> list[Item]:
 
 
 def light_of(image: Pixels) -> str | None:
-    """Return dark, medium or bright from mean luma; None near a boundary, where people would disagree."""
+    """Return dark, medium or bright from mean luma; None near a boundary, where people would
+    disagree."""
     value = float(luma(image).mean())
     for word, low, high in zip(LIGHT, (0.0, 95.0, 160.0), (80.0, 145.0, 256.0), strict=True):
         if low <= value < high:
@@ -264,12 +196,15 @@ def _light_items(image: Pixels, rng: np.random.Generator) -> list[Item]:
     if abs(difference) > 20:
         brighter, darker = names if difference > 0 else names[::-1]
         text = f"Which is brighter, the {names[0]} or the {names[1]}?"
-        out.append(Item("brighter", WHAT, PLACED_OTHER, text, f"the {brighter}", (f"the {darker}",)))
+        out.append(
+            Item("brighter", WHAT, PLACED_OTHER, text, f"the {brighter}", (f"the {darker}",))
+        )
     return out
 
 
 def colour_of(image: Pixels) -> str | None:
-    """Return the colour word that covers most of uint8 [..., 3], or None when no colour clearly does."""
+    """Return the colour word that covers most of uint8 [..., 3], or None when no colour clearly
+    does."""
     rgb = np.asarray(image, np.float64).reshape(-1, 3) / 255.0
     names = _colour_index(rgb)
     share = np.bincount(names, minlength=len(COLOURS)) / len(names)
@@ -283,7 +218,9 @@ def _colour_index(rgb: NDArray[np.float64]) -> NDArray[np.int64]:
     spread = high - low
     safe = np.where(spread > 0, spread, 1.0)
     r, g, b = rgb.T
-    hue = np.where(high == r, (g - b) / safe % 6, np.where(high == g, (b - r) / safe + 2, (r - g) / safe + 4))
+    hue = np.where(
+        high == r, (g - b) / safe % 6, np.where(high == g, (b - r) / safe + 2, (r - g) / safe + 4)
+    )
     degrees = hue * 60.0
     coloured = np.select(
         [degrees < 18, degrees < 42, degrees < 68, degrees < 175, degrees < 265],
@@ -313,20 +250,27 @@ def colour_items(image: Pixels, rng: np.random.Generator) -> list[Item]:
         if colour is None:
             continue
         others = tuple(c for c in COLOURS if c != colour)
-        out.append(Item("colour", WHAT, concern, f"Which colour fills most of {place}?", colour, others))
+        out.append(
+            Item("colour", WHAT, concern, f"Which colour fills most of {place}?", colour, others)
+        )
         yes = bool(rng.random() < 0.5)
         asked = colour if yes else _pick(rng, others)
         out.append(_yes_no("colour", concern, f"Is most of {place} {asked}?", yes))
     return out
 
 
-def content_items(sample: Sample, photo_size: tuple[int, int], rng: np.random.Generator) -> list[Item]:
-    """Return closed questions on what is in the crop, from the table. `photo_size` is (height, width)."""
+def content_items(
+    sample: Sample, photo_size: tuple[int, int], rng: np.random.Generator
+) -> list[Item]:
+    """Return closed questions on what is in the crop, from the table. `photo_size` is (height,
+    width)."""
     height, width = photo_size
     left, top, side = sample.box
     seen: list[tuple[float, Thing, str]] = []
     for thing in THINGS[sample.photograph]:
-        x0, y0, x1, y1 = (v * s for v, s in zip(thing.box, (width, height, width, height), strict=True))
+        x0, y0, x1, y1 = (
+            v * s for v, s in zip(thing.box, (width, height, width, height), strict=True)
+        )
         ax, ay, bx, by = max(x0, left), max(y0, top), min(x1, left + side), min(y1, top + side)
         overlap = max(0.0, bx - ax) * max(0.0, by - ay)
         share = overlap / side**2
@@ -377,4 +321,7 @@ def description(sample: Sample, image: Pixels, rng: np.random.Generator) -> tupl
         return ask, f"The image is clear and free of distortion.{lit} There is nothing to repair."
     where = "the whole image" if sample.place == "whole" else f"the {sample.place} of the image"
     kind, strength = KIND[sample.distortion], strength_of(sample.severity)
-    return ask, f"There is {strength} {kind} in {where}.{lit} The {FAMILY[sample.distortion]} degrades it."
+    return (
+        ask,
+        f"There is {strength} {kind} in {where}.{lit} The {FAMILY[sample.distortion]} degrades it.",
+    )

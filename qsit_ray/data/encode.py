@@ -1,7 +1,8 @@
 """pure: rows to arrays: chat text to token numbers, labels on answers only, images to pixel values.
 
-The same code serves the demo's processor and the real LLaVA-OneVision one (any-resolution tiles included). The chat
-form is Qwen's ChatML without a system turn: the paper's data puts its prefix in the user turn.
+The same code serves the demo's processor and the real LLaVA-OneVision one (any-resolution tiles
+included). The chat form is Qwen's ChatML without a system turn: the paper's data puts its prefix in
+the user turn.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ Encoded = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Picture:
-    """A preprocessed image: float32 [P, 3, H, W], its (height, width), and its number of placeholder tokens."""
+    """A preprocessed image: float32 [P, 3, H, W], its (height, width), and its number of
+    placeholder tokens."""
 
     pixel_values: NDArray[np.float32]
     size: tuple[int, int]
@@ -38,8 +40,8 @@ class Picture:
 class Encoder:
     """Turns rows of a catalog into arrays for one processor.
 
-    `cut` counts the rows whose answer was cut at `max_length` so far. `cache`, when given, keeps each image's
-    pixel values by path: a trial reads the same rows many times.
+    `cut` counts the rows whose answer was cut at `max_length` so far. `cache`, when given, keeps
+    each image's pixel values by path: a trial reads the same rows many times.
     """
 
     def __init__(
@@ -60,13 +62,15 @@ class Encoder:
     def encode(self, row: Mapping[str, Any]) -> Encoded:
         """Encode a training row.
 
-        Returns input_ids, attention_mask, labels: int64 [L]; pixel_values: float32 [P, 3, H, W]; image_sizes:
-        int64 [2] (height, width). Labels are -100 but for answer tokens and their end-of-turn token. A row without
-        an image gets a blank one behind its text, whose placeholders no token attends to: every micro-batch then
-        touches the vision tower, which ZeRO-3 needs of all ranks.
+        Returns input_ids, attention_mask, labels: int64 [L]; pixel_values: float32 [P, 3, H, W];
+        image_sizes: int64 [2] (height, width). Labels are -100 but for answer tokens and their
+        end-of-turn token. A row without an image gets a blank one behind its text, whose
+        placeholders no token attends to: every micro-batch then touches the vision tower, which
+        ZeRO-3 needs of all ranks.
 
-        Raises ValueError naming the row or the image file: no image token for an image or the reverse, turns that
-        do not alternate, a missing or undecodable image, nothing left to learn within `max_length`.
+        Raises ValueError naming the row or the image file: no image token for an image or the
+        reverse, turns that do not alternate, a missing or undecodable image, nothing left to learn
+        within `max_length`.
         """
         name = f"row {row.get('id', '?')}"
         turns = list(row["conversation"])
@@ -84,13 +88,12 @@ class Encoder:
         return self._with_image(ids, labels, row.get("image"), name)
 
     def prompt(self, image: str | Path | Image.Image, question: str, reply: str = "") -> Encoded:
-        """Encode one question up to and with the beginning of its answer; no labels. Shapes as `encode`."""
+        """Encode one question up to and with the beginning of its answer; no labels. Shapes as
+        `encode`."""
         ids = self._ask(question) + (self._tokens(reply) if reply else [])
         return self._with_image(ids, [IGNORED] * len(ids), image, f"image {image}")
 
-    def answer(
-        self, image: str | Path | Image.Image, question: str, reply: str
-    ) -> Encoded:
+    def answer(self, image: str | Path | Image.Image, question: str, reply: str) -> Encoded:
         """Encode one question with a whole answer, labelled as in `encode`."""
         asked, said = self._ask(question), self._tokens(reply + END)
         return self._with_image(
@@ -120,7 +123,8 @@ class Encoder:
         return self._tokens(f"<|im_start|>user\n{text}{END}\n<|im_start|>assistant\n")
 
     def _tokens(self, text: str) -> list[int]:
-        # Prompts repeat endlessly (one scoring question for all of D1), so token numbers are remembered.
+        # Prompts repeat endlessly (one scoring question for all of D1), so token numbers are
+        # remembered.
         known = self._texts.get(text)
         if known is None:
             known = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -144,9 +148,7 @@ class Encoder:
         tokens = expanded.count(self.processor.image_token)
         return Picture(values, (height, width), tokens)
 
-    def _with_image(
-        self, ids: list[int], labels: list[int], image: Any, name: str
-    ) -> Encoded:
+    def _with_image(self, ids: list[int], labels: list[int], image: Any, name: str) -> Encoded:
         places = [i for i, t in enumerate(ids) if t == self._image_id]
         if image is None:
             if places:
@@ -203,11 +205,11 @@ class Encoder:
 
 
 def collate(rows: Sequence[Encoded], pad_token_id: int) -> Encoded:
-    """Stack encoded rows: input_ids, attention_mask, labels int64 [B, L], pixel_values float32 [B, P, 3, H, W],
-    image_sizes int64 [B, 2].
+    """Stack encoded rows: input_ids, attention_mask, labels int64 [B, L], pixel_values float32 [B,
+    P, 3, H, W], image_sizes int64 [B, 2].
 
-    Text is padded on the right. Images of fewer tiles are padded with zero tiles at the end, as transformers does:
-    the model works out from image_sizes how many are real.
+    Text is padded on the right. Images of fewer tiles are padded with zero tiles at the end, as
+    transformers does: the model works out from image_sizes how many are real.
     """
     length = max(len(r["input_ids"]) for r in rows)
     fill = {"input_ids": pad_token_id, "attention_mask": 0, "labels": IGNORED}

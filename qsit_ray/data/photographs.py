@@ -1,8 +1,9 @@
 """pure: the demo's real photographs, their crops, and what is done to them.
 
-The photographs ship inside wheels that the demo installs anyway, so nothing is downloaded. They are split by
-scene: no crop of a validation or test scene is ever seen in training. Distortions are the fifteen of
-imagecorruptions (Hendrycks and Dietterich 2019, https://arxiv.org/abs/1903.12261) at five severities.
+The photographs ship inside wheels that the demo installs anyway, so nothing is downloaded. They are
+split by scene: no crop of a validation or test scene is ever seen in training. Distortions are the
+fifteen of imagecorruptions (Hendrycks and Dietterich 2019, https://arxiv.org/abs/1903.12261) at
+five severities.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def photographs(split: Split) -> tuple[Photograph, ...]:
     return tuple(p for p in PHOTOGRAPHS if p.split == split)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def pixels_of(name: str) -> Pixels:
     """Return a photograph as RGB, uint8 [height, width, 3].
 
@@ -127,8 +128,8 @@ def draw_samples(
 ) -> list[Sample]:
     """Draw `count` recipes from the photographs of a split.
 
-    `half` is the share of distorted crops of which only one half is distorted, `pristine` the share left as they
-    are. Distortion and severity go round evenly, so that no kind is rare by chance.
+    `half` is the share of distorted crops of which only one half is distorted, `pristine` the share
+    left as they are. Distortion and severity go round evenly, so that no kind is rare by chance.
     """
     pool = photographs(split)
     weights = np.array([p.weight for p in pool])
@@ -161,7 +162,9 @@ def _draw_box(photo: Pixels, rng: np.random.Generator) -> tuple[int, int, int]:
         top = int(rng.integers(0, height - side + 1))
         step = max(1, side // 32)
         patch = photo[top : top + side : step, left : left + side : step].mean(axis=2)
-        texture = float(np.abs(np.diff(patch, axis=0)).mean() + np.abs(np.diff(patch, axis=1)).mean())
+        texture = float(
+            np.abs(np.diff(patch, axis=0)).mean() + np.abs(np.diff(patch, axis=1)).mean()
+        )
         if texture > best_texture:
             best, best_texture = (left, top, side), texture
         if texture > 14.0:
@@ -177,7 +180,8 @@ def crop_of(sample: Sample) -> Pixels:
 
 
 def render(sample: Sample) -> tuple[Pixels, float]:
-    """Draw a sample: (distorted crop, uint8 [64, 64, 3]; its structural similarity to the pristine crop, 0 to 1).
+    """Draw a sample: (distorted crop, uint8 [64, 64, 3]; its structural similarity to the pristine
+    crop, 0 to 1).
 
     The similarity is mean SSIM on luma (Wang et al. 2004, https://doi.org/10.1109/TIP.2003.819861).
     """
@@ -207,8 +211,8 @@ def place_mask(place: Place) -> NDArray[np.bool_]:
 def _distort(image: Pixels, sample: Sample) -> Pixels:
     import imagecorruptions
 
-    # The package draws from numpy's global generator, so its state is set for the call and put back after it;
-    # two of its functions draw from generators of their own and take a seed.
+    # The package draws from numpy's global generator, so its state is set for the call and put back
+    # after it; two of its functions draw from generators of their own and take a seed.
     own_seed = {"impulse_noise", "glass_blur"}
     extra = {"seed": sample.seed} if sample.distortion in own_seed else {}
     state = np.random.get_state()

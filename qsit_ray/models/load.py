@@ -1,4 +1,5 @@
-"""torch: checkpoints in and out: ordinary Hugging Face folders, safetensors only, no remote code."""
+"""torch: checkpoints in and out: ordinary Hugging Face folders, safetensors only, no remote
+code."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 
 
 class ImageTextProcessor(LlavaOnevisionProcessor):
-    """LlavaOnevisionProcessor without its video part, which can't be made where torchvision is absent."""
+    """LlavaOnevisionProcessor without its video part, which can't be made where torchvision is
+    absent."""
 
     def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
         if argument_name == "video_processor" and argument is None:
@@ -40,8 +42,8 @@ class Checkpoint:
 def load(folder_or_name: str | Path, dtype: Any = None) -> Checkpoint:
     """Load a LLaVA-OneVision checkpoint in evaluation mode, on the CPU.
 
-    Only safetensors are read and no code of the checkpoint is run. Raises ValueError naming the folder when it is
-    not such a checkpoint.
+    Only safetensors are read and no code of the checkpoint is run. Raises ValueError naming the
+    folder when it is not such a checkpoint.
     """
     name = str(folder_or_name)
     try:
@@ -58,18 +60,21 @@ def load(folder_or_name: str | Path, dtype: Any = None) -> Checkpoint:
 
 
 def load_processor(name: str | Path, config: Any = None) -> Any:
-    """Load the processor alone: enough to encode rows in a data task, without the model's weights."""
+    """Load the processor alone: enough to encode rows in a data task, without the model's
+    weights."""
     name = str(name)
     if config is None:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-    # LlavaOnevisionProcessor.from_pretrained wants a video processor, which wants torchvision; images need neither.
+    # LlavaOnevisionProcessor.from_pretrained wants a video processor, which wants torchvision;
+    # images need neither.
     tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     images = LlavaOnevisionImageProcessorPil.from_pretrained(name)
     return make_processor(images, tokenizer, config)
 
 
 def make_processor(images: Any, tokenizer: Any, config: Any) -> Any:
-    """Join an image processor and a tokenizer to the processor that a model configuration asks for."""
+    """Join an image processor and a tokenizer to the processor that a model configuration asks
+    for."""
     vision = config.vision_config
     return ImageTextProcessor(
         image_processor=images,

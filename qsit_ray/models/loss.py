@@ -11,33 +11,37 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 
-def tensors(batch: Mapping[str, np.ndarray], device: torch.device | str = "cpu") -> dict[str, Tensor]:
+def tensors(
+    batch: Mapping[str, np.ndarray], device: torch.device | str = "cpu"
+) -> dict[str, Tensor]:
     """Return a collated batch as tensors."""
     return {key: torch.from_numpy(np.ascontiguousarray(v)).to(device) for key, v in batch.items()}
 
 
 def row_losses(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the summed negative log-likelihood of each row's labelled tokens, float [B], and their number, int [B].
+    """Return the summed negative log-likelihood of each row's labelled tokens, float [B], and their
+    number, int [B].
 
-    `model` is a LlavaOnevisionForConditionalGeneration, `batch` what `collate` made, as tensors. The head runs on
-    the labelled positions alone: a vocabulary of 152,000 at every image token would cost more than the decoder.
+    `model` is a LlavaOnevisionForConditionalGeneration, `batch` what `collate` made, as tensors.
+    The head runs on the labelled positions alone: a vocabulary of 152,000 at every image token
+    would cost more than the decoder.
     """
     labels = batch["labels"][:, 1:]
     inputs = {k: v for k, v in batch.items() if k != "labels"}
     hidden = model.model(**inputs, use_cache=False).last_hidden_state[:, :-1]
     labelled = labels != -100
-    nll = cross_entropy(
-        model.lm_head(hidden[labelled]).float(), labels[labelled], reduction="none"
-    )
+    nll = cross_entropy(model.lm_head(hidden[labelled]).float(), labels[labelled], reduction="none")
     row = labelled.nonzero()[:, 0]
     sums = torch.zeros(len(labels), dtype=nll.dtype, device=nll.device).index_add(0, row, nll)
     return sums, labelled.sum(dim=1)
 
 
 def answer_loss(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, int]:
-    """Return the sum of the negative log-likelihood over answer tokens (with its graph), and how many there are.
+    """Return the sum of the negative log-likelihood over answer tokens (with its graph), and how
+    many there are.
 
-    A batch without any answer token gives a zero that still has a graph, so that every rank can go backward.
+    A batch without any answer token gives a zero that still has a graph, so that every rank can go
+    backward.
     """
     sums, tokens = row_losses(model, batch)
     return sums.sum(), int(tokens.sum())

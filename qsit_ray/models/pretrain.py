@@ -1,15 +1,15 @@
 """torch: give the two tiny models what the real ones come with: eyes, words, and the two joined.
 
-First the vision tower learns distortion, strength and place on crops of training photographs. Then each model is
-aligned: projector and decoder learn short captions, in words of their own. Neither the scoring question nor a
-multiple choice is seen here, so both are left for the mixture to teach.
+First the vision tower learns distortion, strength and place on crops of training photographs. Then
+each model is aligned: projector and decoder learn short captions, in words of their own. Neither
+the scoring question nor a multiple choice is seen here, so both are left for the mixture to teach.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,18 @@ KINDS = (photographs.PRISTINE, *photographs.DISTORTIONS)
 _CAPTION = dict(
     zip(
         demo_questions.FAMILIES,
-        ("grainy", "soft", "flaky", "icy", "hazy", "washed-out", "flat", "wavy", "blocky", "smeared"),
+        (
+            "grainy",
+            "soft",
+            "flaky",
+            "icy",
+            "hazy",
+            "washed-out",
+            "flat",
+            "wavy",
+            "blocky",
+            "smeared",
+        ),
         strict=True,
     )
 )
@@ -49,12 +60,13 @@ _ALIGNMENT_RATE = {"proxy": 3e-3, "primary": 1.5e-3}
 
 @dataclass(frozen=True)
 class Settings:
-    """Length of the pre-training, in optimiser steps and crops. The defaults fit two CPU cores and four minutes."""
+    """Length of the pre-training, in optimiser steps and crops. The defaults fit two CPU cores and
+    four minutes."""
 
     tower_steps: int = 900
-    alignment_steps: int = 150
+    alignment_steps: int = 300
     crops: int = 12_000
-    alignment_crops: int = 1_500
+    alignment_crops: int = 3_000
     seed: int = 0
     threads: int = 2
 
@@ -69,8 +81,8 @@ class _Pool:
 def pretrain(cache: Path, settings: Settings, report: Report, workers: int = 2) -> None:
     """Write `cache`/tower, `cache`/proxy and `cache`/primary; what is there already is kept.
 
-    Each folder appears whole or not at all, so a killed pre-training goes on with the stage it was in. Only crops of
-    training photographs are used. The same settings give the same weights.
+    Each folder appears whole or not at all, so a killed pre-training goes on with the stage it was
+    in. Only crops of training photographs are used. The same settings give the same weights.
     """
     cache.mkdir(parents=True, exist_ok=True)
     threads = torch.get_num_threads()
@@ -78,21 +90,25 @@ def pretrain(cache: Path, settings: Settings, report: Report, workers: int = 2) 
     try:
         if not (cache / "tower").is_dir():
             pool = _draw(settings.crops, settings, report, workers)
-            _write(cache / "tower", lambda folder: _train_tower(pool, settings, report, folder))
+            with _whole(cache / "tower") as folder:
+                _train_tower(pool, settings, report, folder)
         missing = [name for name in tiny.DECODERS if not (cache / name).is_dir()]
         if missing:
             pool = _draw(settings.alignment_crops, settings, report, workers)
             for name in missing:
-                _write(cache / name, lambda folder, n=name: _align(n, cache, pool, settings, report, folder))  # type: ignore[misc]
+                with _whole(cache / name) as folder:
+                    _align(name, cache, pool, settings, report, folder)
     finally:
         torch.set_num_threads(threads)
 
 
-def _write(folder: Path, fill: Callable[[Path], None]) -> None:
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder that takes its name when the block ends well."""
+    temporary = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    fill(temporary)
+    yield temporary
     temporary.rename(folder)
 
 
@@ -126,27 +142,33 @@ def _update(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float, progres
 def _features(tower: Any, images: Tensor) -> Tensor:
     """Return the tower's features of the four tiles of each crop, pooled to [B, 4, 4, hidden].
 
-    `images`: float [B, 3, 64, 64]. The features are those before the last layer norm, as LLaVA-OneVision takes them.
+    `images`: float [B, 3, 64, 64]. The features are those before the last layer norm, as
+    LLaVA-OneVision takes them.
     """
     size, side, per = len(images), tiny.SIDE // tiny.TILE, tiny.TILE // tiny.PATCH
     tiles = images.view(size, 3, side, tiny.TILE, side, tiny.TILE).permute(0, 2, 4, 1, 3, 5)
     out = tower(tiles.reshape(-1, 3, tiny.TILE, tiny.TILE), output_hidden_states=True)
     hidden = out.hidden_states[-1].view(size, side, side, per, per, -1)
-    return hidden.view(size, side, side, per // 2, 2, per // 2, 2, -1).mean(dim=(4, 6)).permute(
-        0, 1, 3, 2, 4, 5
-    ).reshape(size, side * per // 2, side * per // 2, -1)
+    return (
+        hidden.view(size, side, side, per // 2, 2, per // 2, 2, -1)
+        .mean(dim=(4, 6))
+        .permute(0, 1, 3, 2, 4, 5)
+        .reshape(size, side * per // 2, side * per // 2, -1)
+    )
 
 
 class _Heads(nn.Module):
-    """What the tower is asked in pre-training: of the crop kind and quality; of each spot whether it is distorted,
-    how, and its mean colour."""
+    """What the tower is asked in pre-training: of the crop kind and quality; of each spot whether
+    it is distorted, how, and its mean colour."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.crop = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(KINDS) + 1))
         self.spot = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 1 + len(KINDS) + 3))
 
-    def loss(self, features: Tensor, images: Tensor, kind: Tensor, quality: Tensor, mask: Tensor) -> Tensor:
+    def loss(
+        self, features: Tensor, images: Tensor, kind: Tensor, quality: Tensor, mask: Tensor
+    ) -> Tensor:
         crop = self.crop(features.mean(dim=(1, 2)))
         spot = self.spot(features.flatten(1, 2))
         flagged = mask.flatten(1)
@@ -171,7 +193,12 @@ def _train_tower(pool: _Pool, settings: Settings, report: Report, folder: Path) 
     quality = torch.from_numpy(pool.quality)
     kind = torch.tensor([KINDS.index(s.distortion) for s in pool.samples])
     step = tiny.SIDE // 4
-    spots = np.stack([photographs.place_mask(s.place)[step // 2 :: step, step // 2 :: step] for s in pool.samples])
+    spots = np.stack(
+        [
+            photographs.place_mask(s.place)[step // 2 :: step, step // 2 :: step]
+            for s in pool.samples
+        ]
+    )
     mask = torch.from_numpy(spots) & (kind > 0)[:, None, None]
     for done in range(settings.tower_steps):
         chosen = torch.randint(len(pixels), (64,), generator=rng)
@@ -184,11 +211,14 @@ def _train_tower(pool: _Pool, settings: Settings, report: Report, folder: Path) 
         _update(optimiser, loss, _TOWER_RATE, (done + 1) / settings.tower_steps)
         if (done + 1) % 25 == 0 or done + 1 == settings.tower_steps:
             report("vision tower", done + 1, settings.tower_steps)
-    save_file({k: v.contiguous() for k, v in tower.state_dict().items()}, folder / "tower.safetensors")
+    save_file(
+        {k: v.contiguous() for k, v in tower.state_dict().items()}, folder / "tower.safetensors"
+    )
 
 
 def caption(sample: photographs.Sample, rng: np.random.Generator) -> str:
-    """Return a short caption of a crop: what it shows, and how it looks in words the catalog does not use."""
+    """Return a short caption of a crop: what it shows, and how it looks in words the catalog does
+    not use."""
     size = photographs.pixels_of(sample.photograph).shape[:2]
     items = demo_questions.content_items(sample, (size[0], size[1]), rng)
     shown = items[0].answer if items else "a detail"
@@ -212,7 +242,9 @@ def make_tokenizer(samples: list[photographs.Sample], seed: int) -> PreTrainedTo
         items = demo_questions.quality_items(sample, blank, rng)
         items += demo_questions.content_items(sample, (size[0], size[1]), rng)
         for item in items:
-            texts.append(demo_questions.multiple_choice_prompt(item.question, [item.answer, *item.wrong]))
+            texts.append(
+                demo_questions.multiple_choice_prompt(item.question, [item.answer, *item.wrong])
+            )
         texts += [*demo_questions.description(sample, blank, rng), caption(sample, rng)]
     texts += [f"Which colour fills most of this image? {c}" for c in demo_questions.COLOURS] * 20
     texts += [f"The lighting is {w}. Is this image {w}?" for w in demo_questions.LIGHT] * 20

@@ -22,7 +22,8 @@ from qsit_ray.models.loss import row_losses, tensors
 
 @dataclass(frozen=True)
 class Profile:
-    """How a score is asked for: the question, the words the answer begins with, the level words, worst first."""
+    """How a score is asked for: the question, the words the answer begins with, the level words,
+    worst first."""
 
     question: str
     stem: str
@@ -35,15 +36,17 @@ PAPER = Profile(SCORING_QUESTION, LEVEL_STEM, LEVELS)
 def level_tokens(tokenizer: Any, profile: Profile = PAPER) -> list[int]:
     """Return the first token of each level word after the stem.
 
-    Raises ValueError when two words share it, since Eq. 4 could not tell them apart, or when the stem's tokens
-    change with the word that follows.
+    Raises ValueError when two words share it, since Eq. 4 could not tell them apart, or when the
+    stem's tokens change with the word that follows.
     """
     stem = tokenizer(profile.stem, add_special_tokens=False)["input_ids"]
     first: dict[int, str] = {}
     for word in profile.words:
         ids = tokenizer(f"{profile.stem} {word}", add_special_tokens=False)["input_ids"]
         if ids[: len(stem)] != stem or len(ids) == len(stem):
-            raise ValueError(f"level word {word!r}: the tokenizer merges it with the stem before it")
+            raise ValueError(
+                f"level word {word!r}: the tokenizer merges it with the stem before it"
+            )
         token = ids[len(stem)]
         if token in first:
             raise ValueError(
@@ -63,10 +66,12 @@ def level_probabilities(
     batch_size: int = 64,
     cache: dict[str, Picture] | None = None,
 ) -> NDArray[np.float64]:
-    """Return the probability of each level for each image, float64 [n, levels], rows adding up to 1 (Eq. 4).
+    """Return the probability of each level for each image, float64 [n, levels], rows adding up to 1
+    (Eq. 4).
 
-    The logits are read where the level word stands after the stem. Scores (Eq. 5) are `qsit_ray.levels.expected_level`
-    of these. Paths are relative to `root`. Raises ValueError for an image that can't be read.
+    The logits are read where the level word stands after the stem. Scores (Eq. 5) are
+    `qsit_ray.levels.expected_level` of these. Paths are relative to `root`. Raises ValueError for
+    an image that can't be read.
     """
     model, processor = checkpoint.model, checkpoint.processor
     words = level_tokens(processor.tokenizer, profile)
@@ -100,9 +105,10 @@ def choose(
 ) -> list[int]:
     """Return, for each LLVisionQA question, which of its candidates the model finds likeliest.
 
-    After the multiple-choice prompt each candidate is scored by the summed log-likelihood of its tokens and the
-    end-of-turn token: with the end included that is the probability of exactly this reply, so a longer candidate
-    needs no correction. Ties go to the first. A closed set over the candidates, as Eq. 4 is over the levels.
+    After the multiple-choice prompt each candidate is scored by the summed log-likelihood of its
+    tokens and the end-of-turn token: with the end included that is the probability of exactly this
+    reply, so a longer candidate needs no correction. Ties go to the first. A closed set over the
+    candidates, as Eq. 4 is over the levels.
     """
     model, processor = checkpoint.model, checkpoint.processor
     encoder = Encoder(processor, root, max_length=1 << 20, cache=cache)

@@ -1,8 +1,8 @@
 """torch: two small LLaVA-OneVision models of the real transformers classes, and their tokenizer.
 
-Crops are 64 x 64 pixels, tiles 32 x 32, patches 8 x 8: a crop becomes its thumbnail and four tiles, and anyres_max_1
-pools the tiles' 64 tokens to 16. With a newline a row that makes 16 + 16 + 4 = 36 image tokens, through the same code
-that packs the 0.5B's and the 7B's.
+Crops are 64 x 64 pixels, tiles 32 x 32, patches 8 x 8: a crop becomes its thumbnail and four tiles,
+and anyres_max_1 pools the tiles' 64 tokens to 16. With a newline a row that makes 16 + 16 + 4 = 36
+image tokens, through the same code that packs the 0.5B's and the 7B's.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import nn
 from transformers import (
     GenerationConfig,
     LlavaOnevisionConfig,
@@ -135,10 +136,21 @@ def make_model(decoder: Decoder, tokenizer: Any, seed: int) -> Any:
     )
     torch.manual_seed(seed)
     model = LlavaOnevisionForConditionalGeneration(config)
+    _initialise(model)
     model.generation_config = GenerationConfig(
         eos_token_id=ids["<|im_end|>"], pad_token_id=ids["<|endoftext|>"], max_new_tokens=64
     )
     return model.eval()
+
+
+def _initialise(model: Any) -> None:
+    # transformers draws every matrix with a standard deviation of 0.02, which suits thousands of
+    # columns. At about a hundred it makes the first hundreds of steps grow the weights and learn
+    # nothing else.
+    for name, weight in model.named_parameters():
+        if weight.dim() == 2 and "vision_tower" not in name:
+            spread = 0.1 if "embed_tokens" in name else weight.shape[1] ** -0.5
+            nn.init.normal_(weight, std=spread)
 
 
 def processor_of(model: Any, tokenizer: Any) -> Any:

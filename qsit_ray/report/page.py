@@ -85,7 +85,7 @@ def fixed(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    return "–" if value is None else _minus(f"{100 * value:.1f} %")
+    return "–" if value is None else _minus(f"{100 * value:.1f}\u00a0%")
 
 
 def _minus(text: str) -> str:

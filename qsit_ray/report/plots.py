@@ -78,7 +78,7 @@ def curve(
         top.set_xscale("log")
         margin = (high / low) ** 0.04 if high > low else 2.0
         top.set_xlim(low / margin, high * margin)
-        top.set_title(y_title, pad=20)
+        top.set_title(y_title, pad=24)
         top.grid(axis="y")
         if fitted is not None:
             _fit(top, fitted)

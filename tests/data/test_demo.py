@@ -52,9 +52,7 @@ def test_no_scene_is_in_two_splits(built):
                 *data.questions["validation"],
             ]
         },
-        "test": {
-            scene[row["photograph"]] for row in [*data.iqa["test"], *data.questions["test"]]
-        },
+        "test": {scene[row["photograph"]] for row in [*data.iqa["test"], *data.questions["test"]]},
     }
     for one, other in itertools.combinations(used.values(), 2):
         assert not one & other

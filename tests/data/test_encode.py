@@ -102,9 +102,7 @@ def test_a_row_without_an_image_does_not_see_the_blank_one(model, processor, roo
     batch = {k: torch.from_numpy(v) for k, v in collate([text_only], 0).items()}
     text = {k: batch[k][:, :-36] for k in ("input_ids", "attention_mask")}
     with torch.no_grad():
-        assert torch.allclose(
-            model(**batch).logits[:, :-36], model(**text).logits, atol=1e-5
-        )
+        assert torch.allclose(model(**batch).logits[:, :-36], model(**text).logits, atol=1e-5)
 
 
 def test_collate_pads_on_the_right(processor, root):
@@ -126,7 +124,9 @@ def test_the_cache_keeps_pixels(processor, root):
     encoder = Encoder(processor, root, 512, cache)
     first = encoder.encode(row("<image>", "A"))
     (root / "a.png").unlink()
-    assert np.array_equal(encoder.encode(row("<image>", "A"))["pixel_values"], first["pixel_values"])
+    assert np.array_equal(
+        encoder.encode(row("<image>", "A"))["pixel_values"], first["pixel_values"]
+    )
     assert list(cache) == ["a.png"]
 
 

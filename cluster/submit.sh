@@ -10,7 +10,8 @@ usage() {
 }
 [[ -n "${RAY_ADDRESS:-}" ]] ||
   usage "RAY_ADDRESS is not set; expected the dashboard's address, such as http://127.0.0.1:8265"
-[[ $# -gt 0 ]] || usage "no arguments; expected those of \`qsit run\`, such as --preset demo --out /runs/demo"
+[[ $# -gt 0 ]] ||
+  usage "no arguments; expected those of \`qsit run\`, such as --preset demo --out /runs/demo"
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 export PATH="$root/.venv/bin:$PATH" RAY_AUTH_MODE="${RAY_AUTH_MODE:-token}"

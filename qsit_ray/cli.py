@@ -21,7 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Find the data mix of a vision-language model with a small proxy; train a large one on it.",
+    help="Find the data mix of a vision-language model with a small proxy, then train on it.",
 )
 verbs = {
     name: typer.Typer(no_args_is_help=True, help=text)

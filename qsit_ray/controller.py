@@ -78,7 +78,13 @@ class MixtureController:
         ratio = loss_scoring / loss_interpreting
         verdict = self._verdict(ratio)
         decision = Decision(
-            epoch, sizes, loss_scoring, loss_interpreting, ratio, verdict, self._next(sizes, verdict)
+            epoch,
+            sizes,
+            loss_scoring,
+            loss_interpreting,
+            ratio,
+            verdict,
+            self._next(sizes, verdict),
         )
         self.decisions[epoch:] = [decision]
         self.step = 0

@@ -59,7 +59,6 @@ def evaluate(run: RunFolder, config: Config, terminal: Terminal) -> None:
             predictions[tasks[done]] = ray.get(done)
         bar.update(len(tasks), len(tasks), "models")
         cost["device_seconds"] = sum(p["seconds"] for p in predictions.values())
-        options = {"seed": config.seed, "confidence": config.evaluate.confidence}
         truth = np.array([row["mos"] for row in images])
         scores, answers = {}, {}
         for name in folders:
@@ -68,7 +67,8 @@ def evaluate(run: RunFolder, config: Config, terminal: Terminal) -> None:
                     truth,
                     np.array(predictions[name]["scores"]),
                     cluster=[row["photograph"] for row in images],
-                    **options,
+                    seed=config.seed,
+                    confidence=config.evaluate.confidence,
                 )
             }
             answers[name] = llvisionqa.evaluate(
@@ -76,7 +76,8 @@ def evaluate(run: RunFolder, config: Config, terminal: Terminal) -> None:
                 predictions[name]["replies"],
                 rule="default",
                 cluster=[question["photograph"] for question in questions],
-                **options,
+                seed=config.seed,
+                confidence=config.evaluate.confidence,
             )
         artifacts.write_json(run.evaluation / "iqa.json", scores)
         artifacts.write_json(run.evaluation / "llvisionqa.json", answers)
@@ -101,9 +102,7 @@ def _predict(catalog: Path, folder: Path, batch_size: int) -> dict[str, Any]:
     probabilities = score.level_probabilities(
         checkpoint, paths, opened.folder, batch_size=batch_size, cache=pixels
     )
-    chosen = score.choose(
-        checkpoint, questions, opened.folder, batch_size=batch_size, cache=pixels
-    )
+    chosen = score.choose(checkpoint, questions, opened.folder, batch_size=batch_size, cache=pixels)
     return {
         "scores": (probabilities @ np.array(LEVEL_WEIGHTS)).tolist(),
         "replies": [q["candidates"][c] for q, c in zip(questions, chosen, strict=True)],

@@ -18,7 +18,7 @@ def fit_run(run: RunFolder, config: Config) -> dict[str, dict[str, Any]]:
 
     Raises InputError when no axis has trials yet.
     """
-    fits = {}
+    fits: dict[str, dict[str, Any]] = {}
     for axis in AXES:
         if not run.trials(axis).exists():
             continue

@@ -16,9 +16,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-DOMAINS = ("scoring", "interpreting", "general")
-AXES = ("interpreting_general", "interpreting_scoring")
 Axis = Literal["interpreting_general", "interpreting_scoring"]
+DOMAINS = ("scoring", "interpreting", "general")
+AXES: tuple[Axis, ...] = ("interpreting_general", "interpreting_scoring")
 
 # Zero-weight rows that fill the last global batch carry this number instead of a catalog row.
 PADDING = -1
@@ -171,7 +171,7 @@ def plan_epoch(
 
     Raises ValueError when rows of an empty domain are asked for.
     """
-    chosen = []
+    chosen: list[NDArray[np.int64]] = []
     offset = 0
     for key, domain in enumerate(DOMAINS):
         size, count = sizes[domain], mixture.counts()[domain]

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from qsit_ray import artifacts, config as settings, preflight
+from qsit_ray import artifacts, preflight
+from qsit_ray import config as settings
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import Config
 from qsit_ray.errors import InputError
@@ -103,9 +104,7 @@ def results(run: RunFolder) -> list[tuple[str, str]]:
     lines = []
     if run.mixture.exists():
         mix = artifacts.read_json(run.mixture)
-        lines.append(
-            ("D1 : D2 : D3", f"1 : {mix['interpreting']:.2f} : {mix['general']:.2f}")
-        )
+        lines.append(("D1 : D2 : D3", f"1 : {mix['interpreting']:.2f} : {mix['general']:.2f}"))
         lines.append(("reference loss ratio λ", f"{mix['reference_loss_ratio']:.3f}"))
     if run.epochs.exists():
         last = artifacts.read_jsonl(run.epochs)[-1]

@@ -23,7 +23,9 @@ from qsit_ray.errors import InputError
 
 def space(name: str) -> Space:
     """A file of search_spaces/ by its name."""
-    return Space.model_validate(yaml.safe_load((files("search_spaces") / f"{name}.yaml").read_text()))
+    return Space.model_validate(
+        yaml.safe_load((files("search_spaces") / f"{name}.yaml").read_text())
+    )
 
 
 def demo() -> Config:

@@ -10,10 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
-
-Report = "Callable[[int, int, str], None]"
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,7 @@ class Bar:
     title: str
     console: Console
     live: Progress | None
-    task: int | None
+    task: TaskID
     tenths: list[int]
 
     def update(self, done: float, total: float, note: str = "") -> None:
@@ -55,7 +60,7 @@ class Terminal:
     def bar(self, title: str) -> Iterator[Bar]:
         if not self.console.is_terminal:
             self.say(f"{title} ...")
-            yield Bar(title, self.console, None, None, [0])
+            yield Bar(title, self.console, None, TaskID(0), [0])
             return
         columns = (
             TextColumn("{task.description:<28}"),

@@ -47,7 +47,7 @@ def test_unreadable_files_are_named(tmp_path):
     path.write_text('{"a": 1}\n{"a"')
     with pytest.raises(InputError, match=r"x.jsonl, line 2"):
         artifacts.read_jsonl(path)
-    with pytest.raises(InputError, match="missing.json"):
+    with pytest.raises(InputError, match=r"missing.json"):
         artifacts.read_json(tmp_path / "missing.json")
 
 
@@ -67,7 +67,8 @@ def test_a_second_process_is_refused(tmp_path):
 
 def test_a_file_in_the_place_of_the_run_is_refused(tmp_path):
     (tmp_path / "run").touch()
-    with pytest.raises(InputError, match="can't write the run folder"), RunFolder(
-        tmp_path / "run"
-    ).lock():
+    with (
+        pytest.raises(InputError, match="can't write the run folder"),
+        RunFolder(tmp_path / "run").lock(),
+    ):
         pass

@@ -20,9 +20,7 @@ from qsit_ray.mixture import (
 )
 
 sizes = st.fixed_dictionaries({domain: st.integers(1, 60) for domain in DOMAINS})
-counts = st.builds(
-    Mixture, st.integers(0, 150), st.integers(0, 150), st.integers(1, 150)
-)
+counts = st.builds(Mixture, st.integers(0, 150), st.integers(0, 150), st.integers(1, 150))
 seeds = st.integers(0, 2**31)
 
 
@@ -74,14 +72,14 @@ def test_ranks_together_hold_each_global_batch(mixture, size, seed, cut):
 
 
 def test_rows_of_like_length_share_a_micro_batch():
-    plan = plan_epoch(Mixture(8, 0, 0), {d: 8 for d in DOMAINS}, 0, 0, 8)
+    plan = plan_epoch(Mixture(8, 0, 0), dict.fromkeys(DOMAINS, 8), 0, 0, 8)
     lengths = np.array([5, 1, 9, 3, 7, 2, 8, 4] + [0] * 16)
     batches = plan.micro_batches(0, 2, 4, lengths)
     assert lengths[batches[0, 0]].max() < lengths[batches[0, 1]].min()
 
 
 def test_sha256_is_of_little_endian_row_numbers():
-    plan = plan_epoch(Mixture(3, 2, 1), {d: 4 for d in DOMAINS}, 2, 7, 4)
+    plan = plan_epoch(Mixture(3, 2, 1), dict.fromkeys(DOMAINS, 4), 2, 7, 4)
     expected = b"".join(int(row).to_bytes(8, "little") for row in plan.rows)
     assert plan.sha256 == hashlib.sha256(expected).hexdigest()
 
@@ -98,7 +96,7 @@ def test_an_empty_domain_is_refused_by_name():
 
 
 def test_a_global_batch_that_the_workers_cannot_share_is_refused():
-    plan = plan_epoch(Mixture(8, 0, 0), {d: 8 for d in DOMAINS}, 0, 0, 8)
+    plan = plan_epoch(Mixture(8, 0, 0), dict.fromkeys(DOMAINS, 8), 0, 0, 8)
     with pytest.raises(ValueError, match="no multiple of 3 workers"):
         plan.micro_batches(0, 3, 2, np.zeros(24, np.int64))
 
@@ -119,7 +117,7 @@ def test_axis_b_divides_the_blend_at_axis_as_optimum():
 
 def test_axis_b_needs_axis_as_optimum():
     with pytest.raises(ValueError, match="needs the optimum"):
-        mixture_on_axis("interpreting_scoring", 1.0, {d: 4 for d in DOMAINS})
+        mixture_on_axis("interpreting_scoring", 1.0, dict.fromkeys(DOMAINS, 4))
 
 
 def test_the_papers_optimum_gives_the_papers_mix():

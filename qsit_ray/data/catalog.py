@@ -1,11 +1,11 @@
 """pure: the catalog: all training rows with stable numbers, validation rows and benchmarks.
 
-    rows.parquet, rows.arrow        training rows, domain after domain (the .arrow is memory-mapped)
-    validation.parquet              rows for validation losses
-    benchmarks/<split>/iqa.parquet  images with MOS
-    benchmarks/<split>/llvisionqa.json  questions in LLVisionQA's shape
-    images/                         what the rows refer to
-    manifest.json                   counts and hashes
+rows.parquet, rows.arrow        training rows, domain after domain (the .arrow is memory-mapped)
+validation.parquet              rows for validation losses
+benchmarks/<split>/iqa.parquet  images with MOS
+benchmarks/<split>/llvisionqa.json  questions in LLVisionQA's shape
+images/                         what the rows refer to
+manifest.json                   counts and hashes
 """
 
 from __future__ import annotations

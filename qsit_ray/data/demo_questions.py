@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 from qsit_ray.data.demo_things import THINGS, Thing
 from qsit_ray.data.photographs import CROP, DISTORTIONS, HALVES, PRISTINE, Pixels, Sample, luma
 
-SCORING_QUESTION = "Assume you are an image quality evaluator. How would you rate the quality of this image?\n<image>"
+SCORING_QUESTION = (
+    "Assume you are an image quality evaluator. "
+    "How would you rate the quality of this image?\n<image>"
+)
 """The paper's one scoring question (section III-C)."""
 
 LEVEL_STEM = "The quality of the image is"
@@ -28,10 +31,12 @@ DISTORTION, OTHER, PLACED_DISTORTION, PLACED_OTHER = 0, 1, 2, 3
 FAMILY: dict[str, str] = dict(
     zip(
         DISTORTIONS,
-        ("noise",) * 3
-        + ("blur",) * 4
-        + ("snow", "frost", "fog", "overexposure", "low contrast", "warping", "pixelation")
-        + ("compression",),
+        (
+            *("noise",) * 3,
+            *("blur",) * 4,
+            *("snow", "frost", "fog", "overexposure", "low contrast"),
+            *("warping", "pixelation", "compression"),
+        ),
         strict=True,
     )
 )
@@ -40,9 +45,12 @@ FAMILY: dict[str, str] = dict(
 KIND: dict[str, str] = dict(
     zip(
         DISTORTIONS,
-        ("grainy noise", "shot noise", "speckled noise", "focus blur", "glass blur", "motion blur")
-        + ("zoom blur", "snow", "frost", "fog", "overexposure", "low contrast", "warping")
-        + ("pixelation", "compression"),
+        (
+            *("grainy noise", "shot noise", "speckled noise"),
+            *("focus blur", "glass blur", "motion blur", "zoom blur"),
+            *("snow", "frost", "fog", "overexposure", "low contrast"),
+            *("warping", "pixelation", "compression"),
+        ),
         strict=True,
     )
 )

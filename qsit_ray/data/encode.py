@@ -157,7 +157,7 @@ class Encoder:
         else:
             if len(places) != 1:
                 raise ValueError(
-                    f"{name}: expected {IMAGE} once for the row's image, found it {len(places)} times"
+                    f"{name}: expected {IMAGE} once for its image, found it {len(places)} times"
                 )
             picture = self.picture(image)
             at = places[0]

@@ -121,9 +121,3 @@ def save(
     }
     for file, content in files.items():
         (target / file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def freeze(model: Any, vision: bool) -> None:
-    """Make all weights trainable, but those of the vision tower when `vision` is set."""
-    model.requires_grad_(True)
-    model.model.vision_tower.requires_grad_(not vision)

@@ -7,9 +7,7 @@ the scoring question nor a multiple choice is seen here, so both are left for th
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast, SiglipVisionModel
 
+from qsit_ray import artifacts
 from qsit_ray.data import demo, demo_questions, photographs
 from qsit_ray.data.encode import Encoder, collate
 from qsit_ray.levels import LEVELS
@@ -90,26 +89,18 @@ def pretrain(cache: Path, settings: Settings, report: Report, workers: int = 2) 
     try:
         if not (cache / "tower").is_dir():
             pool = _draw(settings.crops, settings, report, workers)
-            with _whole(cache / "tower") as folder:
+            with artifacts.atomic(cache / "tower") as folder:
+                folder.mkdir()
                 _train_tower(pool, settings, report, folder)
         missing = [name for name in tiny.DECODERS if not (cache / name).is_dir()]
         if missing:
             pool = _draw(settings.alignment_crops, settings, report, workers)
             for name in missing:
-                with _whole(cache / name) as folder:
-                    _align(name, cache, pool, settings, report, folder)
+                with artifacts.atomic(cache / name) as folder:
+                    folder.mkdir()
+                    _align(name, pool, settings, report, folder)
     finally:
         torch.set_num_threads(threads)
-
-
-@contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder that takes its name when the block ends well."""
-    temporary = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    yield temporary
-    temporary.rename(folder)
 
 
 def _draw(count: int, settings: Settings, report: Report, workers: int) -> _Pool:
@@ -251,12 +242,12 @@ def make_tokenizer(samples: list[photographs.Sample], seed: int) -> PreTrainedTo
     return tiny.make_tokenizer(texts)
 
 
-def _align(
-    name: str, cache: Path, pool: _Pool, settings: Settings, report: Report, folder: Path
-) -> None:
+def _align(name: str, pool: _Pool, settings: Settings, report: Report, folder: Path) -> None:
     tokenizer = make_tokenizer(pool.samples[:400], settings.seed)
     model = tiny.make_model(tiny.DECODERS[name], tokenizer, settings.seed)
-    model.model.vision_tower.load_state_dict(load_file(cache / "tower" / "tower.safetensors"))
+    model.model.vision_tower.load_state_dict(
+        load_file(folder.with_name("tower") / "tower.safetensors")
+    )
     processor = tiny.processor_of(model, tokenizer)
     encoder = Encoder(processor, Path(), max_length=512)
     rng = np.random.default_rng([settings.seed, 11])

@@ -88,7 +88,10 @@ class ProxyTraining:
         """Train up to the next look at validation; True when the training has ended."""
         for _ in range(min(self.search.evaluate_every, self.search.max_steps - self.steps)):
             self._step(next(self._rows))
-        look = Look(self.steps, *(evaluate_loss(self.bench.model, v) for v in self.bench.validation.values()))
+        look = Look(
+            self.steps,
+            *(evaluate_loss(self.bench.model, v) for v in self.bench.validation.values()),
+        )
         self.looks.append(look)
         if self.best is None or self._watched(look) < self._watched(self.best[0]):
             self.best = look, copy.deepcopy(trained_weights(self.bench.model))

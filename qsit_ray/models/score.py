@@ -50,7 +50,7 @@ def level_tokens(tokenizer: Any, profile: Profile = PAPER) -> list[int]:
         token = ids[len(stem)]
         if token in first:
             raise ValueError(
-                f"level words {first[token]!r} and {word!r} begin with the same token in this tokenizer: "
+                f"level words {first[token]!r} and {word!r} begin with the same token: "
                 "their probabilities (Eq. 4) can't be told apart"
             )
         first[token] = word
@@ -62,6 +62,7 @@ def level_probabilities(
     checkpoint: Checkpoint,
     images: Sequence[str | Path | Image.Image],
     root: Path = Path(),
+    *,
     profile: Profile = PAPER,
     batch_size: int = 64,
     cache: dict[str, Picture] | None = None,
@@ -70,7 +71,7 @@ def level_probabilities(
     (Eq. 4).
 
     The logits are read where the level word stands after the stem. Scores (Eq. 5) are
-    `qsit_ray.levels.expected_level` of these. Paths are relative to `root`. Raises ValueError for
+    these times `qsit_ray.levels.LEVEL_WEIGHTS`. Paths are relative to `root`. Raises ValueError for
     an image that can't be read.
     """
     model, processor = checkpoint.model, checkpoint.processor
@@ -100,6 +101,7 @@ def choose(
     checkpoint: Checkpoint,
     questions: Sequence[Mapping[str, Any]],
     root: Path = Path(),
+    *,
     batch_size: int = 96,
     cache: dict[str, Picture] | None = None,
 ) -> list[int]:

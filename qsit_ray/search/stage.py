@@ -30,7 +30,9 @@ def search_inputs(run: RunFolder, config: Config, axis: Axis) -> dict[str, Any]:
         "models": config.models.model_dump(mode="json"),
         "seed": config.seed,
         "catalog": artifacts.file_sha256(run.catalog / "manifest.json"),
-        "ratio_general": _fitted(run, "interpreting_general") if axis != "interpreting_general" else None,
+        "ratio_general": _fitted(run, "interpreting_general")
+        if axis != "interpreting_general"
+        else None,
     }
 
 

@@ -92,7 +92,9 @@ def train(run: RunFolder, config: Config, terminal: Terminal) -> None:
             for actor in actors:
                 ray.kill(actor)
         lines = artifacts.read_jsonl(run.epochs)
-        seconds = sum(v for line in lines for k, v in line["timing"].items() if k != "stall_seconds")
+        seconds = sum(
+            v for line in lines for k, v in line["timing"].items() if k != "stall_seconds"
+        )
         cost["device_seconds"] = seconds * config.train.workers
 
 

@@ -80,7 +80,9 @@ class Engine:
             # DeepSpeed takes the mean over ranks and accumulation; undo both.
             loss = nll * (self.world_size * self.accumulation / tokens)
             if not math.isfinite(loss.item()):
-                raise FloatingPointError(f"the loss is {loss.item()} after {epochs_done:.3f} epochs")
+                raise FloatingPointError(
+                    f"the loss is {loss.item()} after {epochs_done:.3f} epochs"
+                )
             self.deepspeed.backward(loss)
             self.deepspeed.step()
 

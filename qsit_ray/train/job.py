@@ -66,5 +66,3 @@ def epoch_line(
         "rows_trained": consumed.rows,
         "timing": timing,
     }
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +29,7 @@ class Validation:
             all_rows = rows.catalog.validation(task)
             own = all_rows[rank::world_size]
             # ZeRO stage 3 gathers weights in each forward: ranks must make as many of them.
-            count = -(-(-(-len(all_rows) // world_size)) // batch_size)
+            count = math.ceil(math.ceil(len(all_rows) / world_size) / batch_size)
             cuts = [own[i * batch_size : (i + 1) * batch_size] for i in range(count)]
             shares[task] = [
                 tensors(rows.of_rows(cut) if cut else rows.of([PADDING])) for cut in cuts

@@ -51,14 +51,6 @@ def test_a_folder_that_is_no_checkpoint_is_named(tmp_path):
         load.load(tmp_path)
 
 
-def test_freezing_leaves_projector_and_decoder(checkpoint):
-    load.freeze(checkpoint.model, True)
-    frozen = {n for n, p in checkpoint.model.named_parameters() if not p.requires_grad}
-    assert frozen and all("vision_tower" in n for n in frozen)
-    load.freeze(checkpoint.model, False)
-    assert all(p.requires_grad for p in checkpoint.model.parameters())
-
-
 def test_the_primary_is_about_four_times_the_proxy(checkpoint):
     tokenizer = checkpoint.processor.tokenizer
     proxy, primary = (

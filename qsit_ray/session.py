@@ -60,12 +60,10 @@ def session(processes: int, use_gpu: bool = False) -> Iterator[str]:
         ray.shutdown()
 
 
-def concurrency(cpus: float, gpus: float) -> int:
-    """Trials that fit at once on the cores, or the GPUs, that really are there."""
-    import ray
+def concurrency(cpus: float) -> int | None:
+    """Trials that run at once on this machine's cores; None, no limit, on a cluster.
 
-    if gpus:
-        return max(1, int(ray.cluster_resources().get("GPU", 0) / gpus))
-    if "RAY_ADDRESS" in os.environ:
-        return max(1, int(ray.cluster_resources().get("CPU", 1) / cpus))
-    return max(1, int(cores() / cpus))
+    A local session counts CPUs logically, so its trials are held to the cores that are there. An
+    autoscaler must see all trials waiting, or it would never bring the nodes they need.
+    """
+    return None if "RAY_ADDRESS" in os.environ else max(1, int(cores() / cpus))

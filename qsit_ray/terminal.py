@@ -21,22 +21,27 @@ from rich.progress import (
 from rich.table import Table
 
 
-@dataclass(frozen=True)
+@dataclass
 class Bar:
-    """Progress of one piece of work; prints a line at each tenth where there is no terminal."""
+    """Progress of one piece of work.
+
+    Where there is no terminal it prints a line for each new note and each tenth of the way.
+    """
 
     title: str
     console: Console
-    live: Progress | None
-    task: TaskID
-    tenths: list[int]
+    live: Progress | None = None
+    task: TaskID = TaskID(0)
+    last: tuple[str, int] = ("", 0)
 
-    def update(self, done: float, total: float, note: str = "") -> None:
+    def update(self, done: int, total: int, note: str = "") -> None:
         if self.live is not None:
             self.live.update(self.task, completed=done, total=total, note=note)
-        elif total and (tenth := int(10 * done / total)) not in self.tenths:
-            self.tenths.append(tenth)
-            self.console.print(f"  {self.title}: {done:g} of {total:g} {note}".rstrip())
+            return
+        here = (note, 10 * done // total)
+        if here != self.last:
+            self.last = here
+            self.console.print(f"  {self.title}: {done} of {total} {note}".rstrip())
 
 
 class Terminal:
@@ -60,7 +65,7 @@ class Terminal:
     def bar(self, title: str) -> Iterator[Bar]:
         if not self.console.is_terminal:
             self.say(f"{title} ...")
-            yield Bar(title, self.console, None, TaskID(0), [0])
+            yield Bar(title, self.console)
             return
         columns = (
             TextColumn("{task.description:<28}"),
@@ -70,7 +75,7 @@ class Terminal:
             TextColumn("{task.fields[note]}"),
         )
         with Progress(*columns, console=self.console) as live:
-            yield Bar(title, self.console, live, live.add_task(title, total=None, note=""), [])
+            yield Bar(title, self.console, live, live.add_task(title, total=None, note=""))
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def run_trials(
             param_space={"ratio": tune.grid_search(ratios), "seed": tune.grid_search(seeds)},
             tune_config=tune.TuneConfig(
                 reuse_actors=True,
-                max_concurrent_trials=concurrency(search.cpus_per_trial, search.gpus_per_trial),
+                max_concurrent_trials=concurrency(search.cpus_per_trial),
             ),
             run_config=tune.RunConfig(
                 name=path.name,

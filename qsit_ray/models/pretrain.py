@@ -54,7 +54,7 @@ _CAPTION = dict(
 _AMOUNT = {"slight": "a bit", "moderate": "rather", "severe": "very"}
 
 _TOWER_RATE = 1.5e-3
-_ALIGNMENT_RATE = {"proxy": 3e-3, "primary": 1.5e-3}
+_ALIGNMENT_RATE = {"proxy": 3e-3, "primary": 2e-3}
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ class Settings:
     """Length of the pre-training, in optimiser steps and crops. The defaults fit two CPU cores and
     four minutes."""
 
-    tower_steps: int = 900
-    alignment_steps: int = 300
-    crops: int = 12_000
+    tower_steps: int = 800
+    alignment_steps: int = 250
+    crops: int = 10_000
     alignment_crops: int = 3_000
     seed: int = 0
     threads: int = 2

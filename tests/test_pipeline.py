@@ -229,6 +229,9 @@ def test_a_killed_run_goes_on_and_ends_the_same(run, cache, tmp_path):
     ]
     for moment in moments:
         kill_at(moment, command(out, cache))
+    # Ray writes its list of checkpoints in place: a kill can leave half of it.
+    (snapshot,) = out.glob("train/ray-*/checkpoint_manager_snapshot.json")
+    snapshot.write_text(snapshot.read_text()[:40])
     done = subprocess.run(command(out, cache), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert comparable(out) == comparable(run)

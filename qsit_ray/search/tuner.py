@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -13,6 +16,8 @@ from qsit_ray.session import concurrency
 from qsit_ray.terminal import Bar
 
 Point = tuple[float, int]
+
+logger = logging.getLogger(__name__)
 
 
 class ShowProgress(tune.Callback):
@@ -55,11 +60,8 @@ def run_trials(
     trainable = tune.with_resources(tune.with_parameters(Trial, task=task), resources)
     path = task.folder / "tune"
     progress = ShowProgress.on(bar, len(points))
-    if tune.Tuner.can_restore(path):
-        tuner = tune.Tuner.restore(
-            str(path), trainable, resume_unfinished=True, restart_errored=True
-        )
-    else:
+    tuner = _restored(path, trainable)
+    if tuner is None:
         ratios = sorted({ratio for ratio, _ in points})
         seeds = sorted({seed for _, seed in points})
         tuner = tune.Tuner(
@@ -89,3 +91,19 @@ def run_trials(
         if result.error and result.config
     }
     return outcomes, reasons
+
+
+def _restored(path: Path, trainable: Any) -> tune.Tuner | None:
+    """The interrupted Tuner of `path`; None when there is none to go on with."""
+    if not tune.Tuner.can_restore(path):
+        return None
+    try:
+        return tune.Tuner.restore(
+            str(path), trainable, resume_unfinished=True, restart_errored=True
+        )
+    except Exception:
+        # Tune writes its first state in place: a kill in that moment leaves half of it. Nothing
+        # is lost with the folder, since finished trials have files of their own.
+        logger.warning("%s: unreadable Tune state, begun anew", path, exc_info=True)
+        shutil.rmtree(path)
+        return None

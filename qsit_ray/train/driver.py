@@ -78,6 +78,7 @@ def train(run: RunFolder, config: Config, terminal: Terminal) -> None:
         reference_loss_ratio=mixture["reference_loss_ratio"],
         controller=f"mixture-{key}",
         progress=f"progress-{key}",
+        resume_from=_rescued(run.train / f"ray-{key}"),
     )
     with run.stage("train", inputs) as cost, terminal.bar("Train the primary") as bar:
         trainer = _trainer(run, job, f"ray-{key}")
@@ -156,6 +157,22 @@ def _trainer(run: RunFolder, job: Job, name: str) -> Any:
         # The plan's order is the order of training; the same stream for each rank in each run.
         dataset_config=DataConfig(execution_options=ExecutionOptions(preserve_order=True)),
     )
+
+
+def _rescued(storage: Path) -> Path | None:
+    """The newest checkpoint, if a kill left Ray's list of them half written.
+
+    Ray writes that list in place, after the checkpoint that it names last is whole.
+    """
+    snapshot = storage / "checkpoint_manager_snapshot.json"
+    if not snapshot.exists():
+        return None
+    try:
+        artifacts.read_json(snapshot)
+    except InputError:
+        snapshot.unlink()
+        return max(storage.glob("epoch_*"), default=None)
+    return None
 
 
 def _watch(progress: Any, bar: Bar, ended: threading.Event) -> None:

@@ -13,7 +13,10 @@ from qsit_ray.mixture import EpochPlan
 
 @dataclass(frozen=True)
 class Job:
-    """The primary's run as every worker sees it."""
+    """The primary's run as every worker sees it.
+
+    `resume_from` is a checkpoint to go on from where Ray Train knows of none.
+    """
 
     config: Config
     catalog: Path
@@ -23,6 +26,7 @@ class Job:
     reference_loss_ratio: float
     controller: str
     progress: str
+    resume_from: Path | None = None
 
 
 @dataclass

@@ -110,6 +110,8 @@ def _commit(engine: Any, meta: dict[str, Any], epoch: int, rank: int) -> None:
 
 def _restore(engine: Any, job: Job) -> dict[str, Any]:
     checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None and job.resume_from is not None:
+        checkpoint = ray.train.Checkpoint.from_directory(str(job.resume_from))
     if checkpoint is None:
         return {"lines": [], "controller": {"decisions": [], "step": 0}}
     with checkpoint.as_directory() as folder:

@@ -61,7 +61,7 @@ _CONTENT_TOPICS = {"content": 3.0, "content yes": 0.5, "content no": 0.5}
 class DemoSizes:
     """How many rows (training, validation), images and questions (validation, test) to make."""
 
-    scoring: int = 600
+    scoring: int = 480
     interpreting: int = 2400
     general: int = 2400
     validation_scoring: int = 100

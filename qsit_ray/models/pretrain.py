@@ -63,7 +63,7 @@ class Settings:
     four minutes."""
 
     tower_steps: int = 800
-    alignment_steps: int = 250
+    alignment_steps: int = 200
     crops: int = 10_000
     alignment_crops: int = 3_000
     seed: int = 0
@@ -76,6 +76,9 @@ class _Pool:
     pixels: np.ndarray  # uint8 [n, 64, 64, 3]
     quality: np.ndarray  # float32 [n], pseudo-MOS 0..100
 
+    def first(self, count: int) -> _Pool:
+        return _Pool(self.samples[:count], self.pixels[:count], self.quality[:count])
+
 
 def pretrain(cache: Path, settings: Settings, report: Report, workers: int = 2) -> None:
     """Write `cache`/tower, `cache`/proxy and `cache`/primary; what is there already is kept.
@@ -87,6 +90,7 @@ def pretrain(cache: Path, settings: Settings, report: Report, workers: int = 2) 
     threads = torch.get_num_threads()
     torch.set_num_threads(settings.threads)
     try:
+        pool = None
         if not (cache / "tower").is_dir():
             pool = _draw(settings.crops, settings, report, workers)
             with artifacts.atomic(cache / "tower") as folder:
@@ -94,7 +98,10 @@ def pretrain(cache: Path, settings: Settings, report: Report, workers: int = 2) 
                 _train_tower(pool, settings, report, folder)
         missing = [name for name in tiny.DECODERS if not (cache / name).is_dir()]
         if missing:
-            pool = _draw(settings.alignment_crops, settings, report, workers)
+            # The first crops of a long draw are those of a short one, so a resumed run sees the
+            # same.
+            few = min(settings.alignment_crops, settings.crops)
+            pool = pool.first(few) if pool else _draw(few, settings, report, workers)
             for name in missing:
                 with artifacts.atomic(cache / name) as folder:
                     folder.mkdir()

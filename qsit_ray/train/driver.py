@@ -160,19 +160,20 @@ def _trainer(run: RunFolder, job: Job, name: str) -> Any:
 
 
 def _rescued(storage: Path) -> Path | None:
-    """The newest checkpoint, if a kill left Ray's list of them half written.
+    """The checkpoint to go on from, if a kill left Ray's list of them half written.
 
-    Ray writes that list in place, after the checkpoint that it names last is whole.
+    Ray writes that list in place, after the checkpoint that it names last is whole. Which one
+    that was is noted down, for a run that is killed again before it writes a list of its own.
     """
-    snapshot = storage / "checkpoint_manager_snapshot.json"
-    if not snapshot.exists():
-        return None
-    try:
-        artifacts.read_json(snapshot)
-    except InputError:
-        snapshot.unlink()
-        return max(storage.glob("epoch_*"), default=None)
-    return None
+    snapshot, note = storage / "checkpoint_manager_snapshot.json", storage / "rescued.json"
+    if snapshot.exists():
+        try:
+            artifacts.read_json(snapshot)
+            return None
+        except InputError:
+            artifacts.write_json(note, max(path.name for path in storage.glob("epoch_*")))
+            snapshot.unlink()
+    return storage / artifacts.read_json(note) if note.exists() else None
 
 
 def _watch(progress: Any, bar: Bar, ended: threading.Event) -> None:

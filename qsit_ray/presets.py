@@ -33,26 +33,26 @@ def demo() -> Config:
     return Config(
         preset="demo",
         data=Data(
-            scoring=600,
+            scoring=480,
             interpreting=2400,
-            general=1600,
-            validation_scoring=64,
-            validation_interpreting=96,
-            validation_images=96,
+            general=2400,
+            validation_scoring=100,
+            validation_interpreting=120,
+            validation_images=100,
             validation_questions=160,
             test_images=300,
-            test_questions=420,
+            test_questions=480,
         ),
         models=Models(proxy="demo/proxy", primary="demo/primary", max_length=512),
         pretraining=Pretraining(
-            tower_steps=900, alignment_steps=150, crops=12_000, alignment_crops=1_500
+            tower_steps=800, alignment_steps=200, crops=10_000, alignment_crops=3_000
         ),
         search=Search(
             interpreting_general=space("demo_interpreting_general"),
             interpreting_scoring=space("demo_interpreting_scoring"),
-            training=Training(batch_size=16, learning_rate=3e-3),
+            training=Training(batch_size=16, learning_rate=5e-3),
             max_steps=120,
-            evaluate_every=30,
+            evaluate_every=40,
             patience=2,
         ),
         train=Train(

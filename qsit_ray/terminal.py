@@ -31,11 +31,11 @@ class Bar:
     title: str
     console: Console
     live: Progress | None = None
-    task: TaskID = TaskID(0)
+    task: TaskID | None = None
     last: tuple[str, int] = ("", 0)
 
     def update(self, done: int, total: int, note: str = "") -> None:
-        if self.live is not None:
+        if self.live is not None and self.task is not None:
             self.live.update(self.task, completed=done, total=total, note=note)
             return
         here = (note, 10 * done // total)

@@ -22,6 +22,7 @@ from PIL import Image
 
 from qsit_ray.data import demo_questions as dq
 from qsit_ray.data import photographs as ph
+from qsit_ray.errors import InputError
 from qsit_ray.levels import Range, mos_to_levels
 
 Row = dict[str, Any]
@@ -104,11 +105,11 @@ def build(
 ) -> DemoData:
     """Draw the images into `folder`/images and return the rows of every domain and split.
 
-    The same seed gives the same bytes, whatever `workers`. Raises ValueError for a size below 1.
+    The same seed gives the same bytes, whatever `workers`. Raises InputError for a size below 1.
     """
     for name, size in vars(sizes).items():
         if size < 1:
-            raise ValueError(f"demo size {name} is {size}; expected at least 1")
+            raise InputError(f"demo size {name} is {size}; expected at least 1")
     counts: dict[str, tuple[ph.Split, int]] = {
         "train_scoring": ("train", sizes.scoring),
         "train": ("train", -(-max(sizes.interpreting, sizes.general) // ROWS_PER_IMAGE)),
@@ -289,7 +290,7 @@ def _balanced(
         by_topic[pool[i][1].topic].append(pool[i])
     topics = [t for t, items in by_topic.items() if items]
     if not topics:
-        raise ValueError("none of the demo's images can be asked a question; ask for more images")
+        raise InputError("none of the demo's images can be asked a question; ask for more images")
     for topic in topics:
         by_topic[topic] = _rotate_answers(by_topic[topic])
     share = np.array([weights[t] for t in topics])

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from qsit_ray.errors import InputError
+
 LOSS_MASK = "answer"
 """Which tokens count in the loss: every answer and the end-of-turn token after it, nothing else."""
 
@@ -68,7 +70,7 @@ class Encoder:
         placeholders no token attends to: every micro-batch then touches the vision tower, which
         ZeRO-3 needs of all ranks.
 
-        Raises ValueError naming the row or the image file: no image token for an image or the
+        Raises InputError naming the row or the image file: no image token for an image or the
         reverse, turns that do not alternate, a missing or undecodable image, nothing left to learn
         within `max_length`.
         """
@@ -76,7 +78,7 @@ class Encoder:
         turns = list(row["conversation"])
         speakers = [t["from"] for t in turns]
         if not turns or speakers != ["human", "gpt"] * (len(turns) // 2):
-            raise ValueError(f"{name}: turns must alternate human, gpt and end with gpt")
+            raise InputError(f"{name}: turns must alternate human, gpt and end with gpt")
         ids: list[int] = []
         labels: list[int] = []
         for human, gpt in zip(turns[::2], turns[1::2], strict=True):
@@ -112,9 +114,9 @@ class Encoder:
             with Image.open(file) as opened:
                 picture = self._preprocess(opened)
         except FileNotFoundError:
-            raise ValueError(f"{file}: image file is missing") from None
+            raise InputError(f"{file}: image file is missing") from None
         except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            raise ValueError(f"{file}: not a readable image ({error})") from None
+            raise InputError(f"{file}: not a readable image ({error})") from None
         if self.cache is not None:
             self.cache[key] = picture
         return picture
@@ -152,11 +154,11 @@ class Encoder:
         places = [i for i, t in enumerate(ids) if t == self._image_id]
         if image is None:
             if places:
-                raise ValueError(f"{name}: the text has {IMAGE} but the row has no image")
+                raise InputError(f"{name}: the text has {IMAGE} but the row has no image")
             picture = self._blank()
         else:
             if len(places) != 1:
-                raise ValueError(
+                raise InputError(
                     f"{name}: expected {IMAGE} once for its image, found it {len(places)} times"
                 )
             picture = self.picture(image)
@@ -187,7 +189,7 @@ class Encoder:
         if self._image_id in ids[self.max_length :] or (
             labelled and all(t == IGNORED for t in kept)
         ):
-            raise ValueError(
+            raise InputError(
                 f"{name}: {len(ids)} tokens leave no answer within max_length {self.max_length}"
             )
         self.cut += sum(t != IGNORED for t in kept) < labelled

@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from qsit_ray.errors import InputError
+
 Split = Literal["train", "validation", "test"]
 Place = Literal["whole", "left half", "right half", "top half", "bottom half"]
 Pixels = NDArray[np.uint8]
@@ -107,18 +109,18 @@ def photographs(split: Split) -> tuple[Photograph, ...]:
 def pixels_of(name: str) -> Pixels:
     """Return a photograph as RGB, uint8 [height, width, 3].
 
-    Raises ValueError when its package is not installed or no longer ships the file.
+    Raises InputError when its package is not installed or no longer ships the file.
     """
     photograph = next((p for p in PHOTOGRAPHS if p.name == name), None)
     if photograph is None:
-        raise ValueError(f"no demo photograph is called {name!r}")
+        raise InputError(f"no demo photograph is called {name!r}")
     # The package is only located, never imported: imgaug fails to import on current numpy.
     spec = importlib.util.find_spec(photograph.package)
     if spec is None or spec.origin is None:
-        raise ValueError(f"package {photograph.package} (for photograph {name}) is not installed")
+        raise InputError(f"package {photograph.package} (for photograph {name}) is not installed")
     file = Path(spec.origin).parent / photograph.path
     if not file.is_file():
-        raise ValueError(f"{file}: the photograph {name} is missing from {photograph.package}")
+        raise InputError(f"{file}: the photograph {name} is missing from {photograph.package}")
     with Image.open(file) as image:
         return np.asarray(image.convert("RGB"))
 

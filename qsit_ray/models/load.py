@@ -19,6 +19,8 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
     LlavaOnevisionImageProcessorPil,
 )
 
+from qsit_ray.errors import InputError
+
 
 class ImageTextProcessor(LlavaOnevisionProcessor):
     """LlavaOnevisionProcessor without its video part, which can't be made where torchvision is
@@ -42,20 +44,20 @@ class Checkpoint:
 def load(folder_or_name: str | Path, dtype: Any = None) -> Checkpoint:
     """Load a LLaVA-OneVision checkpoint in evaluation mode, on the CPU.
 
-    Only safetensors are read and no code of the checkpoint is run. Raises ValueError naming the
+    Only safetensors are read and no code of the checkpoint is run. Raises InputError naming the
     folder when it is not such a checkpoint.
     """
     name = str(folder_or_name)
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         if config.model_type != "llava_onevision":
-            raise ValueError(f"its model type is {config.model_type}")
+            raise InputError(f"its model type is {config.model_type}")
         model = LlavaOnevisionForConditionalGeneration.from_pretrained(
             name, config=config, use_safetensors=True, trust_remote_code=False, dtype=dtype
         )
         processor = load_processor(name, config)
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{name}: not a loadable LLaVA-OneVision checkpoint: {error}") from error
+        raise InputError(f"{name}: not a loadable LLaVA-OneVision checkpoint: {error}") from error
     return Checkpoint(model.eval(), processor, name)
 
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from qsit_ray.errors import InputError
+
 
 def tensors(
     batch: Mapping[str, np.ndarray], device: torch.device | str = "cpu"
@@ -51,7 +53,7 @@ def answer_loss(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, int]:
 def evaluate_loss(model: Any, batches: Iterable[Mapping[str, Tensor]]) -> float:
     """Return the mean negative log-likelihood per answer token over all batches, in nats.
 
-    Raises ValueError when there is no answer token.
+    Raises InputError when there is no answer token.
     """
     was_training = model.training
     model.eval()
@@ -62,5 +64,5 @@ def evaluate_loss(model: Any, batches: Iterable[Mapping[str, Tensor]]) -> float:
         tokens += count
     model.train(was_training)
     if tokens == 0:
-        raise ValueError("validation loss over no answer tokens; expected at least one row")
+        raise InputError("validation loss over no answer tokens; expected at least one row")
     return total / tokens

@@ -14,6 +14,7 @@ from PIL import Image
 
 from qsit_ray.data.demo_questions import LEVEL_STEM, SCORING_QUESTION, multiple_choice_prompt
 from qsit_ray.data.encode import Encoder, Picture, collate
+from qsit_ray.errors import InputError
 from qsit_ray.levels import LEVELS
 from qsit_ray.levels import level_probabilities as closed_softmax
 from qsit_ray.models.load import Checkpoint
@@ -36,7 +37,7 @@ PAPER = Profile(SCORING_QUESTION, LEVEL_STEM, LEVELS)
 def level_tokens(tokenizer: Any, profile: Profile = PAPER) -> list[int]:
     """Return the first token of each level word after the stem.
 
-    Raises ValueError when two words share it, since Eq. 4 could not tell them apart, or when the
+    Raises InputError when two words share it, since Eq. 4 could not tell them apart, or when the
     stem's tokens change with the word that follows.
     """
     stem = tokenizer(profile.stem, add_special_tokens=False)["input_ids"]
@@ -44,12 +45,12 @@ def level_tokens(tokenizer: Any, profile: Profile = PAPER) -> list[int]:
     for word in profile.words:
         ids = tokenizer(f"{profile.stem} {word}", add_special_tokens=False)["input_ids"]
         if ids[: len(stem)] != stem or len(ids) == len(stem):
-            raise ValueError(
+            raise InputError(
                 f"level word {word!r}: the tokenizer merges it with the stem before it"
             )
         token = ids[len(stem)]
         if token in first:
-            raise ValueError(
+            raise InputError(
                 f"level words {first[token]!r} and {word!r} begin with the same token: "
                 "their probabilities (Eq. 4) can't be told apart"
             )
@@ -71,7 +72,7 @@ def level_probabilities(
     (Eq. 4).
 
     The logits are read where the level word stands after the stem. Scores (Eq. 5) are
-    these times `qsit_ray.levels.LEVEL_WEIGHTS`. Paths are relative to `root`. Raises ValueError for
+    these times `qsit_ray.levels.LEVEL_WEIGHTS`. Paths are relative to `root`. Raises InputError for
     an image that can't be read.
     """
     model, processor = checkpoint.model, checkpoint.processor

@@ -40,12 +40,19 @@ class Data(Section):
 
 class Models(Section):
     """Base checkpoints: `demo/proxy` and `demo/primary` are made once and cached; else a Hugging
-    Face name or a local folder."""
+    Face name or a local folder. `remember_features` keeps a frozen tower's features in memory."""
 
     proxy: str
     primary: str
     freeze_vision: bool = True
+    remember_features: bool = False
     max_length: Count = 2048
+
+    @model_validator(mode="after")
+    def _frozen(self) -> Models:
+        if self.remember_features and not self.freeze_vision:
+            raise ValueError("remember_features needs freeze_vision: a trained tower's features move")
+        return self
 
 
 class Pretraining(Section):

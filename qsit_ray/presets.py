@@ -39,11 +39,16 @@ def demo() -> Config:
             validation_scoring=100,
             validation_interpreting=120,
             validation_images=100,
-            validation_questions=160,
+            validation_questions=240,
             test_images=300,
             test_questions=480,
         ),
-        models=Models(proxy="demo/proxy", primary="demo/primary", max_length=512),
+        models=Models(
+            proxy="demo/proxy",
+            primary="demo/primary",
+            remember_features=True,
+            max_length=512,
+        ),
         pretraining=Pretraining(
             tower_steps=800, alignment_steps=200, crops=10_000, alignment_crops=3_000
         ),
@@ -51,7 +56,7 @@ def demo() -> Config:
             interpreting_general=space("demo_interpreting_general"),
             interpreting_scoring=space("demo_interpreting_scoring"),
             training=Training(batch_size=16, learning_rate=5e-3),
-            max_steps=120,
+            max_steps=160,
             evaluate_every=40,
             patience=2,
         ),

@@ -19,6 +19,7 @@ from qsit_ray.levels import LEVEL_WEIGHTS
 from qsit_ray.mixture import Mixture, plan_epoch
 from qsit_ray.models import load, score
 from qsit_ray.models.batch import Batches, batches
+from qsit_ray.models.features import remember_features
 from qsit_ray.models.loss import answer_loss, evaluate_loss, tensors
 from qsit_ray.models.trainable import freeze, trained_weights
 from qsit_ray.schedule import learning_rate
@@ -32,6 +33,8 @@ class Bench:
         self.checkpoint = load.load(base)
         self.model = self.checkpoint.model
         freeze(self.model, config.models.freeze_vision)
+        if config.models.remember_features:
+            remember_features(self.model)
         self.base = copy.deepcopy(trained_weights(self.model))
         self.batches: Batches = batches(
             catalog, self.checkpoint.processor, config.models.max_length, keep=True

@@ -13,6 +13,7 @@ from qsit_ray import artifacts
 from qsit_ray.config import Config
 from qsit_ray.models import load
 from qsit_ray.models.batch import batches, unpack
+from qsit_ray.models.features import remember_features
 from qsit_ray.models.loss import answer_loss
 from qsit_ray.models.trainable import freeze
 from qsit_ray.schedule import learning_rate
@@ -35,6 +36,8 @@ class Engine:
         torch.manual_seed(config.seed)
         self.checkpoint = load.load(base)
         freeze(self.checkpoint.model, config.models.freeze_vision)
+        if config.models.remember_features:
+            remember_features(self.checkpoint.model)
         rows = batches(catalog, self.checkpoint.processor, config.models.max_length)
         self.validation = Validation.share(rows, rank, world_size, config.evaluate.batch_size)
         deepspeed.init_distributed(dist_init_required=False)

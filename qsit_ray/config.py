@@ -51,7 +51,7 @@ class Models(Section):
     @model_validator(mode="after")
     def _frozen(self) -> Models:
         if self.remember_features and not self.freeze_vision:
-            raise ValueError("remember_features needs freeze_vision: a trained tower's features move")
+            raise ValueError("remember_features needs freeze_vision: a trained tower moves")
         return self
 
 

@@ -19,7 +19,11 @@ def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
     if run.stands("data", inputs):
         return
     sizes = demo.DemoSizes(**config.data.model_dump(exclude={"source"}))
-    with run.stage("data", inputs), artifacts.atomic(run.catalog) as folder:
+    with (
+        run.stage("data", inputs),
+        terminal.bar("Make the catalog") as bar,
+        artifacts.atomic(run.catalog) as folder,
+    ):
         folder.mkdir()
-        made = demo.build(folder, sizes, config.seed, terminal.say)
+        made = demo.build(folder, sizes, config.seed, bar.update)
         catalog.write(folder, made.train, made.validation, made.iqa, made.questions)

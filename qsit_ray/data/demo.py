@@ -101,7 +101,7 @@ def pseudo_mos(sample: ph.Sample, ssim: float) -> float:
 
 
 def build(
-    folder: Path, sizes: DemoSizes, seed: int, report: Callable[[str], None], workers: int = 2
+    folder: Path, sizes: DemoSizes, seed: int, report: Callable[[int, int], None], workers: int = 2
 ) -> DemoData:
     """Draw the images into `folder`/images and return the rows of every domain and split.
 
@@ -122,7 +122,6 @@ def build(
         samples[name] = ph.draw_samples(split, count, rng, HALF_SHARE, PRISTINE_SHARE)
     shots = _draw(samples, folder, report, workers)
 
-    report("writing questions")
     rng = np.random.default_rng([seed, 100])
     scored = shots["train_scoring"]
     low, high = Range("dataset").ends([s.pseudo_mos for s in scored])
@@ -149,7 +148,7 @@ def build(
 
 
 def _draw(
-    samples: dict[str, list[ph.Sample]], folder: Path, report: Callable[[str], None], workers: int
+    samples: dict[str, list[ph.Sample]], folder: Path, report: Callable[[int, int], None], workers: int
 ) -> dict[str, list[_Shot]]:
     images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
@@ -158,7 +157,7 @@ def _draw(
     drawn: list[tuple[ph.Pixels, float]] = []
     for part in render_chunks(chunks, workers):
         drawn += part
-        report(f"drawing images {len(drawn)}/{len(flat)}")
+        report(len(drawn), len(flat))
     shots: list[_Shot] = []
     for number, (sample, (pixels, ssim)) in enumerate(zip(flat, drawn, strict=True)):
         path = f"images/{number:06d}.png"

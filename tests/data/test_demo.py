@@ -27,7 +27,7 @@ SIZES = demo.DemoSizes(
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("catalog")
-    return folder, demo.build(folder, SIZES, 3, lambda _: None, workers=1)
+    return folder, demo.build(folder, SIZES, 3, lambda *_: None, workers=1)
 
 
 def test_counts_are_what_was_asked(built):
@@ -61,7 +61,7 @@ def test_no_scene_is_in_two_splits(built):
 
 def test_the_same_seed_gives_the_same_bytes(built, tmp_path):
     folder, data = built
-    again = demo.build(tmp_path, SIZES, 3, lambda _: None, workers=1)
+    again = demo.build(tmp_path, SIZES, 3, lambda *_: None, workers=1)
     assert again == data
 
     def digest(root):
@@ -156,4 +156,4 @@ def test_colour_words_are_those_people_use():
 
 def test_a_size_of_zero_is_refused(tmp_path):
     with pytest.raises(ValueError, match="scoring is 0"):
-        demo.build(tmp_path, demo.DemoSizes(scoring=0), 0, lambda _: None)
+        demo.build(tmp_path, demo.DemoSizes(scoring=0), 0, lambda *_: None)

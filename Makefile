@@ -23,8 +23,8 @@ check: $(READY)
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[demo,dev]"
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt imagecorruptions-imaug imgaug
+	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e ".[demo,dev]"
+	$(BIN)/pip install -qq --disable-pip-version-check --no-deps -c constraints.txt imagecorruptions-imaug imgaug
 	touch $(READY)
 
 clean:

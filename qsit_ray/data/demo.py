@@ -148,7 +148,10 @@ def build(
 
 
 def _draw(
-    samples: dict[str, list[ph.Sample]], folder: Path, report: Callable[[int, int], None], workers: int
+    samples: dict[str, list[ph.Sample]],
+    folder: Path,
+    report: Callable[[int, int], None],
+    workers: int,
 ) -> dict[str, list[_Shot]]:
     images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)

@@ -14,16 +14,21 @@ from qsit_ray.mixture import Axis
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 # YAML has lists only; everything else keeps its type strictly.
 Ratios = Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)]
+Files = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
 Seeds = Annotated[tuple[int, ...], Field(strict=False, min_length=1)]
+
+
+DEMO_MODELS = {"demo/proxy", "demo/primary"}
 
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class Data(Section):
+class DemoData(Section):
     """Rows that the demo makes of its photographs, by domain and split."""
 
     source: Literal["demo"] = "demo"
@@ -36,6 +41,24 @@ class Data(Section):
     validation_questions: Count
     test_images: Count
     test_questions: Count
+
+
+class LlavaData(Section):
+    """Training files in LLaVA's shape by domain, and benchmarks, as their owners ship them.
+
+    Image names are relative to the folder `images`. `validation_questions` and `test_questions`
+    are LLVisionQA files with answers; `test_images` names tables with columns image and mos.
+    """
+
+    source: Literal["llava"] = "llava"
+    images: str
+    scoring: Files
+    interpreting: Files
+    general: Files
+    validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    validation_questions: str
+    test_images: dict[str, str] = {}
+    test_questions: str | None = None
 
 
 class Models(Section):
@@ -118,6 +141,20 @@ class Search(Section):
         return self
 
 
+class Mix(Section):
+    """A mix given instead of searched: rows of each domain as multiples of D1's training rows."""
+
+    scoring: NotNegative
+    interpreting: NotNegative
+    general: NotNegative
+
+    @model_validator(mode="after")
+    def _some(self) -> Mix:
+        if not self.scoring + self.interpreting + self.general:
+            raise ValueError("no rows in any domain")
+        return self
+
+
 class Controller(Section):
     """See `qsit_ray.controller.Rule`."""
 
@@ -127,14 +164,15 @@ class Controller(Section):
 
 
 class Train(Section):
-    """The primary's run: `epochs` passes of Ray Train with DeepSpeed, remixed in between."""
+    """The primary's run: `epochs` passes of Ray Train with DeepSpeed, remixed in between by the
+    `controller`; without one every epoch has the first one's mixture."""
 
     training: Training
     epochs: Count
     workers: Count
     micro_batch: Count
     zero_stage: Annotated[int, Field(ge=0, le=3)]
-    controller: Controller = Controller()
+    controller: Controller | None = Controller()
     use_gpu: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
     max_failures: Annotated[int, Field(ge=0)] = 2
@@ -156,17 +194,32 @@ class Evaluate(Section):
 
 
 class Config(Section):
-    """A whole run. `preset` names where it came from; `cache` holds pre-trained base models."""
+    """A whole run. `preset` names where it came from; `cache` holds pre-trained base models.
+
+    With `mix` nothing is searched: the final proxies are trained at it, for λ.
+    """
 
     preset: str
     seed: Annotated[int, Field(ge=0)] = 0
     cache: str = "~/.cache/qsit_ray"
-    data: Data
+    data: Annotated[DemoData | LlavaData, Field(discriminator="source")]
     models: Models
-    pretraining: Pretraining
+    pretraining: Pretraining | None = None
     search: Search
+    mix: Mix | None = None
     train: Train
     evaluate: Evaluate = Evaluate()
+
+    @model_validator(mode="after")
+    def _demo_models(self) -> Config:
+        if self.pretraining is None and DEMO_MODELS & {self.models.proxy, self.models.primary}:
+            raise ValueError("models: the demo's are made by pretraining, which is missing")
+        return self
+
+    @property
+    def has_proxies(self) -> bool:
+        """Whether final proxies are trained; a fixed mix without a controller needs no λ."""
+        return self.mix is None or self.train.controller is not None
 
     def space(self, axis: str) -> Space:
         return getattr(self.search, axis)
@@ -178,7 +231,9 @@ def parse(values: Any, origin: str) -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        # Behind `data` pydantic names the kind of source that it checked against.
+        parts = [p for i, p in enumerate(first["loc"]) if (i, p) not in ((1, "demo"), (1, "llava"))]
+        key = ".".join(str(part) for part in parts)
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             message = "unknown key"

@@ -42,12 +42,12 @@ class MixtureController:
     """Decides each epoch's Mixture from the losses of the epoch before.
 
     `reference_loss_ratio` is λ = L_S/L_I of the proxy at the chosen mix (Eq. 8); `first` is the
-    mixture of epoch 0. Epochs are observed in order; observing the last one again gives the same
-    answer, so a restarted epoch is harmless.
+    mixture of epoch 0; without λ every epoch holds it. Epochs are observed in order; observing the
+    last one again gives the same answer, so a restarted epoch is harmless.
     """
 
     first: Mixture
-    reference_loss_ratio: float
+    reference_loss_ratio: float | None
     rule: Rule = field(default_factory=Rule)
     decisions: list[Decision] = field(default_factory=list)
     step: int = 0
@@ -114,6 +114,8 @@ class MixtureController:
         return {"decisions": [asdict(decision) for decision in self.decisions], "step": self.step}
 
     def _verdict(self, ratio: float) -> Verdict:
+        if self.reference_loss_ratio is None:
+            return "hold"
         if ratio < self.reference_loss_ratio * (1 - self.rule.tolerance):
             return "grow_interpreting"
         if ratio > self.reference_loss_ratio * (1 + self.rule.tolerance):

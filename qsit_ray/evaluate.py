@@ -32,8 +32,9 @@ def evaluate(run: RunFolder, config: Config, terminal: Terminal) -> None:
     folders = {
         "primary": run.model,
         "primary_untrained": Path(base_checkpoint(config, "primary")),
-        "proxy": run.proxy_model,
     }
+    if config.has_proxies:
+        folders["proxy"] = run.proxy_model
     for name, folder in folders.items():
         if not folder.exists():
             raise InputError(f"{folder}: the {name} model is missing; train first")
@@ -60,16 +61,20 @@ def evaluate(run: RunFolder, config: Config, terminal: Terminal) -> None:
         bar.update(len(tasks), len(tasks), "models")
         cost["device_seconds"] = sum(p["seconds"] for p in predictions.values())
         truth = np.array([row["mos"] for row in images])
+        datasets = np.array([row.get("dataset", config.data.source) for row in images])
+        photographs = np.array([row["photograph"] for row in images])
         scores, answers = {}, {}
         for name in folders:
             scores[name] = {
-                config.data.source: iqa.evaluate(
-                    truth,
-                    np.array(predictions[name]["scores"]),
-                    cluster=[row["photograph"] for row in images],
+                dataset: iqa.evaluate(
+                    truth[of_dataset],
+                    np.array(predictions[name]["scores"])[of_dataset],
+                    cluster=photographs[of_dataset],
                     seed=config.seed,
                     confidence=config.evaluate.confidence,
                 )
+                for dataset in dict.fromkeys(datasets.tolist())
+                for of_dataset in [datasets == dataset]
             }
             answers[name] = llvisionqa.evaluate(
                 questions,

@@ -71,7 +71,7 @@ def search_next(run: RunFolder, config: Config, terminal: Terminal) -> str | Non
     """
     from qsit_ray.search.stage import final_proxies, search_axis, search_inputs
 
-    for axis in AXES:
+    for axis in AXES if config.mix is None else ():
         if not run.stands(f"search {axis}", search_inputs(run, config, axis)):
             search_axis(run, config, axis, terminal)
             return axis
@@ -88,7 +88,7 @@ def run_all(run: RunFolder, config: Config, terminal: Terminal) -> None:
         from qsit_ray.train.driver import train
 
         terminal.say(f"Ray dashboard: http://{dashboard}   log: {run.log}")
-        for axis in AXES:
+        for axis in AXES if config.mix is None else ():
             search_axis(run, config, axis, terminal)
             terminal.say(f"{axis}: {fit_run(run, config)[axis]['verdict']}")
         final_proxies(run, config, terminal)
@@ -105,7 +105,8 @@ def results(run: RunFolder) -> list[tuple[str, str]]:
     if run.mixture.exists():
         mix = artifacts.read_json(run.mixture)
         lines.append(("D1 : D2 : D3", f"1 : {mix['interpreting']:.2f} : {mix['general']:.2f}"))
-        lines.append(("reference loss ratio λ", f"{mix['reference_loss_ratio']:.3f}"))
+        if mix["reference_loss_ratio"] is not None:
+            lines.append(("reference loss ratio λ", f"{mix['reference_loss_ratio']:.3f}"))
     if run.epochs.exists():
         last = artifacts.read_jsonl(run.epochs)[-1]
         lines.append(("epochs trained", str(last["epoch"] + 1)))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from qsit_ray.config import Config
+from qsit_ray.config import Config, DemoData
 from qsit_ray.errors import InputError
 
 GIB = 2**30
@@ -34,7 +34,9 @@ def check(config: Config, folder: Path, cores: int) -> None:
     if free < needed:
         raise InputError(f"memory: {free:.1f} GiB free, the run needs about {needed:.1f} GiB")
     data = config.data
-    rows = data.scoring + data.interpreting + data.general + data.test_images
+    rows = 0
+    if isinstance(data, DemoData):  # other sources' images stay where they are
+        rows = data.scoring + data.interpreting + data.general + data.test_images
     needed = RUN_GIB + rows * ROW_BYTES / GIB
     existing = next(parent for parent in [folder, *folder.resolve().parents] if parent.exists())
     free = shutil.disk_usage(existing).free / GIB

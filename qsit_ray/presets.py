@@ -9,7 +9,9 @@ import yaml
 
 from qsit_ray.config import (
     Config,
-    Data,
+    DemoData,
+    LlavaData,
+    Mix,
     Models,
     Pretraining,
     Search,
@@ -32,7 +34,7 @@ def demo() -> Config:
     """All of Algorithm 1 in minutes on two CPU cores: small models on real photographs."""
     return Config(
         preset="demo",
-        data=Data(
+        data=DemoData(
             scoring=480,
             interpreting=2400,
             general=2400,
@@ -70,15 +72,122 @@ def demo() -> Config:
     )
 
 
-PRESETS = {"demo": demo}
+def paper() -> Config:
+    """The paper's search and primary run on its own models; data where docs/PAPER_DATA.md says."""
+    return Config(
+        preset="paper",
+        data=LlavaData(
+            images="data/images",
+            scoring=("data/scoring_koniq.json", "data/scoring_spaq.json"),
+            interpreting=("data/interpreting.json",),
+            general=("data/general.json",),
+            validation_questions="data/llvisionqa_dev.json",
+            test_images={
+                name: f"data/{name}.csv"
+                for name in ("koniq", "spaq", "livec", "agiqa3k", "kadid10k")
+            },
+        ),
+        models=Models(
+            proxy="llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
+            primary="llava-hf/llava-onevision-qwen2-7b-ov-hf",
+            freeze_vision=False,
+            max_length=8192,
+        ),
+        search=Search(
+            interpreting_general=space("paper_interpreting_general"),
+            interpreting_scoring=space("paper_interpreting_scoring"),
+            training=Training(batch_size=64, learning_rate=1e-5),
+            max_steps=5000,
+            evaluate_every=200,
+            patience=3,
+            gpus_per_trial=1.0,
+        ),
+        train=Train(
+            training=Training(batch_size=64, learning_rate=1e-5),
+            epochs=3,
+            workers=8,
+            micro_batch=2,
+            zero_stage=3,
+            use_gpu=True,
+            precision="bf16",
+        ),
+    )
+
+
+# The paper's answer, and its pools as they are: 15,943 scoring, 150,000 interpreting and 157,712
+# general rows (section IV).
+_FOUND = Mix(scoring=1.0, interpreting=2.5, general=1.04)
+_POOLS = Mix(scoring=1.0, interpreting=150_000 / 15_943, general=157_712 / 15_943)
+
+
+def ablations() -> dict[str, Config]:
+    """Table VII: the paper's run without a domain, the searched ratio, the adjustment, or both.
+
+    Without scoring or interpreting rows there is no balance to keep, so nothing is adjusted.
+    """
+    return {
+        "without-scoring": _fixed(_FOUND.model_copy(update={"scoring": 0.0}), adjusted=False),
+        "without-interpreting": _fixed(
+            _FOUND.model_copy(update={"interpreting": 0.0}), adjusted=False
+        ),
+        "without-general": _fixed(_FOUND.model_copy(update={"general": 0.0})),
+        "without-coarse-ratio": _fixed(_POOLS),
+        "without-fine-adjustment": _changed(paper(), controller=None),
+        "without-both": _fixed(_POOLS, adjusted=False),
+    }
+
+
+def training_sets() -> dict[str, Config]:
+    """Table IV: scoring trained on KonIQ, on SPAQ, or on both."""
+    return {
+        f"trained-on-{name}": _scored_on(tuple(f"data/scoring_{part}.json" for part in parts))
+        for name, parts in {
+            "koniq": ("koniq",),
+            "spaq": ("spaq",),
+            "both": ("koniq", "spaq"),
+        }.items()
+    }
+
+
+def baselines() -> dict[str, Config]:
+    """What Q-Align (scoring rows only) and Q-Instruct (interpreting rows only) train on."""
+    return {
+        "q-align-like": _fixed(Mix(scoring=1.0, interpreting=0.0, general=0.0), adjusted=False),
+        "q-instruct-like": _fixed(
+            _POOLS.model_copy(update={"scoring": 0.0, "general": 0.0}), False
+        ),
+    }
+
+
+def _changed(config: Config, **train: object) -> Config:
+    return config.model_copy(update={"train": config.train.model_copy(update=train)})
+
+
+def _fixed(mix: Mix, adjusted: bool = True) -> Config:
+    """The paper's run at a given mix."""
+    config = paper().model_copy(update={"mix": mix})
+    return config if adjusted else _changed(config, controller=None)
+
+
+def _scored_on(files: tuple[str, ...]) -> Config:
+    config = paper()
+    return config.model_copy(update={"data": config.data.model_copy(update={"scoring": files})})
+
+
+def _named() -> dict[str, Config]:
+    named = {**ablations(), **training_sets(), **baselines()}
+    variants = {f"paper-{name}": config for name, config in named.items()}
+    presets = {"demo": demo(), "paper": paper(), **variants}
+    return {n: config.model_copy(update={"preset": n}) for n, config in presets.items()}
 
 
 def resolve(name_or_file: str) -> Config:
     """A preset by its name, or a configuration file by its path."""
-    if name_or_file in PRESETS:
-        return PRESETS[name_or_file]()
+    presets = _named()
+    if name_or_file in presets:
+        return presets[name_or_file]
     if Path(name_or_file).suffix in {".yaml", ".yml"}:
         return load(Path(name_or_file))
     raise InputError(
-        f"--preset {name_or_file}: unknown; expected one of {', '.join(PRESETS)} or a YAML file"
+        f"--preset {name_or_file}: unknown; expected one of {', '.join(presets)} or a YAML file"
     )

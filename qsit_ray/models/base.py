@@ -7,25 +7,23 @@ from typing import Literal
 
 from qsit_ray import __version__, artifacts
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.config import Config
+from qsit_ray.config import DEMO_MODELS, Config
 from qsit_ray.terminal import Terminal
-
-DEMO = ("demo/proxy", "demo/primary")
 
 
 def base_checkpoint(config: Config, which: Literal["proxy", "primary"]) -> str:
     """Folder or Hugging Face name of the checkpoint that trials, or the primary, start from."""
     name = config.models.proxy if which == "proxy" else config.models.primary
-    return str(_cache(config) / name.removeprefix("demo/")) if name in DEMO else name
+    return str(_cache(config) / name.removeprefix("demo/")) if name in DEMO_MODELS else name
 
 
 def prepare(run: RunFolder, config: Config, terminal: Terminal) -> None:
     """Pre-train the demo's base models into the cache, unless they are there or not asked for."""
-    if not {config.models.proxy, config.models.primary} & set(DEMO):
+    if config.pretraining is None or not DEMO_MODELS & {config.models.proxy, config.models.primary}:
         return
     inputs = {"pretraining": _inputs(config)}
     folder = _cache(config)
-    wanted = [folder / name.removeprefix("demo/") for name in DEMO]
+    wanted = [folder / name.removeprefix("demo/") for name in sorted(DEMO_MODELS)]
     if run.stands("pretrain", inputs) and all(path.is_dir() for path in wanted):
         return
     with run.stage("pretrain", inputs), terminal.bar("Pre-train the base models") as bar:
@@ -40,7 +38,8 @@ def prepare(run: RunFolder, config: Config, terminal: Terminal) -> None:
 
 
 def _inputs(config: Config) -> dict[str, object]:
-    return {"version": __version__, **config.pretraining.model_dump(mode="json")}
+    lengths = config.pretraining.model_dump(mode="json") if config.pretraining else {}
+    return {"version": __version__, **lengths}
 
 
 def _cache(config: Config) -> Path:

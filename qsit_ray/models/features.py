@@ -41,7 +41,7 @@ def remember_features(model: Any) -> None:
         # The model reads one layer of the hidden states, so one is all there is.
         return BaseModelOutputWithPooling(
             last_hidden_state=features,
-            hidden_states={layer: features},  # type: ignore[arg-type]
+            hidden_states={layer: features},
         )
 
     tower.forward = forward

@@ -56,8 +56,9 @@ def build(run: RunFolder, config: Config) -> Path:
         labels="pseudo-MOS" if config.data.source == "demo" else "MOS",
         domains=plots.LABELS,
         mixture=mixture,
+        given_mix=config.mix is not None,
         headline=_headline(iqa, questions),
-        searches=[_search(run, config, axis) for axis in AXES],
+        searches=[_search(run, config, axis) for axis in AXES if config.mix is None],
         training=_training(run, config),
         iqa=iqa,
         questions=questions,
@@ -208,12 +209,14 @@ def _training(run: RunFolder, config: Config) -> dict[str, Any] | None:
             }
             for line in epochs
         ]
+        controller = config.train.controller
+        tolerance = controller.tolerance if controller else 0.0
         return {
             "epochs": table,
             "planned_epochs": config.train.epochs,
             "exact": all(line["exact"] for line in table),
-            "tolerance": config.train.controller.tolerance,
-            "loss_ratio": Markup(plots.loss_ratio(epochs, config.train.controller.tolerance)),
+            "tolerance": tolerance,
+            "loss_ratio": Markup(plots.loss_ratio(epochs, tolerance)),
             "sizes": Markup(plots.sizes(epochs)),
         }
 

@@ -112,15 +112,16 @@ def loss_ratio(epochs: Sequence[Mapping[str, Any]], tolerance: float) -> str:
         axes = figure.subplots()
         numbers = [line["epoch"] for line in epochs]
         reference = epochs[-1]["reference_loss_ratio"]
-        axes.axhspan(
-            reference * (1 - tolerance), reference * (1 + tolerance),
-            color=_MUTED, alpha=0.14, linewidth=0,
-        )  # fmt: skip
-        axes.axhline(reference, color=_INK, linestyle=(0, (4, 3)), linewidth=1.1)
-        axes.annotate(
-            f"λ = {reference:#.3g}", (1, reference), xycoords=("axes fraction", "data"),
-            xytext=(0, 4), textcoords="offset points", ha="right", va="bottom",
-        )  # fmt: skip
+        if reference is not None:
+            axes.axhspan(
+                reference * (1 - tolerance), reference * (1 + tolerance),
+                color=_MUTED, alpha=0.14, linewidth=0,
+            )  # fmt: skip
+            axes.axhline(reference, color=_INK, linestyle=(0, (4, 3)), linewidth=1.1)
+            axes.annotate(
+                f"λ = {reference:#.3g}", (1, reference), xycoords=("axes fraction", "data"),
+                xytext=(0, 4), textcoords="offset points", ha="right", va="bottom",
+            )  # fmt: skip
         ratios = [line["loss_ratio"] for line in epochs]
         axes.plot(
             numbers, ratios, "o-", color=_INK, markersize=7,

@@ -11,7 +11,7 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import Config
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import Axis, from_ratios, ratios_at
+from qsit_ray.mixture import AXES, Axis, Mixture, from_ratios, ratios_at
 from qsit_ray.models.base import base_checkpoint
 from qsit_ray.search import space as grid
 from qsit_ray.search.trial import Task, model_folder
@@ -22,17 +22,12 @@ OPTIMUM = 1.0  # the final proxies have one point: the mix itself
 
 
 def search_inputs(run: RunFolder, config: Config, axis: Axis) -> dict[str, Any]:
-    """What the trials of `axis` depend on."""
-    shared = {"interpreting_general", "interpreting_scoring", "proxy_seeds"}
+    """What the trials of `axis` depend on. Raises InputError when an earlier fit is missing."""
+    second = axis != "interpreting_general"
     return {
+        **_proxy_inputs(run, config),
         "space": config.space(axis).model_dump(mode="json", exclude={"coordinate", "degree"}),
-        "search": config.search.model_dump(mode="json", exclude=shared),
-        "models": config.models.model_dump(mode="json"),
-        "seed": config.seed,
-        "catalog": artifacts.file_sha256(run.catalog / "manifest.json"),
-        "ratio_general": _fitted(run, "interpreting_general")
-        if axis != "interpreting_general"
-        else None,
+        "ratio_general": _fitted(run, "interpreting_general") if second else None,
     }
 
 
@@ -66,20 +61,49 @@ def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) 
 
 
 def final_proxies(run: RunFolder, config: Config, terminal: Terminal) -> bool:
-    """Train proxies at the fitted mix; write λ and the mix to mixture.json, the best model to
+    """Train proxies at the mix; write λ and the mix to mixture.json, the best model to
     proxy/model (the paper's Q-SIT-MINI).
 
     λ = mean L_S / mean L_I over the final proxies (Eq. 8). The best has the highest mean of both
-    tasks on validation splits. False when they stand already.
+    tasks on validation splits. A fixed mix that no controller adjusts needs neither. False when
+    they stand already.
     """
-    ratios = ratios_at(_fitted(run, "interpreting_general"), _fitted(run, "interpreting_scoring"))
-    inputs = {**search_inputs(run, config, "interpreting_scoring"), "ratios": ratios}
-    inputs["space"] = list(config.search.proxy_seeds)
+    if config.mix is None:
+        optima = [_fitted(run, axis) for axis in AXES]
+        ratios = ratios_at(*optima)
+    else:
+        ratios = config.mix.model_dump()
+    inputs = {
+        **_proxy_inputs(run, config),
+        "seeds": list(config.search.proxy_seeds) if config.has_proxies else [],
+        "ratios": ratios,
+    }
     if run.stands("proxies", inputs):
         return False
-    sizes = open_catalog(run.catalog).sizes
-    mixture = from_ratios(ratios, sizes["scoring"])
-    folder = _fresh(run.path / "proxy", inputs)
+    try:
+        mixture = from_ratios(ratios, open_catalog(run.catalog).sizes["scoring"])
+    except ValueError as error:
+        raise InputError(f"{run.path}: {error}") from None
+    with run.stage("proxies", inputs) as cost:
+        reference = None
+        if config.has_proxies:
+            done = _train_proxies(
+                run, config, mixture, _fresh(run.path / "proxy", inputs), terminal
+            )
+            cost["device_seconds"] = sum(row["device_seconds"] for row in done)
+            reference = sum(row["loss_scoring"] for row in done) / sum(
+                row["loss_interpreting"] for row in done
+            )
+        artifacts.write_json(
+            run.mixture, {**ratios, "reference_loss_ratio": reference, "rows": mixture.counts()}
+        )
+    return True
+
+
+def _train_proxies(
+    run: RunFolder, config: Config, mixture: Mixture, folder: Path, terminal: Terminal
+) -> list[dict[str, Any]]:
+    """The rows of the final proxies that completed; the best becomes proxy/model."""
     points = [(OPTIMUM, seed) for seed in config.search.proxy_seeds]
     task = Task(
         config=config,
@@ -90,23 +114,27 @@ def final_proxies(run: RunFolder, config: Config, terminal: Terminal) -> bool:
         objective="both",
         keep_models=True,
     )
-    with run.stage("proxies", inputs) as cost, terminal.bar("Final proxies at the mix") as bar:
+    with terminal.bar("Final proxies at the mix") as bar:
         outcomes, reasons = run_trials(task, points, bar)
-        table = grid.write_trials(
-            folder / "trials.parquet", points, outcomes, reasons, task.mixtures
-        )
-        done = [row for row in table if row["status"] == "completed"]
-        if not done:
-            raise RuntimeError(f"final proxies: all failed; the first: {reasons[points[0]]}")
-        cost["device_seconds"] = sum(row["device_seconds"] for row in done)
-        best = max(done, key=lambda row: row["score"] if row["score"] is not None else -2.0)
-        with artifacts.atomic(run.proxy_model) as temporary:
-            shutil.copytree(model_folder(folder, OPTIMUM, best["seed"]), temporary)
-        lambda_ = sum(r["loss_scoring"] for r in done) / sum(r["loss_interpreting"] for r in done)
-        artifacts.write_json(
-            run.mixture, {**ratios, "reference_loss_ratio": lambda_, "rows": mixture.counts()}
-        )
-    return True
+    table = grid.write_trials(folder / "trials.parquet", points, outcomes, reasons, task.mixtures)
+    done = [row for row in table if row["status"] == "completed"]
+    if not done:
+        raise RuntimeError(f"final proxies: all failed; the first: {reasons[points[0]]}")
+    best = max(done, key=lambda row: row["score"] if row["score"] is not None else -2.0)
+    with artifacts.atomic(run.proxy_model) as temporary:
+        shutil.copytree(model_folder(folder, OPTIMUM, best["seed"]), temporary)
+    return done
+
+
+def _proxy_inputs(run: RunFolder, config: Config) -> dict[str, Any]:
+    """What every proxy training depends on."""
+    apart = {"interpreting_general", "interpreting_scoring", "proxy_seeds"}
+    return {
+        "search": config.search.model_dump(mode="json", exclude=apart),
+        "models": config.models.model_dump(mode="json"),
+        "seed": config.seed,
+        "catalog": artifacts.file_sha256(run.catalog / "manifest.json"),
+    }
 
 
 def _fitted(run: RunFolder, axis: Axis) -> float:

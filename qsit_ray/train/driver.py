@@ -60,12 +60,12 @@ def train(run: RunFolder, config: Config, terminal: Terminal) -> None:
     if run.stands("train", inputs):
         return
     key = artifacts.digest(inputs)[:12]
-    mixture = artifacts.read_json(run.mixture)
+    mixture, rule = artifacts.read_json(run.mixture), config.train.controller
     actors = [
         MixtureControllerActor.options(name=f"mixture-{key}", namespace=NAMESPACE).remote(
             Mixture(**mixture["rows"]),
-            mixture["reference_loss_ratio"],
-            Rule(**config.train.controller.model_dump()),
+            mixture["reference_loss_ratio"] if rule else None,
+            Rule(**rule.model_dump()) if rule else Rule(),
         ),
         ProgressActor.options(name=f"progress-{key}", namespace=NAMESPACE).remote(),
     ]

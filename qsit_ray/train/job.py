@@ -23,7 +23,7 @@ class Job:
     base: str
     epochs_file: Path
     model_folder: Path
-    reference_loss_ratio: float
+    reference_loss_ratio: float | None
     controller: str
     progress: str
     resume_from: Path | None = None
@@ -40,7 +40,7 @@ class Consumed:
 def epoch_line(
     plan: EpochPlan,
     decision: Decision,
-    reference_loss_ratio: float,
+    reference_loss_ratio: float | None,
     consumed: Consumed,
     timing: dict[str, float],
     last: bool,

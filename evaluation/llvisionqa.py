@@ -98,10 +98,7 @@ def correctness(
     else holds too, and unparsable where it holds for none. Raises InputError, with the row (the
     first is 0), for lengths that differ and for a question without an answer among its candidates.
     """
-    if len(questions) != len(replies):
-        raise InputError(
-            f"{len(replies)} replies to {len(questions)} questions; one each is needed (or null)"
-        )
+    _check_lengths(questions, replies)
     right = np.zeros(len(questions), dtype=bool)
     missing, unparsable = [], []
     for row, (question, reply) in enumerate(zip(questions, replies, strict=True)):
@@ -171,6 +168,57 @@ def evaluate(
     }
 
 
+def submission(
+    questions: Sequence[Mapping[str, Any]], replies: Sequence[str | None]
+) -> list[dict[str, Any]]:
+    """What is sent in for the test split, whose answers are not public: outputs with image paths.
+
+    One record a question, in question order: img_path, question, response (the reply as it came,
+    null where there is none). Raises InputError where the numbers differ or a record lacks a key.
+    """
+    _check_lengths(questions, replies)
+    for row, question in enumerate(questions):
+        for key in ("img_path", "question"):
+            if not isinstance(question.get(key), str):
+                raise InputError(f"question {row} (first is 0): {key} must be a text")
+    return [
+        {
+            "img_path": question["img_path"],
+            "question": question["question"],
+            "response": None if _is_missing(reply) else reply,
+        }
+        for question, reply in zip(questions, replies, strict=True)
+    ]
+
+
+def table_v(
+    questions: Sequence[Mapping[str, Any]], results: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Table V's layout: random guess, then a row for each model of `results` (from `evaluate`).
+
+    Keys: model, the three types, the four concerns, overall; accuracies, null where undefined.
+    """
+    kinds, concerns = _ids(questions, "type", TYPES), _ids(questions, "concern", CONCERNS)
+
+    def guess(rows: NDArray[np.bool_]) -> float | None:
+        return random_guess([q for q, wanted in zip(questions, rows, strict=True) if wanted])
+
+    guesses: dict[str, Any] = {
+        "by_type": {name: guess(kinds == i) for i, name in enumerate(TYPES)},
+        "by_concern": {name: guess(concerns == i) for i, name in enumerate(CONCERNS)},
+        "accuracy": random_guess(questions),
+    }
+    return [
+        {
+            "model": model,
+            **found["by_type"],
+            **found["by_concern"],
+            "overall": found["accuracy"],
+        }
+        for model, found in ({"random guess": guesses} | dict(results)).items()
+    ]
+
+
 def compare(
     correct_a: ArrayLike,
     correct_b: ArrayLike,
@@ -208,6 +256,13 @@ def compare(
         "only_b": only_b,
         "p_mcnemar": min(1.0, 2 * tail),
     }
+
+
+def _check_lengths(questions: Sequence[Any], replies: Sequence[Any]) -> None:
+    if len(questions) != len(replies):
+        raise InputError(
+            f"{len(replies)} replies to {len(questions)} questions; one each is needed (or null)"
+        )
 
 
 def _letter(index: int) -> str:

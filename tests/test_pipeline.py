@@ -219,22 +219,23 @@ def test_another_configuration_is_refused_and_nothing_is_lost(run, cache):
     assert (run / "mixture.json").read_text() == before
 
 
-def test_a_killed_run_goes_on_and_ends_the_same(run, cache, tmp_path):
+def test_a_killed_run_goes_on_stage_by_stage_and_ends_the_same(run, cache, tmp_path):
     """kill -9 of the command and all its processes, at moments that a seed chooses."""
     out = tmp_path / "killed"
     chance = random.Random(7)
-    moments = [
-        f"Search interpreting_general: {chance.randint(2, 6)} of",
-        f"Search interpreting_scoring: {chance.randint(1, 3)} of",
-        f"Train the primary: {chance.choice(['1[3-9]', '2[0-9]'])} of",
-    ]
-    for moment in moments:
-        kill_at(moment, command(out, cache))
+    kill_at(f"Search interpreting_general: {chance.randint(2, 6)} of", command(out, cache))
+    for verb in (["search", "run"], ["fit"]):
+        done = call(*verb, out)
+        assert done.returncode == 0, done.stdout + done.stderr
+    kill_at(f"Search interpreting_scoring: {chance.randint(1, 3)} of", command(out, cache))
+    steps = chance.choice(["1[3-9]", "2[0-9]"])  # past the first epoch
+    kill_at(f"Train the primary: {steps} of", command(out, cache))
     # Ray writes its list of checkpoints in place: a kill can leave half of it.
     (snapshot,) = out.glob("train/ray-*/checkpoint_manager_snapshot.json")
     snapshot.write_text(snapshot.read_text()[:40])
-    done = subprocess.run(command(out, cache), capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    for verb in (["train", "run"], ["evaluate", "run"], ["report"]):
+        done = call(*verb, out)
+        assert done.returncode == 0, done.stdout + done.stderr
     assert comparable(out) == comparable(run)
 
 

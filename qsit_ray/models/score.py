@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,54 +10,86 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
-from qsit_ray.data.demo_questions import LEVEL_STEM, SCORING_QUESTION, multiple_choice_prompt
-from qsit_ray.data.encode import Encoder, Picture, collate
-from qsit_ray.errors import InputError
-from qsit_ray.levels import LEVELS
+from qsit_ray.data.demo_questions import multiple_choice_prompt
+from qsit_ray.data.encode import Encoded, Encoder, Picture, collate
 from qsit_ray.levels import level_probabilities as closed_softmax
 from qsit_ray.models.load import Checkpoint
 from qsit_ray.models.loss import row_losses, tensors
+from qsit_ray.models.profiles import PAPER, Profile, level_tokens
 
 
-@dataclass(frozen=True)
-class Profile:
-    """How a score is asked for: the question, the words the answer begins with, the level words,
-    worst first."""
+class Prompter(Encoder):
+    """An Encoder whose user turns stand in a profile's chat form."""
 
-    question: str
-    stem: str
-    words: tuple[str, ...]
+    def __init__(
+        self,
+        processor: Any,
+        root: Path,
+        profile: Profile = PAPER,
+        cache: dict[str, Picture] | None = None,
+    ) -> None:
+        super().__init__(processor, root, max_length=1 << 20, cache=cache)
+        self.profile = profile
 
+    def score_prompt(self, image: str | Path | Image.Image) -> Encoded:
+        """The question and the answer up to the level word. Shapes and errors as `encode`."""
+        return self.prompt(image, self.profile.question, self.profile.stem)
 
-PAPER = Profile(SCORING_QUESTION, LEVEL_STEM, LEVELS)
-
-
-def level_tokens(tokenizer: Any, profile: Profile = PAPER) -> list[int]:
-    """Return the first token of each level word after the stem.
-
-    Raises InputError when two words share it, since Eq. 4 could not tell them apart, or when the
-    stem's tokens change with the word that follows.
-    """
-    stem = tokenizer(profile.stem, add_special_tokens=False)["input_ids"]
-    first: dict[int, str] = {}
-    for word in profile.words:
-        ids = tokenizer(f"{profile.stem} {word}", add_special_tokens=False)["input_ids"]
-        if ids[: len(stem)] != stem or len(ids) == len(stem):
-            raise InputError(
-                f"level word {word!r}: the tokenizer merges it with the stem before it"
-            )
-        token = ids[len(stem)]
-        if token in first:
-            raise InputError(
-                f"level words {first[token]!r} and {word!r} begin with the same token: "
-                "their probabilities (Eq. 4) can't be told apart"
-            )
-        first[token] = word
-    return list(first)
+    def _ask(self, text: str) -> list[int]:
+        chat = self.profile.chat
+        return super()._ask(text) if chat is None else self._tokens(chat.format(question=text))
 
 
 @torch.no_grad()
+def level_logits(
+    checkpoint: Checkpoint,
+    images: Sequence[str | Path | Image.Image],
+    root: Path = Path(),
+    *,
+    profile: Profile = PAPER,
+    batch_size: int = 64,
+    cache: dict[str, Picture] | None = None,
+) -> NDArray[np.float64]:
+    """Return the logit of each level word for each image, float64 [n, levels], in the order of
+    `profile.words`.
+
+    Rank images on `profile.rank_key` of these. Paths are relative to `root`. Raises InputError for
+    an image that can't be read, and for a tokenizer that can't tell the level words apart, before
+    any image is read.
+    """
+    model, processor = checkpoint.model, checkpoint.processor
+    words = level_tokens(processor.tokenizer, profile)
+    prompter = Prompter(processor, root, profile, cache)
+    was_training = model.training
+    model.eval()
+    out = np.zeros((len(images), len(words)))
+    for start in range(0, len(images), batch_size):
+        rows = [prompter.score_prompt(image) for image in images[start : start + batch_size]]
+        batch = tensors(collate(rows, processor.tokenizer.pad_token_id), model.device)
+        out[start : start + len(rows)] = logits_at_end(model, batch, words).numpy()
+    model.train(was_training)
+    return out
+
+
+@torch.no_grad()
+def logits_at_end(model: Any, batch: Mapping[str, Tensor], tokens: Sequence[int]) -> Tensor:
+    """Return the next-token logits of `tokens` after each row's last real token, float64 [B,
+    len(tokens)] on the CPU.
+
+    `batch` is what `collate` made, as tensors; its labels are not looked at. The head's few rows
+    are multiplied in float64: in bfloat16 a logit of 20 comes in steps of 1/8, and images tie.
+    """
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    hidden = model.model(**inputs, use_cache=False).last_hidden_state
+    last = inputs["attention_mask"].sum(dim=1) - 1
+    at_end = hidden[torch.arange(len(hidden), device=hidden.device), last]
+    head = model.lm_head.weight[torch.tensor(tokens, device=model.lm_head.weight.device)]
+    # Moved first, because not every accelerator knows float64.
+    return at_end.cpu().double() @ head.cpu().double().T
+
+
 def level_probabilities(
     checkpoint: Checkpoint,
     images: Sequence[str | Path | Image.Image],
@@ -69,32 +100,26 @@ def level_probabilities(
     cache: dict[str, Picture] | None = None,
 ) -> NDArray[np.float64]:
     """Return the probability of each level for each image, float64 [n, levels], rows adding up to 1
-    (Eq. 4).
+    (Eq. 4): the softmax of `level_logits`, which says the rest."""
+    return closed_softmax(
+        level_logits(checkpoint, images, root, profile=profile, batch_size=batch_size, cache=cache)
+    )
 
-    The logits are read where the level word stands after the stem. Scores (Eq. 5) are
-    these times `qsit_ray.levels.LEVEL_WEIGHTS`. Paths are relative to `root`. Raises InputError for
-    an image that can't be read.
-    """
-    model, processor = checkpoint.model, checkpoint.processor
-    words = level_tokens(processor.tokenizer, profile)
-    encoder = Encoder(processor, root, max_length=1 << 20, cache=cache)
-    was_training = model.training
-    model.eval()
-    out = np.zeros((len(images), len(words)))
-    for start in range(0, len(images), batch_size):
-        rows = [
-            encoder.prompt(image, profile.question, profile.stem)
-            for image in images[start : start + batch_size]
-        ]
-        batch = tensors(collate(rows, processor.tokenizer.pad_token_id), model.device)
-        del batch["labels"]
-        hidden = model.model(**batch, use_cache=False).last_hidden_state
-        last = batch["attention_mask"].sum(dim=1) - 1
-        at_level = hidden[torch.arange(len(rows), device=hidden.device), last]
-        logits = model.lm_head(at_level)[:, words].double().cpu().numpy()
-        out[start : start + len(rows)] = closed_softmax(logits)
-    model.train(was_training)
-    return out
+
+def scores(
+    checkpoint: Checkpoint,
+    images: Sequence[str | Path | Image.Image],
+    root: Path = Path(),
+    *,
+    profile: Profile = PAPER,
+    batch_size: int = 64,
+    cache: dict[str, Picture] | None = None,
+) -> NDArray[np.float64]:
+    """Return the score of each image (Eq. 5), float64 [n], in `profile.score_range`: the profile's
+    score of `level_logits`, which says the rest."""
+    return profile.score(
+        level_logits(checkpoint, images, root, profile=profile, batch_size=batch_size, cache=cache)
+    )
 
 
 @torch.no_grad()

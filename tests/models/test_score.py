@@ -1,5 +1,7 @@
 """Scores follow Eq. 4 at the level position; a choice is the likeliest candidate."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -7,21 +9,24 @@ from PIL import Image
 
 from qsit_ray.data.demo_questions import multiple_choice_prompt
 from qsit_ray.data.encode import Encoder, collate
-from qsit_ray.levels import LEVELS
+from qsit_ray.errors import InputError
+from qsit_ray.levels import LEVEL_WEIGHTS, LEVELS
 from qsit_ray.models import score
+from qsit_ray.models.load import Checkpoint
 from qsit_ray.models.loss import tensors
+from qsit_ray.models.profiles import OFFICIAL, PAPER, PROFILES, Profile, level_tokens
 
 
 def test_level_words_have_tokens_of_their_own(checkpoint):
     tokenizer = checkpoint.processor.tokenizer
-    tokens = score.level_tokens(tokenizer)
+    tokens = level_tokens(tokenizer)
     assert [tokenizer.decode([t]) for t in tokens] == [f" {word}" for word in LEVELS]
 
 
-def test_words_that_share_their_first_token_are_refused(checkpoint):
-    profile = score.Profile("Q\n<image>", "It is", ("good", "good enough"))
-    with pytest.raises(ValueError, match="'good' and 'good enough' begin with the same token"):
-        score.level_tokens(checkpoint.processor.tokenizer, profile)
+def test_a_tokenizer_that_mixes_levels_up_is_refused_before_any_image_is_read(checkpoint):
+    profile = Profile("mine", "Q\n<image>", "It is", ("good", "good enough"), (0.0, 1.0))
+    with pytest.raises(InputError, match="'good' and 'good enough' begin with the same token"):
+        score.level_logits(checkpoint, ["missing.png"], profile=profile)
 
 
 def test_probabilities_are_the_models_at_the_level_position(checkpoint, images):
@@ -30,12 +35,10 @@ def test_probabilities_are_the_models_at_the_level_position(checkpoint, images):
     assert got.sum(axis=1) == pytest.approx(1)
     with Image.open(images / "b.png") as image:
         assert score.level_probabilities(checkpoint, [image]) == pytest.approx(got[1:], abs=1e-6)
-    row = Encoder(checkpoint.processor, images, 512).prompt(
-        "b.png", score.PAPER.question, score.PAPER.stem
-    )
+    row = Encoder(checkpoint.processor, images, 512).prompt("b.png", PAPER.question, PAPER.stem)
     with torch.no_grad():
         logits = checkpoint.model(**tensors(collate([row], 0))).logits[0, -1].double()
-    words = score.level_tokens(checkpoint.processor.tokenizer)
+    words = level_tokens(checkpoint.processor.tokenizer)
     assert got[1] == pytest.approx(torch.softmax(logits[words], 0).numpy(), abs=1e-5)
 
 
@@ -43,6 +46,69 @@ def test_images_of_any_batch_score_alike(checkpoint, images):
     names = ["a.png", "b.png", "a.png"]
     one = score.level_probabilities(checkpoint, names, images, batch_size=1)
     assert score.level_probabilities(checkpoint, names, images) == pytest.approx(one, abs=1e-5)
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
+def test_scores_weigh_the_levels(checkpoint, images, profile):
+    names = ["a.png", "b.png"]
+    logits = score.level_logits(checkpoint, names, images, profile=profile)
+    got = score.scores(checkpoint, names, images, profile=profile)
+    probabilities = score.level_probabilities(checkpoint, names, images, profile=profile)
+    assert got.shape == (2,) and logits.dtype == got.dtype == np.float64
+    assert got == pytest.approx(probabilities @ np.array(profile.weights))
+    assert np.array_equal(got, profile.score(logits))
+    assert np.argsort(got).tolist() == np.argsort(profile.rank_key(logits)).tolist()
+
+
+def test_the_default_is_the_papers_profile(checkpoint, images):
+    probabilities = score.level_probabilities(checkpoint, ["a.png"], images)
+    expected = score.scores(checkpoint, ["a.png"], images, profile=PAPER)
+    assert probabilities @ np.array(LEVEL_WEIGHTS) == pytest.approx(expected)
+
+
+def test_the_official_prompt_is_the_released_scripts(checkpoint, images):
+    tokenizer = checkpoint.processor.tokenizer
+    row = score.Prompter(checkpoint.processor, images, OFFICIAL).score_prompt("a.png")
+    shown = row["input_ids"].tolist()
+    image = checkpoint.processor.image_token_id
+    first = shown.index(image)
+    count = shown.count(image)
+    assert shown[first : first + count] == [image] * count
+    text = (
+        "<|im_start|>user <image>\nAssume you are an image quality evaluator. \n"
+        "Your rating should be chosen from the following five categories: "
+        "Excellent, Good, Fair, Poor, and Bad (from high to low). \n"
+        "How would you rate the quality of this image?<|im_end|><|im_start|>assistant\n"
+    )
+    # The scripts tokenise the beginning of the answer apart and put it behind.
+    expected = [
+        *tokenizer(text, add_special_tokens=False)["input_ids"],
+        *tokenizer("The quality of this image is ", add_special_tokens=False)["input_ids"],
+    ]
+    assert shown[: first + 1] + shown[first + count :] == expected
+
+
+def test_the_papers_prompt_is_that_of_training_rows(checkpoint, images):
+    conversation = [
+        {"from": "human", "value": PAPER.question},
+        {"from": "gpt", "value": f"{PAPER.stem} good."},
+    ]
+    prompter = score.Prompter(checkpoint.processor, images)
+    trained = prompter.encode({"image": "a.png", "conversation": conversation})["input_ids"]
+    asked = prompter.score_prompt("a.png")["input_ids"]
+    assert trained[: len(asked)].tolist() == asked.tolist()
+    good = level_tokens(checkpoint.processor.tokenizer)[LEVELS.index("good")]
+    assert trained[len(asked)] == good
+
+
+def test_half_precision_heads_do_not_round_the_logits(checkpoint, images):
+    """In bfloat16 the logits are no multiples of a bfloat16 step."""
+    model = checkpoint.model
+    half = Checkpoint(copy.deepcopy(model).to(torch.bfloat16), checkpoint.processor, "")
+    logits = torch.from_numpy(score.level_logits(half, ["a.png", "b.png"], images))
+    assert not torch.equal(logits.to(torch.bfloat16).double(), logits)
+    full = score.level_logits(checkpoint, ["a.png", "b.png"], images)
+    assert logits.numpy() == pytest.approx(full, abs=0.2)
 
 
 def test_the_likeliest_whole_reply_is_chosen(checkpoint, images):

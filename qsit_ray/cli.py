@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from qsit_ray import cli_lldescribe, cli_outputs, pipeline, preflight, presets
+from qsit_ray import cli_efficiency, cli_lldescribe, cli_outputs, pipeline, preflight, presets
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import Config, override
 from qsit_ray.errors import InputError
@@ -36,6 +36,7 @@ for _name, _verb in verbs.items():
     app.add_typer(_verb, name=_name)
 cli_outputs.register(verbs["data"], verbs["evaluate"])
 cli_lldescribe.register(verbs["evaluate"])
+cli_efficiency.register(verbs["evaluate"])
 
 Run = Annotated[Path, typer.Argument(help="The run folder.")]
 Preset = Annotated[str | None, typer.Option(help="A preset's name, or a YAML file.")]

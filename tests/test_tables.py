@@ -1,0 +1,178 @@
+"""Every shape of table gives the same columns; what can't be read is named by row and line."""
+
+import gzip
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qsit_ray import tables
+from qsit_ray.errors import InputError
+
+RECORDS = [
+    {"id": "a.jpg", "mos": 1.5, "score": " 2.25 "},
+    {"id": "b.jpg", "mos": 3, "score": "1e1"},
+    {"id": "c.jpg", "mos": -0.5, "score": "\t7"},
+]
+FRAME = pd.DataFrame(RECORDS)
+AS_LINES = "\n".join(json.dumps(r) for r in RECORDS)
+SHAPES = {
+    "records.json": json.dumps(RECORDS),
+    "indented.json": json.dumps(RECORDS, indent=2),
+    "concatenated.json": "".join(json.dumps(r) for r in RECORDS),
+    "wrapped.json": json.dumps({"data": RECORDS}),
+    "columns.json": json.dumps({name: [r[name] for r in RECORDS] for name in RECORDS[0]}),
+    "pandas.json": FRAME.to_json(),
+    "keyed.json": json.dumps({r["id"]: {k: v for k, v in r.items() if k != "id"} for r in RECORDS}),
+    "lines.jsonl": AS_LINES + "\n\n",
+    "lines.ndjson": AS_LINES,
+    "table.csv": FRAME.to_csv(index=False),
+    "blank_lines.csv": FRAME.to_csv(index=False).replace("\n", "\r\n\r\n"),
+    "quoted.csv": FRAME.to_csv(index=False, quoting=1),
+    "mark.csv": "\ufeff" + FRAME.to_csv(index=False),
+    "names.csv": FRAME.to_csv(index=False).replace("id,mos,score", "id , mos, score"),
+    "table.tsv": FRAME.to_csv(index=False, sep="\t", quoting=1),
+}
+
+
+def put(folder, name, content):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def check(table):
+    assert table.rows == 3
+    assert table.ids("key" if "key" in table.names else "id") == ["a.jpg", "b.jpg", "c.jpg"]
+    assert table.numbers("mos").tolist() == [1.5, 3, -0.5]
+    assert table.numbers("score").tolist() == [2.25, 10, 7]
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_one_table_in_every_shape(tmp_path, name):
+    check(tables.read(put(tmp_path, name, SHAPES[name])))
+    check(tables.read(put(tmp_path, name + ".gz", gzip.compress(SHAPES[name].encode()))))
+
+
+def test_parquet_utf16_and_keys_inside_records(tmp_path):
+    FRAME.astype({"id": "category"}).to_parquet(tmp_path / "a.parquet")
+    check(tables.read(tmp_path / "a.parquet"))
+    check(tables.read(put(tmp_path, "a.csv", SHAPES["table.csv"].encode("utf-16"))))
+    nested = [{"id": 7, "logits": {"good": 1.0, "poor": 2}}, {"id": 8.0, "logits": {"good": "3"}}]
+    table = tables.read(put(tmp_path, "nested.json", json.dumps(nested)))
+    assert table.numbers("logits.good").tolist() == [1, 3]
+    assert table.ids("id") == ["7", "8"]
+    pd.DataFrame({"logits": [{"good": 1.0}, {"good": 3.0}]}).to_parquet(tmp_path / "n.parquet")
+    assert tables.read(tmp_path / "n.parquet").numbers("logits.good").tolist() == [1, 3]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
+def test_written_numbers_come_back_bit_for_bit(tmp_path_factory, values):
+    folder = tmp_path_factory.mktemp("written")
+    names = [f'x {i}, "y"\n' for i in range(len(values))]
+    for ending in ("csv", "jsonl", "parquet"):
+        path = folder / f"out.{ending}"
+        tables.write(path, {"id": names, "mos": values})
+        table = tables.read(path)
+        assert table.numbers("mos").tolist() == values
+        assert table.plain("id") == names
+    assert sorted(p.name for p in folder.iterdir()) == ["out.csv", "out.jsonl", "out.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", "id,mos\na,1\n\nb,x\nc,\n", r"row 2 \(line 4\) is 'x', row 3 .* is missing"),
+        ("a.csv", "id,mos\na,inf\nb,NaN\nc,1\n", r"2 of 3 .*row 1 \(line 2\) is 'inf', row 2"),
+        ("a.csv", "id,mos\na,1_000\n", r"'1_000'"),
+        ("a.csv", '"i\nd",mos\n"x\ny",1\nb,z\n', r"row 2 \(line 5\) is 'z'"),
+        ("a.tsv", "id\tmos\r\na\t1\r\nb\tz\r\n", r"row 2 \(line 3\) is 'z'"),
+        ("b.json", '{"mos": 1}{"mos": null}\n{"mos": true}', r"row 2 .*, row 3 \(line 2\) is True"),
+        ("a.json", '[\n{"mos": 1},\n{"id": "b"}]', r"row 2 \(line 3\) is missing"),
+        ("a.json", '{"mos": [1, "x"]}', r"row 2 is 'x'"),
+        ("a.jsonl", '{"mos": NaN}\n', r"row 1 \(line 1\) is missing"),
+    ],
+)  # fmt: skip
+def test_a_cell_that_is_no_number_is_named(tmp_path, name, content, words):
+    path = put(tmp_path, name, content)
+    with pytest.raises(InputError, match=words) as caught:
+        tables.read(path).numbers("mos")
+    assert str(path) in str(caught.value) and "column 'mos'" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", "id,mos\na,1\nb,2,3\n", r"row 2 \(line 3\): 3 cells under 2 names"),
+        ("a.csv", "id,mos\na,1\nb\n", r"row 2 \(line 3\): 1 cells under 2 names"),
+        ("a.csv", 'id,mos\na,1\nb,"2\nc,3\n', r"after row 1 \(line 2\): .*quote"),
+        ("a.csv", "id,mos\na,1\n\u00e9,2\n".encode("latin-1"), "line 3: byte 0xe9 is not utf-8"),
+        ("a.csv", b"id,mos\na,1\n\0\0,2\n", "line 3: a zero byte"),
+        ("a.csv", "", "empty"),
+        ("a.csv", "\n \n", "empty"),
+        ("a.csv", "id,mos\n", "a header and no rows"),
+        ("a.json", '{"mos": 1}{"mos": 2', "record 2, line 1: not JSON"),
+        ("a.jsonl", '{"mos": 1}\n{mos: 2}\n', "record 2, line 2: not JSON"),
+        ("a.json", "[]", "no records"),
+        ("a.json", '["a", null]', "row 1: 'a' is no record"),
+        ("a.json", '{"id": ["a"], "mos": [1, 2]}', "differ in length: id 1, mos 2"),
+        ("a.json", "7", "records or columns are needed"),
+        ("a.json.gz", b"no gzip", "can't read"),
+        ("a.parquet", b"no parquet", "can't read"),
+        ("a.xlsx", b"PK", "must be one of csv, tsv, jsonl, json, parquet"),
+        ("a", b"", "must be one of csv"),
+    ],
+)  # fmt: skip
+def test_a_broken_file_is_refused_by_name_and_place(tmp_path, name, content, words):
+    path = put(tmp_path, name, content)
+    with pytest.raises(InputError, match=words) as caught:
+        tables.read(path)
+    assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_and_a_column_that_is_not_there(tmp_path):
+    with pytest.raises(InputError, match="No such file"):
+        tables.read(tmp_path / "no.csv")
+    path = put(tmp_path, "a.csv", "id,mos,mos\na,1,2\n")
+    with pytest.raises(InputError, match=r"no column 'score'; it has id, mos, mos"):
+        tables.read(path).numbers("score")
+    with pytest.raises(InputError, match="2 columns are called 'mos'"):
+        tables.read(path).numbers("mos")
+
+
+def test_ids_are_unique_or_named_and_never_missing(tmp_path):
+    path = put(tmp_path, "a.csv", "id,set,mos\na,x,1\n a ,y,2\nb,x,3\n")
+    table = tables.read(path)
+    with pytest.raises(InputError, match=r"1 ids stand .*'a' in row 1 \(line 2\) and row 2"):
+        table.ids("id")
+    assert table.ids("id", within=table.labels("set")) == ["a", "a", "b"]
+    with pytest.raises(InputError, match=r"'id': missing in 1 rows: row 2 \(line 3\)"):
+        tables.read(put(tmp_path, "b.csv", "id,mos\na,1\n ,2\n")).ids("id")
+
+
+def test_an_empty_cell_is_null_and_the_word_none_is_a_text(tmp_path):
+    table = tables.read(put(tmp_path, "a.csv", "id,answer\na,None\nb,\nc,NA\n"))
+    assert table.texts("answer") == ["None", None, "NA"]
+    table = tables.read(put(tmp_path, "a.jsonl", '{"answer": ""}\n{"answer": null}\n'))
+    assert table.texts("answer") == ["", None]
+    with pytest.raises(InputError, match=r"row 2 \(line 2\), column 'answer': 3 is no text"):
+        tables.read(put(tmp_path, "a.jsonl", '{"answer": "x"}\n{"answer": 3}\n')).texts("answer")
+
+
+def test_half_and_single_precision_are_taken_exactly(tmp_path):
+    values = np.array([0.1, 2.7, -5.3], dtype=np.float32)
+    pd.DataFrame({"x": values}).to_parquet(tmp_path / "a.parquet")
+    assert tables.read(tmp_path / "a.parquet").numbers("x").tolist() == values.tolist()
+
+
+def test_an_output_is_refused_before_work_and_left_alone_when_it_fails(tmp_path):
+    with pytest.raises(InputError, match=r"\.csv, \.jsonl or \.parquet"):
+        tables.check_output(tmp_path / "a.txt")
+    (tmp_path / "a.csv").mkdir()
+    with pytest.raises(InputError, match="can't write"):
+        tables.write(tmp_path / "a.csv", {"id": ["a"]})

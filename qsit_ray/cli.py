@@ -38,6 +38,9 @@ cli_outputs.register(verbs["data"], verbs["evaluate"])
 cli_lldescribe.register(verbs["evaluate"])
 cli_efficiency.register(verbs["evaluate"])
 
+# Typer brings its own click; this is that click's error for a wrong option or argument.
+USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
+
 Run = Annotated[Path, typer.Argument(help="The run folder.")]
 Preset = Annotated[str | None, typer.Option(help="A preset's name, or a YAML file.")]
 Out = Annotated[Path, typer.Option(help="The run folder to make or to go on with.")]
@@ -172,10 +175,17 @@ def _settings(run: RunFolder, preset: str | None, assignments: list[str]) -> Con
 
 def main() -> None:
     try:
-        app(standalone_mode=True)
+        status = app(standalone_mode=False)
     except InputError as error:
         print(f"qsit: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        status = 2
+    except USAGE_ERROR as error:
+        if str(error):  # a verb without arguments has printed its help instead
+            print(f"qsit: {error}", file=sys.stderr)
+        status = 2
+    except (KeyboardInterrupt, typer.Abort):
+        status = 130
+    raise SystemExit(status or 0)
 
 
 if __name__ == "__main__":

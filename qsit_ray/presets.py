@@ -35,7 +35,7 @@ def demo() -> Config:
     return Config(
         preset="demo",
         data=DemoData(
-            scoring=480,
+            scoring=320,
             interpreting=2400,
             general=2400,
             validation_scoring=100,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -87,15 +86,18 @@ class RunFolder:
 
         Raises InputError when another process holds it or the folder can't be written.
         """
+        held = filelock.FileLock(self.path / ".lock")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            held = filelock.FileLock(self.path / ".lock")
-            with held.acquire(timeout=0):
-                yield
+            held.acquire(timeout=0)
         except filelock.Timeout:
             raise InputError(f"{self.path}: another qsit process works on this run") from None
-        except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        except OSError as error:
             raise InputError(f"{self.path}: can't write the run folder: {error}") from None
+        try:
+            yield
+        finally:
+            held.release()
 
     def stands(self, stage: str, inputs: Mapping[str, Any]) -> bool:
         """Whether `stage` has finished for exactly these inputs."""
@@ -137,13 +139,14 @@ def atomic(path: Path) -> Iterator[Path]:
     A process that dies in between leaves the old `path`, or none, but never half of a new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # One name, so that what a killed process left is cleared away by the next.
+    temporary = path.with_name(f".{path.name}.partial")
     _remove(temporary)
     try:
         yield temporary
         if temporary.is_dir() and path.exists():
             # A folder can't be replaced in one step: set the old one aside first.
-            aside = path.with_name(f".{path.name}.{os.getpid()}.old")
+            aside = path.with_name(f".{path.name}.old")
             _remove(aside)
             path.rename(aside)
             temporary.rename(path)

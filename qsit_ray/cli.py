@@ -176,7 +176,7 @@ def _settings(run: RunFolder, preset: str | None, assignments: list[str]) -> Con
 def main() -> None:
     try:
         status = app(standalone_mode=False)
-    except InputError as error:
+    except (InputError, OSError) as error:  # what a run's own work raises is met in `working`
         print(f"qsit: {error}", file=sys.stderr)
         status = 2
     except USAGE_ERROR as error:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -18,10 +19,18 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 # YAML has lists only; everything else keeps its type strictly.
 Ratios = Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)]
 Files = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
-Seeds = Annotated[tuple[int, ...], Field(strict=False, min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=1000)]
+Seeds = Annotated[tuple[Seed, ...], Field(strict=False, min_length=1)]
 
 
+AnySection = TypeVar("AnySection", bound=BaseModel)
 DEMO_MODELS = {"demo/proxy", "demo/primary"}
+
+
+def distinct(values: tuple[float, ...]) -> tuple[float, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("values repeat")
+    return values
 
 
 class Section(BaseModel):
@@ -110,15 +119,22 @@ class Space(Section):
 
     @field_validator("ratios", "seeds")
     @classmethod
-    def _distinct(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        if len(set(values)) < len(values):
-            raise ValueError("values repeat")
-        return values
+    def _different(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        return distinct(values)
+
+    @model_validator(mode="after")
+    def _enough(self) -> Space:
+        if len(self.ratios) <= self.degree:
+            raise ValueError(
+                f"{len(self.ratios)} ratios are too few for a curve of degree {self.degree}"
+            )
+        return self
 
 
 class Search(Section):
     """The proxy grid. A trial ends after `max_steps`, or when validation loss has not improved
-    by `min_improvement` nats for `patience` looks, `evaluate_every` steps apart."""
+    by `min_improvement` nats for `patience` looks, `evaluate_every` steps apart. A batch goes
+    through the model in parts of `micro_batch` rows; null is whole."""
 
     interpreting_general: Space
     interpreting_scoring: Space
@@ -126,11 +142,17 @@ class Search(Section):
     max_steps: Count
     evaluate_every: Count
     patience: Count
+    micro_batch: Count | None = None
     min_improvement: Annotated[float, Field(ge=0)] = 0.0
     proxy_seeds: Seeds = (0, 1, 2)
     cpus_per_trial: Positive = 1.0
     gpus_per_trial: Annotated[float, Field(ge=0)] = 0.0
     max_failures: Annotated[int, Field(ge=0)] = 2
+
+    @field_validator("proxy_seeds")
+    @classmethod
+    def _different(cls, values: tuple[int, ...]) -> tuple[float, ...]:
+        return distinct(values)
 
     @model_validator(mode="after")
     def _axes(self) -> Search:
@@ -211,6 +233,13 @@ class Config(Section):
     evaluate: Evaluate = Evaluate()
 
     @model_validator(mode="after")
+    def _gathered_together(self) -> Config:
+        if self.models.remember_features and self.train.zero_stage == 3:
+            # Ranks would gather the tower's weights for different tiles, and wait for ever.
+            raise ValueError("models.remember_features can't go with train.zero_stage 3")
+        return self
+
+    @model_validator(mode="after")
     def _demo_models(self) -> Config:
         if self.pretraining is None and DEMO_MODELS & {self.models.proxy, self.models.primary}:
             raise ValueError("models: the demo's are made by pretraining, which is missing")
@@ -227,8 +256,13 @@ class Config(Section):
 
 def parse(values: Any, origin: str) -> Config:
     """A Config from plain values. Raises InputError naming `origin` and the dotted key."""
+    return validated(Config, values, origin)
+
+
+def validated(section: type[AnySection], values: Any, origin: str) -> AnySection:
+    """Any section from plain values. Raises InputError naming `origin` and the dotted key."""
     try:
-        return Config.model_validate(values)
+        return section.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         # Behind `data` pydantic names the kind of source that it checked against.
@@ -255,14 +289,26 @@ def override(config: Config, assignments: Iterable[str]) -> Config:
         *parents, name = key.split(".")
         target = values
         for depth, parent in enumerate(parents, start=1):
+            if parent in target and target[parent] is None:
+                at = ".".join(parents[:depth])
+                raise InputError(f"--set: {at} is null; give all of it, as {at}={{…}}")
             if not isinstance(target.get(parent), dict):
                 raise InputError(f"--set: {'.'.join(parents[:depth])}: unknown key")
             target = target[parent]
         try:
-            target[name] = yaml.safe_load(text)
+            target[name] = _value(text)
         except yaml.YAMLError:
             raise InputError(f"--set {key}: {text!r} is not YAML") from None
     return parse(values, "--set")
+
+
+def _value(text: str) -> Any:
+    """A YAML value; 1e-3 too is a number, which YAML 1.1 takes for a word."""
+    value = yaml.safe_load(text)
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return float(value)
+    return value
 
 
 def load(path: Path) -> Config:

@@ -50,7 +50,6 @@ class MixtureController:
     reference_loss_ratio: float | None
     rule: Rule = field(default_factory=Rule)
     decisions: list[Decision] = field(default_factory=list)
-    step: int = 0
 
     def mixture(self, epoch: int) -> Mixture:
         """The mixture of `epoch`; known once the epoch before has been observed."""
@@ -87,13 +86,12 @@ class MixtureController:
             self._next(sizes, verdict),
         )
         self.decisions[epoch:] = [decision]
-        self.step = 0
         return decision
 
-    def position(self) -> tuple[int, int, Mixture]:
-        """(epoch, first step, mixture) that the next pass over the data serves."""
+    def position(self) -> tuple[int, Mixture]:
+        """(epoch, mixture) that the next pass over the data serves."""
         epoch = len(self.decisions)
-        return epoch, self.step, self.mixture(epoch)
+        return epoch, self.mixture(epoch)
 
     def begin(self, state: dict[str, Any]) -> None:
         """Take up `state`, as a checkpoint holds it: after it, `position` is where to go on."""
@@ -107,11 +105,10 @@ class MixtureController:
             )
             for decision in state["decisions"]
         ]
-        self.step = state["step"]
 
     def state(self) -> dict[str, Any]:
         """All that has been decided, as JSON values."""
-        return {"decisions": [asdict(decision) for decision in self.decisions], "step": self.step}
+        return {"decisions": [asdict(decision) for decision in self.decisions]}
 
     def _verdict(self, ratio: float) -> Verdict:
         if self.reference_loss_ratio is None:

@@ -16,8 +16,7 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import Config
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.errors import InputError
-from qsit_ray.levels import LEVEL_WEIGHTS
-from qsit_ray.models.base import base_checkpoint
+from qsit_ray.models.base import base_checkpoint, identity
 from qsit_ray.terminal import Terminal
 
 SPLIT = "test"
@@ -29,30 +28,30 @@ def evaluate(run: RunFolder, config: Config, terminal: Terminal) -> None:
     Intervals are bootstrapped over photographs: crops of one photograph are not independent.
     Raises InputError when a model is missing.
     """
-    folders = {
-        "primary": run.model,
-        "primary_untrained": Path(base_checkpoint(config, "primary")),
-    }
+    trained = {"primary": run.model}
     if config.has_proxies:
-        folders["proxy"] = run.proxy_model
-    for name, folder in folders.items():
+        trained["proxy"] = run.proxy_model
+    for name, folder in trained.items():
         if not folder.exists():
             raise InputError(f"{folder}: the {name} model is missing; train first")
+    models = {
+        "primary": str(run.model),
+        "primary_untrained": base_checkpoint(config, "primary"),
+        **{name: str(folder) for name, folder in trained.items()},
+    }
     inputs = {
         "evaluate": config.evaluate.model_dump(mode="json"),
         "seed": config.seed,
         "catalog": artifacts.file_sha256(run.catalog / "manifest.json"),
-        "models": {name: _weights_sha256(folder) for name, folder in folders.items()},
+        "models": {name: identity(model) for name, model in models.items()},
     }
     if run.stands("evaluate", inputs):
         return
     catalog = open_catalog(run.catalog)
     images, questions = catalog.images(SPLIT), catalog.questions(SPLIT)
     with run.stage("evaluate", inputs) as cost, terminal.bar("Evaluate") as bar:
-        tasks = {
-            _predict.remote(run.catalog, folder, config.evaluate.batch_size): name
-            for name, folder in folders.items()
-        }
+        predict = _predict.options(num_gpus=1 if config.train.use_gpu else 0)
+        tasks = {predict.remote(run.catalog, model, config): name for name, model in models.items()}
         pending, predictions = list(tasks), {}
         while pending:
             bar.update(len(tasks) - len(pending), len(tasks), "models")
@@ -64,11 +63,12 @@ def evaluate(run: RunFolder, config: Config, terminal: Terminal) -> None:
         datasets = np.array([row.get("dataset", config.data.source) for row in images])
         photographs = np.array([row["photograph"] for row in images])
         scores, answers = {}, {}
-        for name in folders:
+        for name in models:
             scores[name] = {
                 dataset: iqa.evaluate(
                     truth[of_dataset],
                     np.array(predictions[name]["scores"])[of_dataset],
+                    rank_on=np.array(predictions[name]["rank_keys"])[of_dataset],
                     cluster=photographs[of_dataset],
                     seed=config.seed,
                     confidence=config.evaluate.confidence,
@@ -92,24 +92,26 @@ def evaluate(run: RunFolder, config: Config, terminal: Terminal) -> None:
 
 
 @ray.remote(num_cpus=1, max_retries=2)
-def _predict(catalog: Path, folder: Path, batch_size: int) -> dict[str, Any]:
-    """Scores in [1, 5] of the test images and replies to the test questions."""
+def _predict(catalog: Path, model: str, config: Config) -> dict[str, Any]:
+    """Scores in [1, 5] of the test images, what to rank them by, and replies to the questions."""
     import time
 
     from qsit_ray.models import load, score
+    from qsit_ray.models.profiles import PAPER
 
     began = time.monotonic()
     opened = open_catalog(catalog)
-    checkpoint = load.load(str(folder))
-    pixels: dict[Any, Any] = {}
+    checkpoint = load.load(model)
+    checkpoint.model.to("cuda" if config.train.use_gpu else "cpu")
+    size = config.evaluate.batch_size
+    cache: dict[str, Any] | None = {} if config.models.remember_features else None
     paths = [row["image"] for row in opened.images(SPLIT)]
     questions = opened.questions(SPLIT)
-    probabilities = score.level_probabilities(
-        checkpoint, paths, opened.folder, batch_size=batch_size, cache=pixels
-    )
-    chosen = score.choose(checkpoint, questions, opened.folder, batch_size=batch_size, cache=pixels)
+    logits = score.level_logits(checkpoint, paths, opened.folder, batch_size=size, cache=cache)
+    chosen = score.choose(checkpoint, questions, opened.folder, batch_size=size, cache=cache)
     return {
-        "scores": (probabilities @ np.array(LEVEL_WEIGHTS)).tolist(),
+        "scores": PAPER.score(logits).tolist(),
+        "rank_keys": PAPER.rank_key(logits).tolist(),
         "replies": [q["candidates"][c] for q, c in zip(questions, chosen, strict=True)],
         "seconds": time.monotonic() - began,
     }
@@ -154,7 +156,3 @@ def _prediction_rows(
                 }
             )
     return rows
-
-
-def _weights_sha256(folder: Path) -> dict[str, str]:
-    return {path.name: artifacts.file_sha256(path) for path in sorted(folder.glob("*.safetensors"))}

@@ -1,4 +1,4 @@
-"""pure: the fit stage: from a table of trials, in a run or in any file, to the optimum."""
+"""pure: the fit stage: from the tables of a run's trials to the optima."""
 
 from __future__ import annotations
 

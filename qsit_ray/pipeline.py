@@ -14,7 +14,7 @@ from qsit_ray import config as settings
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import Config
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import AXES
+from qsit_ray.mixture import AXES, DOMAINS
 from qsit_ray.session import cores, session
 from qsit_ray.terminal import Terminal
 
@@ -104,7 +104,8 @@ def results(run: RunFolder) -> list[tuple[str, str]]:
     lines = []
     if run.mixture.exists():
         mix = artifacts.read_json(run.mixture)
-        lines.append(("D1 : D2 : D3", f"1 : {mix['interpreting']:.2f} : {mix['general']:.2f}"))
+        shown = " : ".join(f"{mix[domain]:.3g}" for domain in DOMAINS)
+        lines.append(("D1 : D2 : D3", shown))
         if mix["reference_loss_ratio"] is not None:
             lines.append(("reference loss ratio λ", f"{mix['reference_loss_ratio']:.3f}"))
     if run.epochs.exists():
@@ -125,7 +126,9 @@ def _scores(run: RunFolder) -> list[tuple[str, str]]:
             lines.append((f"{model}: SRCC on {dataset}", _interval(scores, "srcc")))
     for model, scores in answers.items():
         lines.append((f"{model}: question accuracy", _interval(scores, "accuracy")))
-    lines.append(("random guess", f"{next(iter(answers.values()))['random_guess']:.3f}"))
+    guess = next(iter(answers.values()))["random_guess"]
+    if guess is not None:
+        lines.append(("random guess", f"{guess:.3f}"))
     return lines
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-import yaml
-
 from qsit_ray.config import (
     Config,
     DemoData,
@@ -19,15 +17,16 @@ from qsit_ray.config import (
     Train,
     Training,
     load,
+    read_yaml,
+    validated,
 )
 from qsit_ray.errors import InputError
 
 
 def space(name: str) -> Space:
     """A file of search_spaces/ by its name."""
-    return Space.model_validate(
-        yaml.safe_load((files("search_spaces") / f"{name}.yaml").read_text())
-    )
+    path = Path(str(files("search_spaces"))) / f"{name}.yaml"
+    return validated(Space, read_yaml(path), str(path))
 
 
 def demo() -> Config:
@@ -100,6 +99,7 @@ def paper() -> Config:
             max_steps=5000,
             evaluate_every=200,
             patience=3,
+            micro_batch=8,
             gpus_per_trial=1.0,
         ),
         train=Train(
@@ -174,20 +174,22 @@ def _scored_on(files: tuple[str, ...]) -> Config:
     return config.model_copy(update={"data": config.data.model_copy(update={"scoring": files})})
 
 
-def _named() -> dict[str, Config]:
+def papers() -> dict[str, Config]:
+    """The paper's run and its variants, by the names that --preset takes."""
     named = {**ablations(), **training_sets(), **baselines()}
-    variants = {f"paper-{name}": config for name, config in named.items()}
-    presets = {"demo": demo(), "paper": paper(), **variants}
+    presets = {"paper": paper()} | {f"paper-{name}": config for name, config in named.items()}
     return {n: config.model_copy(update={"preset": n}) for n, config in presets.items()}
 
 
 def resolve(name_or_file: str) -> Config:
     """A preset by its name, or a configuration file by its path."""
-    presets = _named()
+    if name_or_file == "demo":
+        return demo()
+    presets = papers()
     if name_or_file in presets:
         return presets[name_or_file]
     if Path(name_or_file).suffix in {".yaml", ".yml"}:
         return load(Path(name_or_file))
     raise InputError(
-        f"--preset {name_or_file}: unknown; expected one of {', '.join(presets)} or a YAML file"
+        f"--preset {name_or_file}: unknown; expected demo, {', '.join(presets)} or a YAML file"
     )

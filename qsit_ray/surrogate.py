@@ -1,5 +1,5 @@
 """pure: the curve fitted to a search's trials, its argmax, and how sure one can be of it (Alg. 1;
-issue-wide `fit.json`).
+`fit.json`).
 
 The paper fits a fourth-degree polynomial to performance over the ratio and takes its argmax on the
 searched interval. Here the polynomial is a Chebyshev series on the interval mapped to [-1, 1], so

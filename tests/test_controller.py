@@ -69,7 +69,7 @@ def test_a_new_controller_takes_up_the_state(history):
         subject.observe(epoch, *pair)
     successor.begin(json.loads(json.dumps(subject.state())))
     assert successor == subject
-    assert successor.position() == (len(history), 0, subject.mixture(len(history)))
+    assert successor.position() == (len(history), subject.mixture(len(history)))
 
 
 @pytest.mark.parametrize("loss", [0.0, -1.0, float("nan"), float("inf")])

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -219,39 +218,60 @@ def test_another_configuration_is_refused_and_nothing_is_lost(run, cache):
     assert (run / "mixture.json").read_text() == before
 
 
-def test_a_killed_run_goes_on_stage_by_stage_and_ends_the_same(run, cache, tmp_path):
+def test_a_killed_run_goes_on_stage_by_stage_and_ends_the_same(run, tmp_path):
     """kill -9 of the command and all its processes, at moments that a seed chooses."""
     out = tmp_path / "killed"
     chance = random.Random(7)
-    kill_at(f"Search interpreting_general: {chance.randint(2, 6)} of", command(out, cache))
-    for verb in (["search", "run"], ["fit"]):
-        done = call(*verb, out)
-        assert done.returncode == 0, done.stdout + done.stderr
-    kill_at(f"Search interpreting_scoring: {chance.randint(1, 3)} of", command(out, cache))
-    steps = chance.choice(["1[3-9]", "2[0-9]"])  # past the first epoch
-    kill_at(f"Train the primary: {steps} of", command(out, cache))
-    # Ray writes its list of checkpoints in place: a kill can leave half of it.
-    (snapshot,) = out.glob("train/ray-*/checkpoint_manager_snapshot.json")
-    snapshot.write_text(snapshot.read_text()[:40])
-    for verb in (["train", "run"], ["evaluate", "run"], ["report"]):
-        done = call(*verb, out)
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert comparable(out) == comparable(run)
+    finished = {}
+
+    def check_that_no_trial_ran_again():
+        for path, written in finished.items():
+            assert path.stat().st_mtime_ns == written
+        finished.update({p: p.stat().st_mtime_ns for p in out.glob("**/outcomes/*.json")})
+
+    def outcomes(axis, count):
+        return lambda line: len(list(out.glob(f"search/{axis}/outcomes/*.json"))) >= count
+
+    def trained(line):
+        return (out / "train" / "epochs.jsonl").exists()
+
+    cold = command(out, tmp_path / "cache")  # pre-training too is killed, and ends the same
+    kill_when(lambda line: "vision tower" in line, cold)
+    for axis in AXES:
+        kill_when(outcomes(axis, chance.randint(1, 4)), cold)
+        check_that_no_trial_ran_again()
+        for verb in (["search", "run"], ["fit"]):
+            done = call(*verb, out)
+            assert done.returncode == 0, done.stdout + done.stderr
+        check_that_no_trial_ran_again()
+    kill_when(trained, cold)
+    check_that_no_trial_ran_again()
+    shutil.copytree(out, tmp_path / "torn")
+    for folder in (out, tmp_path / "torn"):
+        if folder != out:
+            # Ray writes its list of checkpoints in place: a kill can leave half of it.
+            (snapshot,) = folder.glob("train/ray-*/checkpoint_manager_snapshot.json")
+            snapshot.write_text(snapshot.read_text()[:40])
+        for verb in (["train", "run"], ["evaluate", "run"], ["report"]):
+            done = call(*verb, folder)
+            assert done.returncode == 0, done.stdout + done.stderr
+        assert comparable(folder) == comparable(run)
 
 
-def kill_at(moment, words):
+def kill_when(moment, words):
+    """Run a command and kill it, with all its processes, at the first line for which `moment`."""
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     shown = []
     for line in process.stdout:
         shown.append(line)
-        if re.search(moment, line):
+        if moment(line):
             family = [*psutil.Process(process.pid).children(recursive=True), process]
             for member in family:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(member.pid, signal.SIGKILL)
             process.wait()
             return
-    pytest.fail(f"{moment!r} was never shown:\n{''.join(shown)}")
+    pytest.fail(f"it ended before it could be killed:\n{''.join(shown)}")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from qsit_ray.config import difference, override, parse
 
 
 def names():
-    return [name for name in presets._named() if name.startswith("paper-")]
+    return list(presets.papers())
 
 
 def test_the_papers_grids_are_114_trials():

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.config import Config, DemoData
+from qsit_ray.config import Config, DemoData, LlavaData
 from qsit_ray.data import catalog
+from qsit_ray.errors import InputError
 from qsit_ray.terminal import Terminal
 
 
 def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
     """Write the catalog of the run's data source."""
     inputs: dict[str, Any] = {"data": config.data.model_dump(mode="json"), "seed": config.seed}
+    if not isinstance(config.data, DemoData):
+        inputs["files"] = {name: _sha256(name) for name in _files(config.data)}
     if run.stands("data", inputs):
         return
     with (
@@ -35,3 +39,16 @@ def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
             artifacts.write_jsonl(folder / "rejects.jsonl", rows.rejects)
             catalog.write(folder, rows.train, rows.validation, rows.images, rows.questions)
             terminal.say(f"{len(rows.train)} training rows, {len(rows.rejects)} rejects")
+
+
+def _files(data: LlavaData) -> list[str]:
+    """Every file that the catalog is made of, images apart."""
+    files = [*data.scoring, *data.interpreting, *data.general, data.validation_questions]
+    return [*files, *data.test_images.values(), *filter(None, [data.test_questions])]
+
+
+def _sha256(name: str) -> str:
+    try:
+        return artifacts.file_sha256(Path(name))
+    except OSError as error:
+        raise InputError(f"{name}: can't read it: {error}") from None

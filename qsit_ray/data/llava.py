@@ -47,7 +47,7 @@ def read(data: LlavaData, seed: int, report: Callable[[int, int], None]) -> Llav
     Raises InputError naming a file that can't be read.
     """
     rows = LlavaRows()
-    root = Path(data.images)
+    root = Path(data.images).absolute()
     files = [(domain, name) for domain in DOMAINS for name in getattr(data, domain)]
     for number, (domain, name) in enumerate(files):
         for place, record in _records(Path(name)):
@@ -74,6 +74,8 @@ def _row(record: Any, domain: str, root: Path) -> Row:
     images = [images] if isinstance(images, str) else images
     if len(images) > 1:
         raise ValueError(f"{len(images)} images; one is supported")
+    if not all(isinstance(turn, dict) for turn in record["conversations"]):
+        raise ValueError("a turn that is no object")
     turns = [{"from": t.get("from"), "value": t.get("value")} for t in record["conversations"]]
     speakers = [turn["from"] for turn in turns]
     if not turns or speakers != ["human", "gpt"] * (len(turns) // 2):
@@ -93,6 +95,8 @@ def _row(record: Any, domain: str, root: Path) -> Row:
         "photograph": images[0] if images else None,
     }
     if domain == "scoring":
+        if not images:
+            raise ValueError("a scoring record without an image")
         row["mos"] = _mos(row["id"])
         found = _LEVEL.findall(turns[-1]["value"])
         if len(found) != 1:
@@ -137,9 +141,13 @@ def _questions(path: Path, root: Path) -> list[Row]:
     """LLVisionQA questions with their answers, images below `root`."""
     questions = []
     for place, question in _records(path):
+        if not isinstance(question, dict):
+            raise InputError(f"{path}, question {place}: not an object")
         missing = {"question", "img_path", "candidates", "correct_ans"} - set(question)
         if missing:
             raise InputError(f"{path}, question {place}: {', '.join(sorted(missing))} missing")
+        if question["correct_ans"] not in question["candidates"]:
+            raise InputError(f"{path}, question {place}: correct_ans is none of the candidates")
         image = question["img_path"]
         questions.append({**question, "img_path": str(root / image), "photograph": image})
     return questions

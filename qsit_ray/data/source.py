@@ -54,13 +54,13 @@ class PlanSource(Datasource):
         self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
     ) -> list[ReadTask]:
         actor = ray.get_actor(self.controller, namespace=NAMESPACE)
-        epoch, first_step, mixture = ray.get(actor.position.remote())
+        epoch, mixture = ray.get(actor.position.remote())
         plan = self.layout.plan(mixture, epoch)
         lengths = open_catalog(self.layout.catalog).lengths
         metadata = BlockMetadata(num_rows=1, size_bytes=None, input_files=None, exec_stats=None)
         return [
             ReadTask(_reader(step, rows.tolist()), metadata)
-            for step in range(first_step, plan.steps)
+            for step in range(plan.steps)
             for accumulated in plan.micro_batches(
                 step, self.layout.world_size, self.layout.micro_batch, lengths
             )

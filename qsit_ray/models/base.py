@@ -1,7 +1,8 @@
-"""pure: where the base checkpoints are, and how the demo's come into the cache."""
+"""torch: where the base checkpoints are, and how the demo's come into the cache."""
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,13 @@ def base_checkpoint(config: Config, which: Literal["proxy", "primary"]) -> str:
     """Folder or Hugging Face name of the checkpoint that trials, or the primary, start from."""
     name = config.models.proxy if which == "proxy" else config.models.primary
     return str(_cache(config) / name.removeprefix("demo/")) if name in DEMO_MODELS else name
+
+
+@cache
+def identity(name: str) -> dict[str, str]:
+    """What a checkpoint is: hashes of a folder's weights, or the Hugging Face name itself."""
+    weights = sorted(Path(name).glob("*.safetensors"))
+    return {path.name: artifacts.file_sha256(path) for path in weights} or {"name": name}
 
 
 def prepare(run: RunFolder, config: Config, terminal: Terminal) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ import torch
 
 from evaluation import iqa
 from qsit_ray.config import Config
-from qsit_ray.levels import LEVEL_WEIGHTS
+from qsit_ray.data.encode import IGNORED, Picture
 from qsit_ray.mixture import Mixture, plan_epoch
 from qsit_ray.models import load, score
 from qsit_ray.models.batch import Batches, batches
 from qsit_ray.models.features import remember_features
 from qsit_ray.models.loss import answer_loss, evaluate_loss, tensors
+from qsit_ray.models.profiles import PAPER
 from qsit_ray.models.trainable import freeze, trained_weights
 from qsit_ray.schedule import learning_rate
 
@@ -30,28 +31,37 @@ class Bench:
 
     def __init__(self, config: Config, catalog: Path, base: str):
         self.config = config
-        self.checkpoint = load.load(base)
-        self.model = self.checkpoint.model
+        self.device = "cuda" if config.search.gpus_per_trial else "cpu"
+        self.checkpoint = load.load(base, dtype=torch.float32)
+        self.model = self.checkpoint.model.to(self.device)
         freeze(self.model, config.models.freeze_vision)
         if config.models.remember_features:
             remember_features(self.model)
         self.base = copy.deepcopy(trained_weights(self.model))
         self.batches: Batches = batches(
-            catalog, self.checkpoint.processor, config.models.max_length, keep=True
+            catalog,
+            self.checkpoint.processor,
+            config.models.max_length,
+            keep=config.models.remember_features,
         )
         self.catalog = self.batches.catalog
-        size = config.evaluate.batch_size
-        self.validation = {
-            domain: [
-                tensors(self.batches.of_rows(rows[start : start + size]))
-                for start in range(0, len(rows), size)
-            ]
-            for domain in ("scoring", "interpreting")
-            for rows in [self.catalog.validation(domain)]
-        }
         self.images = self.catalog.images("validation")
         self.questions = self.catalog.questions("validation")
-        self.pixels: dict[Any, Any] = {}
+        self.pixels: dict[str, Picture] | None = {} if config.models.remember_features else None
+        self._validation: dict[str, list[dict[str, torch.Tensor]]] = {}
+
+    def validation(self, domain: str) -> Iterable[dict[str, torch.Tensor]]:
+        """Batches of the domain's validation rows; kept where rows are kept."""
+        rows, size = self.catalog.validation(domain), self.config.evaluate.batch_size
+        encoded = (
+            tensors(self.batches.of_rows(rows[start : start + size]), self.device)
+            for start in range(0, len(rows), size)
+        )
+        if not self.config.models.remember_features:
+            return encoded
+        if domain not in self._validation:
+            self._validation[domain] = list(encoded)
+        return self._validation[domain]
 
     def restore(self) -> None:
         self.model.load_state_dict(self.base, strict=False)
@@ -93,7 +103,10 @@ class ProxyTraining:
             self._step(next(self._rows))
         look = Look(
             self.steps,
-            *(evaluate_loss(self.bench.model, v) for v in self.bench.validation.values()),
+            *(
+                evaluate_loss(self.bench.model, self.bench.validation(domain))
+                for domain in ("scoring", "interpreting")
+            ),
         )
         self.looks.append(look)
         if self.best is None or self._watched(look) < self._watched(self.best[0]):
@@ -114,17 +127,25 @@ class ProxyTraining:
         look, weights = self.best
         self.bench.model.load_state_dict(weights, strict=False)
         bench = self.bench
-        probabilities = score.level_probabilities(
+        size = bench.config.evaluate.batch_size
+        logits = score.level_logits(
             bench.checkpoint,
             [row["image"] for row in bench.images],
             bench.catalog.folder,
+            batch_size=size,
             cache=bench.pixels,
         )
         truth = [row["mos"] for row in bench.images]
-        scores = probabilities @ np.array(LEVEL_WEIGHTS)
-        correlations = {"srcc": iqa.srcc(truth, scores), "plcc": iqa.plcc(truth, scores)}
+        correlations = {
+            "srcc": iqa.srcc(truth, PAPER.rank_key(logits)),
+            "plcc": iqa.plcc(truth, PAPER.score(logits)),
+        }
         chosen = score.choose(
-            bench.checkpoint, bench.questions, bench.catalog.folder, cache=bench.pixels
+            bench.checkpoint,
+            bench.questions,
+            bench.catalog.folder,
+            batch_size=size,
+            cache=bench.pixels,
         )
         right = [
             question["candidates"][choice] == question["correct_ans"]
@@ -165,12 +186,19 @@ class ProxyTraining:
                 training.warmup,
                 training.final_share,
             )
-        batch = tensors(self.bench.batches.of(rows.tolist()))
+        size = self.search.micro_batch or len(rows)
+        parts = [
+            tensors(self.bench.batches.of(rows[start : start + size].tolist()), self.bench.device)
+            for start in range(0, len(rows), size)
+        ]
+        tokens = sum(int((part["labels"][:, 1:] != IGNORED).sum()) for part in parts)
         self.bench.model.train()
-        nll, tokens = answer_loss(self.bench.model, batch)
-        loss = nll / tokens
         self.optimizer.zero_grad()
-        loss.backward()
+        loss = torch.zeros((), device=self.bench.device)
+        for part in parts:
+            mean = answer_loss(self.bench.model, part)[0] / tokens
+            mean.backward()
+            loss += mean.detach()
         torch.nn.utils.clip_grad_norm_(self.bench.model.parameters(), training.clip)
         self.optimizer.step()
         self.steps += 1

@@ -10,9 +10,10 @@ from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import Config
 from qsit_ray.data.catalog import open_catalog
+from qsit_ray.data.encode import LOSS_MASK
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import AXES, Axis, Mixture, from_ratios, ratios_at
-from qsit_ray.models.base import base_checkpoint
+from qsit_ray.models.base import base_checkpoint, identity
 from qsit_ray.search import space as grid
 from qsit_ray.search.trial import Task, model_folder
 from qsit_ray.search.tuner import run_trials
@@ -34,7 +35,7 @@ def search_inputs(run: RunFolder, config: Config, axis: Axis) -> dict[str, Any]:
 def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) -> None:
     """Train the proxy at each ratio and seed of `axis`; write trials.parquet.
 
-    Raises InputError when every trial failed.
+    Raises RuntimeError when every trial failed.
     """
     inputs = search_inputs(run, config, axis)
     name = f"search {axis}"
@@ -56,7 +57,7 @@ def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) 
         table = grid.write_trials(run.trials(axis), points, outcomes, reasons, rows)
         cost["device_seconds"] = sum(row["device_seconds"] or 0.0 for row in table)
         if not outcomes:
-            first = next(iter(reasons.values()))
+            first = next(iter(reasons.values()), "no reason given")
             raise RuntimeError(f"{name}: every trial failed; the first: {first}")
 
 
@@ -95,7 +96,14 @@ def final_proxies(run: RunFolder, config: Config, terminal: Terminal) -> bool:
                 row["loss_interpreting"] for row in done
             )
         artifacts.write_json(
-            run.mixture, {**ratios, "reference_loss_ratio": reference, "rows": mixture.counts()}
+            run.mixture,
+            {
+                **ratios,
+                "reference_loss_ratio": reference,
+                # λ depends on which tokens count in the loss.
+                "loss_mask": LOSS_MASK,
+                "rows": mixture.counts(),
+            },
         )
     return True
 
@@ -119,7 +127,8 @@ def _train_proxies(
     table = grid.write_trials(folder / "trials.parquet", points, outcomes, reasons, task.mixtures)
     done = [row for row in table if row["status"] == "completed"]
     if not done:
-        raise RuntimeError(f"final proxies: all failed; the first: {reasons[points[0]]}")
+        first = next(iter(reasons.values()), "no reason given")
+        raise RuntimeError(f"final proxies: all failed; the first: {first}")
     best = max(done, key=lambda row: row["score"] if row["score"] is not None else -2.0)
     with artifacts.atomic(run.proxy_model) as temporary:
         shutil.copytree(model_folder(folder, OPTIMUM, best["seed"]), temporary)
@@ -132,6 +141,7 @@ def _proxy_inputs(run: RunFolder, config: Config) -> dict[str, Any]:
     return {
         "search": config.search.model_dump(mode="json", exclude=apart),
         "models": config.models.model_dump(mode="json"),
+        "base": identity(base_checkpoint(config, "proxy")),
         "seed": config.seed,
         "catalog": artifacts.file_sha256(run.catalog / "manifest.json"),
     }

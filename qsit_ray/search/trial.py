@@ -29,11 +29,11 @@ class Task:
 
 def outcome_file(folder: Path, ratio: float, seed: int) -> Path:
     """Where a finished trial leaves its row; a trial that finds it there has been run already."""
-    return folder / "outcomes" / f"ratio_{ratio:g}_seed_{seed}.json"
+    return folder / "outcomes" / f"ratio_{ratio!r}_seed_{seed}.json"
 
 
 def model_folder(folder: Path, ratio: float, seed: int) -> Path:
-    return folder / "models" / f"ratio_{ratio:g}_seed_{seed}"
+    return folder / "models" / f"ratio_{ratio!r}_seed_{seed}"
 
 
 class Trial(tune.Trainable):

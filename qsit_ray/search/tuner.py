@@ -28,11 +28,14 @@ class ShowProgress(tune.Callback):
 
     bar: Bar
     total: int
-    ended: set[str]
+    ended: set[Point]
 
     @classmethod
-    def on(cls, bar: Bar, total: int) -> ShowProgress:
-        cls.bar, cls.total, cls.ended = bar, total, set()
+    def on(cls, bar: Bar, task: Task, points: Sequence[Point]) -> ShowProgress:
+        cls.bar, cls.total = bar, len(points)
+        cls.ended = {point for point in points if outcome_file(task.folder, *point).exists()}
+        if cls.ended:
+            bar.update(len(cls.ended), cls.total, "finished before")
         return cls()
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
@@ -42,8 +45,8 @@ class ShowProgress(tune.Callback):
         self._end(trial, "failed")
 
     def _end(self, trial: Any, what: str) -> None:
-        self.ended.add(trial.trial_id)
         ratio, seed = trial.config["ratio"], trial.config["seed"]
+        self.ended.add((ratio, seed))
         self.bar.update(len(self.ended), self.total, f"ratio {ratio:g} seed {seed}: {what}")
 
 
@@ -59,7 +62,7 @@ def run_trials(
     resources = {"cpu": search.cpus_per_trial, "gpu": search.gpus_per_trial}
     trainable = tune.with_resources(tune.with_parameters(Trial, task=task), resources)
     path = task.folder / "tune"
-    progress = ShowProgress.on(bar, len(points))
+    progress = ShowProgress.on(bar, task, points)
     tuner = _restored(path, trainable)
     if tuner is None:
         ratios = sorted({ratio for ratio, _ in points})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from qsit_ray.controller import MixtureController, Rule
 from qsit_ray.data.source import NAMESPACE, Layout, plan_dataset
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import Mixture
-from qsit_ray.models.base import base_checkpoint
+from qsit_ray.models.base import base_checkpoint, identity
 from qsit_ray.terminal import Bar, Terminal
 from qsit_ray.train.job import Job
 from qsit_ray.train.worker import train_loop
@@ -43,6 +44,7 @@ def train_inputs(config: Config, run: RunFolder) -> dict[str, Any]:
     return {
         "train": config.train.model_dump(mode="json"),
         "models": config.models.model_dump(mode="json"),
+        "base": identity(base_checkpoint(config, "primary")),
         "seed": config.seed,
         "mixture": artifacts.read_json(run.mixture),
         "catalog": artifacts.file_sha256(run.catalog / "manifest.json"),
@@ -60,14 +62,16 @@ def train(run: RunFolder, config: Config, terminal: Terminal) -> None:
     if run.stands("train", inputs):
         return
     key = artifacts.digest(inputs)[:12]
+    # Two runs may share a cluster, and a killed one's actors linger.
+    session = f"{key}-{uuid.uuid4().hex[:8]}"
     mixture, rule = artifacts.read_json(run.mixture), config.train.controller
     actors = [
-        MixtureControllerActor.options(name=f"mixture-{key}", namespace=NAMESPACE).remote(
+        MixtureControllerActor.options(name=f"mixture-{session}", namespace=NAMESPACE).remote(
             Mixture(**mixture["rows"]),
             mixture["reference_loss_ratio"] if rule else None,
             Rule(**rule.model_dump()) if rule else Rule(),
         ),
-        ProgressActor.options(name=f"progress-{key}", namespace=NAMESPACE).remote(),
+        ProgressActor.options(name=f"progress-{session}", namespace=NAMESPACE).remote(),
     ]
     job = Job(
         config=config,
@@ -76,8 +80,8 @@ def train(run: RunFolder, config: Config, terminal: Terminal) -> None:
         epochs_file=run.epochs,
         model_folder=run.model,
         reference_loss_ratio=mixture["reference_loss_ratio"],
-        controller=f"mixture-{key}",
-        progress=f"progress-{key}",
+        controller=f"mixture-{session}",
+        progress=f"progress-{session}",
         resume_from=_rescued(run.train / f"ray-{key}"),
     )
     with run.stage("train", inputs) as cost, terminal.bar("Train the primary") as bar:
@@ -99,20 +103,22 @@ def train(run: RunFolder, config: Config, terminal: Terminal) -> None:
         cost["device_seconds"] = seconds * config.train.workers
 
 
-def encode(row: dict[str, Any], catalog: Path, base: str, max_length: int) -> dict[str, Any]:
+def encode(
+    row: dict[str, Any], catalog: Path, base: str, max_length: int, keep: bool
+) -> dict[str, Any]:
     """Decode, tokenise and pad one micro-batch of catalog rows."""
     from qsit_ray.models.batch import pack
 
-    batch = _batches(catalog, base, max_length).of(list(row["rows"]))
+    batch = _batches(catalog, base, max_length, keep).of(list(row["rows"]))
     return {"step": row["step"], "rows": row["rows"], "batch": pack(batch)}
 
 
 @lru_cache(maxsize=1)
-def _batches(catalog: Path, base: str, max_length: int) -> Any:
+def _batches(catalog: Path, base: str, max_length: int, keep: bool) -> Any:
     from qsit_ray.models import load
     from qsit_ray.models.batch import batches
 
-    return batches(catalog, load.load_processor(base), max_length, keep=True)
+    return batches(catalog, load.load_processor(base), max_length, keep)
 
 
 def _trainer(run: RunFolder, job: Job, name: str) -> Any:
@@ -136,7 +142,11 @@ def _trainer(run: RunFolder, job: Job, name: str) -> Any:
         settings.micro_batch,
     )
     encoder = partial(
-        encode, catalog=job.catalog, base=job.base, max_length=job.config.models.max_length
+        encode,
+        catalog=job.catalog,
+        base=job.base,
+        max_length=job.config.models.max_length,
+        keep=job.config.models.remember_features,
     )
     return TorchTrainer(
         partial(train_loop, job),

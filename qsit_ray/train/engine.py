@@ -22,6 +22,21 @@ from qsit_ray.train.job import Consumed
 from qsit_ray.train.validation import Validation
 
 
+class AnswerLoss(torch.nn.Module):
+    """The model as DeepSpeed runs it: a batch in, (summed loss, answer tokens) out.
+
+    DeepSpeed keeps count of micro-batches, and gathers partitioned weights, where its own forward
+    is called; a call to the module behind its back would lose gradients at ZeRO stage 3.
+    """
+
+    def __init__(self, model: torch.nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, int]:
+        return answer_loss(self.model, batch)
+
+
 class Engine:
     """One rank's model and optimiser. The process group must stand already (Ray Train's does)."""
 
@@ -34,7 +49,7 @@ class Engine:
         self.settings = config.train
         self.rank, self.world_size = rank, world_size
         torch.manual_seed(config.seed)
-        self.checkpoint = load.load(base)
+        self.checkpoint = load.load(base, dtype=torch.float32)
         freeze(self.checkpoint.model, config.models.freeze_vision)
         if config.models.remember_features:
             remember_features(self.checkpoint.model)
@@ -42,7 +57,7 @@ class Engine:
         self.validation = Validation.share(rows, rank, world_size, config.evaluate.batch_size)
         deepspeed.init_distributed(dist_init_required=False)
         self.deepspeed, *_ = deepspeed.initialize(
-            model=self.checkpoint.model,
+            model=AnswerLoss(self.checkpoint.model),
             model_parameters=[p for p in self.checkpoint.model.parameters() if p.requires_grad],
             config=deepspeed_config(config.train),
         )
@@ -79,7 +94,7 @@ class Engine:
         dist.all_reduce(tokens)
         self.deepspeed.train()
         for batch in unpacked:
-            nll, _ = answer_loss(self.deepspeed.module, batch)
+            nll, _ = self.deepspeed(batch)
             # DeepSpeed takes the mean over ranks and accumulation; undo both.
             loss = nll * (self.world_size * self.accumulation / tokens)
             if not math.isfinite(loss.item()):
@@ -99,7 +114,7 @@ class Engine:
 
     def validate(self) -> tuple[float, float]:
         """(L_S, L_I) on validation rows; the same on every rank."""
-        return self.validation.losses(self.deepspeed.module, self.device)
+        return self.validation.losses(self.deepspeed, self.device)
 
     def save(self, folder: str, tag: str) -> None:
         self.deepspeed.save_checkpoint(folder, tag=tag)
@@ -115,10 +130,11 @@ class Engine:
         """Write a Hugging Face folder (safetensors); every rank calls, rank 0 writes."""
         state = None
         if self.settings.zero_stage == 3:
-            state = self.deepspeed._zero3_consolidated_16bit_state_dict()
+            gathered = self.deepspeed._zero3_consolidated_16bit_state_dict()
+            state = {name.removeprefix("model."): v for name, v in (gathered or {}).items()}
         if self.rank == 0:
             with artifacts.atomic(folder) as temporary:
                 load.save(
-                    self.deepspeed.module, self.checkpoint.processor, temporary, state_dict=state
+                    self.checkpoint.model, self.checkpoint.processor, temporary, state_dict=state
                 )
         dist.barrier()

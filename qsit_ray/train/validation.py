@@ -10,7 +10,7 @@ import torch.distributed as dist
 
 from qsit_ray.mixture import PADDING
 from qsit_ray.models.batch import Batches
-from qsit_ray.models.loss import answer_loss, tensors
+from qsit_ray.models.loss import tensors
 
 TASKS = ("scoring", "interpreting")
 
@@ -38,13 +38,16 @@ class Validation:
 
     @torch.no_grad()
     def losses(self, model: torch.nn.Module, device: torch.device) -> tuple[float, float]:
-        """(L_S, L_I): mean negative log-likelihood in nats over all ranks' answer tokens."""
+        """(L_S, L_I): mean negative log-likelihood in nats over all ranks' answer tokens.
+
+        `model` takes a batch to (summed loss, answer tokens).
+        """
         model.eval()
         sums = torch.zeros(len(TASKS), 2, dtype=torch.float64, device=device)
         for index, task in enumerate(TASKS):
             for batch in self.batches[task]:
-                nll, tokens = answer_loss(model, {k: v.to(device) for k, v in batch.items()})
-                sums[index] += torch.tensor([nll.item(), tokens], dtype=torch.float64)
+                nll, tokens = model({name: v.to(device) for name, v in batch.items()})
+                sums[index] += torch.tensor([nll.item(), tokens], device=device)
         dist.all_reduce(sums)
         means = (sums[:, 0] / sums[:, 1]).tolist()
         return means[0], means[1]

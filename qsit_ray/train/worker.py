@@ -52,7 +52,10 @@ def train_loop(job: Job) -> None:
             _count(group, step, consumed)
             engine.step([row["batch"][0] for row in group], (epoch + (step + 1) / plan.steps))
             if rank == 0:
-                progress.show.remote(epoch * plan.steps + step + 1, settings.epochs * plan.steps)
+                done = sum(line["rows_trained"] for line in meta["lines"])
+                here = (step + 1) * settings.training.batch_size
+                ahead = (settings.epochs - epoch) * len(plan.rows)
+                progress.show.remote(min(done + here, done + ahead), done + ahead)
         next(micro_batches, None)  # lets the Dataset finish this execution
         trained = time.monotonic()
         consumed = engine.sum_over_ranks(consumed)
@@ -71,7 +74,6 @@ def train_loop(job: Job) -> None:
             meta = {
                 "lines": [*meta["lines"], line],
                 "controller": ray.get(controller.state.remote()),
-                "world_size": world_size,
             }
         else:
             meta = {**meta, "lines": [*meta["lines"], None]}
@@ -113,7 +115,7 @@ def _restore(engine: Any, job: Job) -> dict[str, Any]:
     if checkpoint is None and job.resume_from is not None:
         checkpoint = ray.train.Checkpoint.from_directory(str(job.resume_from))
     if checkpoint is None:
-        return {"lines": [], "controller": {"decisions": [], "step": 0}}
+        return {"lines": [], "controller": {"decisions": []}}
     with checkpoint.as_directory() as folder:
         meta = json.loads((Path(folder) / "meta.json").read_text())
         engine.load(folder, TAG)

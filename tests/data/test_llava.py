@@ -95,6 +95,7 @@ def test_released_labels_are_kept(data):
         (asked(conversations=[]), "alternate"),
         (asked(conversations="x"), "no list of conversations"),
         ("x", "no list of conversations"),
+        (asked(conversations=["x", "y"]), "no object"),
         (
             asked(
                 conversations=[{"from": "human", "value": "<image>"}, {"from": "gpt", "value": ""}]
@@ -120,6 +121,29 @@ def test_a_scoring_record_needs_its_mos_and_one_level(data, change, reason):
     assert reason in rows.rejects[0]["reason"]
     rows = read(data(scoring=[*(scored(n) for n in range(20)), scored(1, "fine")]))
     assert "0 level words" in rows.rejects[0]["reason"]
+
+
+def test_a_scoring_record_needs_its_image(data):
+    turns = [{"from": "human", "value": "Rate it."}, {"from": "gpt", "value": "It is good."}]
+    record = {"id": "7.jpg->7", "conversations": turns}
+    rows = read(data(scoring=[*(scored(n) for n in range(20)), record]))
+    assert "without an image" in rows.rejects[0]["reason"]
+
+
+def test_image_names_are_relative_to_where_the_command_is_started(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = read(data().model_copy(update={"images": "photos"}))
+    assert rows.train[0]["image"].startswith(str(tmp_path / "photos"))
+
+
+@pytest.mark.parametrize(
+    ("question", "words"), [("x", "not an object"), (QUESTION | {"correct_ans": "Fog"}, "none of")]
+)
+def test_a_question_that_can_not_be_answered_is_refused(data, tmp_path, question, words):
+    described = data()
+    (tmp_path / "questions.json").write_text(json.dumps([QUESTION, question]))
+    with pytest.raises(InputError, match=f"question 2: .*{words}"):
+        read(described)
 
 
 def test_questions_validate_interpreting_and_tables_test_scoring(data, tmp_path):

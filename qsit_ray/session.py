@@ -22,8 +22,10 @@ QUIET = {
     "PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning",
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "DS_ACCELERATOR": "cpu",
 }
+# Ray reads some of these when it is imported, so they are set before anything can import it.
+for _name, _value in QUIET.items():
+    os.environ.setdefault(_name, _value)
 
 
 def cores() -> int:
@@ -39,11 +41,8 @@ def session(processes: int, use_gpu: bool = False) -> Iterator[str]:
     loopback that ends with this process. Where the machine has fewer cores than the work needs
     processes, CPUs are counted logically, so that small machines run the same code.
     """
-    environment = {**QUIET}
-    if use_gpu:
-        del environment["DS_ACCELERATOR"]
-    for name, value in environment.items():
-        os.environ.setdefault(name, value)
+    if not use_gpu:
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     import ray
 
     shared = {"log_to_driver": False, "logging_level": logging.ERROR}

@@ -34,7 +34,7 @@ def demo() -> Config:
     return Config(
         preset="demo",
         data=DemoData(
-            scoring=208,
+            scoring=192,
             interpreting=2400,
             general=2400,
             validation_scoring=100,

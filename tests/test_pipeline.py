@@ -243,10 +243,11 @@ def test_a_killed_run_goes_on_stage_by_stage_and_ends_the_same(run, tmp_path):
     for axis in AXES:
         kill_when(outcomes(axis, chance.randint(1, 4)), cold)
         check_that_no_trial_ran_again()
-        for verb in (["search", "run"], ["fit"]):
-            done = call(*verb, out)
-            assert done.returncode == 0, done.stdout + done.stderr
-        check_that_no_trial_ran_again()
+        if axis == AXES[0]:  # the stages alone go on as well as the whole
+            for verb in (["search", "run"], ["fit"]):
+                done = call(*verb, out)
+                assert done.returncode == 0, done.stdout + done.stderr
+            check_that_no_trial_ran_again()
     kill_when(trained, cold)
     check_that_no_trial_ran_again()
     torn = shutil.copytree(out, tmp_path / "torn")

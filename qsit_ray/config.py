@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import Axis
+from qsit_ray.mixture import DOMAINS, Axis
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -25,6 +25,7 @@ Seeds = Annotated[tuple[Seed, ...], Field(strict=False, min_length=1)]
 
 AnySection = TypeVar("AnySection", bound=BaseModel)
 DEMO_MODELS = {"demo/proxy", "demo/primary"}
+SOURCES = {"demo", "llava", "rehearsal"}
 
 
 def distinct(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -52,11 +53,20 @@ class DemoData(Section):
     test_questions: Count
 
 
+class Rows(Section):
+    """Rows of each domain."""
+
+    scoring: Count
+    interpreting: Count
+    general: Count
+
+
 class LlavaData(Section):
     """Training files in LLaVA's shape by domain, and benchmarks, as their owners ship them.
 
     Image names are relative to the folder `images`. `validation_questions` and `test_questions`
     are LLVisionQA files with answers; `test_images` names tables with columns image and mos.
+    `expected_rows` is what the training files hold, so that a run can be planned without them.
     """
 
     source: Literal["llava"] = "llava"
@@ -68,6 +78,13 @@ class LlavaData(Section):
     validation_questions: str
     test_images: dict[str, str] = {}
     test_questions: str | None = None
+    expected_rows: Rows | None = None
+
+
+class RehearsalData(Rows):
+    """Nothing but row counts: a catalog of that size without text or image."""
+
+    source: Literal["rehearsal"] = "rehearsal"
 
 
 class Models(Section):
@@ -116,6 +133,7 @@ class Space(Section):
     objective: Literal["interpreting", "both"]
     coordinate: Literal["ratio", "log", "share"]
     degree: Annotated[int, Field(ge=1, le=8)] = 4
+    surrogate: Literal["polynomial", "recommended"] = "polynomial"
 
     @field_validator("ratios", "seeds")
     @classmethod
@@ -131,15 +149,41 @@ class Space(Section):
         return self
 
 
+class Adaptive(Section):
+    """Ratios proposed in rounds of `batch` trials, each seeing the rounds before, instead of the
+    grid: until the regret that can still be is under `tolerance` (in units of the score) or an
+    axis has had `trials`. The first round of `batch` is spread evenly in log-ratio."""
+
+    trials: Count
+    batch: Count = 4
+    tolerance: Positive = 0.001
+
+
+class Rehearsal(Section):
+    """Trials only pretend to train: for as long as their rows take at `rows_per_second`, to a
+    score of a planted curve with its peak at the axis' optimum and `noise` on each run."""
+
+    interpreting_general: Positive
+    interpreting_scoring: Positive
+    loss_ratio: Positive
+    noise: NotNegative
+    rows_per_second: Positive
+
+
 class Search(Section):
-    """The proxy grid. A trial ends after `max_steps`, or when validation loss has not improved
-    by `min_improvement` nats for `patience` looks, `evaluate_every` steps apart. A batch goes
-    through the model in parts of `micro_batch` rows; null is whole."""
+    """The proxy grid. A trial ends after `max_steps` or `max_epochs` passes over its mixture,
+    whichever is first, or when validation loss has not improved by `min_improvement` nats for
+    `patience` looks, `evaluate_every` steps apart. A batch goes through the model in parts of
+    `micro_batch` rows; null is whole. No plan may use a row more than `max_repeats` times."""
 
     interpreting_general: Space
     interpreting_scoring: Space
+    adaptive: Adaptive | None = None
+    rehearsal: Rehearsal | None = None
     training: Training
-    max_steps: Count
+    max_steps: Count | None = None
+    max_epochs: Count | None = None
+    max_repeats: Count = 4
     evaluate_every: Count
     patience: Count
     micro_batch: Count | None = None
@@ -155,12 +199,25 @@ class Search(Section):
         return distinct(values)
 
     @model_validator(mode="after")
+    def _ends(self) -> Search:
+        if self.max_steps is None and self.max_epochs is None:
+            raise ValueError("max_steps or max_epochs is needed: a trial must end")
+        return self
+
+    @model_validator(mode="after")
     def _axes(self) -> Search:
         for name in ("interpreting_general", "interpreting_scoring"):
             axis = getattr(self, name).axis
             if axis != name:
                 raise ValueError(f"{name}: its axis is {axis!r}; expected {name!r}")
         return self
+
+    def longest(self, rows: int) -> int:
+        """Steps after which a trial on a mixture of `rows` rows ends at the latest."""
+        limits = [self.max_steps] if self.max_steps is not None else []
+        if self.max_epochs is not None:
+            limits.append(self.max_epochs * -(-rows // self.training.batch_size))
+        return min(limits)
 
 
 class Mix(Section):
@@ -224,7 +281,7 @@ class Config(Section):
     preset: str
     seed: Annotated[int, Field(ge=0)] = 0
     cache: str = "~/.cache/qsit_ray"
-    data: Annotated[DemoData | LlavaData, Field(discriminator="source")]
+    data: Annotated[DemoData | LlavaData | RehearsalData, Field(discriminator="source")]
     models: Models
     pretraining: Pretraining | None = None
     search: Search
@@ -250,6 +307,18 @@ class Config(Section):
         """Whether final proxies are trained; a fixed mix without a controller needs no λ."""
         return self.mix is None or self.train.controller is not None
 
+    @property
+    def expected_sizes(self) -> dict[str, int] | None:
+        """Training rows of each domain before the catalog is there; None when nothing says."""
+        data = self.data
+        if not isinstance(data, LlavaData):
+            return {domain: getattr(data, domain) for domain in DOMAINS}
+        if data.expected_rows is None:
+            return None
+        sizes = data.expected_rows.model_dump()
+        sizes["scoring"] -= round(data.validation_share * sizes["scoring"])
+        return sizes
+
     def space(self, axis: str) -> Space:
         return getattr(self.search, axis)
 
@@ -266,7 +335,7 @@ def validated(section: type[AnySection], values: Any, origin: str) -> AnySection
     except ValidationError as error:
         first = error.errors()[0]
         # Behind `data` pydantic names the kind of source that it checked against.
-        parts = [p for i, p in enumerate(first["loc"]) if (i, p) not in ((1, "demo"), (1, "llava"))]
+        parts = [p for i, p in enumerate(first["loc"]) if i != 1 or p not in SOURCES]
         key = ".".join(str(part) for part in parts)
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":

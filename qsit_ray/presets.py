@@ -12,6 +12,7 @@ from qsit_ray.config import (
     Mix,
     Models,
     Pretraining,
+    Rows,
     Search,
     Space,
     Train,
@@ -85,6 +86,7 @@ def paper() -> Config:
                 name: f"data/{name}.csv"
                 for name in ("koniq", "spaq", "livec", "agiqa3k", "kadid10k")
             },
+            expected_rows=Rows(scoring=15_943, interpreting=150_000, general=157_712),
         ),
         models=Models(
             proxy="llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
@@ -96,7 +98,7 @@ def paper() -> Config:
             interpreting_general=space("paper_interpreting_general"),
             interpreting_scoring=space("paper_interpreting_scoring"),
             training=Training(batch_size=64, learning_rate=1e-5),
-            max_steps=5000,
+            max_epochs=3,
             evaluate_every=200,
             patience=3,
             micro_batch=8,

@@ -7,7 +7,7 @@ from typing import Any
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.config import Config, DemoData, LlavaData
+from qsit_ray.config import Config, DemoData, LlavaData, RehearsalData
 from qsit_ray.data import catalog
 from qsit_ray.errors import InputError
 from qsit_ray.terminal import Terminal
@@ -16,7 +16,7 @@ from qsit_ray.terminal import Terminal
 def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
     """Write the catalog of the run's data source."""
     inputs: dict[str, Any] = {"data": config.data.model_dump(mode="json"), "seed": config.seed}
-    if not isinstance(config.data, DemoData):
+    if isinstance(config.data, LlavaData):
         inputs["files"] = {name: _sha256(name) for name in _files(config.data)}
     if run.stands("data", inputs):
         return
@@ -32,6 +32,8 @@ def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
             sizes = demo.DemoSizes(**config.data.model_dump(exclude={"source"}))
             made = demo.build(folder, sizes, config.seed, bar.update)
             catalog.write(folder, made.train, made.validation, made.iqa, made.questions)
+        elif isinstance(config.data, RehearsalData):
+            catalog.write_counts(folder, config.data.model_dump(exclude={"source"}))
         else:
             from qsit_ray.data import llava
 

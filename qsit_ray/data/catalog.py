@@ -91,6 +91,16 @@ def open_catalog(folder: Path) -> Catalog:
     return Catalog(folder, rows, manifest)
 
 
+def write_counts(folder: Path, rows: Mapping[str, int]) -> None:
+    """A catalog that counts rows and holds none: enough to plan with."""
+    artifacts.write_json(folder / "manifest.json", {"rows": dict(rows)})
+
+
+def read_sizes(folder: Path) -> dict[str, int]:
+    """Training rows of each domain; needs nothing but the manifest."""
+    return artifacts.read_json(folder / "manifest.json")["rows"]
+
+
 def write(
     folder: Path,
     training: Sequence[Row],

@@ -91,6 +91,7 @@ class ProxyTraining:
             lr=self.search.training.learning_rate,
             weight_decay=self.search.training.weight_decay,
         )
+        self.max_steps = self.search.longest(mixture.total)
         self.looks: list[Look] = []
         self.best: tuple[Look, dict[str, torch.Tensor]] | None = None
         self.steps = 0
@@ -99,7 +100,7 @@ class ProxyTraining:
 
     def advance(self) -> bool:
         """Train up to the next look at validation; True when the training has ended."""
-        for _ in range(min(self.search.evaluate_every, self.search.max_steps - self.steps)):
+        for _ in range(min(self.search.evaluate_every, self.max_steps - self.steps)):
             self._step(next(self._rows))
         look = Look(
             self.steps,
@@ -111,7 +112,7 @@ class ProxyTraining:
         self.looks.append(look)
         if self.best is None or self._watched(look) < self._watched(self.best[0]):
             self.best = look, copy.deepcopy(trained_weights(self.bench.model))
-        return self.plateaued or self.steps >= self.search.max_steps
+        return self.plateaued or self.steps >= self.max_steps
 
     @property
     def plateaued(self) -> bool:
@@ -181,7 +182,7 @@ class ProxyTraining:
         training = self.search.training
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(
-                (self.steps + 1) / self.search.max_steps,
+                (self.steps + 1) / self.max_steps,
                 training.learning_rate,
                 training.warmup,
                 training.final_share,

@@ -9,7 +9,7 @@ from typing import Any
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import Config
-from qsit_ray.data.catalog import open_catalog
+from qsit_ray.data.catalog import read_sizes
 from qsit_ray.data.encode import LOSS_MASK
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import AXES, Axis, Mixture, from_ratios, ratios_at
@@ -42,7 +42,7 @@ def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) 
     if run.stands(name, inputs):
         return
     space = config.space(axis)
-    rows = grid.mixtures(space, open_catalog(run.catalog).sizes, inputs["ratio_general"])
+    rows = grid.mixtures(space, read_sizes(run.catalog), inputs["ratio_general"])
     points = [(ratio, seed) for ratio in space.ratios for seed in space.seeds]
     task = Task(
         config=config,
@@ -82,7 +82,7 @@ def final_proxies(run: RunFolder, config: Config, terminal: Terminal) -> bool:
     if run.stands("proxies", inputs):
         return False
     try:
-        mixture = from_ratios(ratios, open_catalog(run.catalog).sizes["scoring"])
+        mixture = from_ratios(ratios, read_sizes(run.catalog)["scoring"])
     except ValueError as error:
         raise InputError(f"{run.path}: {error}") from None
     with run.stage("proxies", inputs) as cost:

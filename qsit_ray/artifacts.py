@@ -39,6 +39,10 @@ class RunFolder:
     def catalog(self) -> Path:
         return self.path / "catalog"
 
+    @property
+    def features(self) -> Path:
+        return self.path / "features"
+
     def search(self, axis: str) -> Path:
         return self.path / "search" / axis
 

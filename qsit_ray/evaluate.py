@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,7 +50,7 @@ def evaluate(run: RunFolder, config: Config, terminal: Terminal) -> None:
     images, questions = catalog.images(SPLIT), catalog.questions(SPLIT)
     with run.stage("evaluate", inputs) as cost, terminal.bar("Evaluate") as bar:
         predict = _predict.options(num_gpus=1 if config.train.use_gpu else 0)
-        tasks = {predict.remote(run.catalog, model, config): name for name, model in models.items()}
+        tasks = {predict.remote(run, model, config): name for name, model in models.items()}
         pending, predictions = list(tasks), {}
         while pending:
             bar.update(len(tasks) - len(pending), len(tasks), "models")
@@ -92,17 +91,22 @@ def evaluate(run: RunFolder, config: Config, terminal: Terminal) -> None:
 
 
 @ray.remote(num_cpus=1, max_retries=2)
-def _predict(catalog: Path, model: str, config: Config) -> dict[str, Any]:
+def _predict(run: RunFolder, model: str, config: Config) -> dict[str, Any]:
     """Scores in [1, 5] of the test images, what to rank them by, and replies to the questions."""
     import time
 
     from qsit_ray.models import load, score
+    from qsit_ray.models.features import remember_features
     from qsit_ray.models.profiles import PAPER
+    from qsit_ray.models.trainable import freeze
 
     began = time.monotonic()
-    opened = open_catalog(catalog)
+    opened = open_catalog(run.catalog)
     checkpoint = load.load(model)
     checkpoint.model.to("cuda" if config.train.use_gpu else "cpu")
+    if config.models.remember_features:
+        freeze(checkpoint.model, vision=True)
+        remember_features(checkpoint.model, run.features)
     size = config.evaluate.batch_size
     cache: dict[str, Any] | None = {} if config.models.remember_features else None
     paths = [row["image"] for row in opened.images(SPLIT)]

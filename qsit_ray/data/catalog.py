@@ -72,6 +72,15 @@ class Catalog:
         """{image, mos, photograph, …} of a split's IQA benchmark."""
         return pq.read_table(self.folder / "benchmarks" / split / "iqa.parquet").to_pylist()
 
+    def all_images(self) -> list[str]:
+        """Every image that a row or a benchmark refers to, once, in the catalog's order."""
+        validation = pq.read_table(self.folder / "validation.parquet", columns=["image"])
+        named = [*self.rows["image"].to_pylist(), *validation["image"].to_pylist()]
+        for split in self.manifest["benchmarks"]:
+            named += [row["image"] for row in self.images(split)]
+            named += [question["img_path"] for question in self.questions(split)]
+        return [image for image in dict.fromkeys(named) if image is not None]
+
     def questions(self, split: str) -> list[Row]:
         """A split's questions in LLVisionQA's shape."""
         return artifacts.read_json(self.folder / "benchmarks" / split / "llvisionqa.json")

@@ -155,7 +155,7 @@ class Encoder:
         if image is None:
             if places:
                 raise InputError(f"{name}: the text has {IMAGE} but the row has no image")
-            picture = self._blank()
+            picture = self.blank()
         else:
             if len(places) != 1:
                 raise InputError(
@@ -195,7 +195,8 @@ class Encoder:
         self.cut += sum(t != IGNORED for t in kept) < labelled
         return ids[: self.max_length], kept
 
-    def _blank(self) -> Picture:
+    def blank(self) -> Picture:
+        """What a row without an image is given."""
         if self.cache is not None and "" in self.cache:
             return self.cache[""]
         size = self.processor.image_processor.size

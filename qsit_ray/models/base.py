@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from torch import Tensor, from_numpy
+
 from qsit_ray import __version__, artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import DEMO_MODELS, Config
+from qsit_ray.data.catalog import open_catalog
 from qsit_ray.terminal import Terminal
 
 
@@ -43,6 +47,41 @@ def prepare(run: RunFolder, config: Config, terminal: Terminal) -> None:
         pretrain.pretrain(
             folder, settings, lambda stage, done, total: bar.update(done, total, stage)
         )
+
+
+def share_features(run: RunFolder, config: Config, terminal: Terminal) -> None:
+    """Compute a frozen tower's features of all the catalog's images, for every later stage.
+
+    Nothing to do where the features are not remembered.
+    """
+    if not config.models.remember_features:
+        return
+    names = {name: base_checkpoint(config, name) for name in ("proxy", "primary")}
+    inputs = {
+        "towers": {name: identity(folder) for name, folder in names.items()},
+        "catalog": artifacts.file_sha256(run.catalog / "manifest.json"),
+    }
+    if run.stands("features", inputs):
+        return
+    with run.stage("features", inputs), terminal.bar("Features of the images") as bar:
+        from qsit_ray.data.encode import Encoder
+        from qsit_ray.models import load
+        from qsit_ray.models.features import write_features
+        from qsit_ray.models.trainable import freeze
+
+        images = [None, *open_catalog(run.catalog).all_images()]
+        for folder in dict.fromkeys(names.values()):
+            checkpoint = load.load(folder)
+            freeze(checkpoint.model, vision=True)
+            encoder = Encoder(checkpoint.processor, run.catalog, config.models.max_length)
+
+            def tiles(encoder: Encoder = encoder) -> Iterator[Tensor]:
+                for done, image in enumerate(images, start=1):
+                    picture = encoder.blank() if image is None else encoder.picture(image)
+                    yield from from_numpy(picture.pixel_values)
+                    bar.update(done, len(images))
+
+            write_features(checkpoint.model, tiles(), run.features)
 
 
 def _inputs(config: Config) -> dict[str, object]:

@@ -1,50 +1,127 @@
-"""torch: a frozen vision tower's features, computed once per image tile and process."""
+"""torch: a frozen vision tower's features, computed once per image tile of a run and shared."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from qsit_ray import artifacts
 
 # Tiles go through the tower in groups of one size, filled with zeros: a matrix product's rounding
 # may depend on its shape, and a tile's features must not depend on which tiles came with it.
 GROUP = 16
 
 
-def remember_features(model: Any) -> None:
-    """Make the vision tower of a LlavaOnevision model compute each distinct tile only once.
+def write_features(model: Any, tiles: Iterable[Tensor], folder: Path) -> Path:
+    """Compute the features of each distinct tile [3, H, W] and store them below `folder`.
 
-    Only right while the tower's weights stay as they are. The features are kept in memory, so
-    this is for image sets that fit. Raises ValueError when the tower has weights to train.
+    The store is a folder named after the tower's weights: keys.npy (uint8 [N, 16], sorted) and
+    features.npy (float32 [N, tokens, hidden], memory-mapped by those who read it). One that is
+    there already stands.
     """
-    tower = model.model.vision_tower
-    if any(parameter.requires_grad for parameter in tower.parameters()):
-        raise ValueError("the vision tower is trained: its features can't be remembered")
-    layer = model.config.vision_feature_layer
-    compute = tower.forward
+    tower = _Tower(model)
+    store = folder / tower.digest
+    if store.exists():
+        return store
+    with artifacts.atomic(store) as temporary:
+        temporary.mkdir()
+        known: dict[bytes, Tensor] = {}
+        waiting: dict[bytes, Tensor] = {}
+        for tile in tiles:
+            key = _key(tile)
+            if key not in known:
+                waiting[key] = tile
+            if len(waiting) == GROUP:
+                known.update(tower.features(waiting))
+                waiting = {}
+        known.update(tower.features(waiting))
+        keys = sorted(known)
+        np.save(temporary / "keys.npy", np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16))
+        np.save(temporary / "features.npy", torch.stack([known[key] for key in keys]).numpy())
+    return store
+
+
+def remember_features(model: Any, folder: Path | None = None) -> None:
+    """Make the vision tower of a LlavaOnevision model compute no distinct tile twice.
+
+    Features that `write_features` stored below `folder` for this tower are read from there; others
+    are computed and kept in this process' memory, so this is for image sets that fit. Only right
+    while the tower's weights stay as they are: raises ValueError when it has weights to train.
+    """
+    tower = _Tower(model)
     known: dict[bytes, Tensor] = {}
+    stored, places = _stored(folder, tower)
+
+    def feature(key: bytes) -> Tensor:
+        if key in places:
+            return torch.from_numpy(np.array(stored[places[key]]))
+        return known[key]
 
     def forward(pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
         keys = [_key(tile) for tile in pixel_values]
-        new = list({key: i for i, key in enumerate(keys) if key not in known}.items())
-        for start in range(0, len(new), GROUP):
-            group = new[start : start + GROUP]
-            tiles = pixel_values.new_zeros((GROUP, *pixel_values.shape[1:]))
-            tiles[: len(group)] = pixel_values[[index for _, index in group]]
-            with torch.no_grad():
-                hidden = compute(tiles, output_hidden_states=True).hidden_states[layer]
-            known.update((key, hidden[i].clone()) for i, (key, _) in enumerate(group))
-        features = torch.stack([known[key] for key in keys])
+        new = {
+            key: tile
+            for key, tile in zip(keys, pixel_values, strict=True)
+            if key not in known and key not in places
+        }
+        known.update(tower.features(new))
+        features = torch.stack([feature(key) for key in keys]).to(pixel_values.device)
         # The model reads one layer of the hidden states, so one is all there is.
         return BaseModelOutputWithPooling(
             last_hidden_state=features,
-            hidden_states={layer: features},
+            hidden_states={tower.layer: features},
         )
 
-    tower.forward = forward
+    model.model.vision_tower.forward = forward
+
+
+class _Tower:
+    """A frozen tower: its own forward, the layer that the model reads, and what it is."""
+
+    def __init__(self, model: Any):
+        tower = model.model.vision_tower
+        if any(parameter.requires_grad for parameter in tower.parameters()):
+            raise ValueError("the vision tower is trained: its features can't be remembered")
+        self.layer = model.config.vision_feature_layer
+        self._compute = tower.forward
+        self._weights = tower.state_dict()
+
+    @property
+    def digest(self) -> str:
+        whole = hashlib.sha256(str(self.layer).encode())
+        for name, weights in sorted(self._weights.items()):
+            whole.update(name.encode() + weights.detach().cpu().numpy().tobytes())
+        return whole.hexdigest()[:16]
+
+    def features(self, tiles: dict[bytes, Tensor]) -> dict[bytes, Tensor]:
+        """Features [tokens, hidden] of each tile, by its key."""
+        done: dict[bytes, Tensor] = {}
+        keys = list(tiles)
+        for start in range(0, len(keys), GROUP):
+            group = keys[start : start + GROUP]
+            filled = tiles[group[0]].new_zeros((GROUP, *tiles[group[0]].shape))
+            filled[: len(group)] = torch.stack([tiles[key] for key in group])
+            with torch.no_grad():
+                hidden = self._compute(filled, output_hidden_states=True).hidden_states[self.layer]
+            done.update((key, hidden[i].clone()) for i, key in enumerate(group))
+        return done
+
+
+def _stored(folder: Path | None, tower: _Tower) -> tuple[Any, dict[bytes, int]]:
+    """The stored features of this tower, memory-mapped, and each tile's place in them."""
+    store = folder / tower.digest if folder is not None else None
+    if store is None or not store.exists():
+        return np.empty(0), {}
+    keys = np.load(store / "keys.npy")
+    places = {key.tobytes(): place for place, key in enumerate(keys)}
+    return np.load(store / "features.npy", mmap_mode="r"), places
 
 
 def _key(tile: Tensor) -> bytes:

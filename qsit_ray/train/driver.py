@@ -76,6 +76,7 @@ def train(run: RunFolder, config: Config, terminal: Terminal) -> None:
     job = Job(
         config=config,
         catalog=run.catalog,
+        features=run.features,
         base=base_checkpoint(config, "primary"),
         epochs_file=run.epochs,
         model_folder=run.model,

@@ -10,7 +10,6 @@ import torch
 import torch.distributed as dist
 
 from qsit_ray import artifacts
-from qsit_ray.config import Config
 from qsit_ray.models import load
 from qsit_ray.models.batch import batches, unpack
 from qsit_ray.models.features import remember_features
@@ -18,7 +17,7 @@ from qsit_ray.models.loss import answer_loss
 from qsit_ray.models.trainable import freeze
 from qsit_ray.schedule import learning_rate
 from qsit_ray.train.deepspeed_config import deepspeed_config
-from qsit_ray.train.job import Consumed
+from qsit_ray.train.job import Consumed, Job
 from qsit_ray.train.validation import Validation
 
 
@@ -40,20 +39,21 @@ class AnswerLoss(torch.nn.Module):
 class Engine:
     """One rank's model and optimiser. The process group must stand already (Ray Train's does)."""
 
-    def __init__(self, config: Config, base: str, catalog: Path, rank: int, world_size: int):
+    def __init__(self, job: Job, rank: int, world_size: int):
         import deepspeed
 
+        config = job.config
         if not config.train.use_gpu:
             # Else DeepSpeed compiles a shared-memory collective on first use, for 25 s.
             deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         self.settings = config.train
         self.rank, self.world_size = rank, world_size
         torch.manual_seed(config.seed)
-        self.checkpoint = load.load(base, dtype=torch.float32)
+        self.checkpoint = load.load(job.base, dtype=torch.float32)
         freeze(self.checkpoint.model, config.models.freeze_vision)
         if config.models.remember_features:
-            remember_features(self.checkpoint.model)
-        rows = batches(catalog, self.checkpoint.processor, config.models.max_length)
+            remember_features(self.checkpoint.model, job.features)
+        rows = batches(job.catalog, self.checkpoint.processor, config.models.max_length)
         self.validation = Validation.share(rows, rank, world_size, config.evaluate.batch_size)
         deepspeed.init_distributed(dist_init_required=False)
         self.deepspeed, *_ = deepspeed.initialize(

@@ -20,6 +20,7 @@ class Job:
 
     config: Config
     catalog: Path
+    features: Path
     base: str
     epochs_file: Path
     model_folder: Path

@@ -27,7 +27,7 @@ def train_loop(job: Job) -> None:
 
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
-    engine = Engine(job.config, job.base, job.catalog, rank, world_size)
+    engine = Engine(job, rank, world_size)
     meta = _restore(engine, job)
     settings = job.config.train
     layout = Layout(

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from qsit_ray.data.encode import Encoder, collate
-from qsit_ray.models.features import GROUP, remember_features
+from qsit_ray.models.features import GROUP, remember_features, write_features
 from qsit_ray.models.loss import answer_loss, tensors
 from qsit_ray.models.trainable import freeze
 
@@ -76,6 +76,35 @@ def test_each_tile_is_computed_once(model, batch_of):
     assert seen == [GROUP] * -(-tiles // GROUP)
     answer_loss(model, batch_of([1, 0]))
     assert len(seen) == -(-tiles // GROUP)
+
+
+def test_stored_features_are_read_and_give_the_same_losses(model, batch_of, tmp_path):
+    reading = copy.deepcopy(model)
+    batch = batch_of([0, 1, 2, 3])
+    write_features(model, (tile for tiles in batch["pixel_values"] for tile in tiles), tmp_path)
+    seen = []
+    embeddings = reading.model.vision_tower.embeddings
+    embeddings.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    remember_features(reading, tmp_path)
+    remember_features(model)
+    assert answer_loss(reading, batch)[0].item() == answer_loss(model, batch)[0].item()
+    assert not seen
+    more = batch_of([2, 8])
+    assert answer_loss(reading, more)[0].item() == answer_loss(model, more)[0].item()
+    assert len(seen) == 1
+
+
+def test_another_towers_features_are_not_taken(model, batch_of, tmp_path):
+    batch = batch_of([0, 1])
+    write_features(model, (tile for tiles in batch["pixel_values"] for tile in tiles), tmp_path)
+    other = copy.deepcopy(model)
+    for weight in other.model.vision_tower.parameters():
+        weight.data.mul_(1.5)
+    plain = copy.deepcopy(other)
+    remember_features(other, tmp_path)
+    assert answer_loss(other, batch)[0].item() == pytest.approx(
+        answer_loss(plain, batch)[0].item(), rel=1e-6
+    )
 
 
 def test_a_tower_that_is_trained_is_refused(checkpoint):

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from qsit_ray import cli_efficiency, cli_lldescribe, cli_outputs, pipeline, preflight, presets
+from qsit_ray import cli_efficiency, cli_lldescribe, cli_outputs, pipeline, presets
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import Config, override
 from qsit_ray.errors import InputError
@@ -83,10 +83,8 @@ def data_build(run: Run, preset: Preset = None, assignments: Set = []) -> None: 
 @verbs["search"].command("run")
 def search_run(run: Run) -> None:
     """Run the search that comes next: an axis, or the final proxies once both are fitted."""
-    from qsit_ray.session import cores, session
-
     folder = RunFolder(run.absolute())
-    with working(folder) as (config, terminal), session(preflight.processes(config, cores())):
+    with working(folder) as (config, terminal), pipeline.ray_session(config):
         done = pipeline.search_next(folder, config, terminal)
         terminal.say(f"{done}: done" if done else "every search stands already")
 
@@ -105,13 +103,12 @@ def fit(run: Run) -> None:
 @verbs["train"].command("run")
 def train_run(run: Run) -> None:
     """Train the primary at the mixture; resumes by itself."""
-    from qsit_ray.session import cores, session
     from qsit_ray.train.driver import train
 
     folder = RunFolder(run.absolute())
     with (
         working(folder) as (config, terminal),
-        session(preflight.processes(config, cores()), config.train.use_gpu),
+        pipeline.ray_session(config),
     ):
         train(folder, config, terminal)
 
@@ -120,10 +117,9 @@ def train_run(run: Run) -> None:
 def evaluate_run(run: Run) -> None:
     """Evaluate the primary, the untrained primary and the proxy on the test benchmarks."""
     from qsit_ray.evaluate import evaluate
-    from qsit_ray.session import cores, session
 
     folder = RunFolder(run.absolute())
-    with working(folder) as (config, terminal), session(preflight.processes(config, cores())):
+    with working(folder) as (config, terminal), pipeline.ray_session(config):
         evaluate(folder, config, terminal)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -56,12 +58,15 @@ def opened(run: RunFolder) -> Config:
 
 
 def build_data(run: RunFolder, config: Config, terminal: Terminal) -> None:
-    """The catalog, and base models where the demo makes its own."""
+    """The catalog, base models where the demo makes its own, and features that are shared."""
     from qsit_ray.data.build import build
-    from qsit_ray.models.base import prepare
+    from qsit_ray.models.base import prepare, share_features
 
     build(run, config, terminal)
+    if config.search.rehearsal is not None:
+        return
     prepare(run, config, terminal)
+    share_features(run, config, terminal)
 
 
 def search_next(run: RunFolder, config: Config, terminal: Terminal) -> str | None:
@@ -78,10 +83,18 @@ def search_next(run: RunFolder, config: Config, terminal: Terminal) -> str | Non
     return "final proxies" if final_proxies(run, config, terminal) else None
 
 
+def ray_session(config: Config) -> AbstractContextManager[str]:
+    """The Ray session that the configuration's stages need."""
+    processes = preflight.processes(config, cores())
+    if config.search.rehearsal is not None:
+        return session(processes, pretend_gpus=math.ceil(processes * config.search.gpus_per_trial))
+    return session(processes, config.train.use_gpu)
+
+
 def run_all(run: RunFolder, config: Config, terminal: Terminal) -> None:
-    """Every stage in order; what stands already is skipped."""
+    """Every stage in order; what stands already is skipped. A rehearsal ends with the mix."""
     build_data(run, config, terminal)
-    with session(preflight.processes(config, cores()), config.train.use_gpu) as dashboard:
+    with ray_session(config) as dashboard:
         from qsit_ray.evaluate import evaluate
         from qsit_ray.fit import fit_run
         from qsit_ray.search.stage import final_proxies, search_axis
@@ -92,8 +105,9 @@ def run_all(run: RunFolder, config: Config, terminal: Terminal) -> None:
             search_axis(run, config, axis, terminal)
             terminal.say(f"{axis}: {fit_run(run, config)[axis]['verdict']}")
         final_proxies(run, config, terminal)
-        train(run, config, terminal)
-        evaluate(run, config, terminal)
+        if config.search.rehearsal is None:
+            train(run, config, terminal)
+            evaluate(run, config, terminal)
     from qsit_ray.report.page import build as report
 
     report(run, config)

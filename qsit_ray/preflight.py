@@ -20,8 +20,14 @@ ROW_BYTES = 20_000
 RUN_GIB = 1.0
 
 
+# Trials that a rehearsal holds at once where there is no cluster; they only wait.
+REHEARSED_AT_ONCE = 4
+
+
 def processes(config: Config, cores: int) -> int:
     """Processes of one CPU each that the run's widest stage holds at once."""
+    if config.search.rehearsal is not None:
+        return REHEARSED_AT_ONCE
     trials = max(1, int(cores / config.search.cpus_per_trial))
     # Training workers, and two more CPUs or Ray Data's tasks would wait for ever.
     return max(trials, config.train.workers + 2)

@@ -12,6 +12,8 @@ from qsit_ray.config import (
     Mix,
     Models,
     Pretraining,
+    Rehearsal,
+    RehearsalData,
     Rows,
     Search,
     Space,
@@ -116,6 +118,33 @@ def paper() -> Config:
     )
 
 
+def rehearsal() -> Config:
+    """The paper's whole search with trials that only pretend to train: the same grid, the same
+    resources asked, durations scaled down, and the paper's optima and λ planted."""
+    real = paper()
+    sizes = real.expected_sizes or {}
+    search = real.search.model_copy(
+        update={
+            "interpreting_general": space("rehearsal_interpreting_general"),
+            "interpreting_scoring": space("rehearsal_interpreting_scoring"),
+            "rehearsal": Rehearsal(
+                interpreting_general=2.42,
+                interpreting_scoring=3.54,
+                loss_ratio=1 / 4.66,
+                noise=0.003,
+                rows_per_second=200_000.0,
+            ),
+        }
+    )
+    return real.model_copy(
+        update={
+            "preset": "rehearsal",
+            "data": RehearsalData.model_validate(sizes),
+            "search": search,
+        }
+    )
+
+
 # The paper's answer, and its pools as they are: 15,943 scoring, 150,000 interpreting and 157,712
 # general rows (section IV).
 _FOUND = Mix(scoring=1.0, interpreting=2.5, general=1.04)
@@ -185,13 +214,14 @@ def papers() -> dict[str, Config]:
 
 def resolve(name_or_file: str) -> Config:
     """A preset by its name, or a configuration file by its path."""
-    if name_or_file == "demo":
-        return demo()
+    if name_or_file in ("demo", "rehearsal"):
+        return demo() if name_or_file == "demo" else rehearsal()
     presets = papers()
     if name_or_file in presets:
         return presets[name_or_file]
     if Path(name_or_file).suffix in {".yaml", ".yml"}:
         return load(Path(name_or_file))
     raise InputError(
-        f"--preset {name_or_file}: unknown; expected demo, {', '.join(presets)} or a YAML file"
+        f"--preset {name_or_file}: unknown; expected demo, rehearsal, {', '.join(presets)} "
+        "or a YAML file"
     )

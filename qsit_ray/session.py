@@ -34,12 +34,13 @@ def cores() -> int:
 
 
 @contextmanager
-def session(processes: int, use_gpu: bool = False) -> Iterator[str]:
+def session(processes: int, use_gpu: bool = False, pretend_gpus: int = 0) -> Iterator[str]:
     """Yield the dashboard's address of a Ray session with room for `processes` of one CPU each.
 
     Joins the cluster that RAY_ADDRESS names (as under `ray job submit`); otherwise starts one on
     loopback that ends with this process. Where the machine has fewer cores than the work needs
-    processes, CPUs are counted logically, so that small machines run the same code.
+    processes, CPUs are counted logically, so that small machines run the same code; so are the
+    GPUs of a rehearsal, `pretend_gpus`.
     """
     if not use_gpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -50,7 +51,11 @@ def session(processes: int, use_gpu: bool = False) -> Iterator[str]:
         context = ray.init(**shared)
     else:
         context = ray.init(
-            address="local", num_cpus=max(cores(), processes), include_dashboard=True, **shared
+            address="local",
+            num_cpus=max(cores(), processes),
+            num_gpus=pretend_gpus or None,
+            include_dashboard=True,
+            **shared,
         )
     try:
         yield context.dashboard_url or ""

@@ -5,15 +5,17 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 
 from evaluation import iqa
+from qsit_ray import artifacts
 from qsit_ray.config import Config
 from qsit_ray.data.encode import IGNORED, Picture
 from qsit_ray.mixture import Mixture, plan_epoch
@@ -29,14 +31,14 @@ from qsit_ray.schedule import learning_rate
 class Bench:
     """What one process keeps for all its trials: model, base weights, rows, validation data."""
 
-    def __init__(self, config: Config, catalog: Path, base: str):
+    def __init__(self, config: Config, catalog: Path, base: str, features: Path | None = None):
         self.config = config
         self.device = "cuda" if config.search.gpus_per_trial else "cpu"
         self.checkpoint = load.load(base, dtype=torch.float32)
         self.model = self.checkpoint.model.to(self.device)
         freeze(self.model, config.models.freeze_vision)
         if config.models.remember_features:
-            remember_features(self.model)
+            remember_features(self.model, features)
         self.base = copy.deepcopy(trained_weights(self.model))
         self.batches: Batches = batches(
             catalog,
@@ -109,6 +111,8 @@ class ProxyTraining:
                 for domain in ("scoring", "interpreting")
             ),
         )
+        if not (math.isfinite(look.loss_scoring) and math.isfinite(look.loss_interpreting)):
+            raise FloatingPointError(f"step {self.steps}: validation losses {look}")
         self.looks.append(look)
         if self.best is None or self._watched(look) < self._watched(self.best[0]):
             self.best = look, copy.deepcopy(trained_weights(self.bench.model))
@@ -163,6 +167,51 @@ class ProxyTraining:
             "stopped": "plateau" if self.plateaued else "max_steps",
             "plan_sha256": self.plan_sha256,
         }
+
+    def save(self, folder: Path) -> None:
+        """Write all that the training goes on from; `load` gives the same steps bit for bit."""
+        state = self.optimizer.state_dict()["state"]
+        parts: dict[str, Mapping[str, torch.Tensor]] = {
+            "weights": trained_weights(self.bench.model),
+            "best": self.best[1] if self.best else {},
+            "optimizer": {
+                f"{i}.{name}": v for i, each in state.items() for name, v in each.items()
+            },
+            "random": {"torch": torch.get_rng_state()},
+        }
+        save_file(
+            {
+                f"{part}/{n}": v.contiguous()
+                for part, held in parts.items()
+                for n, v in held.items()
+            },
+            folder / "training.safetensors",
+        )
+        at = self.looks.index(self.best[0]) if self.best else None
+        looks = [asdict(look) for look in self.looks]
+        artifacts.write_json(folder / "training.json", {"looks": looks, "best": at})
+
+    def load(self, folder: Path) -> None:
+        """Go on from what `save` wrote. Raises InputError or OSError when it can't be read."""
+        meta = artifacts.read_json(folder / "training.json")
+        parts: dict[str, dict[str, torch.Tensor]] = {}
+        device = str(self.bench.device)
+        for key, value in load_file(folder / "training.safetensors", device=device).items():
+            part, _, name = key.partition("/")
+            parts.setdefault(part, {})[name] = value
+        self.bench.model.load_state_dict(parts["weights"], strict=False)
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in parts.get("optimizer", {}).items():
+            number, _, field = name.partition(".")
+            state.setdefault(int(number), {})[field] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        torch.set_rng_state(parts["random"]["torch"].cpu())
+        self.looks = [Look(**look) for look in meta["looks"]]
+        if meta["best"] is not None:
+            self.best = self.looks[meta["best"]], parts["best"]
+        self.steps = self.looks[-1].step if self.looks else 0
+        self._rows = itertools.islice(self._stream(), self.steps, None)
 
     def _plan(self, epoch: int):
         return plan_epoch(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qsit_ray import artifacts
-from qsit_ray.config import Space
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import Mixture, mixture_on_axis
+from qsit_ray.mixture import Axis, Mixture, mixture_on_axis
 
 SCHEMA = pa.schema(
     [
@@ -39,16 +38,31 @@ SCHEMA = pa.schema(
 
 
 def mixtures(
-    space: Space, sizes: Mapping[str, int], ratio_general: float | None
+    axis: Axis,
+    ratios: Iterable[float],
+    sizes: Mapping[str, int],
+    ratio_general: float | None,
+    max_repeats: int,
 ) -> dict[float, Mixture]:
-    """The mixture of each grid point. Raises InputError naming the axis."""
-    try:
-        return {
-            ratio: mixture_on_axis(space.axis, ratio, sizes, ratio_general)
-            for ratio in space.ratios
-        }
-    except ValueError as error:
-        raise InputError(f"search {space.axis}: {error}") from None
+    """The mixture of each ratio.
+
+    Raises InputError naming the axis, also for one that uses its rows more than `max_repeats`
+    times an epoch.
+    """
+    found = {}
+    for ratio in ratios:
+        try:
+            mixture = mixture_on_axis(axis, ratio, sizes, ratio_general)
+        except ValueError as error:
+            raise InputError(f"search {axis}: {error}") from None
+        for domain, rows in mixture.counts().items():
+            if rows > max_repeats * sizes[domain]:
+                raise InputError(
+                    f"search {axis}: ratio {ratio:g} asks for {rows} rows of {domain}, which has "
+                    f"{sizes[domain]}; search.max_repeats allows {max_repeats} uses of each"
+                )
+        found[ratio] = mixture
+    return found
 
 
 def objective(name: str, metrics: Mapping[str, Any]) -> float | None:

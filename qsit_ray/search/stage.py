@@ -42,15 +42,19 @@ def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) 
     if run.stands(name, inputs):
         return
     space = config.space(axis)
-    rows = grid.mixtures(space, read_sizes(run.catalog), inputs["ratio_general"])
+    search = config.search
+    sizes = read_sizes(run.catalog)
+    rows = grid.mixtures(axis, space.ratios, sizes, inputs["ratio_general"], search.max_repeats)
     points = [(ratio, seed) for ratio in space.ratios for seed in space.seeds]
     task = Task(
         config=config,
         catalog=run.catalog,
+        features=run.features,
         base=base_checkpoint(config, "proxy"),
         folder=_fresh(run.search(axis), inputs),
         mixtures=rows,
         objective=space.objective,
+        optimum=getattr(search.rehearsal, axis) if search.rehearsal else None,
     )
     with run.stage(name, inputs) as cost, terminal.bar(f"Search {axis}") as bar:
         outcomes, reasons = run_trials(task, points, bar)
@@ -111,11 +115,13 @@ def final_proxies(run: RunFolder, config: Config, terminal: Terminal) -> bool:
 def _train_proxies(
     run: RunFolder, config: Config, mixture: Mixture, folder: Path, terminal: Terminal
 ) -> list[dict[str, Any]]:
-    """The rows of the final proxies that completed; the best becomes proxy/model."""
+    """The rows of the final proxies that completed; the best becomes proxy/model (a rehearsal has
+    none)."""
     points = [(OPTIMUM, seed) for seed in config.search.proxy_seeds]
     task = Task(
         config=config,
         catalog=run.catalog,
+        features=run.features,
         base=base_checkpoint(config, "proxy"),
         folder=folder,
         mixtures={OPTIMUM: mixture},
@@ -129,6 +135,8 @@ def _train_proxies(
     if not done:
         first = next(iter(reasons.values()), "no reason given")
         raise RuntimeError(f"final proxies: all failed; the first: {first}")
+    if config.search.rehearsal is not None:
+        return done
     best = max(done, key=lambda row: row["score"] if row["score"] is not None else -2.0)
     with artifacts.atomic(run.proxy_model) as temporary:
         shutil.copytree(model_folder(folder, OPTIMUM, best["seed"]), temporary)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,12 @@ from ray import tune
 
 from qsit_ray import artifacts
 from qsit_ray.config import Config
+from qsit_ray.data.catalog import read_sizes
 from qsit_ray.mixture import Mixture
+
+Point = tuple[float, int]
+
+HEARTBEAT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -20,24 +27,78 @@ class Task:
 
     config: Config
     catalog: Path
+    features: Path
     base: str
     folder: Path
     mixtures: dict[float, Mixture]
     objective: str
+    optimum: float | None = None  # where a rehearsal's planted curve peaks
     keep_models: bool = False
+
+
+def point_of(config: dict[str, Any]) -> Point:
+    """The ratio and the seed in a trial's Tune configuration."""
+    return config["point"]["ratio"], config["point"]["seed"]
+
+
+def point_name(ratio: float, seed: int) -> str:
+    return f"ratio_{ratio!r}_seed_{seed}"
 
 
 def outcome_file(folder: Path, ratio: float, seed: int) -> Path:
     """Where a finished trial leaves its row; a trial that finds it there has been run already."""
-    return folder / "outcomes" / f"ratio_{ratio!r}_seed_{seed}.json"
+    return folder / "outcomes" / f"{point_name(ratio, seed)}.json"
 
 
 def model_folder(folder: Path, ratio: float, seed: int) -> Path:
-    return folder / "models" / f"ratio_{ratio!r}_seed_{seed}"
+    return folder / "models" / point_name(ratio, seed)
+
+
+class Attempts:
+    """What each attempt at one trial cost and how it ended, one line an attempt.
+
+    While an attempt runs its line is kept fresh by a heartbeat, so that one that is killed leaves
+    what it had used since the last checkpoint: that is lost. What a checkpoint holds is not.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        lines = artifacts.read_jsonl(path) if path.exists() else []
+        killed = [{**line, "ended": "killed"} for line in lines if line["ended"] == "running"]
+        self.lines = [line for line in lines if line["ended"] != "running"] + killed
+        self.since = time.monotonic()
+        self._ended = threading.Event()
+        self._writing = threading.Lock()
+        self._note("running")
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def checkpoint(self) -> None:
+        """Nothing since here is lost yet."""
+        self.since = time.monotonic()
+
+    def end(self, how: str) -> None:
+        self._ended.set()
+        self._note(how)
+
+    def _beat(self) -> None:
+        while not self._ended.wait(HEARTBEAT_SECONDS):
+            self._note("running")
+
+    def _note(self, how: str) -> None:
+        with self._writing:
+            if how == "running" and self._ended.is_set():
+                return
+            seconds = round(time.monotonic() - self.since, 3)
+            line = {"device_seconds": seconds, "ended": how}
+            artifacts.write_jsonl(self.path, [*self.lines, line])
 
 
 class Trial(tune.Trainable):
-    """Trains the proxy at `config["ratio"]` with `config["seed"]`, one look at a time."""
+    """Trains the proxy at the ratio and with the seed of `config["point"]`, one look at a time.
+
+    Each look leaves a checkpoint, which the trial goes on from wherever it is started again; the
+    outcome takes the place of the last.
+    """
 
     def setup(self, config: dict[str, Any], task: Task) -> None:
         self.task = task
@@ -49,40 +110,77 @@ class Trial(tune.Trainable):
         return True
 
     def _take(self, config: dict[str, Any]) -> None:
-        self.ratio, self.seed = config["ratio"], config["seed"]
+        self.ratio, self.seed = point_of(config)
         self.training: Any = None
+        self.attempts: Attempts | None = None
         self.seconds = 0.0
+        self.name = point_name(self.ratio, self.seed)
+        self.checkpoint = self.task.folder / "checkpoints" / self.name
 
     def step(self) -> dict[str, Any]:
         path = outcome_file(self.task.folder, self.ratio, self.seed)
         if path.exists():
             return {**artifacts.read_json(path), "done": True}
         began = time.monotonic()
-        ended = self._train().advance()
-        if not ended:
+        if self.attempts is None:
+            self.attempts = Attempts(self.task.folder / "attempts" / f"{self.name}.jsonl")
+        try:
+            if self.training is None:
+                self._begin()
+            ended = self.training.advance()
+            if ended:
+                outcome = self._outcome(began)
+                artifacts.write_json(path, outcome)
+                shutil.rmtree(self.checkpoint, ignore_errors=True)
+                self.attempts.end("completed")
+                return {**outcome, "done": True}
             self.seconds += time.monotonic() - began
-            return {"done": False}
-        outcome = self._outcome(began)
-        artifacts.write_json(path, outcome)
-        return {**outcome, "done": True}
+            self._save()
+        except Exception:
+            self.attempts.end("failed")
+            raise
+        return {"done": False}
 
-    def _train(self) -> Any:
+    def cleanup(self) -> None:
+        if self.attempts is not None:
+            self.attempts.end("stopped")
+
+    def _begin(self) -> None:
+        self.training = self._training()
+        if self.checkpoint.exists():
+            self.training.load(self.checkpoint)
+            self.seconds = artifacts.read_json(self.checkpoint / "seconds.json")
+
+    def _save(self) -> None:
+        assert self.attempts is not None
+        with artifacts.atomic(self.checkpoint) as temporary:
+            temporary.mkdir()
+            self.training.save(temporary)
+            artifacts.write_json(temporary / "seconds.json", self.seconds)
+        self.attempts.checkpoint()
+
+    def _training(self) -> Any:
+        task, mixture = self.task, self.task.mixtures[self.ratio]
+        # Seeds of two runs never meet: a run's seed moves all of its trials' seeds.
+        seed = task.config.seed * 1000 + self.seed
+        if task.config.search.rehearsal is not None:
+            from qsit_ray.search.rehearsal import RehearsedTraining
+
+            optimum, sizes = task.optimum or self.ratio, read_sizes(task.catalog)
+            return RehearsedTraining(task.config.search, optimum, self.ratio, mixture, sizes, seed)
         from qsit_ray.models.proxy import Bench, ProxyTraining
 
         if self.bench is None:
-            self.bench = Bench(self.task.config, self.task.catalog, self.task.base)
-        if self.training is None:
-            # Seeds of two runs never meet: a run's seed moves all of its trials' seeds.
-            seed = self.task.config.seed * 1000 + self.seed
-            self.training = ProxyTraining(self.bench, self.task.mixtures[self.ratio], seed)
-        return self.training
+            self.bench = Bench(task.config, task.catalog, task.base, task.features)
+        return ProxyTraining(self.bench, mixture, seed)
 
     def _outcome(self, began: float) -> dict[str, Any]:
-        from qsit_ray.models import load
         from qsit_ray.search.space import objective
 
         metrics = self.training.result()
-        if self.task.keep_models:
+        if self.task.keep_models and self.bench is not None:
+            from qsit_ray.models import load
+
             load.save(
                 self.bench.model,
                 self.bench.checkpoint.processor,
@@ -103,4 +201,4 @@ class Trial(tune.Trainable):
         return {}
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
-        """A trial cut short starts again: trials are short and the same each time."""
+        """Trials keep checkpoints of their own: Tune's list of them lags behind by seconds."""

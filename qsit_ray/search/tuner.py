@@ -11,11 +11,9 @@ from typing import Any
 from ray import tune
 
 from qsit_ray import artifacts
-from qsit_ray.search.trial import Task, Trial, outcome_file
+from qsit_ray.search.trial import Point, Task, Trial, outcome_file, point_of
 from qsit_ray.session import concurrency
 from qsit_ray.terminal import Bar
-
-Point = tuple[float, int]
 
 logger = logging.getLogger(__name__)
 
@@ -45,15 +43,15 @@ class ShowProgress(tune.Callback):
         self._end(trial, "failed")
 
     def _end(self, trial: Any, what: str) -> None:
-        ratio, seed = trial.config["ratio"], trial.config["seed"]
+        ratio, seed = point_of(trial.config)
         self.ended.add((ratio, seed))
         self.bar.update(len(self.ended), self.total, f"ratio {ratio:g} seed {seed}: {what}")
 
 
 def run_trials(
-    task: Task, points: Sequence[Point], bar: Bar
+    task: Task, points: Sequence[Point], bar: Bar, experiment: str = "tune"
 ) -> tuple[dict[Point, dict[str, Any]], dict[Point, str]]:
-    """Run the trials of `points` that have no outcome yet.
+    """Run the trials of `points` that have no outcome yet, started in that order.
 
     Returns outcomes and, for trials that failed, the reasons, by (ratio, seed). Finished trials
     leave their outcome in a file of their own, so none runs twice, whatever died.
@@ -61,18 +59,21 @@ def run_trials(
     search = task.config.search
     resources = {"cpu": search.cpus_per_trial, "gpu": search.gpus_per_trial}
     trainable = tune.with_resources(tune.with_parameters(Trial, task=task), resources)
-    path = task.folder / "tune"
+    path = task.folder / experiment
     progress = ShowProgress.on(bar, task, points)
     tuner = _restored(path, trainable)
     if tuner is None:
-        ratios = sorted({ratio for ratio, _ in points})
-        seeds = sorted({seed for _, seed in points})
+        # Tune starts the values of one grid search in the order given.
+        listed = [{"ratio": ratio, "seed": seed} for ratio, seed in points]
         tuner = tune.Tuner(
             trainable,
-            param_space={"ratio": tune.grid_search(ratios), "seed": tune.grid_search(seeds)},
+            param_space={"point": tune.grid_search(listed)},
             tune_config=tune.TuneConfig(
                 reuse_actors=True,
-                max_concurrent_trials=concurrency(search.cpus_per_trial),
+                # Rehearsed trials only wait; the GPUs they ask for hold them back.
+                max_concurrent_trials=None
+                if search.rehearsal
+                else concurrency(search.cpus_per_trial),
             ),
             run_config=tune.RunConfig(
                 name=path.name,
@@ -89,7 +90,7 @@ def run_trials(
         if (path := outcome_file(task.folder, *point)).exists()
     }
     reasons = {
-        (result.config["ratio"], result.config["seed"]): str(result.error).strip().splitlines()[-1]
+        point_of(result.config): str(result.error).strip().splitlines()[-1]
         for result in grid
         if result.error and result.config
     }

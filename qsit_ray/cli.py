@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from qsit_ray import cli_efficiency, cli_lldescribe, cli_outputs, pipeline, presets
+from qsit_ray import cli_efficiency, cli_lldescribe, cli_outputs, cli_search, pipeline, presets
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import Config, override
 from qsit_ray.errors import InputError
@@ -37,6 +37,7 @@ for _name, _verb in verbs.items():
 cli_outputs.register(verbs["data"], verbs["evaluate"])
 cli_lldescribe.register(verbs["evaluate"])
 cli_efficiency.register(verbs["evaluate"])
+cli_search.register(verbs["search"])
 
 # Typer brings its own click; this is that click's error for a wrong option or argument.
 USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]

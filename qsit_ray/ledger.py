@@ -1,4 +1,4 @@
-"""pure: what a run cost: device-seconds by stage and by search."""
+"""pure: what a run cost: device-seconds by stage, search and trial, used and wasted."""
 
 from __future__ import annotations
 
@@ -9,25 +9,36 @@ from typing import Any
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.mixture import AXES
+from qsit_ray.search.records import point_name, wasted_seconds
 from qsit_ray.search.space import read_trials
 
 FINAL_PROXIES = "final_proxies"
+# A800 GPU-hours of Algorithm 1 as the paper gives them: all proxies, the primary's run, and the
+# same search done with the primary.
+PAPER_HOURS = {"search": 720.0, "primary": 72.0, "search_with_primary": 2800.0}
 
 
 def ledger(
-    costs: Mapping[str, Mapping[str, float]],
-    trials: Mapping[str, Iterable[Mapping[str, Any]]],
+    costs: Mapping[str, Mapping[str, float]], searches: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """The content of ledger.json.
 
     `costs`: wall and device seconds of each finished stage, as `RunFolder.costs` gives them.
-    `trials`: rows of trials.parquet by axis. The total adds up stages alone: a search stage
-    already holds the device-seconds of its trials.
+    `searches`: what `trials` gives, by axis. The total adds up stages alone: a search stage
+    already holds the device-seconds that its trials used. What attempts that died had used since
+    their last checkpoint is `wasted`, and in no stage.
     """
+    hours = {
+        "search": sum(found["device_seconds"] for found in searches.values()) / 3600,
+        "primary": costs.get("train", {}).get("device_seconds", 0.0) / 3600,
+    }
     return {
         "stages": {name: dict(cost) for name, cost in costs.items()},
-        "trials": {name: _trials(rows) for name, rows in trials.items()},
+        "trials": {name: dict(found) for name, found in searches.items()},
         "device_seconds": sum(cost["device_seconds"] for cost in costs.values()),
+        "wasted_seconds": sum(found["wasted"] for found in searches.values()),
+        "device_hours": hours,
+        "paper_gpu_hours": PAPER_HOURS,
     }
 
 
@@ -36,10 +47,14 @@ def read(run: RunFolder) -> dict[str, Any]:
 
     Raises InputError naming a file that can't be read.
     """
-    tables: dict[str, Path] = {axis: run.trials(axis) for axis in AXES}
-    tables[FINAL_PROXIES] = run.path / "proxy" / "trials.parquet"
-    trials = {name: read_trials(path) for name, path in tables.items() if path.exists()}
-    return ledger(run.costs(), trials)
+    folders: dict[str, Path] = {axis: run.search(axis) for axis in AXES}
+    folders[FINAL_PROXIES] = run.path / "proxy"
+    searches = {
+        name: trials(folder, read_trials(folder / "trials.parquet"))
+        for name, folder in folders.items()
+        if (folder / "trials.parquet").exists()
+    }
+    return ledger(run.costs(), searches)
 
 
 def write(run: RunFolder) -> dict[str, Any]:
@@ -49,12 +64,32 @@ def write(run: RunFolder) -> dict[str, Any]:
     return content
 
 
-def _trials(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def trials(folder: Path, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the trials of the search in `folder` cost; `rows` are those of trials.parquet.
+
+    `used`: device seconds of trials that completed. `wasted`: of attempts that failed or were
+    killed, since their last checkpoint.
+    """
     table = list(rows)
-    completed = sum(row["status"] == "completed" for row in table)
+    # What runs now is not lost.
+    running = {point_name(r["ratio"], r["seed"]) for r in table if r["status"] == "waiting"}
+    lost = wasted_seconds(folder, running)
+    by_trial = [
+        {
+            "ratio": row["ratio"],
+            "seed": row["seed"],
+            "status": row["status"],
+            "used": row.get("device_seconds") or 0.0,
+            "wasted": lost.get(point_name(row["ratio"], row["seed"]), 0.0),
+        }
+        for row in table
+    ]
+    used = sum(trial["used"] for trial in by_trial)
     return {
-        "completed": completed,
-        "failed": len(table) - completed,
-        # A trial that failed may not have lived to say what it cost.
-        "device_seconds": sum(row["device_seconds"] or 0.0 for row in table),
+        "completed": sum(trial["status"] == "completed" for trial in by_trial),
+        "failed": sum(trial["status"] == "failed" for trial in by_trial),
+        "device_seconds": used,
+        "used": used,
+        "wasted": sum(trial["wasted"] for trial in by_trial),
+        "by_trial": by_trial,
     }

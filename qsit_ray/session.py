@@ -70,3 +70,15 @@ def concurrency(cpus: float) -> int | None:
     autoscaler must see all trials waiting, or it would never bring the nodes they need.
     """
     return None if "RAY_ADDRESS" in os.environ else max(1, int(cores() / cpus))
+
+
+def slots(cpus: float, gpus: float) -> int:
+    """Trials of these resources that the cluster of RAY_ADDRESS holds at once, at least 1."""
+    with session(processes=1):
+        import ray
+
+        have = ray.cluster_resources()
+    fit = [have.get("CPU", 0.0) / cpus]
+    if gpus:
+        fit.append(have.get("GPU", 0.0) / gpus)
+    return max(1, int(min(fit)))

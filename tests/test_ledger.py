@@ -8,6 +8,7 @@ from qsit_ray import artifacts, ledger
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import Mixture
+from qsit_ray.search import records
 from qsit_ray.search.space import write_trials
 
 STAGES = {
@@ -16,23 +17,36 @@ STAGES = {
 }
 
 
-def test_a_search_is_counted_once():
-    rows = [
-        {"status": "completed", "device_seconds": 9.25},
-        {"status": "completed", "device_seconds": 9.25},
-        {"status": "failed", "device_seconds": None},
-    ]
-    assert ledger.ledger(STAGES, {"interpreting_general": rows}) == {
-        "stages": STAGES,
-        "trials": {"interpreting_general": {"completed": 2, "failed": 1, "device_seconds": 18.5}},
-        "device_seconds": 21.5,
-    }
+def row(ratio, seed, seconds):
+    status = "failed" if seconds is None else "completed"
+    return {"ratio": ratio, "seed": seed, "status": status, "device_seconds": seconds}
+
+
+def test_a_search_is_counted_once_and_its_waste_apart(tmp_path):
+    failed = records.attempts_file(tmp_path, 1.0, 2)
+    artifacts.write_jsonl(failed, [{"device_seconds": 1.5, "ended": "failed"}] * 3)
+    search = ledger.trials(tmp_path, [row(1.0, 0, 9.25), row(1.0, 1, 9.25), row(1.0, 2, None)])
+    account = {"ratio": 1.0, "seed": 2, "status": "failed", "used": 0.0, "wasted": 4.5}
+    assert search["by_trial"][2] == account
+    assert (search["completed"], search["failed"]) == (2, 1)
+    assert (search["used"], search["wasted"]) == (18.5, 4.5)
+    content = ledger.ledger(STAGES, {"interpreting_general": search})
+    assert content["stages"] == STAGES
+    assert content["trials"] == {"interpreting_general": search}
+    assert (content["device_seconds"], content["wasted_seconds"]) == (21.5, 4.5)
+    assert content["device_hours"] == {"search": 18.5 / 3600, "primary": 0.0}
+
+
+def test_the_papers_hours_save_what_the_paper_says():
+    hours = ledger.PAPER_HOURS
+    saved = 1 - (hours["search"] + hours["primary"]) / hours["search_with_primary"]
+    assert saved == pytest.approx(0.717, abs=5e-4)
 
 
 def test_an_empty_run_costs_nothing(tmp_path):
-    empty = {"stages": {}, "trials": {}, "device_seconds": 0}
-    assert ledger.write(RunFolder(tmp_path)) == empty
-    assert json.loads((tmp_path / "ledger.json").read_text()) == empty
+    content = ledger.write(RunFolder(tmp_path))
+    assert (content["stages"], content["trials"], content["device_seconds"]) == ({}, {}, 0)
+    assert json.loads((tmp_path / "ledger.json").read_text()) == content
 
 
 def test_it_reads_the_run_folder(tmp_path):
@@ -45,8 +59,9 @@ def test_it_reads_the_run_folder(tmp_path):
     content = ledger.write(run)
     assert content == artifacts.read_json(run.ledger)
     assert content["stages"] == STAGES and content["device_seconds"] == 21.5
-    expected = {"completed": 1, "failed": 1, "device_seconds": 4.5}
-    assert content["trials"] == {"interpreting_general": expected, "final_proxies": expected}
+    assert set(content["trials"]) == {"interpreting_general", "final_proxies"}
+    for search in content["trials"].values():
+        assert (search["completed"], search["failed"], search["used"]) == (1, 1, 4.5)
 
 
 def test_unreadable_trials_are_named(tmp_path):

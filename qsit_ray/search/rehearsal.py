@@ -34,6 +34,7 @@ class RehearsedTraining:
     ):
         assert search.rehearsal is not None
         self.settings: Rehearsal = search.rehearsal
+        self.mixture = mixture
         chance = np.random.default_rng([seed, *np.array([ratio]).view(np.uint32)])
         # A plateau ends a real trial somewhere before its longest.
         longest = search.longest(mixture.total)

@@ -37,6 +37,31 @@ SCHEMA = pa.schema(
 )
 
 
+def mixture_at(
+    axis: Axis,
+    ratio: float,
+    sizes: Mapping[str, int],
+    ratio_general: float | None,
+    max_repeats: int,
+) -> Mixture:
+    """The mixture of one ratio.
+
+    Raises InputError naming the axis, also for one that uses its rows more than `max_repeats`
+    times an epoch.
+    """
+    try:
+        mixture = mixture_on_axis(axis, ratio, sizes, ratio_general)
+    except ValueError as error:
+        raise InputError(f"search {axis}: {error}") from None
+    for domain, rows in mixture.counts().items():
+        if rows > max_repeats * sizes[domain]:
+            raise InputError(
+                f"search {axis}: ratio {ratio:g} asks for {rows} rows of {domain}, which has "
+                f"{sizes[domain]}; search.max_repeats allows {max_repeats} uses of each"
+            )
+    return mixture
+
+
 def mixtures(
     axis: Axis,
     ratios: Iterable[float],
@@ -44,25 +69,8 @@ def mixtures(
     ratio_general: float | None,
     max_repeats: int,
 ) -> dict[float, Mixture]:
-    """The mixture of each ratio.
-
-    Raises InputError naming the axis, also for one that uses its rows more than `max_repeats`
-    times an epoch.
-    """
-    found = {}
-    for ratio in ratios:
-        try:
-            mixture = mixture_on_axis(axis, ratio, sizes, ratio_general)
-        except ValueError as error:
-            raise InputError(f"search {axis}: {error}") from None
-        for domain, rows in mixture.counts().items():
-            if rows > max_repeats * sizes[domain]:
-                raise InputError(
-                    f"search {axis}: ratio {ratio:g} asks for {rows} rows of {domain}, which has "
-                    f"{sizes[domain]}; search.max_repeats allows {max_repeats} uses of each"
-                )
-        found[ratio] = mixture
-    return found
+    """The mixture of each ratio. Errors as `mixture_at`."""
+    return {ratio: mixture_at(axis, ratio, sizes, ratio_general, max_repeats) for ratio in ratios}
 
 
 def objective(name: str, metrics: Mapping[str, Any]) -> float | None:

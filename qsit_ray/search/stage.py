@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,14 @@ from qsit_ray.errors import InputError
 from qsit_ray.mixture import AXES, Axis, Mixture, from_ratios, ratios_at
 from qsit_ray.models.base import base_checkpoint, identity
 from qsit_ray.search import space as grid
-from qsit_ray.search.trial import Task, model_folder
-from qsit_ray.search.tuner import run_trials
+from qsit_ray.search.order import longest_first
+from qsit_ray.search.records import model_folder
+from qsit_ray.search.trial import Task
+from qsit_ray.search.tuner import run_rounds, run_trials
 from qsit_ray.terminal import Terminal
 
+# Read off after the trials; changing them repeats none.
+FIT_SETTINGS = {"coordinate", "degree", "surrogate"}
 OPTIMUM = 1.0  # the final proxies have one point: the mix itself
 
 
@@ -27,7 +32,7 @@ def search_inputs(run: RunFolder, config: Config, axis: Axis) -> dict[str, Any]:
     second = axis != "interpreting_general"
     return {
         **_proxy_inputs(run, config),
-        "space": config.space(axis).model_dump(mode="json", exclude={"coordinate", "degree"}),
+        "space": config.space(axis).model_dump(mode="json", exclude=FIT_SETTINGS),
         "ratio_general": _fitted(run, "interpreting_general") if second else None,
     }
 
@@ -43,21 +48,43 @@ def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) 
         return
     space = config.space(axis)
     search = config.search
-    sizes = read_sizes(run.catalog)
-    rows = grid.mixtures(axis, space.ratios, sizes, inputs["ratio_general"], search.max_repeats)
-    points = [(ratio, seed) for ratio in space.ratios for seed in space.seeds]
+    mixture_at = partial(
+        grid.mixture_at,
+        axis,
+        sizes=read_sizes(run.catalog),
+        ratio_general=inputs["ratio_general"],
+        max_repeats=search.max_repeats,
+    )
+    # All of them now: a ratio that can't be had is said before anything is trained.
+    rows = {ratio: mixture_at(ratio) for ratio in space.ratios}
     task = Task(
         config=config,
         catalog=run.catalog,
         features=run.features,
         base=base_checkpoint(config, "proxy"),
         folder=_fresh(run.search(axis), inputs),
-        mixtures=rows,
+        mixture_at=mixture_at,
         objective=space.objective,
         optimum=getattr(search.rehearsal, axis) if search.rehearsal else None,
     )
     with run.stage(name, inputs) as cost, terminal.bar(f"Search {axis}") as bar:
-        outcomes, reasons = run_trials(task, points, bar)
+        if search.adaptive is None:
+            points = [(ratio, seed) for ratio in space.ratios for seed in space.seeds]
+            in_order = longest_first(points, lambda ratio: search.longest(rows[ratio].total))
+            outcomes, reasons = run_trials(task, in_order, bar)
+        else:
+            from qsit_ray.search.adaptive import propose
+
+            rounds = partial(
+                propose,
+                search.adaptive,
+                min(space.ratios),
+                max(space.ratios),
+                space.seeds,
+                config.seed,
+            )
+            outcomes, reasons, points = run_rounds(task, rounds, search.adaptive.trials, bar)
+            rows = {ratio: mixture_at(ratio) for ratio, _ in points}
         table = grid.write_trials(run.trials(axis), points, outcomes, reasons, rows)
         cost["device_seconds"] = sum(row["device_seconds"] or 0.0 for row in table)
         if not outcomes:
@@ -124,13 +151,15 @@ def _train_proxies(
         features=run.features,
         base=base_checkpoint(config, "proxy"),
         folder=folder,
-        mixtures={OPTIMUM: mixture},
+        mixture_at=lambda ratio: mixture,
         objective="both",
         keep_models=True,
     )
     with terminal.bar("Final proxies at the mix") as bar:
         outcomes, reasons = run_trials(task, points, bar)
-    table = grid.write_trials(folder / "trials.parquet", points, outcomes, reasons, task.mixtures)
+    table = grid.write_trials(
+        folder / "trials.parquet", points, outcomes, reasons, {OPTIMUM: mixture}
+    )
     done = [row for row in table if row["status"] == "completed"]
     if not done:
         first = next(iter(reasons.values()), "no reason given")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,22 +15,26 @@ from qsit_ray import artifacts
 from qsit_ray.config import Config
 from qsit_ray.data.catalog import read_sizes
 from qsit_ray.mixture import Mixture
-
-Point = tuple[float, int]
-
-HEARTBEAT_SECONDS = 5.0
+from qsit_ray.search.records import (
+    Attempts,
+    Point,
+    attempts_file,
+    checkpoint_folder,
+    model_folder,
+    outcome_file,
+)
 
 
 @dataclass(frozen=True)
 class Task:
-    """What all trials of one search share. `mixtures` maps each ratio to its rows."""
+    """What all trials of one search share. `mixture_at` takes a ratio to the trial's rows."""
 
     config: Config
     catalog: Path
     features: Path
     base: str
     folder: Path
-    mixtures: dict[float, Mixture]
+    mixture_at: Callable[[float], Mixture]
     objective: str
     optimum: float | None = None  # where a rehearsal's planted curve peaks
     keep_models: bool = False
@@ -39,58 +43,6 @@ class Task:
 def point_of(config: dict[str, Any]) -> Point:
     """The ratio and the seed in a trial's Tune configuration."""
     return config["point"]["ratio"], config["point"]["seed"]
-
-
-def point_name(ratio: float, seed: int) -> str:
-    return f"ratio_{ratio!r}_seed_{seed}"
-
-
-def outcome_file(folder: Path, ratio: float, seed: int) -> Path:
-    """Where a finished trial leaves its row; a trial that finds it there has been run already."""
-    return folder / "outcomes" / f"{point_name(ratio, seed)}.json"
-
-
-def model_folder(folder: Path, ratio: float, seed: int) -> Path:
-    return folder / "models" / point_name(ratio, seed)
-
-
-class Attempts:
-    """What each attempt at one trial cost and how it ended, one line an attempt.
-
-    While an attempt runs its line is kept fresh by a heartbeat, so that one that is killed leaves
-    what it had used since the last checkpoint: that is lost. What a checkpoint holds is not.
-    """
-
-    def __init__(self, path: Path):
-        self.path = path
-        lines = artifacts.read_jsonl(path) if path.exists() else []
-        killed = [{**line, "ended": "killed"} for line in lines if line["ended"] == "running"]
-        self.lines = [line for line in lines if line["ended"] != "running"] + killed
-        self.since = time.monotonic()
-        self._ended = threading.Event()
-        self._writing = threading.Lock()
-        self._note("running")
-        threading.Thread(target=self._beat, daemon=True).start()
-
-    def checkpoint(self) -> None:
-        """Nothing since here is lost yet."""
-        self.since = time.monotonic()
-
-    def end(self, how: str) -> None:
-        self._ended.set()
-        self._note(how)
-
-    def _beat(self) -> None:
-        while not self._ended.wait(HEARTBEAT_SECONDS):
-            self._note("running")
-
-    def _note(self, how: str) -> None:
-        with self._writing:
-            if how == "running" and self._ended.is_set():
-                return
-            seconds = round(time.monotonic() - self.since, 3)
-            line = {"device_seconds": seconds, "ended": how}
-            artifacts.write_jsonl(self.path, [*self.lines, line])
 
 
 class Trial(tune.Trainable):
@@ -114,8 +66,7 @@ class Trial(tune.Trainable):
         self.training: Any = None
         self.attempts: Attempts | None = None
         self.seconds = 0.0
-        self.name = point_name(self.ratio, self.seed)
-        self.checkpoint = self.task.folder / "checkpoints" / self.name
+        self.checkpoint = checkpoint_folder(self.task.folder, self.ratio, self.seed)
 
     def step(self) -> dict[str, Any]:
         path = outcome_file(self.task.folder, self.ratio, self.seed)
@@ -123,7 +74,7 @@ class Trial(tune.Trainable):
             return {**artifacts.read_json(path), "done": True}
         began = time.monotonic()
         if self.attempts is None:
-            self.attempts = Attempts(self.task.folder / "attempts" / f"{self.name}.jsonl")
+            self.attempts = Attempts(attempts_file(self.task.folder, self.ratio, self.seed))
         try:
             if self.training is None:
                 self._begin()
@@ -160,7 +111,7 @@ class Trial(tune.Trainable):
         self.attempts.checkpoint()
 
     def _training(self) -> Any:
-        task, mixture = self.task, self.task.mixtures[self.ratio]
+        task, mixture = self.task, self.task.mixture_at(self.ratio)
         # Seeds of two runs never meet: a run's seed moves all of its trials' seeds.
         seed = task.config.seed * 1000 + self.seed
         if task.config.search.rehearsal is not None:
@@ -187,7 +138,7 @@ class Trial(tune.Trainable):
                 model_folder(self.task.folder, self.ratio, self.seed),
             )
         self.seconds += time.monotonic() - began
-        counts = self.task.mixtures[self.ratio].counts()
+        counts = self.training.mixture.counts()
         return {
             "ratio": self.ratio,
             "seed": self.seed,

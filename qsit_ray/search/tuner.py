@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
-from qsit_ray import artifacts
-from qsit_ray.search.trial import Point, Task, Trial, outcome_file, point_of
+from qsit_ray.search.records import Point, outcome_file, outcomes
+from qsit_ray.search.rounds import Observed, Rounds
+from qsit_ray.search.trial import Task, Trial, point_of
 from qsit_ray.session import concurrency
 from qsit_ray.terminal import Bar
+
+TUNE = "tune"
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +32,8 @@ class ShowProgress(tune.Callback):
     ended: set[Point]
 
     @classmethod
-    def on(cls, bar: Bar, task: Task, points: Sequence[Point]) -> ShowProgress:
-        cls.bar, cls.total = bar, len(points)
+    def on(cls, bar: Bar, task: Task, total: int, points: Sequence[Point] = ()) -> ShowProgress:
+        cls.bar, cls.total = bar, total
         cls.ended = {point for point in points if outcome_file(task.folder, *point).exists()}
         if cls.ended:
             bar.update(len(cls.ended), cls.total, "finished before")
@@ -49,52 +52,75 @@ class ShowProgress(tune.Callback):
 
 
 def run_trials(
-    task: Task, points: Sequence[Point], bar: Bar, experiment: str = "tune"
+    task: Task, points: Sequence[Point], bar: Bar
 ) -> tuple[dict[Point, dict[str, Any]], dict[Point, str]]:
     """Run the trials of `points` that have no outcome yet, started in that order.
 
     Returns outcomes and, for trials that failed, the reasons, by (ratio, seed). Finished trials
     leave their outcome in a file of their own, so none runs twice, whatever died.
     """
-    search = task.config.search
-    resources = {"cpu": search.cpus_per_trial, "gpu": search.gpus_per_trial}
-    trainable = tune.with_resources(tune.with_parameters(Trial, task=task), resources)
-    path = task.folder / experiment
-    progress = ShowProgress.on(bar, task, points)
-    tuner = _restored(path, trainable)
+    progress = ShowProgress.on(bar, task, len(points), points)
+    tuner = _restored(task.folder / TUNE, _trainable(task))
     if tuner is None:
         # Tune starts the values of one grid search in the order given.
         listed = [{"ratio": ratio, "seed": seed} for ratio, seed in points]
-        tuner = tune.Tuner(
-            trainable,
-            param_space={"point": tune.grid_search(listed)},
-            tune_config=tune.TuneConfig(
-                reuse_actors=True,
-                # Rehearsed trials only wait; the GPUs they ask for hold them back.
-                max_concurrent_trials=None
-                if search.rehearsal
-                else concurrency(search.cpus_per_trial),
-            ),
-            run_config=tune.RunConfig(
-                name=path.name,
-                storage_path=str(task.folder),
-                failure_config=tune.FailureConfig(max_failures=search.max_failures),
-                callbacks=[progress],
-                verbose=0,
-            ),
-        )
-    grid = tuner.fit()
-    outcomes = {
-        point: artifacts.read_json(path)
-        for point in points
-        if (path := outcome_file(task.folder, *point)).exists()
-    }
-    reasons = {
+        tuner = _tuner(task, progress, param_space={"point": tune.grid_search(listed)})
+    reasons = _reasons(tuner.fit())
+    return outcomes(task.folder, points), reasons
+
+
+def run_rounds(
+    task: Task, propose: Callable[[Sequence[Observed]], list[Point]], most: int, bar: Bar
+) -> tuple[dict[Point, dict[str, Any]], dict[Point, str], list[Point]]:
+    """Run the trials that `propose` asks for, round after round, at the `most` that many.
+
+    Returns as `run_trials`, and the points in order. An interrupted search is begun anew: finished
+    trials answer from their files.
+    """
+    shutil.rmtree(task.folder / TUNE, ignore_errors=True)
+    progress = ShowProgress.on(bar, task, most)
+    rounds = Rounds(propose, task.folder)
+    tuner = _tuner(task, progress, search_alg=rounds, num_samples=most)
+    reasons = _reasons(tuner.fit())
+    return outcomes(task.folder, rounds.points), reasons, rounds.points
+
+
+def _trainable(task: Task) -> Any:
+    search = task.config.search
+    resources = {"cpu": search.cpus_per_trial, "gpu": search.gpus_per_trial}
+    return tune.with_resources(tune.with_parameters(Trial, task=task), resources)
+
+
+def _tuner(
+    task: Task, progress: ShowProgress, param_space: dict[str, Any] | None = None, **how: Any
+) -> tune.Tuner:
+    search = task.config.search
+    limit = concurrency(search.cpus_per_trial)
+    if search.rehearsal:
+        limit = None  # rehearsed trials only wait; the GPUs they ask for hold them back
+    if search.adaptive is not None and "search_alg" in how:
+        # Tune shows an autoscaler one waiting trial of a searcher, or as many as are allowed.
+        limit = min(limit or search.adaptive.batch, search.adaptive.batch)
+    return tune.Tuner(
+        _trainable(task),
+        param_space=param_space,
+        tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=limit, **how),
+        run_config=tune.RunConfig(
+            name=TUNE,
+            storage_path=str(task.folder),
+            failure_config=tune.FailureConfig(max_failures=search.max_failures),
+            callbacks=[progress],
+            verbose=0,
+        ),
+    )
+
+
+def _reasons(grid: tune.ResultGrid) -> dict[Point, str]:
+    return {
         point_of(result.config): str(result.error).strip().splitlines()[-1]
         for result in grid
         if result.error and result.config
     }
-    return outcomes, reasons
 
 
 def _restored(path: Path, trainable: Any) -> tune.Tuner | None:

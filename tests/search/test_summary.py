@@ -1,0 +1,84 @@
+"""What a search came to so far: trials by status, best ratios, used and wasted seconds."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from qsit_ray import artifacts, presets, surrogate
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.cli import app
+from qsit_ray.config import dump, override
+from qsit_ray.mixture import Mixture
+from qsit_ray.search import records
+from qsit_ray.search.space import write_trials
+from qsit_ray.search.summary import rows, summary
+
+CONFIG = presets.demo()
+AXIS = "interpreting_general"
+RATIOS = CONFIG.space(AXIS).ratios
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = RunFolder(tmp_path)
+    artifacts.write_text(run.config, dump(CONFIG))
+    return run
+
+
+def outcome(ratio, seed, score):
+    return {"ratio": ratio, "seed": seed, "score": score, "device_seconds": 2.0}
+
+
+def finish(run, points):
+    for ratio, seed, score in points:
+        path = records.outcome_file(run.search(AXIS), ratio, seed)
+        artifacts.write_json(path, outcome(ratio, seed, score))
+
+
+def test_a_search_that_has_not_begun_waits(run):
+    found = summary(run, CONFIG)
+    assert found["trials"] == {"waiting": 42}
+    assert found["best_ratio"] == {AXIS: None, "interpreting_scoring": None}
+    assert found["device_seconds"] == {"used": 0, "wasted": 0}
+
+
+def test_before_there_is_a_fit_the_best_mean_is_the_best_ratio(run):
+    finish(run, [(0.1, 0, 0.9), (0.1, 1, 0.1), (1.0, 0, 0.6), (10.0, 2, 0.4)])
+    found = summary(run, CONFIG)
+    assert found["trials"] == {"completed": 4, "waiting": 38}
+    assert found["best_ratio"][AXIS] == 1.0
+    assert found["device_seconds"] == {"used": 8.0, "wasted": 0}
+
+
+def test_an_adaptive_search_shows_the_trials_that_there_are(run):
+    adaptive = override(CONFIG, ["search.adaptive={trials: 8}"])
+    finish(run, [(0.37, 0, 0.5), (1.5, 1, 0.6)])
+    assert [(row["ratio"], row["status"]) for row in rows(run, adaptive, AXIS)] == [
+        (0.37, "completed"),
+        (1.5, "completed"),
+    ]
+
+
+def test_a_finished_search_tells_its_optimum_failures_and_waste(run):
+    points = [(ratio, seed) for ratio in RATIOS for seed in (0, 1, 2)]
+    lost = points[4]
+    done = {p: outcome(*p, 0.5 - 0.01 * abs(RATIOS.index(p[0]) - 4)) for p in points if p != lost}
+    mixtures = {ratio: Mixture(1, 1, 1) for ratio in RATIOS}
+    write_trials(run.trials(AXIS), points, done, {lost: "out of memory"}, mixtures)
+    attempts = records.attempts_file(run.search(AXIS), *lost)
+    artifacts.write_jsonl(attempts, [{"device_seconds": 3.5, "ended": "failed"}] * 3)
+    fitted = surrogate.fit([p[0] for p in done], [r["score"] for r in done.values()], degree=2)
+    artifacts.write_json(run.fit(AXIS), fitted.to_json())
+    done = CliRunner().invoke(app, ["search", "show", str(run.path), "--json"])
+    assert done.exit_code == 0
+    found = json.loads(done.stdout)
+    assert found["trials"] == {"completed": 20, "failed": 1, "waiting": 21}
+    assert found["best_ratio"][AXIS] == fitted.optimum
+    assert found["device_seconds"] == {"used": 40.0, "wasted": 10.5}
+    assert found["by_axis"][AXIS]["failures"] == [
+        {"ratio": lost[0], "seed": lost[1], "reason": "out of memory"}
+    ]
+    shown = CliRunner().invoke(app, ["search", "show", str(run.path)])
+    assert "out of memory" in shown.stdout
+    assert "10.5 wasted" in shown.stdout

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import DOMAINS, Axis
+from qsit_ray.section import Count, NotNegative, Positive, Section
+from qsit_ray.train.settings import Train, Training
 
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 # YAML has lists only; everything else keeps its type strictly.
 Ratios = Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)]
 Files = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
@@ -32,10 +31,6 @@ def distinct(values: tuple[float, ...]) -> tuple[float, ...]:
     if len(set(values)) < len(values):
         raise ValueError("values repeat")
     return values
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class DemoData(Section):
@@ -76,7 +71,7 @@ class LlavaData(Section):
     general: Files
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     validation_questions: str
-    test_images: dict[str, str] = {}
+    test_images: dict[str, str] = Field(default_factory=dict)
     test_questions: str | None = None
     expected_rows: Rows | None = None
 
@@ -111,17 +106,6 @@ class Pretraining(Section):
     alignment_steps: Count
     crops: Count
     alignment_crops: Count
-
-
-class Training(Section):
-    """One optimisation: AdamW, linear warm-up, cosine decay to `final_share` of the rate."""
-
-    batch_size: Count
-    learning_rate: Positive
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    final_share: Annotated[float, Field(ge=0, le=1)] = 0.1
-    clip: Positive = 1.0
 
 
 class Space(Section):
@@ -231,39 +215,6 @@ class Mix(Section):
     def _some(self) -> Mix:
         if not self.scoring + self.interpreting + self.general:
             raise ValueError("no rows in any domain")
-        return self
-
-
-class Controller(Section):
-    """See `qsit_ray.controller.Rule`."""
-
-    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    step: Positive = 0.2
-    max_growth: Annotated[float, Field(ge=1)] = 2.0
-
-
-class Train(Section):
-    """The primary's run: `epochs` passes of Ray Train with DeepSpeed, remixed in between by the
-    `controller`; without one every epoch has the first one's mixture."""
-
-    training: Training
-    epochs: Count
-    workers: Count
-    micro_batch: Count
-    zero_stage: Annotated[int, Field(ge=0, le=3)]
-    controller: Controller | None = Controller()
-    use_gpu: bool = False
-    precision: Literal["fp32", "bf16"] = "fp32"
-    max_failures: Annotated[int, Field(ge=0)] = 2
-    checkpoints_kept: Count = 2
-
-    @model_validator(mode="after")
-    def _whole_batches(self) -> Train:
-        if self.training.batch_size % (self.workers * self.micro_batch):
-            raise ValueError(
-                f"training.batch_size {self.training.batch_size} is no multiple of "
-                f"{self.workers} workers x micro_batch {self.micro_batch}"
-            )
         return self
 
 

@@ -3,30 +3,50 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from qsit_ray.mixture import Mixture, half_up
 
 Verdict = Literal["grow_scoring", "grow_interpreting", "hold"]
+Side = Literal["scoring", "blend"]
+Limit = Literal["max_growth", "max_repeats"]
 
 
 @dataclass(frozen=True)
 class Rule:
     """How far one decision goes. The paper names the direction only; these are settings.
 
-    `tolerance`: relative band around λ in which nothing changes. `step`: share by which the
-    lagging side grows. `max_growth`: a side never exceeds this multiple of its first size.
+    `tolerance`: relative band around λ in which nothing changes. `step_rule`: `fixed` grows the
+    lagging side by the share `step`; `proportional` by the factor deviation^`gain`, where the
+    deviation is how many times λ the ratio is (or λ the ratio), at most by the share `max_step`.
+
+    A side never exceeds `max_growth` times its first size. With `shrink` the leading side gives up
+    the same factor, down to `min_growth` times its first size; without, it keeps its size.
+
+    `exhausted`: when the lagging side has no rows left that were not taken, `repeat` takes rows
+    again, up to `max_repeats` uses of a row an epoch; `hold` stops there.
     """
 
     tolerance: float = 0.05
+    step_rule: Literal["fixed", "proportional"] = "fixed"
     step: float = 0.2
+    gain: float = 1.0
+    max_step: float = 0.5
     max_growth: float = 2.0
+    shrink: bool = False
+    min_growth: float = 1.0
+    exhausted: Literal["repeat", "hold"] = "repeat"
+    max_repeats: int = 4
 
 
 @dataclass(frozen=True)
 class Decision:
-    """One epoch's losses, what they say, and the sizes of the next epoch."""
+    """One epoch's losses, what they say, and the sizes of the next epoch.
+
+    `limit`: what kept the lagging side from growing as far as the rule wanted.
+    """
 
     epoch: int
     sizes: Mixture
@@ -35,6 +55,7 @@ class Decision:
     loss_ratio: float
     verdict: Verdict
     next_sizes: Mixture
+    limit: Limit | None = None
 
 
 @dataclass
@@ -42,13 +63,15 @@ class MixtureController:
     """Decides each epoch's Mixture from the losses of the epoch before.
 
     `reference_loss_ratio` is λ = L_S/L_I of the proxy at the chosen mix (Eq. 8); `first` is the
-    mixture of epoch 0; without λ every epoch holds it. Epochs are observed in order; observing the
-    last one again gives the same answer, so a restarted epoch is harmless.
+    mixture of epoch 0; without λ every epoch holds it. `catalog` is how many rows each domain has;
+    without it rows are not known to be exhausted. Epochs are observed in order; observing the last
+    one again gives the same answer, so a restarted epoch is harmless.
     """
 
     first: Mixture
     reference_loss_ratio: float | None
     rule: Rule = field(default_factory=Rule)
+    catalog: Mapping[str, int] | None = None
     decisions: list[Decision] = field(default_factory=list)
 
     def mixture(self, epoch: int) -> Mixture:
@@ -75,15 +98,10 @@ class MixtureController:
                 raise ValueError(f"epoch {epoch}: {name} is {loss}; expected a number above 0")
         sizes = self.mixture(epoch)
         ratio = loss_scoring / loss_interpreting
-        verdict = self._verdict(ratio)
+        verdict, factor = self._judged(ratio)
+        next_sizes, limit = self._next(sizes, verdict, factor)
         decision = Decision(
-            epoch,
-            sizes,
-            loss_scoring,
-            loss_interpreting,
-            ratio,
-            verdict,
-            self._next(sizes, verdict),
+            epoch, sizes, loss_scoring, loss_interpreting, ratio, verdict, next_sizes, limit
         )
         self.decisions[epoch:] = [decision]
         return decision
@@ -110,27 +128,70 @@ class MixtureController:
         """All that has been decided, as JSON values."""
         return {"decisions": [asdict(decision) for decision in self.decisions]}
 
-    def _verdict(self, ratio: float) -> Verdict:
-        if self.reference_loss_ratio is None:
-            return "hold"
-        if ratio < self.reference_loss_ratio * (1 - self.rule.tolerance):
-            return "grow_interpreting"
-        if ratio > self.reference_loss_ratio * (1 + self.rule.tolerance):
-            return "grow_scoring"
-        return "hold"
+    def _judged(self, ratio: float) -> tuple[Verdict, float]:
+        """What the ratio says, and the factor by which the lagging side is to grow."""
+        reference, rule = self.reference_loss_ratio, self.rule
+        if reference is None:
+            return "hold", 1.0
+        if reference * (1 - rule.tolerance) <= ratio <= reference * (1 + rule.tolerance):
+            return "hold", 1.0
+        factor = 1 + rule.step
+        if rule.step_rule == "proportional":
+            # In logarithms, since half of λ and twice λ are equally far from it.
+            factor = min(math.exp(rule.gain * abs(math.log(ratio / reference))), 1 + rule.max_step)
+        return "grow_interpreting" if ratio < reference else "grow_scoring", factor
 
-    def _next(self, sizes: Mixture, verdict: Verdict) -> Mixture:
+    def _next(
+        self, sizes: Mixture, verdict: Verdict, factor: float
+    ) -> tuple[Mixture, Limit | None]:
         if verdict == "hold":
-            return sizes
-        if verdict == "grow_scoring":
-            return replace(sizes, scoring=self._grown(sizes.scoring, self.first.scoring))
-        first = self.first.interpreting + self.first.general
-        if not first:
-            return sizes
-        blend = self._grown(sizes.interpreting + sizes.general, first)
-        # Shares of the first mixture, not of the last: rounding would bend D2:D3 bit by bit.
-        interpreting = half_up(blend * self.first.interpreting / first)
-        return replace(sizes, interpreting=interpreting, general=blend - interpreting)
+            return sizes, None
+        rows: dict[Side, int] = {
+            "scoring": sizes.scoring,
+            "blend": sizes.interpreting + sizes.general,
+        }
+        grows: Side = "scoring" if verdict == "grow_scoring" else "blend"
+        other: Side = "blend" if grows == "scoring" else "scoring"
+        wanted = half_up(rows[grows] * factor)
+        limits = self._limits(grows)
+        limit = min(limits, key=lambda name: limits[name])
+        # A side that stood beyond its limit from the start stays where it is.
+        grown = {grows: max(rows[grows], min(wanted, limits[limit]))}
+        if self.rule.shrink:
+            floor = math.ceil(self._first(other) * self.rule.min_growth)
+            grown[other] = min(rows[other], max(half_up(rows[other] / factor), floor))
+        return self._sized(sizes, grown), limit if wanted > limits[limit] else None
 
-    def _grown(self, now: int, first: int) -> int:
-        return max(now, min(half_up(now * (1 + self.rule.step)), int(first * self.rule.max_growth)))
+    def _limits(self, side: Side) -> dict[Limit, int]:
+        """The most rows that a side may have."""
+        limits: dict[Limit, int] = {"max_growth": int(self._first(side) * self.rule.max_growth)}
+        if self.catalog is not None:
+            repeats = self.rule.max_repeats if self.rule.exhausted == "repeat" else 1
+            # The domain of the side that runs out first, since D2:D3 is kept.
+            limits["max_repeats"] = min(
+                (
+                    repeats * self.catalog[domain] * self._first(side) // rows
+                    for domain, rows in self._domains(side).items()
+                    if rows
+                ),
+                default=0,
+            )
+        return limits
+
+    def _domains(self, side: Side) -> dict[str, int]:
+        """The side's domains in the first mixture."""
+        counts = self.first.counts()
+        names = ("scoring",) if side == "scoring" else ("interpreting", "general")
+        return {name: counts[name] for name in names}
+
+    def _first(self, side: Side) -> int:
+        return sum(self._domains(side).values())
+
+    def _sized(self, sizes: Mixture, rows: Mapping[Side, int]) -> Mixture:
+        """`sizes` with the rows of one or both sides."""
+        scoring = rows.get("scoring", sizes.scoring)
+        if "blend" not in rows or not self._first("blend"):
+            return Mixture(scoring, sizes.interpreting, sizes.general)
+        # Shares of the first mixture, not of the last: rounding would bend D2:D3 bit by bit.
+        interpreting = half_up(rows["blend"] * self.first.interpreting / self._first("blend"))
+        return Mixture(scoring, interpreting, rows["blend"] - interpreting)

@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 
 from qsit_ray.controller import MixtureController, Rule
 from qsit_ray.mixture import Mixture
+from qsit_ray.train.settings import Controller
 
 FIRST = Mixture(100, 200, 80)
 losses = st.floats(0.01, 10)
 
 
-def controller(**rule):
-    return MixtureController(FIRST, reference_loss_ratio=0.5, rule=Rule(**rule))
+def controller(catalog=None, **rule):
+    return MixtureController(FIRST, reference_loss_ratio=0.5, rule=Rule(**rule), catalog=catalog)
 
 
 def test_scoring_ahead_grows_the_blend_and_keeps_its_ratio():
@@ -81,3 +82,73 @@ def test_a_loss_that_is_no_loss_is_refused(loss):
 def test_epochs_are_observed_in_order():
     with pytest.raises(ValueError, match="epoch 1 is not decided"):
         controller().observe(1, 0.5, 1.0)
+
+
+def test_a_proportional_step_grows_with_the_deviation_whichever_side_lags():
+    rule = {"step_rule": "proportional", "gain": 1.0, "max_step": 10.0, "max_growth": 10.0}
+    twice = controller(**rule).observe(0, 1.0, 1.0).next_sizes
+    half = controller(**rule).observe(0, 0.25, 1.0).next_sizes
+    assert twice == Mixture(200, 200, 80)
+    assert half == Mixture(100, 400, 160)
+
+
+@given(st.floats(0.01, 10), st.floats(0.1, 3))
+def test_a_proportional_step_is_never_longer_than_its_limit(ratio, gain):
+    rule = {"step_rule": "proportional", "gain": gain, "max_step": 0.3}
+    sizes = controller(**rule).observe(0, ratio, 1.0).next_sizes
+    assert sizes.scoring <= 130
+    assert sizes.interpreting + sizes.general <= 364
+
+
+def test_with_shrink_the_leading_side_gives_back_down_to_its_floor():
+    subject = controller(step=0.5, shrink=True, min_growth=0.5)
+    assert subject.observe(0, 0.7, 1.0).next_sizes == Mixture(150, 134, 53)
+    assert subject.observe(1, 0.7, 1.0).next_sizes == Mixture(200, 100, 40)
+    assert subject.observe(2, 0.3, 1.0).next_sizes == Mixture(133, 150, 60)
+
+
+def test_by_default_what_gives_back_never_falls_below_its_first_size():
+    subject = controller(step=0.5, shrink=True)
+    assert subject.observe(0, 0.7, 1.0).next_sizes == Mixture(150, 200, 80)
+    assert subject.observe(1, 0.3, 1.0).next_sizes == Mixture(100, 300, 120)
+
+
+CATALOG = {"scoring": 55, "interpreting": 110, "general": 1000}
+
+
+def test_an_exhausted_domain_is_repeated_up_to_the_cap():
+    subject = controller(CATALOG, step=0.5, max_growth=9.0, max_repeats=2)
+    decision = subject.observe(0, 0.7, 1.0)
+    assert decision.next_sizes.scoring == 110
+    assert decision.limit == "max_repeats"
+    # 220 of 280 rows of the blend's first 200 : 80 is where D2 has been taken twice.
+    assert subject.observe(1, 0.3, 1.0).next_sizes == Mixture(110, 220, 88)
+
+
+def test_an_exhausted_domain_can_hold_instead():
+    decision = controller(CATALOG, exhausted="hold").observe(0, 0.7, 1.0)
+    assert decision.next_sizes == FIRST
+    assert (decision.verdict, decision.limit) == ("grow_scoring", "max_repeats")
+
+
+@given(
+    st.lists(st.tuples(losses, losses), max_size=8),
+    st.fixed_dictionaries({d: st.integers(100, 400) for d in CATALOG}),
+    st.integers(2, 4),
+    st.booleans(),
+)
+def test_no_row_is_used_more_often_than_allowed(history, catalog, repeats, shrink):
+    subject = controller(catalog, step=0.9, max_growth=50.0, max_repeats=repeats, shrink=shrink)
+    for epoch, pair in enumerate(history):
+        sizes = subject.observe(epoch, *pair).next_sizes.counts()
+        assert all(sizes[d] <= max(repeats * catalog[d], FIRST.counts()[d]) for d in catalog)
+
+
+def test_what_the_cap_cut_is_told():
+    subject = controller(step=0.6, max_growth=1.5)
+    assert subject.observe(0, 0.7, 1.0).limit == "max_growth"
+    assert controller(step=0.5, max_growth=1.5).observe(0, 0.7, 1.0).limit is None
+
+
+def test_the_settings_are_the_rules_own():
+    assert Rule(**Controller().model_dump()) == Rule()

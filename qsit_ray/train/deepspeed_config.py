@@ -4,23 +4,51 @@ from __future__ import annotations
 
 from typing import Any
 
-from qsit_ray.config import Train
+from qsit_ray.errors import InputError
+from qsit_ray.train.settings import Train
 
 
-def deepspeed_config(train: Train) -> dict[str, Any]:
+def accumulation(train: Train, world_size: int) -> int:
+    """Micro-batches that each of `world_size` ranks adds up for one global batch.
+
+    Raises InputError when the global batch can't be cut into whole micro-batches.
+    """
+    batch, micro = train.training.batch_size, train.micro_batch
+    if world_size < 1:
+        raise InputError(f"{world_size} workers; at least 1 is needed")
+    if batch % world_size:
+        raise InputError(
+            f"train.training.batch_size {batch} can't be shared evenly by {world_size} workers"
+        )
+    if batch // world_size % micro:
+        raise InputError(
+            f"train.micro_batch {micro} doesn't divide the {batch // world_size} rows that each of "
+            f"{world_size} workers has of a global batch of {batch}"
+        )
+    return batch // (world_size * micro)
+
+
+def deepspeed_config(train: Train, world_size: int | None = None) -> dict[str, Any]:
     """The configuration that `deepspeed.initialize` takes; it has no "auto" values.
 
-    The learning rate is set before each step by the loop, since the number of steps changes
-    between epochs; DeepSpeed's own scheduler stays out.
+    The global batch is the same for every `world_size` (by default `train.workers`). Learning
+    rates are set before each step by the loop, since the number of steps changes between epochs;
+    DeepSpeed's own scheduler stays out. Activation checkpointing is the model's own
+    (`qsit_ray.models.trainable.prepare`), not DeepSpeed's.
+
+    Raises InputError when the global batch can't be cut for this world size.
     """
     settings = train.training
-    accumulation = settings.batch_size // (train.workers * train.micro_batch)
     config: dict[str, Any] = {
         "train_batch_size": settings.batch_size,
         "train_micro_batch_size_per_gpu": train.micro_batch,
-        "gradient_accumulation_steps": accumulation,
+        "gradient_accumulation_steps": accumulation(train, world_size or train.workers),
         "gradient_clipping": settings.clip,
-        "bf16": {"enabled": train.precision == "bf16"},
+        "bf16": {
+            "enabled": train.precision == "bf16",
+            "bf16_master_weights_and_grads": train.bf16_states,
+            "bf16_optimizer_states": train.bf16_states,
+        },
         "optimizer": {
             "type": "AdamW",
             "params": {
@@ -38,4 +66,6 @@ def deepspeed_config(train: Train) -> dict[str, Any]:
         "steps_per_print": 1_000_000,
         "wall_clock_breakdown": False,
     }
+    if train.offload_optimizer:
+        config["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}
     return config

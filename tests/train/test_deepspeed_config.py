@@ -1,0 +1,80 @@
+"""DeepSpeed takes the configuration as it is, with the same global batch on any number of ranks."""
+
+import json
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qsit_ray.config import override
+from qsit_ray.errors import InputError
+from qsit_ray.presets import demo, paper
+from qsit_ray.train.deepspeed_config import accumulation, deepspeed_config
+from qsit_ray.train.settings import Train, Training
+
+
+def settings(*assignments, preset=paper):
+    return override(preset(), [f"train.{text}" for text in assignments]).train
+
+
+def read(values, ranks):
+    """DeepSpeed's own reading of a configuration, as on `ranks` ranks."""
+    from deepspeed.runtime import config
+
+    with patch.multiple(config.dist, get_rank=lambda: 0, get_world_size=lambda: ranks):
+        return config.DeepSpeedConfig(values)
+
+
+@given(st.integers(1, 256), st.integers(1, 16), st.integers(1, 16))
+def test_the_global_batch_holds_on_any_world_size_or_is_refused(batch, micro, ranks):
+    train = Train(
+        training=Training(batch_size=batch * micro, learning_rate=1e-3),
+        epochs=1,
+        workers=1,
+        micro_batch=micro,
+        zero_stage=0,
+    )
+    if batch % ranks:
+        with pytest.raises(InputError, match=f"{ranks} workers"):
+            accumulation(train, ranks)
+    else:
+        assert accumulation(train, ranks) * ranks * micro == train.training.batch_size
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4, 8, 32])
+def test_deepspeed_reads_the_papers_batch_on_any_number_of_ranks(ranks):
+    values = deepspeed_config(paper().train, ranks)
+    assert "auto" not in json.dumps(values)
+    read_back = read(values, ranks)
+    assert read_back.train_batch_size == 64
+    assert read_back.gradient_accumulation_steps == 32 // ranks
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_the_stage_precision_and_clipping_arrive(stage):
+    train = settings(f"zero_stage={stage}", "precision=fp32", "training.clip=0.5")
+    found = read(deepspeed_config(train, 2), 2)
+    assert found.zero_optimization_stage == stage
+    assert found.gradient_clipping == 0.5
+    assert not found.bfloat16_config.enabled
+    assert found.zero_config.offload_optimizer is None
+
+
+def test_the_lean_states_and_the_offload_arrive():
+    found = read(deepspeed_config(settings("bf16_states=true", "offload_optimizer=true"), 8), 8)
+    assert found.bfloat16_config.bf16_master_weights_and_grads
+    assert found.bfloat16_config.bf16_optimizer_states
+    assert found.zero_config.offload_optimizer.device == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("preset", "assignment", "told"),
+    [
+        (demo, "bf16_states=true", "bf16_states needs precision bf16"),
+        (demo, "offload_optimizer=true", "offload_optimizer needs use_gpu"),
+    ],
+)
+def test_what_deepspeed_would_refuse_later_is_refused_at_once(preset, assignment, told):
+    with pytest.raises(InputError, match=told):
+        settings(assignment, preset=preset)

@@ -5,14 +5,26 @@ from __future__ import annotations
 import math
 
 
-def learning_rate(progress: float, peak: float, warmup: float, final_share: float) -> float:
-    """The rate at `progress` (share of the run done, 0 to 1).
+def share_of_peak(epochs_done: float, epochs: int | None, warmup: float, final: float) -> float:
+    """The share of the peak rate (0 to 1) after `epochs_done` epochs, counted with fractions.
 
-    Linear from 0 to `peak` over the share `warmup`, then a half cosine down to
-    `peak * final_share`. Progress counts epochs, not steps, so that an epoch that grows keeps
-    the schedule whole.
+    With `epochs` known: linear from 0 over the share `warmup` of the run, then a half cosine down
+    to `final`. With None, for a run that may be prolonged: linear over the share `warmup` of the
+    first epoch, then constant.
+
+    Time is counted in epochs, not steps. When |D| changes between epochs, a step of a larger epoch
+    moves the schedule by less, so that the rest of warm-up and decay is spread anew over the rows
+    to come, without a jump, and the end is always met.
     """
+    progress = epochs_done if epochs is None else epochs_done / epochs
     if progress < warmup:
-        return peak * progress / warmup
+        return progress / warmup
+    if epochs is None:
+        return 1.0
     decayed = (min(progress, 1.0) - warmup) / (1.0 - warmup)
-    return peak * (final_share + (1.0 - final_share) * 0.5 * (1.0 + math.cos(math.pi * decayed)))
+    return final + (1.0 - final) * 0.5 * (1.0 + math.cos(math.pi * decayed))
+
+
+def learning_rate(progress: float, peak: float, warmup: float, final_share: float) -> float:
+    """The rate at `progress` (share of the run done, 0 to 1) of a run whose length is known."""
+    return peak * share_of_peak(progress, 1, warmup, final_share)

@@ -121,8 +121,9 @@ def peak(surrogate: str, ratios: Floats, scores: Floats) -> float:
     # A search that ends early may have too few ratios for the curve.
     degree = min(4 if surrogate.startswith("quartic") else 3, np.unique(ratios).size - 1)
     over_log = surrogate.endswith("log")
-    x, low, high = (np.log(v) if over_log else v for v in (ratios, LOW, HIGH))
-    fine = np.linspace(float(low), float(high), 2001)
+    x = np.log(ratios) if over_log else ratios
+    low, high = np.log([LOW, HIGH]).tolist() if over_log else (LOW, HIGH)
+    fine = np.linspace(low, high, 2001)
     curve = Chebyshev.fit(x, scores, degree, domain=fine[[0, -1]])
     best = fine[np.argmax(curve(fine))]
     return float(np.exp(best)) if over_log else float(best)

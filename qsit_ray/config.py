@@ -136,9 +136,12 @@ class Space(Section):
 class Adaptive(Section):
     """Ratios proposed in rounds of `batch` trials, each seeing the rounds before, instead of the
     grid: until the regret that can still be is under `tolerance` (in units of the score) or an
-    axis has had `trials`. The first round of `batch` is spread evenly in log-ratio."""
+    axis has had `trials`. The first round of `batch` is spread evenly in log-ratio.
 
-    trials: Count
+    By default a quarter of the paper's grid, to a tenth of a point of accuracy; docs/SEARCH.md has
+    what that loses. A larger `batch` fills more devices at once, and each trial knows less."""
+
+    trials: Count = 14
     batch: Count = 4
     tolerance: Positive = 0.001
 

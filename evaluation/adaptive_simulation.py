@@ -117,7 +117,7 @@ def searched(
 def peak(surrogate: str, ratios: Floats, scores: Floats) -> float:
     """The ratio at which a surrogate fitted to the trials is greatest."""
     if surrogate == BY_PROCESS:
-        return posterior(ratios, scores, LOW, HIGH).optimum
+        return posterior(ratios, scores, LOW, HIGH, points=65).optimum
     # A search that ends early may have too few ratios for the curve.
     degree = min(4 if surrogate.startswith("quartic") else 3, np.unique(ratios).size - 1)
     over_log = surrogate.endswith("log")

@@ -75,7 +75,8 @@ class KnowledgeGradient(BaseSampler):
                 for t in others
                 if t.state == TrialState.RUNNING
             ]
-            worth = knowledge_gradient(known, pending)
+            # Places that tie but for rounding must tie on every machine.
+            worth = np.round(knowledge_gradient(known, pending) / known.noise, 9)
         return float(ratios[np.argmax(np.where(free, worth, -np.inf))])
 
 

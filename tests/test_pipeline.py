@@ -255,9 +255,9 @@ def test_a_killed_run_goes_on_stage_by_stage_and_ends_the_same(run, tmp_path):
         done = call(*verb, out)
         assert done.returncode == 0, done.stdout + done.stderr
     assert comparable(out) == comparable(run)
-    # Ray writes its list of checkpoints in place: a kill can leave half of it.
-    (snapshot,) = torn.glob("train/ray-*/checkpoint_manager_snapshot.json")
-    snapshot.write_text(snapshot.read_text()[:40])
+    # Ray writes its list of checkpoints late and in place: a kill can leave none or half of it.
+    (folder,) = torn.glob("train/ray-*")
+    (folder / "checkpoint_manager_snapshot.json").write_text('{"ray_version": "2.6')
     done = call("train", "run", torn)
     assert done.returncode == 0, done.stdout + done.stderr
     assert untimed(torn) == untimed(run)

@@ -19,6 +19,7 @@ from qsit_ray.errors import InputError
 from qsit_ray.mixture import Mixture
 from qsit_ray.models.base import base_checkpoint, identity
 from qsit_ray.terminal import Bar, Terminal
+from qsit_ray.train.checkpoint import Checkpoints, check_standing
 from qsit_ray.train.job import Job
 from qsit_ray.train.worker import train_loop
 
@@ -64,6 +65,9 @@ def train(run: RunFolder, config: Config, terminal: Terminal) -> None:
     key = artifacts.digest(inputs)[:12]
     # Two runs may share a cluster, and a killed one's actors linger.
     session = f"{key}-{uuid.uuid4().hex[:8]}"
+    checkpoints = Checkpoints(run.train / f"ray-{key}", config.train.checkpoints_kept)
+    check_standing(run.train, run.epochs, checkpoints, inputs)
+    checkpoints.claim(session, inputs)
     mixture, rule = artifacts.read_json(run.mixture), config.train.controller
     actors = [
         MixtureControllerActor.options(name=f"mixture-{session}", namespace=NAMESPACE).remote(
@@ -83,10 +87,11 @@ def train(run: RunFolder, config: Config, terminal: Terminal) -> None:
         reference_loss_ratio=mixture["reference_loss_ratio"],
         controller=f"mixture-{session}",
         progress=f"progress-{session}",
-        resume_from=_rescued(run.train / f"ray-{key}"),
+        checkpoints=checkpoints,
+        session=session,
     )
     with run.stage("train", inputs) as cost, terminal.bar("Train the primary") as bar:
-        trainer = _trainer(run, job, f"ray-{key}")
+        trainer = _trainer(job)
         ended = threading.Event()
         watcher = threading.Thread(target=_watch, args=(actors[1], bar, ended), daemon=True)
         watcher.start()
@@ -122,10 +127,9 @@ def _batches(catalog: Path, base: str, max_length: int, keep: bool) -> Any:
     return batches(catalog, load.load_processor(base), max_length, keep)
 
 
-def _trainer(run: RunFolder, job: Job, name: str) -> Any:
+def _trainer(job: Job) -> Any:
     from ray.data import ExecutionOptions
     from ray.train import (
-        CheckpointConfig,
         DataConfig,
         FailureConfig,
         LoggingConfig,
@@ -154,37 +158,19 @@ def _trainer(run: RunFolder, job: Job, name: str) -> Any:
         torch_config=TorchConfig(backend="nccl" if settings.use_gpu else "gloo"),
         scaling_config=ScalingConfig(num_workers=settings.workers, use_gpu=settings.use_gpu),
         run_config=RunConfig(
-            name=name,
-            storage_path=str(run.train),
+            name=job.checkpoints.folder.name,
+            storage_path=str(job.checkpoints.folder.parent),
             failure_config=FailureConfig(
                 max_failures=settings.max_failures,
                 # Unlimited by default: a group that can't start would be retried for ever.
                 controller_failure_limit=3,
             ),
-            checkpoint_config=CheckpointConfig(num_to_keep=settings.checkpoints_kept),
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
         datasets={"train": plan_dataset(job.controller, layout, encoder)},
         # The plan's order is the order of training; the same stream for each rank in each run.
         dataset_config=DataConfig(execution_options=ExecutionOptions(preserve_order=True)),
     )
-
-
-def _rescued(storage: Path) -> Path | None:
-    """The checkpoint to go on from, if a kill left Ray's list of them half written.
-
-    Ray writes that list in place, after the checkpoint that it names last is whole. Which one
-    that was is noted down, for a run that is killed again before it writes a list of its own.
-    """
-    snapshot, note = storage / "checkpoint_manager_snapshot.json", storage / "rescued.json"
-    if snapshot.exists():
-        try:
-            artifacts.read_json(snapshot)
-            return None
-        except InputError:
-            artifacts.write_json(note, max(path.name for path in storage.glob("epoch_*")))
-            snapshot.unlink()
-    return storage / artifacts.read_json(note) if note.exists() else None
 
 
 def _watch(progress: Any, bar: Bar, ended: threading.Event) -> None:

@@ -9,14 +9,12 @@ from typing import Any
 from qsit_ray.config import Config
 from qsit_ray.controller import Decision
 from qsit_ray.mixture import EpochPlan
+from qsit_ray.train.checkpoint import Checkpoints
 
 
 @dataclass(frozen=True)
 class Job:
-    """The primary's run as every worker sees it.
-
-    `resume_from` is a checkpoint to go on from where Ray Train knows of none.
-    """
+    """The primary's run as every worker sees it; `session` is the driver's."""
 
     config: Config
     catalog: Path
@@ -27,7 +25,8 @@ class Job:
     reference_loss_ratio: float | None
     controller: str
     progress: str
-    resume_from: Path | None = None
+    checkpoints: Checkpoints
+    session: str
 
 
 @dataclass

@@ -16,6 +16,7 @@ from ray.train.collective import barrier
 from qsit_ray import artifacts
 from qsit_ray.data.source import NAMESPACE, Layout
 from qsit_ray.mixture import checksum
+from qsit_ray.train.checkpoint import Commit
 from qsit_ray.train.job import Consumed, Job, epoch_line
 
 TAG = "deepspeed"
@@ -28,7 +29,7 @@ def train_loop(job: Job) -> None:
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
     engine = Engine(job, rank, world_size)
-    meta = _restore(engine, job)
+    meta = _restore(engine, job, rank)
     settings = job.config.train
     layout = Layout(
         job.catalog, job.config.seed, settings.training.batch_size, world_size, settings.micro_batch
@@ -77,9 +78,7 @@ def train_loop(job: Job) -> None:
             }
         else:
             meta = {**meta, "lines": [*meta["lines"], None]}
-        _commit(engine, meta, epoch, rank)
-        if rank == 0:
-            artifacts.write_jsonl(job.epochs_file, meta["lines"])
+        _commit(engine, job, meta, epoch, rank)
     engine.export(job.model_folder)
 
 
@@ -94,32 +93,36 @@ def _count(group: list[dict[str, Any]], step: int, consumed: Consumed) -> None:
         consumed.rows += len(rows)
 
 
-def _commit(engine: Any, meta: dict[str, Any], epoch: int, rank: int) -> None:
+def _commit(engine: Any, job: Job, meta: dict[str, Any], epoch: int, rank: int) -> None:
+    """Write a checkpoint of the state after `epoch`, and note it once every rank has its part."""
+    name = f"epoch_{epoch + 1:04d}_step_{0:06d}_{job.session[-8:]}"
+    line = meta["lines"][-1] or {}
+    metrics = {key: line[key] for key in ("epoch", "loss_scoring", "loss_interpreting") if line}
     with tempfile.TemporaryDirectory() as folder:
         engine.save(folder, TAG)
         if rank == 0:
             (Path(folder) / "meta.json").write_text(json.dumps(meta))
-        metrics = {"epoch": epoch}
-        if rank == 0:
-            line = meta["lines"][-1]
-            metrics |= {key: line[key] for key in ("loss_scoring", "loss_interpreting")}
         ray.train.report(
             metrics,
             checkpoint=ray.train.Checkpoint.from_directory(folder),
-            checkpoint_dir_name=f"epoch_{epoch:04d}",
+            checkpoint_dir_name=name,
         )
+    barrier()  # `report` returns when this rank's part is written
+    if rank == 0:
+        loss = (line["loss_scoring"] + line["loss_interpreting"]) / 2
+        job.checkpoints.commit(Commit(name, epoch + 1, 0, loss), job.session)
+        artifacts.write_jsonl(job.epochs_file, meta["lines"])
 
 
-def _restore(engine: Any, job: Job) -> dict[str, Any]:
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None and job.resume_from is not None:
-        checkpoint = ray.train.Checkpoint.from_directory(str(job.resume_from))
-    if checkpoint is None:
+def _restore(engine: Any, job: Job, rank: int) -> dict[str, Any]:
+    latest = job.checkpoints.latest()
+    if latest is None:
         return {"lines": [], "controller": {"decisions": []}}
-    with checkpoint.as_directory() as folder:
-        meta = json.loads((Path(folder) / "meta.json").read_text())
-        engine.load(folder, TAG)
-    if ray.train.get_context().get_world_rank() == 0:
-        # A run that died between the checkpoint and this file has one line too few.
+    _, folder = latest
+    meta = artifacts.read_json(folder / "meta.json")
+    engine.load(str(folder), TAG)
+    if rank == 0:
+        job.checkpoints.tidy()
+        # A run that died between the commit and this file has one line too few.
         artifacts.write_jsonl(job.epochs_file, meta["lines"])
     return meta

@@ -161,7 +161,9 @@ class Search(Section):
     """The proxy grid. A trial ends after `max_steps` or `max_epochs` passes over its mixture,
     whichever is first, or when validation loss has not improved by `min_improvement` nats for
     `patience` looks, `evaluate_every` steps apart. A batch goes through the model in parts of
-    `micro_batch` rows; null is whole. No plan may use a row more than `max_repeats` times."""
+    `micro_batch` rows; null is whole. No plan may use a row more than `max_repeats` times. Weights
+    and optimiser are fp32; with `precision` bf16 the arithmetic is autocast. With
+    `activation_checkpointing` activations are computed again instead of kept."""
 
     interpreting_general: Space
     interpreting_scoring: Space
@@ -174,6 +176,8 @@ class Search(Section):
     evaluate_every: Count
     patience: Count
     micro_batch: Count | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
+    activation_checkpointing: bool = False
     min_improvement: Annotated[float, Field(ge=0)] = 0.0
     proxy_seeds: Seeds = (0, 1, 2)
     cpus_per_trial: Positive = 1.0

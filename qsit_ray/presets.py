@@ -104,6 +104,8 @@ def paper() -> Config:
             evaluate_every=200,
             patience=3,
             micro_batch=8,
+            precision="bf16",
+            activation_checkpointing=True,
             gpus_per_trial=1.0,
         ),
         train=Train(
@@ -114,6 +116,7 @@ def paper() -> Config:
             zero_stage=3,
             use_gpu=True,
             precision="bf16",
+            activation_checkpointing=True,
         ),
     )
 
@@ -147,7 +150,7 @@ def rehearsal() -> Config:
 
 # The paper's answer, and its pools as they are: 15,943 scoring, 150,000 interpreting and 157,712
 # general rows (section IV).
-_FOUND = Mix(scoring=1.0, interpreting=2.5, general=1.04)
+FOUND = Mix(scoring=1.0, interpreting=2.5, general=1.04)
 _POOLS = Mix(scoring=1.0, interpreting=150_000 / 15_943, general=157_712 / 15_943)
 
 
@@ -157,11 +160,11 @@ def ablations() -> dict[str, Config]:
     Without scoring or interpreting rows there is no balance to keep, so nothing is adjusted.
     """
     return {
-        "without-scoring": _fixed(_FOUND.model_copy(update={"scoring": 0.0}), adjusted=False),
+        "without-scoring": _fixed(FOUND.model_copy(update={"scoring": 0.0}), adjusted=False),
         "without-interpreting": _fixed(
-            _FOUND.model_copy(update={"interpreting": 0.0}), adjusted=False
+            FOUND.model_copy(update={"interpreting": 0.0}), adjusted=False
         ),
-        "without-general": _fixed(_FOUND.model_copy(update={"general": 0.0})),
+        "without-general": _fixed(FOUND.model_copy(update={"general": 0.0})),
         "without-coarse-ratio": _fixed(_POOLS),
         "without-fine-adjustment": _changed(paper(), controller=None),
         "without-both": _fixed(_POOLS, adjusted=False),

@@ -37,9 +37,11 @@ class Bench:
         self.checkpoint = load.load(base, dtype=torch.float32)
         self.model = self.checkpoint.model.to(self.device)
         freeze(self.model, config.models.freeze_vision)
+        if config.search.activation_checkpointing:
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
         if config.models.remember_features:
             remember_features(self.model, features)
-        self.base = copy.deepcopy(trained_weights(self.model))
+        self.base = {name: _smallest(w) for name, w in trained_weights(self.model).items()}
         self.batches: Batches = batches(
             catalog,
             self.checkpoint.processor,
@@ -67,6 +69,16 @@ class Bench:
 
     def restore(self) -> None:
         self.model.load_state_dict(self.base, strict=False)
+
+    def autocast(self) -> torch.autocast:
+        bf16 = self.config.search.precision == "bf16"
+        return torch.autocast(self.device, torch.bfloat16, enabled=bf16)
+
+
+def _smallest(weights: torch.Tensor) -> torch.Tensor:
+    """A copy, in bf16 where that holds the same numbers, as it does what was stored in bf16."""
+    half = weights.bfloat16()
+    return half if torch.equal(half.to(weights.dtype), weights) else weights.clone()
 
 
 @dataclass
@@ -104,13 +116,12 @@ class ProxyTraining:
         """Train up to the next look at validation; True when the training has ended."""
         for _ in range(min(self.search.evaluate_every, self.max_steps - self.steps)):
             self._step(next(self._rows))
-        look = Look(
-            self.steps,
-            *(
+        with self.bench.autocast():
+            scoring, interpreting = (
                 evaluate_loss(self.bench.model, self.bench.validation(domain))
                 for domain in ("scoring", "interpreting")
-            ),
-        )
+            )
+        look = Look(self.steps, scoring, interpreting)
         if not (math.isfinite(look.loss_scoring) and math.isfinite(look.loss_interpreting)):
             raise FloatingPointError(f"step {self.steps}: validation losses {look}")
         self.looks.append(look)
@@ -133,25 +144,26 @@ class ProxyTraining:
         self.bench.model.load_state_dict(weights, strict=False)
         bench = self.bench
         size = bench.config.evaluate.batch_size
-        logits = score.level_logits(
-            bench.checkpoint,
-            [row["image"] for row in bench.images],
-            bench.catalog.folder,
-            batch_size=size,
-            cache=bench.pixels,
-        )
+        with bench.autocast():
+            logits = score.level_logits(
+                bench.checkpoint,
+                [row["image"] for row in bench.images],
+                bench.catalog.folder,
+                batch_size=size,
+                cache=bench.pixels,
+            )
+            chosen = score.choose(
+                bench.checkpoint,
+                bench.questions,
+                bench.catalog.folder,
+                batch_size=size,
+                cache=bench.pixels,
+            )
         truth = [row["mos"] for row in bench.images]
         correlations = {
             "srcc": iqa.srcc(truth, PAPER.rank_key(logits)),
             "plcc": iqa.plcc(truth, PAPER.score(logits)),
         }
-        chosen = score.choose(
-            bench.checkpoint,
-            bench.questions,
-            bench.catalog.folder,
-            batch_size=size,
-            cache=bench.pixels,
-        )
         right = [
             question["candidates"][choice] == question["correct_ans"]
             for question, choice in zip(bench.questions, chosen, strict=True)
@@ -246,7 +258,8 @@ class ProxyTraining:
         self.optimizer.zero_grad()
         loss = torch.zeros((), device=self.bench.device)
         for part in parts:
-            mean = answer_loss(self.bench.model, part)[0] / tokens
+            with self.bench.autocast():
+                mean = answer_loss(self.bench.model, part)[0] / tokens
             mean.backward()
             loss += mean.detach()
         torch.nn.utils.clip_grad_norm_(self.bench.model.parameters(), training.clip)

@@ -21,7 +21,7 @@ class Rounds(Searcher):
     """
 
     def __init__(self, propose: Callable[[Sequence[Observed]], list[Point]], folder: Path):
-        super().__init__(metric="score", mode="max")
+        super().__init__()
         self.propose = propose
         self.folder = folder
         self.points: list[Point] = []

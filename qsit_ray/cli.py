@@ -11,7 +11,15 @@ from typing import Annotated
 
 import typer
 
-from qsit_ray import cli_efficiency, cli_lldescribe, cli_outputs, cli_search, pipeline, presets
+from qsit_ray import (
+    cli_efficiency,
+    cli_fit,
+    cli_lldescribe,
+    cli_outputs,
+    cli_search,
+    pipeline,
+    presets,
+)
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import Config, override
 from qsit_ray.errors import InputError
@@ -90,17 +98,6 @@ def search_run(run: Run) -> None:
         terminal.say(f"{done}: done" if done else "every search stands already")
 
 
-@app.command()
-def fit(run: Run) -> None:
-    """Fit the surrogate to each axis that has trials."""
-    from qsit_ray.fit import fit_run
-
-    folder = RunFolder(run.absolute())
-    with working(folder) as (config, terminal):
-        for axis, fitted in fit_run(folder, config).items():
-            terminal.say(f"{axis}: {fitted['verdict']}")
-
-
 @verbs["train"].command("run")
 def train_run(run: Run) -> None:
     """Train the primary at the mixture; resumes by itself."""
@@ -161,6 +158,9 @@ def working(run: RunFolder, config: Config | None = None) -> Iterator[tuple[Conf
                 file=sys.stderr,
             )
             raise typer.Exit(1) from error
+
+
+cli_fit.register(app, working)
 
 
 def _settings(run: RunFolder, preset: str | None, assignments: list[str]) -> Config:

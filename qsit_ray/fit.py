@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from qsit_ray import artifacts, surrogate
+from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.config import Config, Space
+from qsit_ray.comparison import compare
+from qsit_ray.config import Config
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import AXES
+from qsit_ray.mixture import AXES, Axis
+from qsit_ray.observations import observed
 from qsit_ray.search.space import read_trials
 
 
@@ -19,37 +20,40 @@ def fit_run(run: RunFolder, config: Config) -> dict[str, dict[str, Any]]:
     Raises InputError when no axis has trials yet.
     """
     fits: dict[str, dict[str, Any]] = {}
-    for axis in AXES:
-        if not run.trials(axis).exists():
-            continue
-        space = config.space(axis)
-        inputs = {
-            "trials": artifacts.file_sha256(run.trials(axis)),
-            "degree": space.degree,
-            "coordinate": space.coordinate,
-            "seed": config.seed,
-            "confidence": config.evaluate.confidence,
-        }
+    for axis in axes_with_trials(run):
+        settings = settings_of(config, axis)
+        inputs = {"trials": artifacts.file_sha256(run.trials(axis)), **settings}
         if not run.stands(f"fit {axis}", inputs):
             with run.stage(f"fit {axis}", inputs):
-                artifacts.write_json(run.fit(axis), _fit(run.trials(axis), space, config))
+                artifacts.write_json(run.fit(axis), _fit(run, axis, settings))
         fits[axis] = artifacts.read_json(run.fit(axis))
-    if not fits:
-        raise InputError(f"{run.path}: no trials yet; run `qsit search run {run.path}` first")
     return fits
 
 
-def _fit(trials: Path, space: Space, config: Config) -> dict[str, Any]:
-    table = read_trials(trials)
+def axes_with_trials(run: RunFolder) -> list[Axis]:
+    """Raises InputError when there is none yet."""
+    found = [axis for axis in AXES if run.trials(axis).exists()]
+    if not found:
+        raise InputError(f"{run.path}: no trials yet; run `qsit search run {run.path}` first")
+    return found
+
+
+def settings_of(config: Config, axis: Axis) -> dict[str, Any]:
+    """How `compare` fits an axis of a run."""
+    space = config.space(axis)
+    return {
+        "use": space.surrogate,
+        "degree": space.degree,
+        "coordinate": space.coordinate,
+        "seed": config.seed,
+        "confidence": config.evaluate.confidence,
+    }
+
+
+def _fit(run: RunFolder, axis: Axis, settings: dict[str, Any]) -> dict[str, Any]:
+    table = read_trials(run.trials(axis))
     try:
-        fitted = surrogate.fit(
-            [row["ratio"] for row in table],
-            [row["score"] for row in table],
-            degree=space.degree,
-            coordinate=space.coordinate,
-            seed=config.seed,
-            confidence=config.evaluate.confidence,
-        )
-    except ValueError as error:
-        raise InputError(f"{trials}: {error}") from None
-    return fitted.to_json()
+        seen = observed([row["ratio"] for row in table], [row["score"] for row in table])
+        return compare(seen, **settings).to_json()
+    except InputError as error:
+        raise InputError(f"{run.trials(axis)}: {error}") from None

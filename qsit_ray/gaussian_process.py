@@ -45,6 +45,7 @@ class Posterior:
     mean: Floats
     covariance: Floats
     noise: float
+    _data: _Data = field(repr=False)
     _parts: _Parts = field(repr=False)
 
     def samples(self, count: int, seed: int) -> Floats:
@@ -65,11 +66,21 @@ class Posterior:
         """The ratio at which the mean is greatest."""
         return float(self.at(tops(self.mean[None])[0])[0])
 
+    def mean_at(self, ratios: ArrayLike) -> Floats:
+        """The mean at any ratios of the interval, shape (ratios,)."""
+        low, high = np.log(self.ratios[[0, -1]])
+        places = (np.log(np.asarray(ratios, dtype=np.float64)) - low) / (high - low)
+        return self._data.offset + self._parts.weights @ self._data.means(places, self._parts.pairs)
+
     def at(self, places: Floats) -> Floats:
         """The ratios at `places`, which are indices of the grid with fractions."""
+        last = self.ratios.size - 1
         start, stop = np.log(self.ratios[[0, -1]])
-        inner = np.exp(start + places / (self.ratios.size - 1) * (stop - start))
-        return np.clip(inner, self.ratios[0], self.ratios[-1])
+        inside = np.exp(start + places / last * (stop - start))
+        # The ends are what was given, to the last digit.
+        return np.where(
+            places <= 0, self.ratios[0], np.where(places >= last, self.ratios[-1], inside)
+        )
 
 
 def posterior(
@@ -86,7 +97,7 @@ def posterior(
     weights = data.weights()
     kept = np.flatnonzero(weights > _NEGLIGIBLE * weights.max())
     share = weights[kept] / weights[kept].sum()
-    means, spreads = data.responses(grid, kept)
+    means, spreads = data.means(grid, kept), data.spreads(grid, kept)
     squares = data.squares[kept]
     freedom = data.rows - 1
     # With three scores or fewer a Student t has no variance; its scale stands in.
@@ -104,7 +115,8 @@ def posterior(
         mean=data.offset + mean,
         covariance=covariance,
         noise=float(np.sqrt(share @ squares / freedom)),
-        _parts=_Parts(share, data.offset + means, spreads, squares, freedom),
+        _data=data,
+        _parts=_Parts(kept, share, data.offset + means, spreads, squares, freedom),
     )
 
 
@@ -119,9 +131,11 @@ def left_out_errors(ratios: ArrayLike, scores: ArrayLike, low: float, high: floa
 
 @dataclass(frozen=True)
 class _Parts:
-    """The mixture's parts: weights (parts,), means (parts, grid), covariances in units of the
-    noise's variance (parts, grid, grid), sums of squares (parts,), degrees of freedom."""
+    """The mixture's parts: the pairs of hyper-parameters, weights (parts,), means (parts, grid),
+    covariances in units of the noise's variance (parts, grid, grid), sums of squares (parts,), and
+    the degrees of freedom."""
 
+    pairs: NDArray[np.intp]
     weights: Floats
     means: Floats
     spreads: Floats
@@ -198,21 +212,21 @@ class _Data:
         weights = np.exp(log - log.max())
         return weights / weights.sum()
 
-    def responses(self, grid: Floats, pairs: NDArray[np.intp]) -> tuple[Floats, Floats]:
-        """Means (pairs, grid) and covariances in units of the noise's variance (pairs, grid, grid)
-        of the response, for some of the pairs."""
-        inverse = self.inverse[pairs]
-        lengths, variances = LENGTHS[pairs // VARIANCES.size], VARIANCES[pairs % VARIANCES.size]
-        settings = list(zip(lengths, variances, strict=True))
-        cross = np.stack([v * _matern(grid, self.place, length) for length, v in settings])
-        prior = np.stack([v * _matern(grid, grid, length) for length, v in settings])
-        sums, total = inverse.sum(axis=2), inverse.sum(axis=(1, 2))
+    def means(self, places: Floats, pairs: NDArray[np.intp]) -> Floats:
+        """The mean response at `places` for some of the pairs, less `offset`, (pairs, places)."""
+        sums, total = self.inverse[pairs].sum(axis=2), self.inverse[pairs].sum(axis=(1, 2))
         constant = (sums @ self.mean) / total
-        means = constant[:, None] + np.einsum("pgn,pn->pg", cross, self.pulls[pairs])
+        cross = _covariances(places, self.place, pairs)
+        return constant[:, None] + np.einsum("pgn,pn->pg", cross, self.pulls[pairs])
+
+    def spreads(self, places: Floats, pairs: NDArray[np.intp]) -> Floats:
+        """The response's covariance in units of the noise's variance, (pairs, places, places)."""
+        inverse = self.inverse[pairs]
+        sums, total = inverse.sum(axis=2), inverse.sum(axis=(1, 2))
+        cross = _covariances(places, self.place, pairs)
         missing = 1 - np.einsum("pgn,pn->pg", cross, sums)
-        spreads = prior - cross @ inverse @ cross.transpose(0, 2, 1)
-        spreads += missing[:, :, None] * missing[:, None, :] / total[:, None, None]
-        return means, spreads
+        spreads = _covariances(places, places, pairs) - cross @ inverse @ cross.transpose(0, 2, 1)
+        return spreads + missing[:, :, None] * missing[:, None, :] / total[:, None, None]
 
     def left_out(self) -> Floats:
         """Each ratio's mean less what the others foretell, shape (ratios,).
@@ -261,6 +275,13 @@ def _inverses(place: Floats, count: Floats) -> tuple[Floats, Floats]:
 def _log_prior() -> Floats:
     by_length = -0.5 * (np.log(LENGTHS / _MIDDLE) / _SPREAD) ** 2
     return np.repeat(by_length, VARIANCES.size)
+
+
+def _covariances(a: Floats, b: Floats, pairs: NDArray[np.intp]) -> Floats:
+    """Prior covariances in units of the noise's variance, shape (pairs, a, b)."""
+    lengths, variances = LENGTHS[pairs // VARIANCES.size], VARIANCES[pairs % VARIANCES.size]
+    settings = zip(lengths, variances, strict=True)
+    return np.stack([variance * _matern(a, b, length) for length, variance in settings])
 
 
 def _matern(a: Floats, b: Floats, length: float) -> Floats:

@@ -7,7 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qsit_ray.surrogate import Fit, fit, predict
+from qsit_ray.errors import InputError
+from qsit_ray.gaussian_process import posterior
+from qsit_ray.observations import observed
+from qsit_ray.rivals import PROCESS
+from qsit_ray.surrogate import Fit, fit, predict, process
 
 PAPER_GRID = np.concatenate([np.arange(1, 10) / 10, np.arange(1, 11)])
 COORDINATES = {"ratio": lambda r: r, "log": np.log, "share": lambda r: r / (1 + r)}
@@ -105,8 +109,9 @@ def test_missing_scores_are_dropped_counted_and_told():
     kept[10] = None
     found = fit(ratios, kept, coordinate="log")
     assert (found.rows, found.dropped, found.ratios, found.low) == (53, 4, 18, 0.2)
-    assert "4 rows without a score" in found.verdict
-    assert "ratio 0.1" in found.verdict
+    assert "Degraded: 4 of 57 rows have no score" in found.verdict
+    assert "no run is left at ratio 0.1, so the search spans 0.2 to 10" in found.verdict
+    assert "fewer repeats: 2 of 3 at ratio 0.4" in found.verdict
 
 
 def test_without_repeats_or_spare_ratios_nothing_is_promised():
@@ -117,23 +122,46 @@ def test_without_repeats_or_spare_ratios_nothing_is_promised():
     json.dumps(found.to_json(), allow_nan=False)
 
 
-def test_the_curve_that_made_the_data_beats_its_rivals():
-    ratios, scores = repeated(0.2)
-    errors = fit(ratios, scores).rivals
-    assert {"quartic over ratio", "cubic over log", "linear over share", "constant"} <= set(errors)
-    assert errors["quadratic over log"] < errors["quadratic over ratio"] < errors["constant"]
+def test_the_regret_curve_is_least_at_the_optimum_and_grows_away_from_it():
+    found = fit(*repeated(0.3), coordinate="log")
+    ratios, middle, promised = np.array(found.regret_curve).T
+    assert (ratios[0], ratios[-1]) == (0.1, 10)
+    assert abs(np.log(ratios[np.argmin(promised)] / found.optimum)) < 0.3
+    assert np.all(middle <= promised) and middle[0] > 2
 
 
-def test_the_leave_one_ratio_out_error_is_what_refitting_gives():
-    ratios, scores = repeated(0.3, repeats=2)
-    squares = []
-    for left_out in PAPER_GRID[1:-1]:
-        rest = ratios != left_out
-        again = fit(ratios[rest], scores[rest], degree=2, coordinate="log")
-        squares.append((predict(again, ratios[~rest]) - scores[~rest]) ** 2)
-    inner = np.mean(squares)
-    error = fit(ratios, scores, degree=2, coordinate="log").rivals["quadratic over log"]
-    assert error == pytest.approx(np.sqrt(inner), rel=0.15)
+class TestProcess:
+    """The Gaussian process, told as a fit like any other."""
+
+    def test_its_series_is_its_mean(self):
+        ratios, scores = repeated(0.3)
+        found = process(observed(ratios, scores))
+        mean = posterior(ratios, scores, 0.1, 10.0)
+        assert np.abs(predict(found, mean.ratios) - mean.mean).max() < 0.3 / 100
+        assert (found.curve, found.coordinate, found.degree) == (PROCESS, "log", None)
+        assert Fit.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False))) == found
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_its_interval_and_zone_hold_a_planted_peak(self, seed):
+        found = process(observed(*repeated(0.3, seed=seed)), seed=seed)
+        low, high = found.interval
+        assert low < 2.42 < high
+        loss = 75 - peaked([0.1, *found.regret_zone], 2.42, "log")  # 0.1 lies farthest
+        assert loss[1:].max() <= found.tolerance
+        assert found.noise == pytest.approx(0.3, rel=0.3)
+
+    @pytest.mark.parametrize(("slope", "end"), [(1, 10.0), (-1, 0.1)])
+    def test_a_monotone_response_ends_at_an_end(self, slope, end):
+        noise = np.random.default_rng(0).normal(0, 0.05, PAPER_GRID.size)
+        found = process(observed(PAPER_GRID, slope * np.log(PAPER_GRID) + noise))
+        assert found.optimum == end and end in found.interval
+        assert found.edge_probability > 0.8
+
+    def test_a_flat_response_is_called_flat_and_three_ratios_are_enough(self):
+        assert process(observed(*repeated(0.5, drop=0.0, seed=1))).flat
+        assert process(observed([1, 2, 4, 1, 2, 4], [3, 5, 3, 3.1, 5.1, 3])).optimum < 4
+        with pytest.raises(InputError, match=r"2 distinct ratios .* search 3 or more"):
+            process(observed([1, 2, 1, 2], [1, 2, 3, 4]))
 
 
 @pytest.mark.parametrize(

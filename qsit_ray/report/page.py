@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,25 +15,17 @@ from qsit_ray import artifacts, ledger
 from qsit_ray import config as settings
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import Config
-from qsit_ray.errors import InputError
-from qsit_ray.mixture import AXES, DOMAINS, ratios_at
+from qsit_ray.mixture import AXES, DOMAINS
 from qsit_ray.report import plots
-from qsit_ray.search.space import read_trials
-from qsit_ray.surrogate import Fit
+from qsit_ray.report.formats import formatted
+from qsit_ray.report.searches import AXIS_TITLES, searched
 
-AXIS_TITLES = {"interpreting_general": "D2 : D3", "interpreting_scoring": "(D2 + D3) : D1"}
-SCORES = {
-    "interpreting": "Accuracy on validation questions",
-    "both": "Mean of accuracy and (SRCC + PLCC) / 2, validation",
-}
 MODELS = {
     "primary": "Primary, trained",
     "primary_untrained": "Primary, untrained",
     "proxy": "Final proxy",
 }
 DECISIONS = {"grow_scoring": "grow D1", "grow_interpreting": "grow D2 and D3", "hold": "hold"}
-CURVES = {1: "linear", 2: "quadratic", 3: "cubic", 4: "quartic"}
-RIVALS_SHOWN = 5
 
 
 def build(run: RunFolder, config: Config) -> Path:
@@ -58,7 +48,7 @@ def build(run: RunFolder, config: Config) -> Path:
         mixture=mixture,
         given_mix=config.mix is not None,
         headline=_headline(iqa, questions),
-        searches=[_search(run, config, axis) for axis in AXES if config.mix is None],
+        searches=[searched(run, config, axis) for axis in AXES if config.mix is None],
         training=_training(run, config),
         iqa=iqa,
         questions=questions,
@@ -106,18 +96,6 @@ def _template() -> Any:
     return environment.from_string((files("qsit_ray.report") / "report.html").read_text("utf-8"))
 
 
-@contextmanager
-def _format(path: Path) -> Iterator[None]:
-    """Turn a lack in the content of `path` into an InputError that names it."""
-    try:
-        yield
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
-        raise InputError(f"{path}: not as the run folder's format has it: {what}") from None
-
-
 def _made_with(run: RunFolder) -> dict[str, Any]:
     """Versions and git revision from config.yaml; empty where a run records none."""
     content = settings.read_yaml(run.config) if run.config.exists() else None
@@ -130,7 +108,7 @@ def _mixture(run: RunFolder) -> dict[str, Any] | None:
     if not run.mixture.exists():
         return None
     content = artifacts.read_json(run.mixture)
-    with _format(run.mixture):
+    with formatted(run.mixture):
         ratios = {domain: float(content[domain]) for domain in DOMAINS}
         total = sum(ratios.values())
         return {
@@ -141,65 +119,11 @@ def _mixture(run: RunFolder) -> dict[str, Any] | None:
         }
 
 
-def _search(run: RunFolder, config: Config, axis: str) -> dict[str, Any]:
-    """One search: its plot and what the fit says; `trials` is None before it has run."""
-    space = config.space(axis)
-    found: dict[str, Any] = {
-        "axis": axis,
-        "title": AXIS_TITLES[axis],
-        "score": SCORES[space.objective],
-        "trials": None,
-        "fit": None,
-    }
-    if not run.trials(axis).exists():
-        return found
-    with _format(run.trials(axis)):
-        rows = read_trials(run.trials(axis))
-        fitted = _read_fit(run, axis)
-        failed = [row for row in rows if row["status"] != "completed"]
-        found |= {
-            "trials": len(rows),
-            "scored": sum(row["score"] is not None for row in rows),
-            "seeds": len({row["seed"] for row in rows}),
-            "failed": len(failed),
-            "reasons": sorted({str(row["reason"] or "no reason given") for row in failed}),
-            "plot": Markup(
-                plots.curve(rows, fitted, found["title"], found["score"], _shares(run, axis))
-            ),
-        }
-    if fitted is not None:
-        degree = CURVES.get(fitted.degree, f"degree {fitted.degree}")
-        found |= {"fit": fitted, "curve": f"{degree} over {fitted.coordinate}"}
-        known = {name: error for name, error in fitted.rivals.items() if error is not None}
-        shown = sorted(known, key=lambda name: known[name])[:RIVALS_SHOWN]
-        # The curve that was used and the constant belong to the picture wherever they rank.
-        shown += [
-            name for name in (found["curve"], "constant") if name in known and name not in shown
-        ]
-        found["rivals"] = sorted(((name, known[name]) for name in shown), key=lambda row: row[1])
-    return found
-
-
-def _read_fit(run: RunFolder, axis: str) -> Fit | None:
-    if not run.fit(axis).exists():
-        return None
-    with _format(run.fit(axis)):
-        return Fit.from_json(artifacts.read_json(run.fit(axis)))
-
-
-def _shares(run: RunFolder, axis: str) -> plots.Shares | None:
-    """Rows of each domain at a ratio of `axis`; None where the first axis has no fit yet."""
-    if axis == "interpreting_general":
-        return lambda ratio: {"interpreting": ratio, "general": 1.0}
-    first = _read_fit(run, "interpreting_general")
-    return partial(ratios_at, first.optimum) if first else None
-
-
 def _training(run: RunFolder, config: Config) -> dict[str, Any] | None:
     epochs = artifacts.read_jsonl(run.epochs) if run.epochs.exists() else []
     if not epochs:
         return None
-    with _format(run.epochs):
+    with formatted(run.epochs):
         table = [
             {
                 **line,
@@ -227,7 +151,7 @@ def _iqa(run: RunFolder) -> list[dict[str, Any]] | None:
     if not path.exists():
         return None
     content = artifacts.read_json(path)
-    with _format(path):
+    with formatted(path):
         datasets = dict.fromkeys(name for scores in content.values() for name in scores)
         return [_iqa_table(content, dataset) for dataset in datasets]
 
@@ -267,7 +191,7 @@ def _questions(run: RunFolder) -> dict[str, Any] | None:
     if not path.exists():
         return None
     content = artifacts.read_json(path)
-    with _format(path):
+    with formatted(path):
         order = _ordered(content)
         overall = [
             {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qsit_ray.comparison import Comparison
 from qsit_ray.mixture import DOMAINS
 from qsit_ray.surrogate import Fit, predict
 
@@ -55,14 +56,15 @@ _SETTINGS: Any = {
 
 def curve(
     trials: Sequence[Mapping[str, Any]],
-    fitted: Fit | None,
+    fitted: Comparison | None,
     x_title: str,
     y_title: str,
     shares: Shares | None,
 ) -> str:
     """Score over ratio: trials, mean and standard deviation a ratio, the fit and its optimum.
 
-    The curve is thick where the fit's regret zone is. `shares` gives the rows of each domain at a
+    The curve is thick where the fit's regret zone is; the curve to compare it with, the recommended
+    one or else the paper's, is dotted. `shares` gives the rows of each domain at a
     ratio, in any unit; they are drawn as a strip below.
     """
 
@@ -81,7 +83,8 @@ def curve(
         top.set_title(y_title, pad=24)
         top.grid(axis="y")
         if fitted is not None:
-            _fit(top, fitted)
+            _fit(top, fitted.fit)
+            _beside(top, fitted)
         # Beside the mean's bar, which would hide them.
         beside = ScaledTranslation(-7 / 72, 0, figure.dpi_scale_trans)
         top.plot(
@@ -188,6 +191,16 @@ def _fit(axes: Axes, fitted: Fit) -> None:
         f"optimum {fitted.optimum:#.3g}", (fitted.optimum, 1), xycoords=("data", "axes fraction"),
         xytext=(0, 4), textcoords="offset points", ha="center", va="bottom",
     )  # fmt: skip
+
+
+def _beside(axes: Axes, fitted: Comparison) -> None:
+    others = [name for name in (fitted.recommended, *fitted.curves) if name != fitted.used]
+    if others:
+        other = fitted.curves[others[0]]
+        ratios = np.clip(np.geomspace(other.low, other.high, 200), other.low, other.high)
+        axes.plot(
+            ratios, predict(other, ratios), color=_MUTED, linewidth=1.2, linestyle=(0, (1, 2))
+        )
 
 
 def _strip(axes: Axes, shares: Shares, low: float, high: float) -> None:

@@ -5,9 +5,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from qsit_ray import artifacts, presets, surrogate
+from qsit_ray import artifacts, presets
 from qsit_ray.artifacts import RunFolder
+from qsit_ray.comparison import compare
 from qsit_ray.errors import InputError
+from qsit_ray.observations import observed
 from qsit_ray.report.page import build, fixed, percent, significant
 from qsit_ray.search.space import mixtures, write_trials
 
@@ -56,16 +58,15 @@ def search(run, axis, ratio_general=None, lost=None):
         for seed in space.seeds
         if (ratio, seed) != lost
     }
-    rows = mixtures(space, SIZES, ratio_general)
+    rows = mixtures(axis, space.ratios, SIZES, ratio_general, max_repeats=9)
     return write_trials(run.trials(axis), points, outcomes, {lost: "worker <died>"}, rows)
 
 
-def fit(run, axis, table):
-    fitted = surrogate.fit(
-        [row["ratio"] for row in table], [row["score"] for row in table], coordinate="log"
-    )
-    artifacts.write_json(run.fit(axis), fitted.to_json())
-    return fitted
+def fit(run, axis, table, use="polynomial"):
+    seen = observed([row["ratio"] for row in table], [row["score"] for row in table])
+    found = compare(seen, use=use, coordinate="log")
+    artifacts.write_json(run.fit(axis), found.to_json())
+    return found
 
 
 def epoch(number, sizes, ratio, verdict, lost=0):
@@ -92,8 +93,8 @@ def fill(run):
     made_with = "made_with:\n  versions: {ray: 2.60.0}\n  git: abc1234\n"
     artifacts.write_text(run.config, made_with)
     first = fit(run, "interpreting_general", search(run, "interpreting_general"))
-    rest = search(run, "interpreting_scoring", first.optimum, lost=(10.0, 2))
-    fit(run, "interpreting_scoring", rest)
+    rest = search(run, "interpreting_scoring", first.fit.optimum, lost=(10.0, 2))
+    fit(run, "interpreting_scoring", rest, use="recommended")
     rows = {"scoring": 600, "interpreting": 1503, "general": 621}
     mixture = {"scoring": 1.0, "interpreting": 2.5049, "general": 1.0351, "rows": rows}
     artifacts.write_json(run.mixture, {**mixture, "reference_loss_ratio": 0.2147})
@@ -148,7 +149,10 @@ def test_planted_numbers_stand_in_the_page(finished):
         "SRCC 0.612 and PLCC 0.634 against pseudo-MOS on demo & co",
         "answers 55.1 % of the questions right (untrained 44.0 %, random guess 38.1 %).",
         "Preset demo · seed 0 · ray 2.60.0 · git abc1234",
-        fitted.verdict, f"optimum {significant(fitted.optimum)}", "quartic over log (used)",
+        fitted.verdict, f"optimum {significant(fitted.fit.optimum)}", "quartic over log (used)",
+        "Gaussian process over log (recommended)", "Gaussian process over log (used, recommended)",
+        f"quartic over ratio {significant(fitted.curves['quartic over ratio'].optimum)}",
+        "Degraded: 1 of 21 rows have no score",
         "21 trials with 3 seeds; 20 have a score. 1 failed : worker <died>.",
         "0.183", "grow D2 and D3", "1,804", "3,149", "2 of 3 epochs are done so far",
         "0.501 to 0.702", "every prediction is equal", "the same <again>",
@@ -213,7 +217,8 @@ def test_a_search_without_fit_or_scores_is_drawn(tmp_path):
     run = RunFolder(tmp_path)
     table = search(run, "interpreting_general")
     points = [(row["ratio"], row["seed"]) for row in table][:1]
-    rows = mixtures(CONFIG.space("interpreting_scoring"), SIZES, 2.0)
+    second = CONFIG.space("interpreting_scoring")
+    rows = mixtures(second.axis, second.ratios, SIZES, 2.0, max_repeats=9)
     write_trials(run.trials("interpreting_scoring"), points, {}, {}, rows)
     text = read(build(run, CONFIG).read_text())
     assert text.count("Not fitted yet") == 2

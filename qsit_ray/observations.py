@@ -1,0 +1,96 @@
+"""pure: what a search has observed: scores by ratio, and which runs have none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qsit_ray.errors import InputError
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Rows with a score: `ratios` and `scores`, shape (rows,). `missing` counts the rows without
+    one by ratio."""
+
+    ratios: Floats
+    scores: Floats
+    missing: Mapping[float, int]
+
+    @cached_property
+    def distinct(self) -> Floats:
+        """Ratios with a score, ascending, shape (ratios,)."""
+        return np.unique(self.ratios)
+
+    @cached_property
+    def group(self) -> NDArray[np.intp]:
+        """The place of each row's ratio in `distinct`, shape (rows,)."""
+        return np.searchsorted(self.distinct, self.ratios)
+
+    @cached_property
+    def counts(self) -> NDArray[np.intp]:
+        """Rows of each distinct ratio, shape (ratios,)."""
+        return np.bincount(self.group)
+
+    @cached_property
+    def means(self) -> Floats:
+        """Mean score of each distinct ratio, shape (ratios,)."""
+        return np.bincount(self.group, self.scores) / self.counts
+
+    @property
+    def low(self) -> float:
+        return float(self.distinct[0])
+
+    @property
+    def high(self) -> float:
+        return float(self.distinct[-1])
+
+    @property
+    def dropped(self) -> int:
+        """Rows without a score."""
+        return sum(self.missing.values())
+
+    @property
+    def lost(self) -> tuple[float, ...]:
+        """Ratios that lost all their rows, ascending."""
+        return tuple(sorted(set(self.missing) - set(self.distinct.tolist())))
+
+
+def observed(ratios: ArrayLike, scores: Sequence[float | None] | ArrayLike) -> Observations:
+    """Observations of one row a run, shape (rows,) each.
+
+    A score that is None, NaN or infinite is a run without one. Raises InputError for a ratio that
+    is missing or not positive (with its row, the first being 0), a value that is no number, and
+    where no row has a score.
+    """
+    x, y = _numbers(ratios, "ratio"), _numbers(scores, "score")
+    if x.size != y.size:
+        raise InputError(f"{x.size} ratios but {y.size} scores; one of each a row is needed")
+    wrong = np.flatnonzero(~(np.isfinite(x) & (x > 0)))
+    if wrong.size:
+        row = int(wrong[0])
+        raise InputError(f"ratio {x[row]:g} in row {row} (first row is 0) must be positive")
+    kept = np.isfinite(y)
+    if not kept.any():
+        raise InputError(f"none of the {y.size} rows has a score; one run a ratio must finish")
+    gone, counts = np.unique(x[~kept], return_counts=True)
+    return Observations(x[kept], y[kept], dict(zip(gone.tolist(), counts.tolist(), strict=True)))
+
+
+def _numbers(values: Any, what: str) -> Floats:
+    numbers = []
+    for row, value in enumerate(values):
+        try:
+            numbers.append(np.nan if value is None else float(value))
+        except (TypeError, ValueError):
+            raise InputError(
+                f"{what} {value!r} in row {row} (first row is 0) is no number"
+            ) from None
+    return np.array(numbers, dtype=np.float64)

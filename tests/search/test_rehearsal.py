@@ -1,0 +1,132 @@
+"""A rehearsal is the paper's search with trials that pretend; all but the training is real."""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qsit_ray import presets
+from qsit_ray.mixture import AXES, Mixture, ratios_at
+from qsit_ray.search.rehearsal import RehearsedTraining, planted_score
+
+PLANTED = {"interpreting_general": 2.42, "interpreting_scoring": 3.54}
+KILLS = 3
+QSIT = str(Path(sys.executable).parent / "qsit")
+
+
+@given(st.floats(0.2, 9.0), st.floats(0.1, 10.0))
+def test_the_planted_curve_peaks_where_it_is_planted(optimum, ratio):
+    assert planted_score(ratio, optimum) <= planted_score(optimum, optimum)
+
+
+def test_the_planted_curve_is_no_polynomial_over_log_ratio():
+    x = np.linspace(np.log(0.1), np.log(10), 40)
+    scores = [planted_score(float(np.exp(t)), 2.42) for t in x]
+    left = np.polynomial.Polynomial.fit(x, scores, 8)
+    assert np.abs(left(x) - scores).max() > 1e-5
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(0, 999))
+def test_a_rehearsed_trial_depends_on_its_ratio_and_seed_alone(seed):
+    config = presets.rehearsal()
+    sizes = config.expected_sizes
+
+    def trial(ratio):
+        mixture = Mixture(0, 1000, 500)
+        return RehearsedTraining(config.search, 2.42, ratio, mixture, sizes, seed)
+
+    assert trial(1.0).result() == trial(1.0).result()
+    assert trial(1.0).score != trial(2.0).score
+
+
+def trial_processes(driver):
+    return [
+        process
+        for process in psutil.Process(driver).children(recursive=True)
+        if "Trainable" in process.name()
+    ]
+
+
+@pytest.fixture(scope="module")
+def rehearsed(tmp_path_factory):
+    """The paper's 114 trials, with processes of three of them killed at seeded moments."""
+    out = tmp_path_factory.mktemp("runs") / "rehearsal"
+    chance = random.Random(11)
+    moments = sorted(chance.sample(range(8, 50), KILLS))
+    words = [QSIT, "run", "--preset", "rehearsal", "--out", str(out)]
+    words += ["--set", "search.rehearsal.rows_per_second=400000"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    shown, killed = [], 0
+    for line in process.stdout:
+        shown.append(line)
+        if killed < KILLS and f": {moments[killed]} of 57 " in line:
+            chance.choice(trial_processes(process.pid)).kill()
+            killed += 1
+    assert process.wait() == 0, "".join(shown)
+    assert killed == KILLS
+    return out
+
+
+def test_every_trial_of_the_papers_grid_is_there_once(rehearsed):
+    for axis in AXES:
+        table = pq.read_table(rehearsed / "search" / axis / "trials.parquet").to_pylist()
+        space = presets.rehearsal().space(axis)
+        assert [(row["ratio"], row["seed"]) for row in table] == [
+            (ratio, seed) for ratio in space.ratios for seed in space.seeds
+        ]
+        assert {row["status"] for row in table} == {"completed"}
+
+
+def test_the_planted_optima_are_found_within_the_stated_interval(rehearsed):
+    for axis, planted in PLANTED.items():
+        fitted = json.loads((rehearsed / "search" / axis / "fit.json").read_text())
+        low, high = fitted["interval"]
+        assert low <= planted <= high
+        assert high / low < 6
+        lost = planted_score(planted, planted) - planted_score(fitted["optimum"], planted)
+        assert lost < 0.002
+    mixture = json.loads((rehearsed / "mixture.json").read_text())
+    optima = [
+        json.loads((rehearsed / "search" / axis / "fit.json").read_text())["optimum"]
+        for axis in AXES
+    ]
+    for domain, ratio in ratios_at(*optima).items():
+        assert mixture[domain] == pytest.approx(ratio)
+    assert mixture["reference_loss_ratio"] == pytest.approx(1 / 4.66)
+
+
+def test_what_the_killed_attempts_lost_is_in_the_ledger(rehearsed):
+    attempts = [
+        line["ended"]
+        for path in rehearsed.glob("search/*/attempts/*.jsonl")
+        for line in map(json.loads, path.read_text().splitlines())
+    ]
+    assert attempts.count("completed") == 114
+    assert 1 <= attempts.count("killed") <= KILLS
+    ledger = json.loads((rehearsed / "ledger.json").read_text())
+    assert ledger["wasted_seconds"] == pytest.approx(
+        sum(search["wasted"] for search in ledger["trials"].values())
+    )
+
+
+def test_tune_reads_the_folder_of_a_search(rehearsed):
+    from ray import tune
+
+    from qsit_ray.search.trial import Trial
+
+    path = str(rehearsed / "search" / AXES[0] / "tune")
+    grid = tune.Tuner.restore(path, Trial).get_results()
+    frame = grid.get_dataframe()
+    assert len(grid) == len(frame) == 57
+    assert grid.num_errors == 0
+    best = grid.get_best_result("score", "max")
+    assert best.metrics["score"] == frame["score"].max()

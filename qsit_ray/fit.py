@@ -39,10 +39,13 @@ def axes_with_trials(run: RunFolder) -> list[Axis]:
 
 
 def settings_of(config: Config, axis: Axis) -> dict[str, Any]:
-    """How `compare` fits an axis of a run."""
+    """How `compare` fits an axis of a run.
+
+    Adaptive trials crowd around the peak, where a polynomial over the whole axis goes astray.
+    """
     space = config.space(axis)
     return {
-        "use": space.surrogate,
+        "use": space.surrogate if config.search.adaptive is None else "recommended",
         "degree": space.degree,
         "coordinate": space.coordinate,
         "seed": config.seed,

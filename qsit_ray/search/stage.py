@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -73,18 +74,16 @@ def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) 
             in_order = longest_first(points, lambda ratio: search.longest(rows[ratio].total))
             outcomes, reasons = run_trials(task, in_order, bar)
         else:
-            from qsit_ray.search.adaptive import propose
+            from qsit_ray.search.adaptive import progress, propose
 
-            rounds = partial(
-                propose,
-                search.adaptive,
-                min(space.ratios),
-                max(space.ratios),
-                space.seeds,
-                config.seed,
-            )
+            low, high = min(space.ratios), max(space.ratios)
+            rounds = partial(propose, search.adaptive, low, high, space.seeds, config.seed)
             outcomes, reasons, points = run_rounds(task, rounds, search.adaptive.trials, bar)
             rows = {ratio: mixture_at(ratio) for ratio, _ in points}
+            scores = [outcomes[point]["score"] if point in outcomes else None for point in points]
+            seen = [(*point, score) for point, score in zip(points, scores, strict=True)]
+            ended = progress(search.adaptive, low, high, config.seed, seen)
+            artifacts.write_json(task.folder / "adaptive.json", asdict(ended))
         table = grid.write_trials(run.trials(axis), points, outcomes, reasons, rows)
         cost["device_seconds"] = sum(row["device_seconds"] or 0.0 for row in table)
         if not outcomes:

@@ -130,3 +130,34 @@ def test_tune_reads_the_folder_of_a_search(rehearsed):
     assert grid.num_errors == 0
     best = grid.get_best_result("score", "max")
     assert best.metrics["score"] == frame["score"].max()
+
+
+@pytest.mark.slow
+def test_an_adaptive_search_killed_and_begun_again_asks_for_the_same_trials(tmp_path):
+    def command(out):
+        words = [QSIT, "run", "--preset", "rehearsal", "--out", str(out)]
+        words += ["--set", "search.adaptive={trials: 8}"]
+        return [*words, "--set", "search.rehearsal.rows_per_second=400000"]
+
+    def tables(out):
+        return [
+            pq.read_table(out / "search" / axis / "trials.parquet")
+            .drop_columns("device_seconds")
+            .to_pylist()
+            for axis in AXES
+        ]
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert subprocess.run(command(whole), capture_output=True).returncode == 0
+    with subprocess.Popen(command(cut), stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if ": 5 of 8 " in line:
+                family = [*psutil.Process(process.pid).children(recursive=True), process]
+                for member in family:
+                    member.kill()
+                break
+    assert subprocess.run(command(cut), capture_output=True).returncode == 0
+    assert tables(cut) == tables(whole)
+    assert all(len(table) == 8 for table in tables(whole))
+    ended = json.loads((whole / "search" / AXES[0] / "adaptive.json").read_text())
+    assert (ended["trials"], ended["over"]) == (8, "budget")

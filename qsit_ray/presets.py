@@ -37,7 +37,7 @@ def demo() -> Config:
     return Config(
         preset="demo",
         data=DemoData(
-            scoring=104,
+            scoring=200,
             interpreting=2400,
             general=2400,
             validation_scoring=100,
@@ -60,8 +60,8 @@ def demo() -> Config:
             interpreting_general=space("demo_interpreting_general"),
             interpreting_scoring=space("demo_interpreting_scoring"),
             training=Training(batch_size=16, learning_rate=5e-3),
-            max_steps=126,
-            evaluate_every=42,
+            max_steps=144,
+            evaluate_every=48,
             patience=2,
         ),
         train=Train(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForImageTextToText,
     LlavaOnevisionConfig,
     Qwen2Config,
     SiglipVisionConfig,
 )
+from transformers.initialization import no_init_weights
 
 from qsit_ray.errors import InputError
 
@@ -29,7 +32,8 @@ class TextModel:
     tied: bool
 
 
-# The models llava-hf/llava-onevision-qwen2-{0.5b,7b}-ov-hf; both have the tower below.
+# The models RELEASED.format("0.5b") and RELEASED.format("7b"); both have the tower below.
+RELEASED = "llava-hf/llava-onevision-qwen2-{}-ov-hf"
 TEXT_MODELS = {
     "0.5b": TextModel(896, 24, 14, 2, 4864, tied=True),
     "7b": TextModel(3584, 28, 28, 4, 18944, tied=False),
@@ -76,14 +80,43 @@ def architecture(name: str) -> LlavaOnevisionConfig:
     )
 
 
+def described(name: str) -> Any:
+    """The configuration of a model that training may start from, without its weights or a hub.
+
+    `name`: one of the released models, one of the demo's, or a folder with a config.json. Raises
+    InputError naming it when it is none of these.
+    """
+    for size in TEXT_MODELS:
+        if name == RELEASED.format(size):
+            return architecture(size)
+    if name.startswith("demo/"):
+        from qsit_ray.models import tiny
+        from qsit_ray.models.pretrain import make_tokenizer
+
+        decoder = tiny.DECODERS[name.removeprefix("demo/")]
+        return tiny.make_model(decoder, make_tokenizer([], seed=0), seed=0).config
+    if not (Path(name) / "config.json").is_file():
+        known = ", ".join(RELEASED.format(size) for size in TEXT_MODELS)
+        raise InputError(f"{name}: no folder with a config.json, and none of {known}")
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{name}: its config.json can't be read: {error}") from None
+    if config.model_type != "llava_onevision":
+        raise InputError(f"{name}: its model type is {config.model_type}; expected llava_onevision")
+    return config
+
+
 def on_meta(config: Any) -> Any:
     """A LlavaOnevisionForConditionalGeneration of shapes alone, in evaluation mode.
 
     It holds no numbers, so the 7B takes no memory. Attention is the plain one, written as matrix
     products: fused kernels differ from device to device, and some are unknown to a FLOP counter.
     """
-    with torch.device("meta"):
+    # There is nothing to draw first weights for, and the 7B's would take ten seconds.
+    with torch.device("meta"), no_init_weights():
         model = AutoModelForImageTextToText.from_config(
             copy.deepcopy(config), attn_implementation="eager"
         )
+    model.tie_weights()  # which comes with the first weights otherwise
     return model.eval()

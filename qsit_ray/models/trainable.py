@@ -52,7 +52,7 @@ def prepare(model: Any, freeze_vision: bool, train: Train) -> None:
     if train.activation_checkpointing:
         # The re-entrant kind gives no gradients where a checkpoint's inputs need none: under a
         # frozen embedding, for one.
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
 
 
 def parameter_groups(model: torch.nn.Module, train: Train) -> list[dict[str, Any]]:

@@ -40,7 +40,7 @@ class Lora(Section):
     """Low-rank adapters on the language model's linear layers, in place of its weights."""
 
     rank: Count = 16
-    alpha: Positive = 32.0
+    alpha: Count = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     targets: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = (
         "q_proj",

@@ -30,9 +30,9 @@ Row = dict[str, Any]
 HALF_SHARE = 0.35
 """Share of distorted crops of which one half stays as it was."""
 PRISTINE_SHARE = 0.1
-DESCRIPTION_SHARE = 0.1
+DESCRIPTION_SHARE = 0.06
 """Share of D2 rows that are pathway-style descriptions."""
-CHOICE_SHARE = 0.6
+CHOICE_SHARE = 0.85
 """Share of D2's and D3's questions that list options, as LLVisionQA does; the rest are asked
 openly."""
 ROWS_PER_IMAGE = 3

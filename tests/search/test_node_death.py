@@ -1,0 +1,53 @@
+"""A search on a cluster outlives the death of one of its nodes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from qsit_ray.mixture import AXES
+
+QSIT = str(Path(sys.executable).parent / "qsit")
+# Ray finds out within seconds, not half a minute.
+QUICK = {
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_health_check_timeout_ms": "1000",
+}
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    for name, value in QUICK.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.mark.slow
+def test_trials_of_a_dead_node_go_on_elsewhere(cluster, tmp_path):
+    nodes = [cluster.add_node(num_cpus=2, num_gpus=2) for _ in range(2)]
+    out = tmp_path / "run"
+    words = [QSIT, "run", "--preset", "rehearsal", "--out", str(out)]
+    words += ["--set", "search.rehearsal.rows_per_second=400000"]
+    there = os.environ | {"RAY_ADDRESS": cluster.address}
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=there
+    ) as process:
+        shown = []
+        for line in process.stdout:
+            shown.append(line)
+            if ": 20 of 57 " in line and len(nodes) == 2:
+                cluster.remove_node(nodes.pop(), allow_graceful=False)
+    assert process.returncode == 0, "".join(shown)
+    for axis in AXES:
+        table = pq.read_table(out / "search" / axis / "trials.parquet").to_pylist()
+        assert len({(row["ratio"], row["seed"]) for row in table}) == len(table) == 57
+        assert {row["status"] for row in table} == {"completed"}

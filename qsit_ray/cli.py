@@ -47,7 +47,7 @@ cli_outputs.register(verbs["data"], verbs["evaluate"])
 cli_lldescribe.register(verbs["evaluate"])
 cli_efficiency.register(verbs["evaluate"])
 cli_search.register(verbs["search"])
-cli_train.register(verbs["train"])
+cli_train.register(verbs["train"], app)
 
 # Typer brings its own click; this is that click's error for a wrong option or argument.
 USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]

@@ -1,5 +1,4 @@
-"""pure: the verbs that tell what the primary's run will take and what it came to: train plan,
-show."""
+"""pure: the verbs around the primary's run: train plan, train show, and export."""
 
 from __future__ import annotations
 
@@ -18,10 +17,11 @@ from qsit_ray.errors import InputError
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
-def register(train: typer.Typer) -> None:
-    """Add the verbs to the command group `train`."""
+def register(train: typer.Typer, app: typer.Typer) -> None:
+    """Add the verbs to the command group `train`, and `export` to the command line itself."""
     train.command("plan")(plan)
     train.command("show")(show)
+    app.command("export")(export)
 
 
 def plan(
@@ -102,6 +102,22 @@ def show(
     )
     if stalled is not None:
         terminal.say(f"steps waited for their batch {100 * stalled:.1f} % of the training time")
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    out: Annotated[Path, typer.Option(help="The folder to make.")],
+    licence: Annotated[
+        str | None, typer.Option("--license", help="The model's licence, for its card.")
+    ] = None,
+) -> None:
+    """Write the trained primary as a Hugging Face folder with its model card."""
+    from qsit_ray import pipeline
+    from qsit_ray.models.export import export
+
+    folder = RunFolder(run.absolute())
+    names = export(folder, pipeline.opened(folder), out, licence)
+    print(f"{out}: {', '.join(names)}")
 
 
 def _estimate(

@@ -96,11 +96,15 @@ def save(
 
     `state_dict` replaces the model's own weights, for those gathered from several ranks.
     """
+    from qsit_ray.models.tiny import CHAT_TEMPLATE  # which itself builds on this module
+
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(target, state_dict=state_dict)
     processor.tokenizer.save_pretrained(target)
     processor.image_processor.save_pretrained(target)
+    # The chat form that was trained, whatever the base model's own was.
+    (target / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
     # Written by hand because the processor has no video part here; with torchvision installed,
     # LlavaOnevisionProcessor.from_pretrained reads these two files.
     size = {k: int(processor.image_processor.size[k]) for k in ("height", "width")}

@@ -1,0 +1,146 @@
+"""An exported model answers as the trained one did, and its card tells the run."""
+
+import json
+
+import pytest
+import torch
+import yaml
+from transformers import AutoTokenizer, LlavaOnevisionForConditionalGeneration
+
+from qsit_ray import artifacts
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.config import override
+from qsit_ray.data.encode import Encoder, collate
+from qsit_ray.errors import InputError
+from qsit_ray.models import load
+from qsit_ray.models.card import card
+from qsit_ray.models.export import export
+from qsit_ray.models.loss import tensors
+from qsit_ray.presets import demo, paper
+
+MIXTURE = {
+    "scoring": 1.0,
+    "interpreting": 2.5,
+    "general": 1.04,
+    "reference_loss_ratio": 0.2146,
+    "loss_mask": "answer",
+    "rows": {"scoring": 40, "interpreting": 100, "general": 42},
+}
+EPOCH = {
+    "epoch": 0,
+    "sizes": MIXTURE["rows"],
+    "loss_scoring": 0.25,
+    "loss_interpreting": 1.25,
+    "loss_ratio": 0.2,
+    "rows_trained": 182,
+    "plan_sha256": "ab" * 32,
+}
+IQA = {"koniq": {"srcc": 0.9513, "plcc": None, "rows": 2010}}
+QUESTIONS = {"accuracy": 0.7512, "random_guess": 0.3794, "rows": 1495}
+
+
+@pytest.fixture
+def run(checkpoint, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    load.save(checkpoint.model, checkpoint.processor, folder.model)
+    artifacts.write_json(folder.mixture, MIXTURE)
+    artifacts.write_jsonl(folder.epochs, [EPOCH])
+    return folder
+
+
+def front_matter(text):
+    return yaml.safe_load(text.split("---\n")[1])
+
+
+def test_outputs_are_the_same_before_and_after(run, checkpoint, images, tmp_path):
+    (run.model / "optimizer.bin").write_bytes(b"pickled")
+    names = export(run, demo(), tmp_path / "out")
+    assert "README.md" in names
+    assert not any(name.endswith(".bin") for name in names)
+    back = load.load(tmp_path / "out")
+    theirs = LlavaOnevisionForConditionalGeneration.from_pretrained(tmp_path / "out")
+    row = Encoder(back.processor, images, 512).prompt("a.png", "<image>\nWhat?")
+    batch = tensors(collate([row], 0))
+    del batch["labels"]
+    with torch.no_grad():
+        wanted = checkpoint.model(**batch).logits
+        for model in (back.model, theirs):
+            assert torch.allclose(model(**batch).logits, wanted, atol=1e-5)
+    assert theirs.generation_config.eos_token_id == checkpoint.model.generation_config.eos_token_id
+
+
+def test_the_chat_form_is_the_one_that_was_trained(run, tmp_path):
+    export(run, demo(), tmp_path / "out")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    turns = [
+        {
+            "role": "user",
+            "content": [{"type": "image"}, {"type": "text", "text": "How sharp is it?"}],
+        }
+    ]
+    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    assert text == "<|im_start|>user\n<image>\nHow sharp is it?<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_a_target_that_exists_is_refused(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match="out: exists already"):
+        export(run, demo(), tmp_path / "out")
+
+
+def test_a_run_without_a_whole_model_is_refused(run, tmp_path):
+    (run.model / "generation_config.json").unlink()
+    with pytest.raises(InputError, match=r"generation_config\.json: missing"):
+        export(run, demo(), tmp_path / "out")
+    with pytest.raises(InputError, match="has not been trained to its end"):
+        export(RunFolder(tmp_path / "other"), demo(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_exported_card_has_the_runs_evaluation(run, tmp_path):
+    artifacts.write_json(run.evaluation / "iqa.json", {"primary": IQA, "proxy": {}})
+    artifacts.write_json(run.evaluation / "llvisionqa.json", {"primary": QUESTIONS})
+    export(run, paper(), tmp_path / "out", "apache-2.0")
+    assert (tmp_path / "out" / "README.md").read_text() == card(
+        paper(), MIXTURE, [EPOCH], IQA, QUESTIONS, "apache-2.0"
+    )
+
+
+def test_the_front_matter_is_yaml_that_the_hub_reads():
+    front = front_matter(card(paper(), MIXTURE, [EPOCH], IQA, QUESTIONS, "apache-2.0"))
+    assert front["license"] == "apache-2.0"
+    assert front["base_model"] == paper().models.primary
+    assert front["pipeline_tag"] == "image-text-to-text"
+    results = front["model-index"][0]["results"]
+    found = {(r["dataset"]["name"], m["type"]): m["value"] for r in results for m in r["metrics"]}
+    # An undefined metric is left out, not written as null.
+    assert found == {("koniq", "srcc"): 0.9513, ("llvisionqa", "accuracy"): 0.7512}
+    json.dumps(front)
+
+
+def test_the_card_tells_data_ratio_balance_and_mask():
+    text = card(paper(), MIXTURE, [EPOCH], IQA, QUESTIONS)
+    assert "= 1 : 2.5 : 1.04." in text
+    assert f"| 0 | 40 | 100 | 42 | 182 | `{'ab' * 32}` |" in text
+    assert "| reference loss ratio λ | 0.2146 |" in text
+    assert "| tokens in the loss (mask) | `answer` |" in text
+    assert "SRCC 0.951, PLCC undefined" in text
+    assert "accuracy 0.751 (random guess 0.379)" in text
+    assert "`data/scoring_koniq.json`" in text
+    assert front_matter(text)["license"] == "other"
+
+
+def test_what_is_not_there_is_not_told():
+    text = card(demo(), {**MIXTURE, "reference_loss_ratio": None}, [], None, None)
+    assert "Not evaluated yet." in text
+    assert "| reference loss ratio λ | none |" in text
+    front = front_matter(text)
+    assert "model-index" not in front
+    assert "base_model" not in front  # the demo's own is on no hub
+
+
+def test_adapters_and_rates_are_told():
+    config = override(paper(), ["train.lora={rank: 8}", "train.rates.vision=2.0e-6"])
+    text = card(config, MIXTURE, [EPOCH], None, None)
+    assert "vision, projector, language (low-rank adapters, rank 8, merged)" in text
+    assert "| peak learning rate | 1e-05, vision 2e-06 |" in text

@@ -77,6 +77,8 @@ def observed(ratios: ArrayLike, scores: Sequence[float | None] | ArrayLike) -> O
     if wrong.size:
         row = int(wrong[0])
         raise InputError(f"ratio {x[row]:g} in row {row} (first row is 0) must be positive")
+    # 0.1 + 0.2 and 0.3 are one ratio.
+    x = np.array([float(f"{ratio:.12g}") for ratio in x])
     kept = np.isfinite(y)
     if not kept.any():
         raise InputError(f"none of the {y.size} rows has a score; one run a ratio must finish")

@@ -25,11 +25,16 @@ def bootstrap(
     with replacement, then repeats within each drawn ratio. Repeats alone would miss that the curve
     is not the truth, and cover far too little.
     """
-    basis, curve = chebyshev.chebvander(u, degree), chebyshev.chebvander(grid, degree)
+    first = np.unique(group, return_index=True)[1]
+    basis, curve = chebyshev.chebvander(u[first], degree), chebyshev.chebvander(grid, degree)
+    squares = basis[:, :, None] * basis[:, None, :]
+    # Rows by ratio: what a resample needs of them is how many there are and what they add up to.
+    order = np.argsort(group, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(np.bincount(group))[:-1]])
     drawn = []
-    for weights in _weights(group, degree, np.random.default_rng(seed)):
-        gram = np.einsum("br,ri,rj->bij", weights, basis, basis, optimize=True)
-        target = (weights * y) @ basis
+    for weights in _weights(np.bincount(group), degree, np.random.default_rng(seed)):
+        gram = np.tensordot(np.add.reduceat(weights, starts, axis=1), squares, axes=1)
+        target = np.add.reduceat(weights * y[order], starts, axis=1) @ basis
         # A resample may hold ratios that all but coincide; the pseudo-inverse takes the smallest
         # curve there.
         solved = np.linalg.pinv(gram, rcond=1e-12, hermitian=True) @ target[..., None]
@@ -37,10 +42,10 @@ def bootstrap(
     return np.concatenate(drawn)
 
 
-def _weights(group: NDArray[np.intp], degree: int, rng: np.random.Generator) -> Iterator[Floats]:
-    """Row weights of the resamples, in chunks of shape (some, rows)."""
-    sizes = np.bincount(group)
-    chunk = int(min(RESAMPLES, max(1, _CHUNK_NUMBERS // group.size)))
+def _weights(sizes: NDArray[np.intp], degree: int, rng: np.random.Generator) -> Iterator[Floats]:
+    """Row weights of the resamples, rows by ratio, in chunks of shape (some, rows)."""
+    rows = int(sizes.sum())
+    chunk = int(min(RESAMPLES, max(1, _CHUNK_NUMBERS // rows)))
     done = 0
     while done < RESAMPLES:
         picks = rng.integers(sizes.size, size=(chunk, sizes.size))
@@ -51,8 +56,6 @@ def _weights(group: NDArray[np.intp], degree: int, rng: np.random.Generator) -> 
         whole = (counts[:, 0] > 0) & (counts[:, -1] > 0)
         counts = counts[whole & (np.count_nonzero(counts, axis=1) > degree)][: RESAMPLES - done]
         done += len(counts)
-        weights = counts[:, group].astype(np.float64)
-        for k in np.flatnonzero(sizes > 1):
-            share = np.full(sizes[k], 1 / sizes[k])
-            weights[:, group == k] = rng.multinomial(counts[:, k] * sizes[k], share)
-        yield weights
+        yield np.hstack(
+            [rng.multinomial(counts[:, k] * n, np.full(n, 1 / n)) for k, n in enumerate(sizes)]
+        ).astype(np.float64)

@@ -123,7 +123,8 @@ def polynomial(
 
     Raises InputError for fewer than degree + 1 distinct ratios (saying what would do).
     """
-    _check_settings(seen, degree, coordinate, confidence, tolerance)
+    _check_polynomial(seen, degree, coordinate)
+    _check_promise(confidence, tolerance)
     scale = Scale(coordinate, seen.low, seen.high)
     u = scale.units(seen.ratios)
     basis, condition = orthonormal(u, degree)
@@ -150,7 +151,12 @@ def process(
 ) -> Fit:
     """Fit a Gaussian process over log-ratio; `seed` draws its samples, and `tolerance` is as in
     `polynomial`. Raises InputError for fewer than 3 distinct ratios."""
-    _check_settings(seen, LEAST_RATIOS - 1, "log", confidence, tolerance)
+    _check_promise(confidence, tolerance)
+    if seen.distinct.size < LEAST_RATIOS:
+        raise InputError(
+            f"{seen.distinct.size} distinct ratios with a score do not carry a Gaussian process: "
+            f"search {LEAST_RATIOS} or more"
+        )
     scale = Scale("log", seen.low, seen.high)
     found = gaussian_process.posterior(seen.ratios, seen.scores, seen.low, seen.high)
     nodes = chebyshev.chebpts1(_SERIES + 1)
@@ -242,21 +248,11 @@ def _described(
     return replace(fitted, verdict=verdict.told(fitted, seen))
 
 
-def _check_settings(
-    seen: Observations,
-    degree: int,
-    coordinate: str,
-    confidence: float,
-    tolerance: float | None,
-) -> None:
+def _check_polynomial(seen: Observations, degree: int, coordinate: str) -> None:
     if coordinate not in COORDINATES:
         raise InputError(f"coordinate {coordinate!r} is not known; write ratio, log or share")
     if not 1 <= degree <= MAX_DEGREE:
         raise InputError(f"degree {degree}: a whole number from 1 to {MAX_DEGREE} is needed")
-    if not 0 < confidence < 1:
-        raise InputError(f"confidence {confidence} must lie between 0 and 1")
-    if tolerance is not None and not (np.isfinite(tolerance) and tolerance >= 0):
-        raise InputError(f"tolerance {tolerance}: a score difference of 0 or more is needed")
     found = seen.distinct.size
     if found <= degree:
         advice = f"search {degree + 1} or more" + (
@@ -265,6 +261,13 @@ def _check_settings(
         raise InputError(
             f"{found} distinct ratios with a score do not carry degree {degree}: {advice}"
         )
+
+
+def _check_promise(confidence: float, tolerance: float | None) -> None:
+    if not 0 < confidence < 1:
+        raise InputError(f"confidence {confidence} must lie between 0 and 1")
+    if tolerance is not None and not (np.isfinite(tolerance) and tolerance >= 0):
+        raise InputError(f"tolerance {tolerance}: a score difference of 0 or more is needed")
 
 
 def _argmax(coefficients: Floats) -> float:

@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from qsit_ray.comparison import RECOMMENDED, Comparison, compare
 from qsit_ray.errors import InputError
@@ -45,6 +47,23 @@ def test_runs_without_a_score_are_a_degraded_result():
     assert found["degraded"] and found["lost_ratios"] == [0.1]
     assert "Degraded: 4 of 27 rows have no score" in found["verdict"]
     assert not compare(observed(RATIOS, scores())).to_json()["degraded"]
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.lists(st.sampled_from([0.1, 0.3, 1.0, 2.0, 5.0, 10.0]), min_size=6, max_size=30),
+    st.integers(0, 1000),
+    st.sampled_from([0.0, 1e-9, 1.0, 1e9]),
+)
+def test_whatever_the_scores_the_result_is_finite_and_in_order(extra, seed, size):
+    ratios = [0.1, 0.5, 1.0, 2.0, 10.0, *extra]
+    found = compare(
+        observed(ratios, 1 + size * np.random.default_rng(seed).normal(size=len(ratios)))
+    )
+    json.dumps(found.to_json(), allow_nan=False)
+    for curve in found.curves.values():
+        for low, high in (curve.interval, curve.regret_zone):
+            assert curve.low <= low <= curve.optimum <= high <= curve.high
 
 
 def test_a_quartic_that_the_ratios_do_not_carry_is_left_out_or_refused():

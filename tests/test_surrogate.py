@@ -102,6 +102,13 @@ def test_the_same_seed_gives_the_same_fit_and_the_file_gives_it_back():
     assert Fit.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False))) == found
 
 
+def test_a_ratio_that_was_computed_is_the_one_that_was_written():
+    ratios, scores = repeated(0.3)
+    computed = ratios * (1 + 1e-15 * np.resize([-1, 0, 1], ratios.size))
+    assert np.unique(computed).size > 19
+    assert fit(computed, scores, coordinate="log") == fit(ratios, scores, coordinate="log")
+
+
 def test_missing_scores_are_dropped_counted_and_told():
     ratios, scores = repeated(0.3)
     kept = list(scores)
@@ -160,7 +167,7 @@ class TestProcess:
     def test_a_flat_response_is_called_flat_and_three_ratios_are_enough(self):
         assert process(observed(*repeated(0.5, drop=0.0, seed=1))).flat
         assert process(observed([1, 2, 4, 1, 2, 4], [3, 5, 3, 3.1, 5.1, 3])).optimum < 4
-        with pytest.raises(InputError, match=r"2 distinct ratios .* search 3 or more"):
+        with pytest.raises(InputError, match=r"2 distinct ratios .* Gaussian process: search 3"):
             process(observed([1, 2, 1, 2], [1, 2, 3, 4]))
 
 

@@ -1,10 +1,14 @@
-"""pure: the run folder: its paths, atomic writes, and which stages already stand."""
+"""pure: the run folder: its paths, atomic writes, and which stages already stand.
+
+Paths may be `Path` or, on an object store, `UPath`; what holds for both is written once.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +19,9 @@ from typing import Any
 import filelock
 
 from qsit_ray.errors import InputError
+
+# On an object store the last file of a folder: the others are all there when it is.
+WHOLE = ".whole"
 
 
 @dataclass(frozen=True)
@@ -136,12 +143,35 @@ class RunFolder:
         return read_json(self.stages) if self.stages.exists() else {}
 
 
+def place(text: str) -> Path:
+    """The path of a local folder or of an object store's URL, such as s3://bucket/folder.
+
+    Raises InputError when the packages for object stores are missing.
+    """
+    if "://" not in text:
+        return Path(text).expanduser().absolute()
+    try:
+        from upath import UPath
+
+        # Others write there too: what a listing said a minute ago is no use.
+        return UPath(text, use_listings_cache=False)  # type: ignore[return-value]
+    except ImportError as error:
+        raise InputError(f"{text}: {error}; install qsit_ray[s3]") from None
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, file or folder; it takes the name if all went well.
+    """Yield a temporary local path, file or folder; it takes the name `path` if all went well.
 
-    A process that dies in between leaves the old `path`, or none, but never half of a new one.
+    A process that dies in between leaves the old `path`, or none, but never half of a new one: on
+    an object store one file is written at once, and a folder is `whole` by a mark written last.
     """
+    if not isinstance(path, Path):
+        with tempfile.TemporaryDirectory() as folder:
+            temporary = Path(folder) / path.name
+            yield temporary
+            _upload(temporary, path)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     # One name, so that what a killed process left is cleared away by the next.
     temporary = path.with_name(f".{path.name}.partial")
@@ -205,6 +235,46 @@ def digest(value: Any) -> str:
 def file_sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def whole(folder: Path) -> bool:
+    """Whether a folder that `atomic` wrote is there."""
+    return folder.is_dir() if isinstance(folder, Path) else (folder / WHOLE).exists()
+
+
+@contextmanager
+def local(folder: Path) -> Iterator[Path]:
+    """A folder's files on this machine: the folder itself, or a copy for as long as the block."""
+    if isinstance(folder, Path):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as copy:
+        for file in folder.rglob("*"):
+            if file.is_file() and file.name != WHOLE:
+                target = Path(copy) / file.relative_to(folder).as_posix()
+                target.parent.mkdir(parents=True, exist_ok=True)
+                file.fs.get_file(file.path, str(target))
+        yield Path(copy)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if there is one."""
+    if isinstance(path, Path):
+        _remove(path)
+    elif path.exists():
+        path.fs.rm(path.path, recursive=True)
+
+
+def _upload(source: Path, target: Any) -> None:
+    if source.is_file():
+        target.fs.put_file(str(source), target.path)
+        return
+    remove(target)
+    for file in sorted(source.rglob("*")):
+        if file.is_file():
+            key = target / file.relative_to(source).as_posix()
+            key.fs.put_file(str(file), key.path)
+    (target / WHOLE).write_text("")
 
 
 def _remove(path: Path) -> None:

@@ -158,16 +158,21 @@ class Rehearsal(Section):
 
 
 class Search(Section):
-    """The proxy grid. A trial ends after `max_steps` or `max_epochs` passes over its mixture,
-    whichever is first, or when validation loss has not improved by `min_improvement` nats for
-    `patience` looks, `evaluate_every` steps apart. A batch goes through the model in parts of
-    `micro_batch` rows; null is whole. No plan may use a row more than `max_repeats` times. Weights
-    and optimiser are fp32; with `precision` bf16 the arithmetic is autocast. With
-    `activation_checkpointing` activations are computed again instead of kept."""
+    """The proxy grid. Trials leave outcomes, checkpoints and Tune's state in `storage`, a folder or
+    a URL such as s3://bucket/run that every node reaches; null is the run folder.
+
+    A trial ends after `max_steps` or `max_epochs` passes over its mixture, whichever is first, or
+    when validation loss has not improved by `min_improvement` nats for `patience` looks,
+    `evaluate_every` steps apart. A batch goes through the model in parts of `micro_batch` rows;
+    null is whole. No plan may use a row more than `max_repeats` times. Weights and optimiser are
+    fp32; with `precision` bf16 the arithmetic is autocast. With `activation_checkpointing`
+    activations are computed again instead of kept.
+    """
 
     interpreting_general: Space
     interpreting_scoring: Space
     adaptive: Adaptive | None = None
+    storage: str | None = None
     rehearsal: Rehearsal | None = None
     training: Training
     max_steps: Count | None = None

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from pathlib import Path
 from typing import Any
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.mixture import AXES
-from qsit_ray.search.records import point_name, wasted_seconds
+from qsit_ray.search.records import FINAL_PROXIES, folder_of, point_name, wasted_seconds
 from qsit_ray.search.space import read_trials
 
-FINAL_PROXIES = "final_proxies"
 # A800 GPU-hours of Algorithm 1 as the paper gives them: all proxies, the primary's run, and the
 # same search done with the primary.
 PAPER_HOURS = {"search": 720.0, "primary": 72.0, "search_with_primary": 2800.0}
@@ -42,24 +42,24 @@ def ledger(
     }
 
 
-def read(run: RunFolder) -> dict[str, Any]:
+def read(run: RunFolder, storage: str | None = None) -> dict[str, Any]:
     """The ledger of what the run folder holds so far; the final proxies stand beside the axes.
 
-    Raises InputError naming a file that can't be read.
+    `storage` is the run's `search.storage`. Raises InputError naming a file that can't be read.
     """
-    folders: dict[str, Path] = {axis: run.search(axis) for axis in AXES}
-    folders[FINAL_PROXIES] = run.path / "proxy"
+    tables: dict[str, Path] = {axis: run.trials(axis) for axis in AXES}
+    tables[FINAL_PROXIES] = run.path / "proxy" / "trials.parquet"
     searches = {
-        name: trials(folder, read_trials(folder / "trials.parquet"))
-        for name, folder in folders.items()
-        if (folder / "trials.parquet").exists()
+        name: trials(folder_of(run, name, storage), read_trials(table))
+        for name, table in tables.items()
+        if table.exists()
     }
     return ledger(run.costs(), searches)
 
 
-def write(run: RunFolder) -> dict[str, Any]:
-    """Write ledger.json and return its content."""
-    content = read(run)
+def write(run: RunFolder, storage: str | None = None) -> dict[str, Any]:
+    """Write ledger.json and return its content; arguments as `read`."""
+    content = read(run, storage)
     artifacts.write_json(run.ledger, content)
     return content
 

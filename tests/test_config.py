@@ -23,7 +23,7 @@ def test_yaml_out_and_in_again_is_the_same():
         ("search.interpreting_general.ratios=[1, -2]", "ratios.1: .* greater than 0"),
         ("search.interpreting_general.ratios=[1, 1]", "ratios: values repeat"),
         ("search.interpreting_general.axis=interpreting_scoring", "interpreting_general: its axis"),
-        ("train.workers=3", "train: training.batch_size 32 is no multiple of 3 workers"),
+        ("train.workers=3", "train: training.batch_size 16 is no multiple of 3 workers"),
         ("data.general=0", "data.general"),
         ("train.epochs", "expected key=value"),
         ("train.epochs={", "not YAML"),

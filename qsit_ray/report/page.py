@@ -34,7 +34,7 @@ def build(run: RunFolder, config: Config) -> Path:
     A stage that has not run yet is said in its place. Raises InputError naming a file that can't
     be read or lacks what its format asks for.
     """
-    accounts = ledger.write(run)
+    accounts = ledger.write(run, config.search.storage)
     mixture = _mixture(run)
     iqa = _iqa(run)
     questions = _questions(run)

@@ -15,10 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from qsit_ray import artifacts
+from qsit_ray.artifacts import RunFolder
 
 Point = tuple[float, int]
+FINAL_PROXIES = "final_proxies"
 
 HEARTBEAT_SECONDS = 5.0
+
+
+def folder_of(run: RunFolder, search: str, storage: str | None) -> Path:
+    """Where the trials of an axis, or the final proxies, leave what they do: in the run folder, or
+    in the same place below `storage`."""
+    root = artifacts.place(storage) if storage else run.path
+    return root / "proxy" if search == FINAL_PROXIES else root / "search" / search
 
 
 def point_name(ratio: float, seed: int) -> str:

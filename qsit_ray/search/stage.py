@@ -18,7 +18,7 @@ from qsit_ray.mixture import AXES, Axis, Mixture, from_ratios, ratios_at
 from qsit_ray.models.base import base_checkpoint, identity
 from qsit_ray.search import space as grid
 from qsit_ray.search.order import longest_first
-from qsit_ray.search.records import model_folder
+from qsit_ray.search.records import FINAL_PROXIES, folder_of, model_folder
 from qsit_ray.search.trial import Task
 from qsit_ray.search.tuner import run_rounds, run_trials
 from qsit_ray.terminal import Terminal
@@ -63,7 +63,7 @@ def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) 
         catalog=run.catalog,
         features=run.features,
         base=base_checkpoint(config, "proxy"),
-        folder=_fresh(run.search(axis), inputs),
+        folder=_fresh(folder_of(run, axis, search.storage), inputs),
         mixture_at=mixture_at,
         objective=space.objective,
         optimum=getattr(search.rehearsal, axis) if search.rehearsal else None,
@@ -83,7 +83,7 @@ def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) 
             scores = [outcomes[point]["score"] if point in outcomes else None for point in points]
             seen = [(*point, score) for point, score in zip(points, scores, strict=True)]
             ended = progress(search.adaptive, low, high, config.seed, seen)
-            artifacts.write_json(task.folder / "adaptive.json", asdict(ended))
+            artifacts.write_json(run.search(axis) / "adaptive.json", asdict(ended))
         table = grid.write_trials(run.trials(axis), points, outcomes, reasons, rows)
         cost["device_seconds"] = sum(row["device_seconds"] or 0.0 for row in table)
         if not outcomes:
@@ -118,9 +118,8 @@ def final_proxies(run: RunFolder, config: Config, terminal: Terminal) -> bool:
     with run.stage("proxies", inputs) as cost:
         reference = None
         if config.has_proxies:
-            done = _train_proxies(
-                run, config, mixture, _fresh(run.path / "proxy", inputs), terminal
-            )
+            folder = _fresh(folder_of(run, FINAL_PROXIES, config.search.storage), inputs)
+            done = _train_proxies(run, config, mixture, folder, terminal)
             cost["device_seconds"] = sum(row["device_seconds"] for row in done)
             reference = sum(row["loss_scoring"] for row in done) / sum(
                 row["loss_interpreting"] for row in done
@@ -157,7 +156,7 @@ def _train_proxies(
     with terminal.bar("Final proxies at the mix") as bar:
         outcomes, reasons = run_trials(task, points, bar)
     table = grid.write_trials(
-        folder / "trials.parquet", points, outcomes, reasons, {OPTIMUM: mixture}
+        run.path / "proxy" / "trials.parquet", points, outcomes, reasons, {OPTIMUM: mixture}
     )
     done = [row for row in table if row["status"] == "completed"]
     if not done:
@@ -166,8 +165,11 @@ def _train_proxies(
     if config.search.rehearsal is not None:
         return done
     best = max(done, key=lambda row: row["score"] if row["score"] is not None else -2.0)
-    with artifacts.atomic(run.proxy_model) as temporary:
-        shutil.copytree(model_folder(folder, OPTIMUM, best["seed"]), temporary)
+    with (
+        artifacts.local(model_folder(folder, OPTIMUM, best["seed"])) as source,
+        artifacts.atomic(run.proxy_model) as temporary,
+    ):
+        shutil.copytree(source, temporary)
     return done
 
 
@@ -195,7 +197,6 @@ def _fresh(folder: Path, inputs: dict[str, Any]) -> Path:
     made_from = folder / "inputs.sha256"
     digest = artifacts.digest(inputs)
     if folder.exists() and not (made_from.exists() and made_from.read_text() == digest):
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+        artifacts.remove(folder)
     artifacts.write_text(made_from, digest)
     return folder

@@ -11,7 +11,7 @@ from qsit_ray import artifacts, ledger
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import Config
 from qsit_ray.mixture import AXES
-from qsit_ray.search.records import finished
+from qsit_ray.search.records import finished, folder_of
 from qsit_ray.search.space import read_trials
 
 
@@ -42,7 +42,7 @@ def rows(run: RunFolder, config: Config, axis: str) -> list[dict[str, Any]]:
     the rest as `waiting`."""
     if run.trials(axis).exists():
         return read_trials(run.trials(axis))
-    space, done = config.space(axis), finished(run.search(axis))
+    space, done = config.space(axis), finished(folder_of(run, axis, config.search.storage))
     grid = [(ratio, seed) for ratio in space.ratios for seed in space.seeds]
     # Which ratios an adaptive search will ask for, nobody knows yet.
     points = grid if config.search.adaptive is None else list(done)
@@ -56,7 +56,7 @@ def rows(run: RunFolder, config: Config, axis: str) -> list[dict[str, Any]]:
 
 def _axis(run: RunFolder, config: Config, axis: str) -> dict[str, Any]:
     table = rows(run, config, axis)
-    account = ledger.trials(run.search(axis), table)
+    account = ledger.trials(folder_of(run, axis, config.search.storage), table)
     return {
         "trials": dict(Counter(row["status"] for row in table)),
         "best_ratio": _best(run, axis, table),

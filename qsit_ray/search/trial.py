@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -82,7 +81,7 @@ class Trial(tune.Trainable):
             if ended:
                 outcome = self._outcome(began)
                 artifacts.write_json(path, outcome)
-                shutil.rmtree(self.checkpoint, ignore_errors=True)
+                artifacts.remove(self.checkpoint)
                 self.attempts.end("completed")
                 return {**outcome, "done": True}
             self.seconds += time.monotonic() - began
@@ -98,9 +97,10 @@ class Trial(tune.Trainable):
 
     def _begin(self) -> None:
         self.training = self._training()
-        if self.checkpoint.exists():
-            self.training.load(self.checkpoint)
-            self.seconds = artifacts.read_json(self.checkpoint / "seconds.json")
+        if artifacts.whole(self.checkpoint):
+            with artifacts.local(self.checkpoint) as folder:
+                self.training.load(folder)
+                self.seconds = artifacts.read_json(folder / "seconds.json")
 
     def _save(self) -> None:
         assert self.attempts is not None
@@ -132,11 +132,9 @@ class Trial(tune.Trainable):
         if self.task.keep_models and self.bench is not None:
             from qsit_ray.models import load
 
-            load.save(
-                self.bench.model,
-                self.bench.checkpoint.processor,
-                model_folder(self.task.folder, self.ratio, self.seed),
-            )
+            kept = model_folder(self.task.folder, self.ratio, self.seed)
+            with artifacts.atomic(kept) as temporary:
+                load.save(self.bench.model, self.bench.checkpoint.processor, temporary)
         self.seconds += time.monotonic() - began
         counts = self.training.mixture.counts()
         return {

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
+from qsit_ray import artifacts
 from qsit_ray.search.records import Point, outcome_file, outcomes
 from qsit_ray.search.rounds import Observed, Rounds
 from qsit_ray.search.trial import Task, Trial, point_of
@@ -77,7 +77,7 @@ def run_rounds(
     Returns as `run_trials`, and the points in order. An interrupted search is begun anew: finished
     trials answer from their files.
     """
-    shutil.rmtree(task.folder / TUNE, ignore_errors=True)
+    artifacts.remove(task.folder / TUNE)
     progress = ShowProgress.on(bar, task, most)
     rounds = Rounds(propose, task.folder)
     tuner = _tuner(task, progress, search_alg=rounds, num_samples=most)
@@ -125,7 +125,7 @@ def _reasons(grid: tune.ResultGrid) -> dict[Point, str]:
 
 def _restored(path: Path, trainable: Any) -> tune.Tuner | None:
     """The interrupted Tuner of `path`; None when there is none to go on with."""
-    if not tune.Tuner.can_restore(path):
+    if not tune.Tuner.can_restore(str(path)):
         return None
     try:
         return tune.Tuner.restore(
@@ -135,5 +135,5 @@ def _restored(path: Path, trainable: Any) -> tune.Tuner | None:
         # Tune writes its first state in place: a kill in that moment leaves half of it. Nothing
         # is lost with the folder, since finished trials have files of their own.
         logger.warning("%s: unreadable Tune state, begun anew", path, exc_info=True)
-        shutil.rmtree(path)
+        artifacts.remove(path)
         return None

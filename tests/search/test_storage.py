@@ -1,0 +1,115 @@
+"""Trials may leave what they do on an object store: a real S3 server, over HTTP."""
+
+import os
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from qsit_ray import artifacts
+from qsit_ray.mixture import AXES
+from qsit_ray.search import records
+
+QSIT = str(Path(sys.executable).parent / "qsit")
+SERVER = """
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+import sys; sys.stdin.read()
+"""
+RATIOS = "[0.1, 0.5, 1.0, 3.0, 10.0]"
+
+
+@pytest.fixture(scope="module")
+def store():
+    """Environment of a local S3 server with a bucket."""
+    words = [sys.executable, "-c", SERVER]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(words, text=True, **pipes) as server:
+        address = f"http://127.0.0.1:{int(server.stdout.readline())}"
+        bucket = urllib.request.Request(f"{address}/bucket", method="PUT")
+        urllib.request.urlopen(bucket).close()
+        yield {
+            "AWS_ENDPOINT_URL": address,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        server.kill()
+
+
+@pytest.fixture
+def bucket(store, monkeypatch):
+    for name, value in store.items():
+        monkeypatch.setenv(name, value)
+    return artifacts.place("s3://bucket")
+
+
+def test_files_and_folders_come_back_as_they_were_written(bucket):
+    path = bucket / "some" / "value.json"
+    artifacts.write_json(path, {"a": 1})
+    artifacts.write_json(path, {"a": 2})
+    assert artifacts.read_json(path) == {"a": 2}
+    folder = bucket / "some" / "folder"
+    for text in ("old", "new"):
+        with artifacts.atomic(folder) as temporary:
+            (temporary / "deep").mkdir(parents=True)
+            (temporary / "deep" / f"{text}.txt").write_text(text)
+    assert artifacts.whole(folder)
+    with artifacts.local(folder) as copy:
+        assert [p.name for p in copy.rglob("*") if p.is_file()] == ["new.txt"]
+        assert (copy / "deep" / "new.txt").read_text() == "new"
+    artifacts.remove(folder)
+    assert not artifacts.whole(folder)
+    assert artifacts.read_json(path) == {"a": 2}
+
+
+def test_a_folder_that_was_half_written_is_not_whole(bucket):
+    (bucket / "half" / "a.txt").write_text("a")
+    assert not artifacts.whole(bucket / "half")
+
+
+def test_what_trials_cost_is_read_from_the_store(bucket):
+    folder = bucket / "search"
+    artifacts.write_json(
+        records.outcome_file(folder, 1.0, 0), {"ratio": 1.0, "seed": 0, "score": 0.5}
+    )
+    lines = [{"device_seconds": 2.0, "ended": "killed"}]
+    artifacts.write_jsonl(records.attempts_file(folder, 1.0, 0), lines)
+    assert set(records.finished(folder)) == {(1.0, 0)}
+    assert records.wasted_seconds(folder) == {records.point_name(1.0, 0): 2.0}
+
+
+def test_a_search_killed_goes_on_from_the_store(store, tmp_path):
+    out = tmp_path / "run"
+    words = [QSIT, "run", "--preset", "rehearsal", "--out", str(out)]
+    settings = {"search.storage": "s3://bucket/run", "search.rehearsal.rows_per_second": 400000}
+    for axis in AXES:
+        settings |= {f"search.{axis}.ratios": RATIOS, f"search.{axis}.seeds": "[0]"}
+    words += [w for key, value in settings.items() for w in ("--set", f"{key}={value}")]
+    environment = os.environ | store
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        for line in process.stdout:
+            if ": 2 of 5 " in line:
+                for member in [*psutil.Process(process.pid).children(recursive=True), process]:
+                    member.kill()
+                break
+    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "finished before" in done.stdout
+    for axis in AXES:
+        table = pq.read_table(out / "search" / axis / "trials.parquet").to_pylist()
+        assert [row["status"] for row in table] == ["completed"] * 5
+        assert not (out / "search" / axis / "outcomes").exists()
+    shown = subprocess.run(
+        [QSIT, "search", "show", str(out), "--json"],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert '"completed": 10' in shown.stdout

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from pathlib import Path
 from typing import Any
 
 from qsit_ray import artifacts

@@ -1,0 +1,185 @@
+"""Trackers get each epoch's numbers, go on where they were, and never stop a run."""
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from qsit_ray.config import override
+from qsit_ray.errors import InputError
+from qsit_ray.presets import demo
+from qsit_ray.train import trackers
+
+LINE = {
+    "epoch": 1,
+    "sizes": {"scoring": 10, "interpreting": 20, "general": 5},
+    "loss_scoring": 0.5,
+    "loss_interpreting": 1.0,
+    "loss_ratio": 0.5,
+    "reference_loss_ratio": None,
+    "verdict": "hold",
+    "next_sizes": {"scoring": 12, "interpreting": 20, "general": 5},
+    "plan_sha256": "ab",
+    "consumed": 2**63,
+    "planned": 2**63,
+    "rows_trained": 35,
+    "timing": {"train_seconds": 4.0},
+}
+NUMBERS = {
+    "sizes/scoring": 10.0,
+    "sizes/interpreting": 20.0,
+    "sizes/general": 5.0,
+    "loss_scoring": 0.5,
+    "loss_interpreting": 1.0,
+    "loss_ratio": 0.5,
+    "rows_trained": 35.0,
+    "timing/train_seconds": 4.0,
+}
+
+
+class FakeMlflow:
+    """A tracking server that remembers; it has the client's methods that are used."""
+
+    def __init__(self):
+        self.experiments, self.runs, self.logged, self.ended = {}, {}, [], []
+
+    def __call__(self, uri):
+        self.uri = uri
+        return self
+
+    def get_experiment_by_name(self, name):
+        return self.experiments.get(name)
+
+    def create_experiment(self, name):
+        self.experiments[name] = SimpleNamespace(experiment_id=str(len(self.experiments)))
+        return self.experiments[name].experiment_id
+
+    def search_runs(self, experiments, query):
+        return [run for run in self.runs.values() if query == f"tags.qsit_run = '{run.key}'"]
+
+    def create_run(self, experiment, tags, run_name):
+        run = SimpleNamespace(
+            info=SimpleNamespace(run_id=f"r{len(self.runs)}"), key=tags["qsit_run"], params={}
+        )
+        self.runs[run.info.run_id] = run
+        return run
+
+    def update_run(self, run, status):
+        assert run in self.runs
+
+    def log_param(self, run, name, value):
+        self.runs[run].params[name] = value
+
+    def log_metric(self, run, name, value, step):
+        self.logged.append((run, name, value, step))
+
+    def set_terminated(self, run):
+        self.ended.append(run)
+
+
+@pytest.fixture
+def mlflow(monkeypatch):
+    fake, package, tracking = FakeMlflow(), ModuleType("mlflow"), ModuleType("mlflow.tracking")
+    tracking.MlflowClient = fake
+    monkeypatch.setitem(sys.modules, "mlflow", package)
+    monkeypatch.setitem(sys.modules, "mlflow.tracking", tracking)
+    monkeypatch.setattr(trackers, "find_spec", lambda name: object())
+    return fake
+
+
+@pytest.fixture
+def wandb(monkeypatch):
+    calls = []
+    run = SimpleNamespace(
+        log=lambda values, step: calls.append(("log", values, step)),
+        finish=lambda: calls.append(("finish",)),
+    )
+    package = ModuleType("wandb")
+    package.init = lambda **asked: calls.append(("init", asked)) or run
+    monkeypatch.setitem(sys.modules, "wandb", package)
+    monkeypatch.setattr(trackers, "find_spec", lambda name: object())
+    return calls
+
+
+def settings(text):
+    return override(demo(), [f"train.trackers={text}"]).train.trackers
+
+
+MLFLOW = "[{mlflow: {tracking_uri: 'http://server', experiment: mixes}}]"
+
+
+def test_a_lines_numbers_are_logged_and_checksums_are_not():
+    assert trackers.metrics({k: v for k, v in LINE.items() if k != "next_sizes"}) == NUMBERS
+
+
+def test_mlflow_gets_the_epochs_numbers_and_the_settings(mlflow, tmp_path):
+    log = trackers.connect(settings(MLFLOW), "key", {"train.epochs": 3}, tmp_path)
+    log.log(LINE)
+    log.close()
+    assert mlflow.uri == "http://server"
+    assert set(mlflow.experiments) == {"mixes"}
+    assert mlflow.runs["r0"].params == {"train.epochs": 3}
+    assert {name: value for _, name, value, _ in mlflow.logged} == NUMBERS
+    assert {step for *_, step in mlflow.logged} == {1}
+    assert mlflow.ended == ["r0"]
+
+
+def test_a_run_that_goes_on_goes_on_in_the_same_place(mlflow, tmp_path):
+    for key in ("key", "key", "other"):
+        trackers.connect(settings(MLFLOW), key, {}, tmp_path).log(LINE)
+    assert len(mlflow.runs) == 2
+    assert [run for run, *_ in mlflow.logged] == ["r0"] * 16 + ["r1"] * 8
+
+
+def test_wandb_gets_the_epochs_numbers_and_resumes_by_the_runs_key(wandb, tmp_path):
+    log = trackers.connect(
+        settings("[{wandb: {project: mixes, mode: offline}}]"), "key", {"seed": 1}, tmp_path
+    )
+    log.log(LINE)
+    log.close()
+    (_, asked), *rest = wandb
+    assert (asked["id"], asked["resume"], asked["mode"]) == ("key", "allow", "offline")
+    assert (asked["project"], asked["config"]) == ("mixes", {"seed": 1})
+    assert rest == [("log", NUMBERS, 1), ("finish",)]
+
+
+def test_a_tracker_that_fails_later_is_left_out(mlflow, tmp_path, monkeypatch):
+    log = trackers.connect(settings(MLFLOW), "key", {}, tmp_path)
+
+    def down(*_, **__):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(mlflow, "log_metric", down)
+    with pytest.warns(UserWarning, match="MlflowLog: no longer logged to: no route"):
+        log.log(LINE)
+    log.log(LINE)
+    log.close()
+    assert mlflow.ended == []
+
+
+def test_a_tracker_that_does_not_answer_at_first_is_told(mlflow, tmp_path, monkeypatch):
+    monkeypatch.setattr(mlflow, "get_experiment_by_name", lambda name: 1 / 0)
+    with pytest.raises(InputError, match=r"train\.trackers: mlflow does not answer: division"):
+        trackers.connect(settings(MLFLOW), "key", {}, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["mlflow", "wandb"])
+def test_a_package_that_is_missing_is_named(name, monkeypatch):
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
+    asked = {"mlflow": MLFLOW, "wandb": "[{wandb: {}}]"}[name]
+    with pytest.raises(InputError, match=rf"{name} is not installed; .*qsit_ray\[{name}\]"):
+        trackers.require(settings(asked))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[{mlflow: {tracking_uri: 'https://me:secret@server'}}]", "no user or password"),
+        ("[{mlflow: {tracking_uri: a}, wandb: {}}]", "either mlflow or wandb"),
+        ("[{}]", "either mlflow or wandb"),
+        ("[{wandb: {api_key: secret}}]", "unknown key"),
+    ],
+)
+def test_secrets_and_riddles_are_refused(text, told):
+    with pytest.raises(InputError, match=told):
+        settings(text)

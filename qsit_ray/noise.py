@@ -36,22 +36,6 @@ def noise_and_flatness(
     noise = float(np.sqrt(within / repeats if repeats else unexplained / spare))
     effects = basis.shape[1] - 1
     f = ((total - unexplained) / effects) / max(unexplained / spare, 1e-300)
-    return noise, f_tail(max(f, 0.0), effects, spare) > 1 - confidence
+    from scipy.special import fdtrc  # lazily: a quarter of a second
 
-
-def f_tail(f: float, effects: int, spare: int) -> float:
-    """The chance of an F statistic above `f` with `effects` and `spare` degrees of freedom.
-
-    effects F / (effects F + spare) has a beta distribution; as the square of a sine its density is
-    smooth, and a sum over its angle will do. SciPy's takes longer to import than a fit takes.
-    """
-    cut = float(np.arctan(np.sqrt(effects * f / spare)))
-    end = max(cut, float(np.arccos(10.0 ** (-30 / spare))))  # nothing lies beyond
-
-    def area(start: float, stop: float) -> float:
-        angle = start + (np.arange(4000) + 0.5) / 4000 * (stop - start)
-        density = np.sin(angle) ** (effects - 1) * np.cos(angle) ** (spare - 1)
-        return float((stop - start) * density.mean())
-
-    tail = area(cut, end)
-    return tail / (area(0.0, cut) + tail)
+    return noise, bool(fdtrc(effects, spare, max(f, 0.0)) > 1 - confidence)

@@ -102,6 +102,16 @@ def test_the_papers_steps_tokens_and_hours(paper_plan):
     assert any("not searched" in text for text in paper_plan["assumptions"])
 
 
+def test_the_page_shows_what_the_command_prints(paper_plan):
+    page = Path(__file__).parents[2] / "docs" / "TRAIN.md"
+    row = (
+        f"| {paper_plan['parameters'] / 1e9:.3f} B | {paper_plan['state_gib_per_gpu']:.1f} GiB "
+        f"| {paper_plan['activation_gib_per_gpu']:.1f} GiB | yes "
+        f"| {paper_plan['steps_per_epoch']:,} | {paper_plan['tokens_per_epoch']:,} |"
+    )
+    assert row in page.read_text()
+
+
 def test_less_memory_does_not_fit():
     done = qsit("plan", "--preset", "demo", "--gpu-memory-gb", 5, "--json")
     found = json.loads(done.stdout)

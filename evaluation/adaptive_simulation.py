@@ -20,9 +20,9 @@ from evaluation.response_curves import HIGH, KINDS, LOW, NOISES, Curve, Kind, fa
 from evaluation.sections import write_section
 from qsit_ray.config import Adaptive, Space
 from qsit_ray.errors import InputError
-from qsit_ray.gaussian_process import posterior
 from qsit_ray.presets import space
 from qsit_ray.search.adaptive import Observed, Progress, progress, propose
+from qsit_ray.surrogate.gaussian_process import posterior
 
 CURVES = 200
 GRID = "paper_interpreting_general"

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from evaluation.iqa import rmse, srcc
 from evaluation.sections import write_section
 from qsit_ray import tables
-from qsit_ray.coordinates import COORDINATES, Coordinate, Scale
 from qsit_ray.errors import InputError
-from qsit_ray.gaussian_process import posterior
-from qsit_ray.rivals import LAW, PROCESS, polynomial_name
+from qsit_ray.surrogate.coordinates import COORDINATES, Coordinate, Scale
+from qsit_ray.surrogate.gaussian_process import posterior
+from qsit_ray.surrogate.rivals import LAW, PROCESS, polynomial_name
 
 Floats = NDArray[np.float64]
 # Fitted to (mixtures, losses), foretells the losses of other mixtures.

@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 
 from evaluation.response_curves import HIGH, KINDS, LOW, NOISES, Curve, Kind, family
 from evaluation.sections import write_section
-from qsit_ray import surrogate
-from qsit_ray.comparison import PAPER_DEGREE, RECOMMENDED
-from qsit_ray.coordinates import COORDINATES
 from qsit_ray.errors import InputError
-from qsit_ray.observations import Observations, observed
 from qsit_ray.presets import paper
-from qsit_ray.rivals import left_out_errors, polynomial_name
-from qsit_ray.surrogate import Fit
+from qsit_ray.surrogate.comparison import PAPER_DEGREE, RECOMMENDED
+from qsit_ray.surrogate.coordinates import COORDINATES
+from qsit_ray.surrogate.curve import Fit, polynomial, process
+from qsit_ray.surrogate.observations import Observations, observed
+from qsit_ray.surrogate.rivals import left_out_errors, polynomial_name
 
 CURVES = 200  # of each kind
 POINT = 0.01  # scores are accuracies
@@ -64,14 +63,14 @@ def simulated(kind: Kind, noise: float, curves: int = CURVES, seed: int = 0) -> 
 
 
 def _fits(seen: Observations, seed: int) -> Iterator[tuple[str, Fit]]:
-    fits = {RECOMMENDED: surrogate.process(seen, seed)}
-    fits |= {name: surrogate.polynomial(seen, *POLYNOMIALS[name], seed) for name in QUARTICS}
+    fits = {RECOMMENDED: process(seen, seed)}
+    fits |= {name: polynomial(seen, *POLYNOMIALS[name], seed) for name in QUARTICS}
     yield from fits.items()
     errors = left_out_errors(seen, PAPER_DEGREE, "ratio")
     least = min([RECOMMENDED, *POLYNOMIALS], key=lambda name: errors[name] or np.inf)
     yield (
         LEAST,
-        fits[least] if least in fits else surrogate.polynomial(seen, *POLYNOMIALS[least], seed),
+        fits[least] if least in fits else polynomial(seen, *POLYNOMIALS[least], seed),
     )
 
 
@@ -122,9 +121,7 @@ def _row(found: Sequence[Outcome]) -> str:
     def median(name: str) -> float:
         return float(np.median(_values(found, name)))
 
-    shares = [
-        np.mean(_values([o for o in found if o.kind == kind], "covered")) for kind in KINDS
-    ]
+    shares = [np.mean(_values([o for o in found if o.kind == kind], "covered")) for kind in KINDS]
     worst = np.quantile(_values(found, "regret"), 0.95)
     cells = [
         f"{np.mean(_values(found, 'covered')):.3f}",

@@ -78,8 +78,8 @@ def register(app: typer.Typer, working: Working) -> None:
 def _fit_table(
     path: Path, columns: dict[str, str | None], settings: dict[str, Any]
 ) -> dict[str, Any]:
-    from qsit_ray.comparison import compare
-    from qsit_ray.trial_table import read_observations
+    from qsit_ray.surrogate.comparison import compare
+    from qsit_ray.surrogate.trial_table import read_observations
 
     seen = read_observations(path, **columns)
     try:

@@ -6,12 +6,12 @@ from typing import Any
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.comparison import compare
 from qsit_ray.config import Config
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import AXES, Axis
-from qsit_ray.observations import observed
 from qsit_ray.search.space import read_trials
+from qsit_ray.surrogate.comparison import compare
+from qsit_ray.surrogate.observations import observed
 
 
 def fit_run(run: RunFolder, config: Config) -> dict[str, dict[str, Any]]:

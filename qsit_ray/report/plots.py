@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qsit_ray.comparison import Comparison
 from qsit_ray.mixture import DOMAINS
-from qsit_ray.surrogate import Fit, predict
+from qsit_ray.surrogate.comparison import Comparison
+from qsit_ray.surrogate.curve import Fit, predict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,12 +9,12 @@ from markupsafe import Markup
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.comparison import Comparison
 from qsit_ray.config import Config
 from qsit_ray.mixture import ratios_at
 from qsit_ray.report import plots
 from qsit_ray.report.formats import formatted
 from qsit_ray.search.space import read_trials
+from qsit_ray.surrogate.comparison import Comparison
 
 AXIS_TITLES = {"interpreting_general": "D2 : D3", "interpreting_scoring": "(D2 + D3) : D1"}
 SCORES = {

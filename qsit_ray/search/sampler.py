@@ -2,7 +2,7 @@
 
 Ratios are proposed by their knowledge gradient (Frazier, Powell and Dayanik 2009): how much higher
 the greatest mean of the response is expected to be once a run there has been seen. The response is
-`qsit_ray.gaussian_process`'s, so runs are known to be noisy, and a ratio may be asked for again.
+that of `surrogate.gaussian_process`: runs are known to be noisy, and a ratio may be asked for again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from qsit_ray.gaussian_process import Posterior, posterior
+from qsit_ray.surrogate.gaussian_process import Posterior, posterior
 
 Floats = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ import pytest
 from evaluation.response_curves import KINDS, NOISES
 from evaluation.sections import read_section
 from evaluation.surrogate_simulation import LEAST, QUARTICS, main, section, simulated
-from qsit_ray.comparison import RECOMMENDED
+from qsit_ray.surrogate.comparison import RECOMMENDED
 
 SEARCH = Path(__file__).parents[2] / "docs" / "SEARCH.md"
 

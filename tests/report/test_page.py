@@ -7,11 +7,11 @@ import pytest
 
 from qsit_ray import artifacts, presets
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.comparison import compare
 from qsit_ray.errors import InputError
-from qsit_ray.observations import observed
 from qsit_ray.report.page import build, fixed, percent, significant
 from qsit_ray.search.space import mixtures, write_trials
+from qsit_ray.surrogate.comparison import compare
+from qsit_ray.surrogate.observations import observed
 
 CONFIG = presets.demo()
 SIZES = {"scoring": 600, "interpreting": 2400, "general": 1600}

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from qsit_ray import artifacts, presets, surrogate
+from qsit_ray import artifacts, presets
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli import app
 from qsit_ray.config import dump, override
@@ -13,6 +13,7 @@ from qsit_ray.mixture import Mixture
 from qsit_ray.search import records
 from qsit_ray.search.space import write_trials
 from qsit_ray.search.summary import rows, summary
+from qsit_ray.surrogate.curve import fit
 
 CONFIG = presets.demo()
 AXIS = "interpreting_general"
@@ -68,7 +69,7 @@ def test_a_finished_search_tells_its_optimum_failures_and_waste(run):
     write_trials(run.trials(AXIS), points, done, {lost: "out of memory"}, mixtures)
     attempts = records.attempts_file(run.search(AXIS), *lost)
     artifacts.write_jsonl(attempts, [{"device_seconds": 3.5, "ended": "failed"}] * 3)
-    fitted = surrogate.fit([p[0] for p in done], [r["score"] for r in done.values()], degree=2)
+    fitted = fit([p[0] for p in done], [r["score"] for r in done.values()], degree=2)
     artifacts.write_json(run.fit(AXIS), fitted.to_json())
     done = CliRunner().invoke(app, ["search", "show", str(run.path), "--json"])
     assert done.exit_code == 0

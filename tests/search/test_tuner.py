@@ -11,7 +11,7 @@ from qsit_ray.mixture import Mixture
 from qsit_ray.search import records
 from qsit_ray.search.space import write_trials
 from qsit_ray.session import session
-from qsit_ray.surrogate import fit
+from qsit_ray.surrogate.curve import fit
 
 RATIOS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 BROKEN, LAME = 1.0, (2.0, 1)

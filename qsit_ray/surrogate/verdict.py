@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qsit_ray.observations import Observations
+from qsit_ray.surrogate.observations import Observations
 
 if TYPE_CHECKING:
-    from qsit_ray.surrogate import Fit
+    from qsit_ray.surrogate.curve import Fit
 
 _SHOWN = 5
 

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from qsit_ray import surrogate
-from qsit_ray.coordinates import COORDINATES, Coordinate
 from qsit_ray.errors import InputError
-from qsit_ray.observations import Observations
-from qsit_ray.rivals import PROCESS, left_out_errors, polynomial_name
-from qsit_ray.surrogate import Fit
+from qsit_ray.surrogate.coordinates import COORDINATES, Coordinate
+from qsit_ray.surrogate.curve import Fit, polynomial, process
+from qsit_ray.surrogate.observations import Observations
+from qsit_ray.surrogate.rivals import PROCESS, left_out_errors, polynomial_name
 
 Surrogate = Literal["polynomial", "recommended"]
 PAPER_DEGREE = 4
@@ -96,10 +95,10 @@ def compare(
     wanted = {asked: (degree, coordinate)} | {
         polynomial_name(PAPER_DEGREE, c): (PAPER_DEGREE, c) for c in COORDINATES
     }
-    curves = {RECOMMENDED: surrogate.process(seen, seed, confidence)}
+    curves = {RECOMMENDED: process(seen, seed, confidence)}
     for name, (d, c) in wanted.items():
         try:
-            curves[name] = surrogate.polynomial(seen, d, c, seed, confidence)
+            curves[name] = polynomial(seen, d, c, seed, confidence)
         except InputError:
             if name == asked and use == "polynomial":
                 raise

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from qsit_ray.noise import noise_and_flatness, orthonormal
-from qsit_ray.observations import observed
+from qsit_ray.surrogate.noise import noise_and_flatness, orthonormal
+from qsit_ray.surrogate.observations import observed
 
 
 def test_without_an_effect_one_search_in_twenty_is_not_flat():

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.polynomial import chebyshev
 
-from qsit_ray import gaussian_process
-from qsit_ray.coordinates import COORDINATES, Coordinate, Floats, Scale
-from qsit_ray.observations import Observations
+from qsit_ray.surrogate import gaussian_process
+from qsit_ray.surrogate.coordinates import COORDINATES, Coordinate, Floats, Scale
+from qsit_ray.surrogate.observations import Observations
 
 PROCESS = "Gaussian process over log"
 LAW = "log-linear law over share"

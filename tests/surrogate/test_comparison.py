@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qsit_ray.comparison import RECOMMENDED, Comparison, compare
 from qsit_ray.errors import InputError
-from qsit_ray.observations import observed
+from qsit_ray.surrogate.comparison import RECOMMENDED, Comparison, compare
+from qsit_ray.surrogate.observations import observed
 
 RATIOS = np.repeat(np.geomspace(0.1, 10, 9), 3)
 QUARTICS = {"quartic over ratio", "quartic over log", "quartic over share"}

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qsit_ray.errors import InputError
-from qsit_ray.peaks import tops
+from qsit_ray.surrogate.peaks import tops
 
 Floats = NDArray[np.float64]
 

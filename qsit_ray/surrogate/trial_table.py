@@ -9,7 +9,7 @@ import numpy as np
 from qsit_ray import tables
 from qsit_ray.columns import Table
 from qsit_ray.errors import InputError
-from qsit_ray.observations import Observations, observed
+from qsit_ray.surrogate.observations import Observations, observed
 
 
 def read_observations(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.polynomial import chebyshev
 
-from qsit_ray.coordinates import Floats
-from qsit_ray.observations import Observations
+from qsit_ray.surrogate.coordinates import Floats
+from qsit_ray.surrogate.observations import Observations
 
 
 def orthonormal(u: Floats, degree: int) -> tuple[Floats, float]:

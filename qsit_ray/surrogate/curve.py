@@ -16,14 +16,14 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike, NDArray
 
-from qsit_ray import gaussian_process, verdict
-from qsit_ray.coordinates import COORDINATES, Coordinate, Floats, Scale
 from qsit_ray.errors import InputError
-from qsit_ray.noise import noise_and_flatness, orthonormal
-from qsit_ray.observations import Observations, observed
-from qsit_ray.peaks import tops
-from qsit_ray.resampling import RESAMPLES, bootstrap
-from qsit_ray.rivals import PROCESS, polynomial_name
+from qsit_ray.surrogate import gaussian_process, verdict
+from qsit_ray.surrogate.coordinates import COORDINATES, Coordinate, Floats, Scale
+from qsit_ray.surrogate.noise import noise_and_flatness, orthonormal
+from qsit_ray.surrogate.observations import Observations, observed
+from qsit_ray.surrogate.peaks import tops
+from qsit_ray.surrogate.resampling import RESAMPLES, bootstrap
+from qsit_ray.surrogate.rivals import PROCESS, polynomial_name
 
 MAX_DEGREE = 8
 LEAST_RATIOS = 3  # that a Gaussian process asks for

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from qsit_ray.observations import observed
-from qsit_ray.rivals import LAW, PROCESS, left_out_errors
-from qsit_ray.surrogate import fit, predict
+from qsit_ray.surrogate.curve import fit, predict
+from qsit_ray.surrogate.observations import observed
+from qsit_ray.surrogate.rivals import LAW, PROCESS, left_out_errors
 
 RATIOS = np.repeat(np.geomspace(0.1, 10, 13), 2)
 SHARES = RATIOS / (1 + RATIOS)

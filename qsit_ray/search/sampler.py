@@ -2,7 +2,7 @@
 
 Ratios are proposed by their knowledge gradient (Frazier, Powell and Dayanik 2009): how much higher
 the greatest mean of the response is expected to be once a run there has been seen. The response is
-that of `surrogate.gaussian_process`: runs are known to be noisy, and a ratio may be asked for again.
+that of `surrogate.gaussian_process`: runs are known to be noisy, and a ratio may be asked again.
 """
 
 from __future__ import annotations

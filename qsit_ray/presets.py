@@ -65,7 +65,7 @@ def demo() -> Config:
             patience=2,
         ),
         train=Train(
-            training=Training(batch_size=16, learning_rate=2e-3),
+            training=Training(batch_size=16, learning_rate=1e-3),
             epochs=3,
             workers=2,
             micro_batch=8,

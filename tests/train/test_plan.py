@@ -26,6 +26,8 @@ QSIT = str(Path(sys.executable).parent / "qsit")
 PAPER = "train plan --preset paper --gpus 8 --gpu-memory-gb 80 --tokens-per-second 1e4 --json"
 SIZES = {"scoring": 40, "interpreting": 90, "general": 70}
 FIRST = Mixture(40, 60, 30)
+CONFIG = override(demo(), ["seed=5"])
+BATCH = CONFIG.train.training.batch_size
 
 
 def qsit(*words):
@@ -56,15 +58,14 @@ def paper_plan():
 def run(tmp_path):
     """A run after its first of three epochs, without a model."""
     folder = RunFolder(tmp_path / "run")
-    config = override(demo(), ["seed=5"])
-    artifacts.write_text(folder.config, dump(config))
+    artifacts.write_text(folder.config, dump(CONFIG))
     catalog.write_counts(folder.catalog, SIZES)
     artifacts.write_json(
         folder.mixture,
         {**FIRST.counts(), "reference_loss_ratio": 0.5, "rows": FIRST.counts()},
     )
     decision = MixtureController(FIRST, 0.5).observe(0, 0.3, 1.0)
-    plan = plan_epoch(FIRST, SIZES, 0, 5, 32)
+    plan = plan_epoch(FIRST, SIZES, 0, 5, BATCH)
     line = {
         "epoch": 0,
         "sizes": FIRST.counts(),
@@ -145,7 +146,7 @@ def test_a_runs_plan_starts_from_its_mixture(run):
     found = json.loads(qsit("plan", run.path, "--json").stdout)
     assert found["sizes"] == FIRST.counts()
     assert found["gpus"] == 2
-    assert found["steps_per_epoch"] == 5
+    assert found["steps_per_epoch"] == -(-FIRST.total // BATCH)
     assert any("mixture.json" in text for text in found["assumptions"])
 
 
@@ -155,11 +156,11 @@ def test_an_epochs_rows_are_the_plans(run, tmp_path, epoch):
     told = json.loads(qsit("plan", run.path, "--epoch", epoch, "--out", out, "--json").stdout)
     line = artifacts.read_jsonl(run.epochs)[0]
     mixture = Mixture(**line["next_sizes"]) if epoch else FIRST
-    plan = plan_epoch(mixture, SIZES, epoch, 5, 32)
+    plan = plan_epoch(mixture, SIZES, epoch, 5, BATCH)
     table = pq.read_table(out)
     assert told["plan_sha256"] == plan.sha256
     assert table["row"].to_numpy().tolist() == plan.rows.tolist()
-    order = 32 * table["step"].to_numpy() + table["position"].to_numpy()
+    order = BATCH * table["step"].to_numpy() + table["position"].to_numpy()
     assert order.tolist() == list(range(mixture.total))
     domains = np.array(table["domain"].to_pylist())
     assert {d: int((domains == d).sum()) for d in SIZES} == mixture.counts()

@@ -101,16 +101,21 @@ def search_run(run: Run) -> None:
 
 
 @verbs["train"].command("run")
-def train_run(run: Run) -> None:
-    """Train the primary at the mixture; resumes by itself."""
+def train_run(
+    run: Run,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Workers this time; by default train.workers.")
+    ] = None,
+) -> None:
+    """Train the primary at the mixture; resumes by itself, on fewer or more workers too."""
     from qsit_ray.train.driver import train
 
     folder = RunFolder(run.absolute())
-    with (
-        working(folder) as (config, terminal),
-        pipeline.ray_session(config),
-    ):
-        train(folder, config, terminal)
+    with working(folder) as (config, terminal):
+        number = workers or config.train.workers
+        sized = config.train.model_copy(update={"workers": number})
+        with pipeline.ray_session(config.model_copy(update={"train": sized})):
+            train(folder, config, terminal, number)
 
 
 @verbs["evaluate"].command("run")

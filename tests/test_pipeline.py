@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from qsit_ray.mixture import half_up, ratios_at
 
@@ -261,6 +263,152 @@ def test_a_killed_run_goes_on_stage_by_stage_and_ends_the_same(run, tmp_path):
     done = call("train", "run", torn)
     assert done.returncode == 0, done.stdout + done.stderr
     assert untimed(torn) == untimed(run)
+
+
+TRAINED_FINELY = {
+    "train.training.batch_size": 8,
+    "train.micro_batch": 2,
+    "train.checkpoint_steps": 2,
+    "train.max_failures": 5,
+}
+
+
+def training(run, out, **changes):
+    """A run folder beside `run` in which the training comes next, on a mixture of 100 rows."""
+    shutil.copytree(run, out, ignore=shutil.ignore_patterns("train", "evaluation", "report.html"))
+    values = yaml.safe_load((out / "config.yaml").read_text())
+    for key, value in {**TRAINED_FINELY, **changes}.items():
+        *parents, name = key.split(".")
+        section = values
+        for parent in parents:
+            section = section[parent]
+        section[name] = value
+    (out / "config.yaml").write_text(yaml.safe_dump(values))
+    mixture = read(out / "mixture.json")
+    mixture["rows"] = {"scoring": 24, "interpreting": 48, "general": 24}
+    (out / "mixture.json").write_text(json.dumps(mixture))
+    return out
+
+
+def test_a_training_killed_five_times_ends_the_same(run, tmp_path):
+    """kill -9 inside epochs and between them, of workers, the controller's actor, the driver."""
+    whole, out = (training(run, tmp_path / name) for name in ("whole", "killed"))
+    done = call("train", "run", whole)
+    assert done.returncode == 0, done.stdout + done.stderr
+    chance = random.Random(11)
+
+    def at(epoch):
+        """Once a checkpoint is committed at a step of `epoch`, or where it begins."""
+        step = chance.choice((2, 4, 6))
+        return lambda: committed(out) >= (epoch, step)
+
+    def recorded(epoch):
+        return lambda: committed(out) >= (epoch + 1, 0)
+
+    with trained(out) as driver:
+        wait(driver, at(0))
+        kill(driver, "RayTrainWorker")
+        wait(driver, recorded(0))
+        kill(driver, "RayTrainWorker")
+        wait(driver, at(1))
+        kill(driver, "RayTrainWorker", "Course")
+        wait(driver, recorded(1))
+        driver.kill()
+    with trained(out) as driver:
+        wait(driver, at(2))
+        driver.kill()
+    done = call("train", "run", out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert untimed(out) == untimed(whole)
+    assert all(line["consumed"] == line["planned"] for line in lines(out))
+    weights = [r / "train" / "model" / "model.safetensors" for r in (out, whole)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_with_fewer_workers(run, tmp_path):
+    whole, out = (training(run, tmp_path / name) for name in ("whole", "fewer"))
+    assert call("train", "run", whole).returncode == 0
+    with trained(out) as driver:
+        wait(driver, lambda: committed(out) >= (1, 2))
+    done = call("train", "run", out, "--workers", 1)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for one, other in zip(lines(out), lines(whole), strict=True):
+        assert one["consumed"] == one["planned"] == other["planned"]
+        assert one["sizes"] == other["sizes"]
+        for loss in ("loss_scoring", "loss_interpreting"):
+            assert one[loss] == pytest.approx(other[loss], rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("policy", "step"), [("stop", 0), ("rollback", 1)])
+def test_a_bad_loss_ends_the_training_and_names_the_rows(run, tmp_path, policy, step):
+    """No loss is under this limit; going back is allowed once an epoch."""
+    changes = {"train.loss_limit": 1e-6, "train.on_bad_loss": policy, "train.max_failures": 1}
+    out = training(run, tmp_path / "bad", **changes)
+    done = call("train", "run", out)
+    assert done.returncode == 1
+    assert re.search(rf"epoch 0, step {step}: the loss is [0-9.]+; rows \d+ \(\w+", done.stderr)
+    skipped = list(out.glob("train/ray-*/skipped.json"))
+    assert len(skipped) == step
+    assert [batch["step"] for file in skipped for batch in read(file)] == list(range(step))
+
+
+@pytest.mark.slow
+def test_a_row_whose_image_is_gone_is_named(run, tmp_path):
+    out = training(run, tmp_path / "gone", **{"train.max_failures": 0})
+    for image in (out / "catalog" / "images").iterdir():
+        image.unlink()
+    done = call("train", "run", out)
+    assert done.returncode == 2
+    assert re.search(r"catalog/images/\S+: image file is missing", done.stderr)
+
+
+def test_a_training_of_another_mixture_is_not_begun_anew(run, tmp_path):
+    out = tmp_path / "changed"
+    shutil.copytree(run, out)
+    before = (out / "train" / "epochs.jsonl").read_text()
+    mixture = read(out / "mixture.json")
+    mixture["rows"]["general"] += 1
+    (out / "mixture.json").write_text(json.dumps(mixture))
+    done = call("train", "run", out)
+    assert done.returncode == 2
+    assert "another mixture" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert (out / "train" / "epochs.jsonl").read_text() == before
+
+
+@contextlib.contextmanager
+def trained(run):
+    words = [qsit(), "train", "run", str(run)]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as driver:
+        try:
+            yield psutil.Process(driver.pid)
+        finally:
+            driver.kill()
+
+
+def committed(run):
+    """(epoch, step) that the training would go on from."""
+    files = list(run.glob("train/ray-*/committed.json"))
+    commits = read(files[0])["commits"] if files else []
+    return (commits[-1]["epoch"], commits[-1]["step"]) if commits else (0, 0)
+
+
+def wait(driver, moment):
+    while not moment():
+        with contextlib.suppress(psutil.TimeoutExpired):
+            pytest.fail(f"the training ended early, with {driver.wait(timeout=0.05)}")
+
+
+def kill(driver, *names):
+    """kill -9 of one process of each Ray actor's name, below a driver."""
+    below = {}
+    for process in driver.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            below[re.split(r"[. ]", " ".join(process.cmdline()).removeprefix("ray::"))[0]] = process
+    for name in names:
+        below[name].kill()
 
 
 def kill_when(moment, words):

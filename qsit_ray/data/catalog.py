@@ -61,6 +61,15 @@ class Catalog:
         """Characters of each row's text, shape [rows]."""
         return self.rows["length"].to_numpy()
 
+    def check(self) -> None:
+        """Raises InputError when there are more or fewer rows than the manifest counts."""
+        counted = sum(self.sizes.values())
+        if len(self.rows) != counted:
+            raise InputError(
+                f"{self.folder / 'rows.arrow'}: {len(self.rows)} rows, but manifest.json counts "
+                f"{counted}; build the catalog again"
+            )
+
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> list[Row]:
         return self.rows.take(pa.array(rows, pa.int64())).to_pylist()
 

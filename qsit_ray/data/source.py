@@ -1,8 +1,8 @@
 """rim: the epoch's plan as a Ray Dataset, resized by the controller actor.
 
 Ray executes the trainer's Dataset anew each epoch and asks `PlanSource` for its read tasks; the
-source asks the named actor where the run stands and lays out that epoch's plan. One row of the
-Dataset is one micro-batch, in the order that gives rank r its share of each global batch.
+source asks the named actor where the run stands and lays out the rest of that epoch's plan. One row
+of the Dataset is one micro-batch, in the order that gives rank r its share of each global batch.
 """
 
 from __future__ import annotations
@@ -26,12 +26,11 @@ NAMESPACE = "qsit_ray"
 
 @dataclass(frozen=True)
 class Layout:
-    """How an epoch's plan is cut: the same plan for any `world_size`."""
+    """How an epoch's plan is cut into micro-batches; the plan itself hangs on none of it."""
 
     catalog: Path
     seed: int
     global_batch: int
-    world_size: int
     micro_batch: int
 
     def plan(self, mixture: Mixture, epoch: int) -> EpochPlan:
@@ -40,11 +39,11 @@ class Layout:
 
 
 class PlanSource(Datasource):
-    """Read tasks, one a micro-batch, of the epoch that the controller actor stands at."""
+    """Read tasks, one a micro-batch, from where the actor `course` says that the run stands."""
 
-    def __init__(self, controller: str, layout: Layout):
+    def __init__(self, course: str, layout: Layout):
         super().__init__()
-        self.controller = controller
+        self.course = course
         self.layout = layout
 
     def estimate_inmemory_data_size(self) -> int | None:
@@ -53,29 +52,27 @@ class PlanSource(Datasource):
     def get_read_tasks(
         self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
     ) -> list[ReadTask]:
-        actor = ray.get_actor(self.controller, namespace=NAMESPACE)
-        epoch, mixture = ray.get(actor.position.remote())
-        plan = self.layout.plan(mixture, epoch)
+        actor = ray.get_actor(self.course, namespace=NAMESPACE)
+        at = ray.get(actor.position.remote())
+        plan = self.layout.plan(at.mixture, at.epoch)
         lengths = open_catalog(self.layout.catalog).lengths
         metadata = BlockMetadata(num_rows=1, size_bytes=None, input_files=None, exec_stats=None)
         return [
             ReadTask(_reader(step, rows.tolist()), metadata)
-            for step in range(plan.steps)
+            for step in range(at.step, plan.steps)
             for accumulated in plan.micro_batches(
-                step, self.layout.world_size, self.layout.micro_batch, lengths
+                step, at.world_size, self.layout.micro_batch, lengths
             )
             for rows in accumulated
         ]
 
 
 def plan_dataset(
-    controller: str, layout: Layout, encode: Callable[[dict[str, Any]], dict[str, Any]]
+    course: str, layout: Layout, encode: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> Dataset:
     """The trainer's Dataset: plan, then `encode` on {"step", "rows"} of each micro-batch."""
     # One block asked for: Ray then never splits the blocks of a read task further.
-    return ray.data.read_datasource(PlanSource(controller, layout), override_num_blocks=1).map(
-        encode
-    )
+    return ray.data.read_datasource(PlanSource(course, layout), override_num_blocks=1).map(encode)
 
 
 def _reader(step: int, rows: list[int]) -> Callable[[], list[pa.Table]]:

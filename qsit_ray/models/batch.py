@@ -27,6 +27,7 @@ class Batches:
     pad_token: int
     keep: bool = False
     _kept: dict[int, dict[str, np.ndarray]] = field(default_factory=dict)
+    _cut: set[int] = field(default_factory=set)
 
     def of(self, rows: Sequence[int]) -> dict[str, np.ndarray]:
         """The padded batch of catalog row numbers; `PADDING` becomes a row without labels."""
@@ -36,6 +37,10 @@ class Batches:
         """The padded batch of rows that are not training rows of the catalog."""
         return collate([self.encoder.encode(row) for row in rows], self.pad_token)
 
+    def cut(self, rows: Sequence[int]) -> int:
+        """How many of `rows`, encoded before, had their answer cut at the encoder's length."""
+        return sum(row in self._cut for row in rows)
+
     def _sample(self, row: int) -> dict[str, np.ndarray]:
         if row == PADDING:
             blank = dict(self._sample(0))
@@ -43,7 +48,10 @@ class Batches:
             return blank
         if row in self._kept:
             return self._kept[row]
+        before = self.encoder.cut
         sample = self.encoder.encode(self.catalog.take([row])[0])
+        if self.encoder.cut > before:
+            self._cut.add(row)
         if self.keep:
             self._kept[row] = sample
         return sample

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,15 @@ RAYS_LIST = "checkpoint_manager_snapshot.json"
 class Commit:
     """A checkpoint that is whole: training goes on with `step` of `epoch`.
 
-    `loss` is the mean of the validation losses; null inside an epoch.
+    `loss` is the mean of the validation losses; null inside an epoch. `files` are its files by
+    path, with their bytes.
     """
 
     name: str
     epoch: int
     step: int
     loss: float | None
+    files: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,19 +65,30 @@ class Checkpoints:
 
     def commits(self) -> list[Commit]:
         """All commits, the newest last. Raises InputError when their list can't be read."""
-        return [Commit(**commit) for commit in self._read()["commits"]]
+        commits = self._read()["commits"]
+        try:
+            return [Commit(**commit) for commit in commits]
+        except TypeError as error:
+            raise InputError(f"{self.file}: not a list of checkpoints: {error}") from None
 
     def latest(self) -> tuple[Commit, Path] | None:
         """The commit to go on from and its folder; None before the first.
 
-        Raises InputError when the folder is gone: training anew is for the user to decide.
+        Raises InputError naming the file that is missing or was cut: to train anew is for the user
+        to decide.
         """
         commits = self.commits()
         if not commits:
             return None
         path = self.folder / commits[-1].name
-        if not path.is_dir():
-            raise InputError(f"{path}: missing, but {self.file.name} says to go on from it")
+        there = _files(path)
+        for name, size in commits[-1].files.items():
+            if there.get(name) != size:
+                found = f"{there[name]} bytes of {size}" if name in there else "missing"
+                raise InputError(
+                    f"{path / name}: {found}; training can't go on from this checkpoint. Put the "
+                    f"file back, or remove {self.folder.parent} to train anew"
+                )
         return commits[-1], path
 
     def commit(self, new: Commit, session: str) -> None:
@@ -86,7 +99,8 @@ class Checkpoints:
         state = self._read()
         if state["session"] != session:
             raise RuntimeError(f"{self.folder}: another session trains here now")
-        commits = [*self.commits(), new]
+        whole = Commit(new.name, new.epoch, new.step, new.loss, _files(self.folder / new.name))
+        commits = [*self.commits(), whole]
         losses = {commit.name: commit.loss for commit in commits if commit.loss is not None}
         best = min(losses, key=losses.__getitem__, default=None)
         kept = [c for c in commits if c in commits[-self.kept :] or c.name == best]
@@ -112,22 +126,32 @@ class Checkpoints:
 def check_standing(train: Path, epochs: Path, mine: Checkpoints, inputs: Mapping[str, Any]) -> None:
     """Refuse to train anew over a training that stands below `train`.
 
-    Raises InputError when epochs were recorded that no checkpoint of these inputs holds, naming
-    the inputs that changed since, or when a commit's folder is gone.
+    Raises InputError when another training's checkpoints lie there, naming the inputs that changed
+    since, when epochs were recorded that no checkpoint holds, or when a checkpoint is not whole.
     """
     recorded = len(artifacts.read_jsonl(epochs)) if epochs.exists() else 0
     latest = mine.latest()
-    if recorded <= (latest[0].epoch if latest else 0):
+    if latest is not None and recorded <= latest[0].epoch:
         return
     for file in sorted(train.glob("ray-*/committed.json")):
-        other = artifacts.read_json(file)["inputs"]
-        changed = [name for name in inputs if other.get(name) != inputs[name]]
-        if file != mine.file and changed:
+        other = artifacts.read_json(file)
+        changed = [name for name in inputs if other["inputs"].get(name) != inputs[name]]
+        if other["commits"] and changed:
             raise InputError(
-                f"{epochs}: trained with another {' and another '.join(changed)}; remove {train} "
-                "to train anew"
+                f"{file.parent}: trained with another {' and another '.join(changed)}; remove "
+                f"{train} to train anew"
             )
-    raise InputError(
-        f"{epochs}: {recorded} epochs are recorded, but no checkpoint holds them; remove {train} "
-        "to train anew"
-    )
+    if recorded:
+        raise InputError(
+            f"{epochs}: {recorded} epochs are recorded, but no checkpoint holds them; remove "
+            f"{train} to train anew"
+        )
+
+
+def _files(folder: Path) -> dict[str, int]:
+    """Bytes of each file below `folder`."""
+    return {
+        str(path.relative_to(folder)): path.stat().st_size
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

@@ -1,11 +1,12 @@
-"""rim: the train stage: the controller actor, the resizing Dataset and the TorchTrainer."""
+"""rim: the train stage: the course actor, the resizing Dataset and the TorchTrainer."""
 
 from __future__ import annotations
 
 import threading
 import uuid
-from functools import lru_cache, partial
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import ray
@@ -14,31 +15,24 @@ from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import Config
 from qsit_ray.controller import MixtureController, Rule
+from qsit_ray.data.catalog import open_catalog
 from qsit_ray.data.source import NAMESPACE, Layout, plan_dataset
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import Mixture
 from qsit_ray.models.base import base_checkpoint, identity
 from qsit_ray.terminal import Bar, Terminal
+from qsit_ray.train.bad_loss import BadBatch
 from qsit_ray.train.checkpoint import Checkpoints, check_standing
+from qsit_ray.train.course import Course
+from qsit_ray.train.deepspeed_config import accumulation
+from qsit_ray.train.encoding import encode, warm
 from qsit_ray.train.job import Job
+from qsit_ray.train.state import State
+from qsit_ray.train.trackers import require
 from qsit_ray.train.worker import train_loop
 
-
-class Progress:
-    """Where the workers say how far they are."""
-
-    def __init__(self) -> None:
-        self.shown = (0, 0)
-
-    def show(self, done: int, total: int) -> None:
-        self.shown = done, total
-
-    def read(self) -> tuple[int, int]:
-        return self.shown
-
-
-MixtureControllerActor = ray.remote(num_cpus=0, max_restarts=-1)(MixtureController)
-ProgressActor = ray.remote(num_cpus=0, max_restarts=-1)(Progress)
+# Every call of it may be made twice, so those that its death interrupts are.
+CourseActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Course)
 
 
 def train_inputs(config: Config, run: RunFolder) -> dict[str, Any]:
@@ -52,31 +46,30 @@ def train_inputs(config: Config, run: RunFolder) -> dict[str, Any]:
     }
 
 
-def train(run: RunFolder, config: Config, terminal: Terminal) -> None:
+def train(run: RunFolder, config: Config, terminal: Terminal, workers: int | None = None) -> None:
     """Train the primary at the mixture, remixed each epoch; write epochs.jsonl and the model.
 
-    Raises InputError when there is no mixture yet.
+    `workers` is for this time in place of `train.workers`; the global batch stays the same.
+
+    Raises InputError when there is no mixture yet, when what was trained so far can't be gone on
+    from, or when a row or the base checkpoint can't be trained on; FloatingPointError naming the
+    rows of a bad loss.
     """
     if not run.mixture.exists():
         raise InputError(f"{run.mixture}: missing; the search comes first")
     inputs = train_inputs(config, run)
     if run.stands("train", inputs):
         return
+    workers = workers or config.train.workers
+    accumulation(config.train, workers)
+    require(config.train.trackers)
     key = artifacts.digest(inputs)[:12]
-    # Two runs may share a cluster, and a killed one's actors linger.
+    # Two runs may share a cluster, and a killed one's processes linger.
     session = f"{key}-{uuid.uuid4().hex[:8]}"
     checkpoints = Checkpoints(run.train / f"ray-{key}", config.train.checkpoints_kept)
     check_standing(run.train, run.epochs, checkpoints, inputs)
-    checkpoints.claim(session, inputs)
-    mixture, rule = artifacts.read_json(run.mixture), config.train.controller
-    actors = [
-        MixtureControllerActor.options(name=f"mixture-{session}", namespace=NAMESPACE).remote(
-            Mixture(**mixture["rows"]),
-            mixture["reference_loss_ratio"] if rule else None,
-            Rule(**rule.model_dump()) if rule else Rule(),
-        ),
-        ProgressActor.options(name=f"progress-{session}", namespace=NAMESPACE).remote(),
-    ]
+    open_catalog(run.catalog).check()
+    mixture = artifacts.read_json(run.mixture)
     job = Job(
         config=config,
         catalog=run.catalog,
@@ -85,49 +78,48 @@ def train(run: RunFolder, config: Config, terminal: Terminal) -> None:
         epochs_file=run.epochs,
         model_folder=run.model,
         reference_loss_ratio=mixture["reference_loss_ratio"],
-        controller=f"mixture-{session}",
-        progress=f"progress-{session}",
         checkpoints=checkpoints,
         session=session,
+        course=f"course-{session}",
     )
-    with run.stage("train", inputs) as cost, terminal.bar("Train the primary") as bar:
-        trainer = _trainer(job)
-        ended = threading.Event()
-        watcher = threading.Thread(target=_watch, args=(actors[1], bar, ended), daemon=True)
-        watcher.start()
-        try:
-            trainer.fit()
-        finally:
-            ended.set()
-            watcher.join()
-            for actor in actors:
-                ray.kill(actor)
+    job.bad_batches.forget()
+    with (
+        run.stage("train", inputs) as cost,
+        _course(job, Mixture(**mixture["rows"])) as course,
+        terminal.bar("Train the primary") as bar,
+        _shown(course, bar),
+    ):
+        warm(job, workers)
+        while True:
+            checkpoints.claim(session, inputs)
+            state = _ready(job, workers)
+            ray.get(course.begin.remote(state.decisions, state.step, workers))
+            _fit(job, workers)
+            bad = job.bad_batches.met()
+            if bad is None:
+                break
+            _pass_over(job, bad)
         lines = artifacts.read_jsonl(run.epochs)
         seconds = sum(
             v for line in lines for k, v in line["timing"].items() if k != "stall_seconds"
         )
-        cost["device_seconds"] = seconds * config.train.workers
+        cost["device_seconds"] = seconds * workers
 
 
-def encode(
-    row: dict[str, Any], catalog: Path, base: str, max_length: int, keep: bool
-) -> dict[str, Any]:
-    """Decode, tokenise and pad one micro-batch of catalog rows."""
-    from qsit_ray.models.batch import pack
+def _ready(job: Job, workers: int) -> State:
+    """The state that training goes on from, its checkpoint made to fit this number of workers."""
+    from qsit_ray.train.elastic import convert
 
-    batch = _batches(catalog, base, max_length, keep).of(list(row["rows"]))
-    return {"step": row["step"], "rows": row["rows"], "batch": pack(batch)}
-
-
-@lru_cache(maxsize=1)
-def _batches(catalog: Path, base: str, max_length: int, keep: bool) -> Any:
-    from qsit_ray.models import load
-    from qsit_ray.models.batch import batches
-
-    return batches(catalog, load.load_processor(base), max_length, keep)
+    latest = job.checkpoints.latest()
+    if latest is None:
+        return State()
+    state = State.read(latest[1])
+    if state.world_size != workers and job.config.train.zero_stage:
+        ray.get(ray.remote(num_cpus=1)(convert).remote(latest[1], "deepspeed"))
+    return state
 
 
-def _trainer(job: Job) -> Any:
+def _fit(job: Job, workers: int) -> None:
     from ray.data import ExecutionOptions
     from ray.train import (
         DataConfig,
@@ -135,28 +127,18 @@ def _trainer(job: Job) -> Any:
         LoggingConfig,
         RunConfig,
         ScalingConfig,
+        TrainingFailedError,
     )
     from ray.train.torch import TorchConfig, TorchTrainer
 
     settings = job.config.train
     layout = Layout(
-        job.catalog,
-        job.config.seed,
-        settings.training.batch_size,
-        settings.workers,
-        settings.micro_batch,
+        job.catalog, job.config.seed, settings.training.batch_size, settings.micro_batch
     )
-    encoder = partial(
-        encode,
-        catalog=job.catalog,
-        base=job.base,
-        max_length=job.config.models.max_length,
-        keep=job.config.models.remember_features,
-    )
-    return TorchTrainer(
+    trainer = TorchTrainer(
         partial(train_loop, job),
         torch_config=TorchConfig(backend="nccl" if settings.use_gpu else "gloo"),
-        scaling_config=ScalingConfig(num_workers=settings.workers, use_gpu=settings.use_gpu),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=settings.use_gpu),
         run_config=RunConfig(
             name=job.checkpoints.folder.name,
             storage_path=str(job.checkpoints.folder.parent),
@@ -167,17 +149,75 @@ def _trainer(job: Job) -> Any:
             ),
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
-        datasets={"train": plan_dataset(job.controller, layout, encoder)},
+        datasets={"train": plan_dataset(job.course, layout, partial(encode, job))},
         # The plan's order is the order of training; the same stream for each rank in each run.
         dataset_config=DataConfig(execution_options=ExecutionOptions(preserve_order=True)),
     )
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        raise _mendable(error) or error from None
 
 
-def _watch(progress: Any, bar: Bar, ended: threading.Event) -> None:
-    while not ended.wait(1.0):
-        try:
-            done, total = ray.get(progress.read.remote(), timeout=5)
-        except ray.exceptions.RayError:
-            continue
-        if total:
-            bar.update(done, total)
+def _mendable(error: BaseException) -> InputError | None:
+    """The InputError that a worker or a data task failed with, if it was one."""
+    chain = list(getattr(error, "worker_failures", {}).values())
+    while chain:
+        each = chain.pop()
+        if isinstance(each, InputError):
+            return each
+        causes = (getattr(each, name, None) for name in ("_base_exc", "cause", "__cause__"))
+        chain += [cause for cause in causes if cause is not None]
+    return None
+
+
+def _pass_over(job: Job, bad: BadBatch) -> None:
+    """Have the global batch of a bad loss skipped when training goes back to its last checkpoint.
+
+    Raises FloatingPointError where the policy is to stop, or this epoch has had its fill.
+    """
+    settings = job.config.train
+    before = [batch for batch in job.bad_batches.skipped() if batch.epoch == bad.epoch]
+    if settings.on_bad_loss == "stop" or len(before) >= settings.max_failures:
+        raise FloatingPointError(str(bad))
+    job.bad_batches.skip(bad)
+
+
+@contextmanager
+def _course(job: Job, first: Mixture) -> Iterator[Any]:
+    """The actor that holds the training's Course, and with it the MixtureController."""
+    rule = job.config.train.controller
+    controller = MixtureController(
+        first,
+        job.reference_loss_ratio if rule else None,
+        Rule(**rule.model_dump()) if rule else Rule(),
+        open_catalog(job.catalog).sizes,
+    )
+    actor = CourseActor.options(name=job.course, namespace=NAMESPACE).remote(controller)
+    try:
+        yield actor
+    finally:
+        ray.kill(actor)
+
+
+@contextmanager
+def _shown(course: Any, bar: Bar) -> Iterator[None]:
+    """The bar follows what the workers tell the actor."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(1.0):
+            try:
+                done, total = ray.get(course.shown.remote(), timeout=5)
+            except ray.exceptions.RayError:
+                continue
+            if total:
+                bar.update(done, total)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()

@@ -5,35 +5,51 @@ from __future__ import annotations
 import gc
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from qsit_ray import artifacts
 from qsit_ray.models import load
 from qsit_ray.models.batch import batches, unpack
 from qsit_ray.models.features import remember_features
-from qsit_ray.models.loss import answer_loss
-from qsit_ray.models.trainable import freeze
-from qsit_ray.schedule import learning_rate
+from qsit_ray.models.loss import row_losses
+from qsit_ray.models.score import logits_at_end
+from qsit_ray.models.trainable import merged, parameter_groups, prepare, set_rates
+from qsit_ray.schedule import share_of_peak
+from qsit_ray.train.bad_loss import BadLoss
 from qsit_ray.train.deepspeed_config import deepspeed_config
-from qsit_ray.train.job import Consumed, Job
+from qsit_ray.train.elastic import UNIVERSAL, loads_universal
+from qsit_ray.train.job import Job
 from qsit_ray.train.validation import Validation
 
+TAG = "deepspeed"
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
-class AnswerLoss(torch.nn.Module):
-    """The model as DeepSpeed runs it: a batch in, (summed loss, answer tokens) out.
+
+class Rows(torch.nn.Module):
+    """The model as DeepSpeed runs it: a batch in, each row's summed loss and answer tokens out, or
+    the logits of the tokens `ends` after each row.
 
     DeepSpeed keeps count of micro-batches, and gathers partitioned weights, where its own forward
     is called; a call to the module behind its back would lose gradients at ZeRO stage 3.
     """
 
-    def __init__(self, model: torch.nn.Module):
+    def __init__(self, model: Any):
         super().__init__()
         self.model = model
 
-    def forward(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, int]:
-        return answer_loss(self.model, batch)
+    def forward(self, batch: dict[str, Tensor], ends: list[int] | None = None) -> Any:
+        import deepspeed
+
+        batch["pixel_values"] = batch["pixel_values"].to(self.model.dtype)
+        if ends is None:
+            return row_losses(self.model, batch)
+        with deepspeed.zero.GatheredParameters(self.model.lm_head.weight):
+            return logits_at_end(self.model, batch, ends)
 
 
 class Engine:
@@ -46,20 +62,26 @@ class Engine:
         if not config.train.use_gpu:
             # Else DeepSpeed compiles a shared-memory collective on first use, for 25 s.
             deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        deepspeed.init_distributed(dist_init_required=False)
         self.settings = config.train
         self.rank, self.world_size = rank, world_size
         torch.manual_seed(config.seed)
-        self.checkpoint = load.load(job.base, dtype=torch.float32)
-        freeze(self.checkpoint.model, config.models.freeze_vision)
+        settings = deepspeed_config(config.train, world_size)
+        self.checkpoint = _load(job.base, TYPES[config.train.precision], settings)
+        prepare(self.checkpoint.model, config.models.freeze_vision, config.train)
         if config.models.remember_features:
             remember_features(self.checkpoint.model, job.features)
-        rows = batches(job.catalog, self.checkpoint.processor, config.models.max_length)
-        self.validation = Validation.share(rows, rank, world_size, config.evaluate.batch_size)
-        deepspeed.init_distributed(dist_init_required=False)
+        rows = batches(
+            job.catalog,
+            self.checkpoint.processor,
+            config.models.max_length,
+            keep=config.models.remember_features,
+        )
+        self.validation = Validation(rows, rank, world_size, config.evaluate.batch_size)
         self.deepspeed, *_ = deepspeed.initialize(
-            model=AnswerLoss(self.checkpoint.model),
-            model_parameters=[p for p in self.checkpoint.model.parameters() if p.requires_grad],
-            config=deepspeed_config(config.train),
+            model=Rows(self.checkpoint.model),
+            model_parameters=parameter_groups(self.checkpoint.model, config.train),
+            config=settings,
         )
         self.device = self.deepspeed.device
 
@@ -67,74 +89,115 @@ class Engine:
     def accumulation(self) -> int:
         return self.deepspeed.gradient_accumulation_steps()
 
-    def step(self, micro_batches: list[bytes], epochs_done: float) -> None:
-        """One optimiser step over this rank's micro-batches of a global batch.
+    def step(self, micro_batches: list[bytes], epochs_done: float) -> float:
+        """One optimiser step over this rank's micro-batches of a global batch; returns the global
+        batch's loss in nats a token.
 
         The loss is the sum over the global batch divided by its answer tokens, over ranks and
         accumulation: a mean of the ranks' means would weigh short answers more.
 
-        Raises FloatingPointError when the loss is not finite.
+        Raises BadLoss on every rank alike when the loss, or the gradient's norm, is not finite or
+        the loss is over `train.loss_limit`; the weights are then of no use any more.
         """
-        training = self.settings.training
-        rate = learning_rate(
-            epochs_done / self.settings.epochs,
-            training.learning_rate,
+        training, epochs = self.settings.training, self.settings.epochs
+        share = share_of_peak(
+            epochs_done,
+            epochs if self.settings.schedule == "cosine" else None,
             training.warmup,
             training.final_share,
         )
-        for group in self.deepspeed.optimizer.param_groups:
-            group["lr"] = rate
+        set_rates(self.deepspeed.optimizer.param_groups, share)
         unpacked = [
             {name: tensor.to(self.device) for name, tensor in unpack(data).items()}
             for data in micro_batches
         ]
-        tokens = torch.tensor(
-            sum(int((batch["labels"] >= 0).sum()) for batch in unpacked), device=self.device
-        )
+        counts = [int((batch["labels"] >= 0).sum()) for batch in unpacked]
+        tokens = torch.tensor(sum(counts), device=self.device)
         dist.all_reduce(tokens)
         self.deepspeed.train()
-        for batch in unpacked:
-            nll, _ = self.deepspeed(batch)
+        sums = torch.zeros(len(unpacked), device=self.device)
+        for index, batch in enumerate(unpacked):
+            nll = self.deepspeed(batch)[0].sum()
+            sums[index] = nll.detach()
             # DeepSpeed takes the mean over ranks and accumulation; undo both.
-            loss = nll * (self.world_size * self.accumulation / tokens)
-            if not math.isfinite(loss.item()):
-                raise FloatingPointError(
-                    f"the loss is {loss.item()} after {epochs_done:.3f} epochs"
-                )
-            self.deepspeed.backward(loss)
+            self.deepspeed.backward(nll * (self.world_size * self.accumulation / tokens))
+            if index + 1 == len(unpacked):
+                whole = sums.sum()
+                dist.all_reduce(whole)
+                loss = (whole / tokens).item()
+                if not loss <= self.settings.loss_limit:
+                    raise BadLoss(loss, self._suspects(sums, counts))
             self.deepspeed.step()
+        norm = self.deepspeed.get_global_grad_norm()
+        if norm is not None and not math.isfinite(norm):
+            raise BadLoss(math.nan, range(len(unpacked)))
+        return loss
 
-    def sum_over_ranks(self, consumed: Consumed) -> Consumed:
-        """Checksums added modulo 2^64 (int64 addition wraps the same way) and rows added."""
-        signed = consumed.checksum - 2**64 if consumed.checksum >= 2**63 else consumed.checksum
-        both = torch.tensor([signed, consumed.rows], dtype=torch.int64, device=self.device)
-        dist.all_reduce(both)
-        checksum, rows = both.tolist()
-        return Consumed(checksum % 2**64, rows)
+    def _suspects(self, sums: Tensor, counts: list[int]) -> list[int]:
+        limit = self.settings.loss_limit
+        own = [total / max(count, 1) for total, count in zip(sums.tolist(), counts, strict=True)]
+        return [index for index, loss in enumerate(own) if not loss <= limit]
 
-    def validate(self) -> tuple[float, float]:
-        """(L_S, L_I) on validation rows; the same on every rank."""
-        return self.validation.losses(self.deepspeed, self.device)
+    def validate(self) -> dict[str, Any]:
+        """Losses and scores on validation rows (see `Validation`); the same on every rank."""
+        return self.validation.measure(self.deepspeed, self.device)
 
-    def save(self, folder: str, tag: str) -> None:
-        self.deepspeed.save_checkpoint(folder, tag=tag)
+    def save(self, folder: Path) -> None:
+        """Write this rank's part: DeepSpeed's, and the state of its random numbers."""
+        self.deepspeed.save_checkpoint(str(folder), tag=TAG)
+        states = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state()
+        save_file(states, folder / f"random_{self.rank}.safetensors")
 
-    def load(self, folder: str, tag: str) -> None:
-        """Raises RuntimeError when the checkpoint can't be loaded; never starts anew silently."""
-        path, _ = self.deepspeed.load_checkpoint(folder, tag=tag)
+    def load(self, folder: Path, world_size: int) -> None:
+        """Go on from a checkpoint that `world_size` ranks wrote. One of another number than ours
+        must have been converted (see `elastic`); random numbers then begin anew.
+
+        Raises RuntimeError when the checkpoint can't be loaded; never starts anew silently.
+        """
+        if world_size == self.world_size or self.settings.zero_stage == 0:
+            path, _ = self.deepspeed.load_checkpoint(str(folder), tag=TAG)
+        else:
+            with loads_universal(self.deepspeed):
+                path, _ = self.deepspeed.load_checkpoint(str(folder), tag=UNIVERSAL)
         if path is None:
-            raise RuntimeError(f"{folder}: no DeepSpeed checkpoint {tag!r} in it")
+            raise RuntimeError(f"{folder}: no DeepSpeed checkpoint in it")
+        if world_size == self.world_size:
+            states = load_file(folder / f"random_{self.rank}.safetensors")
+            torch.set_rng_state(states["cpu"])
+            if "cuda" in states:
+                torch.cuda.set_rng_state(states["cuda"])
         gc.collect()
 
     def export(self, folder: Path) -> None:
         """Write a Hugging Face folder (safetensors); every rank calls, rank 0 writes."""
+        model, lora = self.checkpoint.model, self.settings.lora
         state = None
         if self.settings.zero_stage == 3:
             gathered = self.deepspeed._zero3_consolidated_16bit_state_dict()
             state = {name.removeprefix("model."): v for name, v in (gathered or {}).items()}
+        elif lora is not None:
+            state = model.state_dict()
         if self.rank == 0:
+            if lora is not None:
+                state = merged(state or {}, lora)
             with artifacts.atomic(folder) as temporary:
-                load.save(
-                    self.checkpoint.model, self.checkpoint.processor, temporary, state_dict=state
-                )
+                load.save(model, self.checkpoint.processor, temporary, state_dict=state)
         dist.barrier()
+
+
+def _load(base: str, dtype: torch.dtype, settings: dict[str, Any]) -> load.Checkpoint:
+    """The base checkpoint; at ZeRO stage 3 no rank ever holds more of it than its own part."""
+    if settings["zero_optimization"]["stage"] < 3:
+        return load.load(base, dtype=dtype)
+    from transformers.integrations import HfDeepSpeedConfig
+
+    partitioned = HfDeepSpeedConfig(settings)  # transformers looks at it as long as it lives
+    checkpoint = load.load(base, dtype=dtype)
+    del partitioned
+    # On this path transformers also keeps renamings that met no weight, and would undo them in the
+    # exported model's names.
+    model = checkpoint.model
+    model._weight_conversions = [c for c in model._weight_conversions if c.was_used()]
+    return checkpoint

@@ -101,7 +101,12 @@ class Train(Section):
 
     `frozen` parts keep their weights, as the tower does under `models.freeze_vision`; `lora` trains
     adapters in the language model's place. `bf16_states` also keeps master weights, gradients and
-    optimiser states in bf16. `schedule`: what follows the warm-up (docs/TRAIN.md)."""
+    optimiser states in bf16. `schedule`: what follows the warm-up (docs/TRAIN.md).
+
+    A checkpoint is written at each epoch's end, and inside it every `checkpoint_minutes` or
+    `checkpoint_steps`; the last `checkpoints_kept` and the best are kept. A global batch whose loss
+    is not finite or over `loss_limit` (nats a token) stops the run, or has it go back to its last
+    checkpoint and pass over that batch (`on_bad_loss`)."""
 
     training: Training
     epochs: Count
@@ -121,6 +126,10 @@ class Train(Section):
     trackers: Annotated[tuple[Tracker, ...], Field(strict=False)] = ()
     max_failures: Annotated[int, Field(ge=0)] = 2
     checkpoints_kept: Count = 2
+    checkpoint_minutes: Positive | None = 30.0
+    checkpoint_steps: Count | None = None
+    loss_limit: Positive = 30.0
+    on_bad_loss: Literal["stop", "rollback"] = "stop"
 
     @model_validator(mode="after")
     def _whole_batches(self) -> Train:

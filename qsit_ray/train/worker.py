@@ -2,127 +2,201 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 import time
-from pathlib import Path
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import ray
 import ray.train
-from ray.train.collective import barrier
 
-from qsit_ray import artifacts
+from qsit_ray.data.catalog import open_catalog
 from qsit_ray.data.source import NAMESPACE, Layout
-from qsit_ray.mixture import checksum
-from qsit_ray.train.checkpoint import Commit
-from qsit_ray.train.job import Consumed, Job, epoch_line
-
-TAG = "deepspeed"
+from qsit_ray.mixture import EpochPlan, checksum
+from qsit_ray.train.bad_loss import BadBatch, BadLoss
+from qsit_ray.train.course import Position
+from qsit_ray.train.job import Job, epoch_line
+from qsit_ray.train.saver import Saver
+from qsit_ray.train.state import Consumed, State
+from qsit_ray.train.trackers import Trackers, connect
 
 
 def train_loop(job: Job) -> None:
-    """Train the epochs that the last checkpoint does not hold yet, then export the model."""
-    from qsit_ray.train.engine import Engine
+    """Train what the last checkpoint does not hold yet, then export the model.
 
-    context = ray.train.get_context()
-    rank, world_size = context.get_world_rank(), context.get_world_size()
-    engine = Engine(job, rank, world_size)
-    meta = _restore(engine, job, rank)
-    settings = job.config.train
-    layout = Layout(
-        job.catalog, job.config.seed, settings.training.batch_size, world_size, settings.micro_batch
-    )
-    controller = ray.get_actor(job.controller, namespace=NAMESPACE)
-    progress = ray.get_actor(job.progress, namespace=NAMESPACE)
-    dataset = ray.train.get_dataset_shard("train")
-    for epoch in range(len(meta["lines"]), settings.epochs):
-        if rank == 0:
-            ray.get(controller.begin.remote(meta["controller"]))
-        barrier()  # no rank starts the epoch's Dataset before the actor stands at its plan
-        plan = layout.plan(ray.get(controller.mixture.remote(epoch)), epoch)
-        began = time.monotonic()
-        consumed = Consumed()
-        stall = 0.0
-        micro_batches = iter(dataset.iter_batches(batch_size=1, batch_format="numpy"))
-        for step in range(plan.steps):
-            waiting = time.monotonic()
-            group = [next(micro_batches) for _ in range(engine.accumulation)]
-            stall += time.monotonic() - waiting
-            _count(group, step, consumed)
-            engine.step([row["batch"][0] for row in group], (epoch + (step + 1) / plan.steps))
-            if rank == 0:
-                done = sum(line["rows_trained"] for line in meta["lines"])
-                here = (step + 1) * settings.training.batch_size
-                ahead = (settings.epochs - epoch) * len(plan.rows)
-                progress.show.remote(min(done + here, done + ahead), done + ahead)
-        next(micro_batches, None)  # lets the Dataset finish this execution
-        trained = time.monotonic()
-        consumed = engine.sum_over_ranks(consumed)
-        losses = engine.validate()
-        timing = {
-            "train_seconds": round(trained - began, 3),
-            "stall_seconds": round(stall, 3),
-            "validation_seconds": round(time.monotonic() - trained, 3),
-        }
-        if rank == 0:
-            # The state is sent once more: an actor that was restarted meanwhile knows nothing.
-            controller.begin.remote(meta["controller"])
-            decision = ray.get(controller.observe.remote(epoch, *losses))
-            last = epoch == settings.epochs - 1
-            line = epoch_line(plan, decision, job.reference_loss_ratio, consumed, timing, last)
-            meta = {
-                "lines": [*meta["lines"], line],
-                "controller": ray.get(controller.state.remote()),
-            }
-        else:
-            meta = {**meta, "lines": [*meta["lines"], None]}
-        _commit(engine, job, meta, epoch, rank)
-    engine.export(job.model_folder)
+    A bad loss ends it early; what it was is written down for the driver.
+    """
+    worker = Worker(job)
+    try:
+        worker.train()
+    except BadLoss as bad:
+        worker.report(bad)
+    else:
+        worker.engine.export(job.model_folder)
 
 
-def _count(group: list[dict[str, Any]], step: int, consumed: Consumed) -> None:
-    """Add this rank's rows of a global step to what it consumed."""
-    for micro in group:
-        if micro["step"][0] != step:
-            raise RuntimeError(f"step {step}: the Dataset served rows of step {micro['step'][0]}")
-        rows = np.asarray(micro["rows"][0], dtype=np.int64)
-        rows = rows[rows >= 0]
-        consumed.checksum = (consumed.checksum + checksum(np.full_like(rows, step), rows)) % 2**64
-        consumed.rows += len(rows)
+class Worker:
+    """One rank. `state` is the last that all ranks agree on; `own` is what this rank has trained
+    since, and `skipped` what all have passed over."""
 
+    def __init__(self, job: Job):
+        from qsit_ray.train.engine import Engine
 
-def _commit(engine: Any, job: Job, meta: dict[str, Any], epoch: int, rank: int) -> None:
-    """Write a checkpoint of the state after `epoch`, and note it once every rank has its part."""
-    name = f"epoch_{epoch + 1:04d}_step_{0:06d}_{job.session[-8:]}"
-    line = meta["lines"][-1] or {}
-    metrics = {key: line[key] for key in ("epoch", "loss_scoring", "loss_interpreting") if line}
-    with tempfile.TemporaryDirectory() as folder:
-        engine.save(folder, TAG)
-        if rank == 0:
-            (Path(folder) / "meta.json").write_text(json.dumps(meta))
-        ray.train.report(
-            metrics,
-            checkpoint=ray.train.Checkpoint.from_directory(folder),
-            checkpoint_dir_name=name,
+        context = ray.train.get_context()
+        self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
+        self.job, self.settings = job, job.config.train
+        self.engine = Engine(job, self.rank, self.world_size)
+        self.saver = Saver(job, self.engine, self.rank)
+        self.state = replace(self.saver.restore(), world_size=self.world_size)
+        training = self.settings.training
+        self.layout = Layout(
+            job.catalog, job.config.seed, training.batch_size, self.settings.micro_batch
         )
-    barrier()  # `report` returns when this rank's part is written
-    if rank == 0:
-        loss = (line["loss_scoring"] + line["loss_interpreting"]) / 2
-        job.checkpoints.commit(Commit(name, epoch + 1, 0, loss), job.session)
-        artifacts.write_jsonl(job.epochs_file, meta["lines"])
+        self.course = ray.get_actor(job.course, namespace=NAMESPACE)
+        self.dataset = ray.train.get_dataset_shard("train")
+        self.trackers = self._connected() if self.rank == 0 else Trackers([])
+        self.saved = time.monotonic()
+        self.step = self.state.step
+        self.group: list[dict[str, Any]] = []
+
+    def train(self) -> None:
+        while self.state.epoch < self.settings.epochs:
+            self._epoch()
+        self.saver.settle(wait=True)
+        self.trackers.close()
+
+    def _connected(self) -> Trackers:
+        values = self.settings.model_dump(mode="json")
+        parameters = {f"train.{name}": value for name, value in values.items()}
+        folder = self.job.checkpoints.folder.parent
+        return connect(self.settings.trackers, self.job.name, parameters, folder)
+
+    def _epoch(self) -> None:
+        from qsit_ray.train.ranks import from_rank_zero
+
+        at: Position = from_rank_zero(self._begin())
+        plan = self.layout.plan(at.mixture, at.epoch)
+        bad = self.job.bad_batches.skipped() if self.rank == 0 else None
+        skip = {b.step for b in from_rank_zero(bad) if b.epoch == at.epoch}
+        self.own, self.skipped, self.timing = Consumed(), Consumed(), dict(self.state.timing)
+        micro_batches = iter(
+            self.dataset.iter_batches(
+                batch_size=1, batch_format="numpy", prefetch_batches=2 * self.engine.accumulation
+            )
+        )
+        for self.step in range(at.step, plan.steps):
+            began = time.monotonic()
+            self.group = list(islice(micro_batches, self.engine.accumulation))
+            self._spend("stall_seconds", began)
+            self._count(plan, self.step in skip)
+            if self.step not in skip:
+                packed = [micro["batch"][0] for micro in self.group]
+                self.engine.step(packed, plan.epoch + (self.step + 1) / plan.steps)
+            self._spend("train_seconds", began)
+            self._show(plan)
+            self.saver.settle()
+            if self.step + 1 < plan.steps and self._due():
+                self.saver.save(self._so_far(self.step + 1), {})
+                self.saved = time.monotonic()
+        next(micro_batches, None)  # lets the Dataset finish this execution
+        self._close(plan)
+
+    def _begin(self) -> Position | None:
+        """The actor told where the training stands; no rank starts its Dataset before."""
+        if self.rank != 0:
+            return None
+        state = self.state
+        return ray.get(self.course.begin.remote(state.decisions, state.step, self.world_size))
+
+    def _close(self, plan: EpochPlan) -> None:
+        """Validate, decide the next mixture, and save."""
+        from qsit_ray.train.ranks import from_rank_zero
+
+        began = time.monotonic()
+        measured = self.engine.validate()
+        self._spend("validation_seconds", began)
+        state = self._so_far(plan.steps)
+        losses = [measured[f"loss_{task}"] for task in ("scoring", "interpreting")]
+        ended = None
+        if self.rank == 0:
+            asked = self.course.decide.remote(state.decisions, plan.epoch, *losses)
+            decision, decisions = ray.get(asked)
+            last = plan.epoch == self.settings.epochs - 1
+            line = epoch_line(plan, state, decision, measured, self.job.reference_loss_ratio, last)
+            self.trackers.log(line)
+            ended = line, decisions
+        line, decisions = from_rank_zero(ended)
+        self.state = State([*state.lines, line], decisions, world_size=self.world_size)
+        self.saver.save(self.state, measured, loss=sum(losses) / 2)
+        self.saved = time.monotonic()
+
+    def _so_far(self, step: int) -> State:
+        """The state after `step` steps of the epoch: the ranks' parts added up."""
+        from qsit_ray.train.ranks import gather
+
+        consumed = replace(self.state.consumed)
+        for part in gather(self.own):
+            consumed.add(part.checksum, part.rows, part.cut)
+        skipped = replace(self.state.skipped)
+        skipped.add(self.skipped.checksum, self.skipped.rows)
+        return replace(
+            self.state, step=step, consumed=consumed, skipped=skipped, timing=dict(self.timing)
+        )
+
+    def _due(self) -> bool:
+        """Whether it is time to save; every rank hears rank 0's clock."""
+        from qsit_ray.train.ranks import from_rank_zero
+
+        steps, minutes = self.settings.checkpoint_steps, self.settings.checkpoint_minutes
+        if steps is not None and (self.step + 1) % steps == 0:
+            return True
+        if minutes is None:
+            return False
+        return from_rank_zero(time.monotonic() - self.saved >= 60 * minutes)
+
+    def _count(self, plan: EpochPlan, skip: bool) -> None:
+        """Count this rank's rows of the step, or everybody's where all pass over it.
+
+        Raises RuntimeError when the Dataset served another step than the plan's next.
+        """
+        served = [int(micro["step"][0]) for micro in self.group]
+        if served != [self.step] * self.engine.accumulation:
+            raise RuntimeError(f"step {self.step}: the Dataset served micro-batches of {served}")
+        if skip:
+            rows = plan.step_rows(self.step)
+            rows = rows[rows >= 0]
+            self.skipped.add(checksum(np.full_like(rows, self.step), rows), len(rows))
+            return
+        for micro in self.group:
+            rows = _rows(micro)
+            hashed = checksum(np.full_like(rows, self.step), rows)
+            self.own.add(hashed, len(rows), int(micro["cut"][0]))
+
+    def _show(self, plan: EpochPlan) -> None:
+        if self.rank == 0:
+            before = sum(line["rows_planned"] for line in self.state.lines)
+            here = min((self.step + 1) * plan.global_batch, len(plan.rows))
+            ahead = (self.settings.epochs - plan.epoch) * len(plan.rows)
+            self.course.show.remote(before + here, before + ahead)
+
+    def _spend(self, what: str, since: float) -> None:
+        self.timing[what] = round(self.timing.get(what, 0.0) + time.monotonic() - since, 3)
+
+    def report(self, bad: BadLoss) -> None:
+        """Write down which rows are suspected: those of the ranks' bad micro-batches."""
+        from qsit_ray.train.ranks import gather
+
+        self.saver.settle(wait=True)
+        own = [row for index in bad.suspects for row in _rows(self.group[index]).tolist()]
+        rows = sorted(row for part in gather(own) for row in part)
+        if self.rank == 0:
+            ids = [row["id"] for row in open_catalog(self.job.catalog).take(rows)]
+            at = self.state.epoch, self.step
+            self.job.bad_batches.meet(BadBatch(*at, str(bad.loss), rows, ids))
 
 
-def _restore(engine: Any, job: Job, rank: int) -> dict[str, Any]:
-    latest = job.checkpoints.latest()
-    if latest is None:
-        return {"lines": [], "controller": {"decisions": []}}
-    _, folder = latest
-    meta = artifacts.read_json(folder / "meta.json")
-    engine.load(str(folder), TAG)
-    if rank == 0:
-        job.checkpoints.tidy()
-        # A run that died between the commit and this file has one line too few.
-        artifacts.write_jsonl(job.epochs_file, meta["lines"])
-    return meta
+def _rows(micro: dict[str, Any]) -> np.ndarray:
+    """Catalog rows of a micro-batch, without padding."""
+    rows = np.asarray(micro["rows"][0], dtype=np.int64)
+    return rows[rows >= 0]

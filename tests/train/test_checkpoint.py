@@ -1,5 +1,7 @@
 """Which checkpoint a training goes on from, after kills at awkward moments."""
 
+import shutil
+
 import pytest
 
 from qsit_ray import artifacts
@@ -17,11 +19,14 @@ def checkpoints(tmp_path):
 
 
 def commit(checkpoints, epoch, step=0, loss=None, session="first"):
+    """A checkpoint of two files, committed; the name of the one that is on disk."""
     name = f"epoch_{epoch:04d}_step_{step:06d}"
-    (checkpoints.folder / name).mkdir()
-    new = Commit(name, epoch, step, loss)
-    checkpoints.commit(new, session)
-    return new
+    for part in ("a", "b"):
+        file = checkpoints.folder / name / part / "weights"
+        file.parent.mkdir(parents=True)
+        file.write_text("whole")
+    checkpoints.commit(Commit(name, epoch, step, loss), session)
+    return name
 
 
 def names(checkpoints):
@@ -32,14 +37,17 @@ def test_training_goes_on_from_the_last_commit(checkpoints):
     assert checkpoints.latest() is None
     commit(checkpoints, 1, loss=2.0)
     last = commit(checkpoints, 1, step=5)
-    assert checkpoints.latest() == (last, checkpoints.folder / last.name)
+    found, folder = checkpoints.latest()
+    assert (found.name, found.epoch, found.step) == (last, 1, 5)
+    assert folder == checkpoints.folder / last
 
 
 def test_the_last_and_the_best_are_kept(checkpoints):
     losses = (3.0, 1.0, 2.0, None, 2.5)
     made = [commit(checkpoints, epoch, loss=loss) for epoch, loss in enumerate(losses)]
-    assert checkpoints.commits() == [made[1], *made[3:]]
-    assert names(checkpoints) == {m.name for m in (made[1], *made[3:])}
+    kept = [made[1], *made[3:]]
+    assert [each.name for each in checkpoints.commits()] == kept
+    assert names(checkpoints) == set(kept)
 
 
 def test_what_was_not_committed_and_rays_torn_list_are_cleared_away(checkpoints):
@@ -49,8 +57,8 @@ def test_what_was_not_committed_and_rays_torn_list_are_cleared_away(checkpoints)
     (half / "weights").write_text("half")
     (checkpoints.folder / "checkpoint_manager_snapshot.json").write_text('{"ray_ver')
     checkpoints.claim("second", INPUTS)
-    assert names(checkpoints) == {kept.name}
-    assert {path.name for path in checkpoints.folder.iterdir()} == {kept.name, "committed.json"}
+    assert names(checkpoints) == {kept}
+    assert {path.name for path in checkpoints.folder.iterdir()} == {kept, "committed.json"}
 
 
 def test_a_session_that_was_taken_over_commits_nothing(checkpoints):
@@ -58,30 +66,46 @@ def test_a_session_that_was_taken_over_commits_nothing(checkpoints):
     checkpoints.claim("second", INPUTS)
     with pytest.raises(RuntimeError, match="another session"):
         commit(checkpoints, 2)
-    assert checkpoints.commits() == [kept]
+    assert [each.name for each in checkpoints.commits()] == [kept]
 
 
-def test_a_missing_checkpoint_is_not_trained_anew(checkpoints):
-    gone = commit(checkpoints, 1)
-    (checkpoints.folder / gone.name).rmdir()
-    with pytest.raises(InputError, match=f"{gone.name}: missing"):
+def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(checkpoints):
+    folder = checkpoints.folder / commit(checkpoints, 1)
+    (folder / "b" / "weights").write_text("who")
+    with pytest.raises(InputError, match="b/weights: 3 bytes of 5"):
+        checkpoints.latest()
+    (folder / "b" / "weights").unlink()
+    with pytest.raises(InputError, match="b/weights: missing"):
+        checkpoints.latest()
+    shutil.rmtree(folder)
+    with pytest.raises(InputError, match="a/weights: missing"):
         checkpoints.latest()
 
 
-@pytest.mark.parametrize(
-    ("inputs", "said"),
-    [
-        (INPUTS, "no checkpoint holds them"),
-        ({**INPUTS, "mixture": {"rows": 4}}, "another mixture"),
-        ({**INPUTS, "catalog": "abd"}, "another catalog"),
-    ],
-)
-def test_recorded_epochs_are_never_trained_anew_in_silence(tmp_path, checkpoints, inputs, said):
+@pytest.mark.parametrize("text", ["{", '{"commits": [{"name": "x", "what": 1}]}'])
+def test_a_list_of_commits_that_is_none_is_named(checkpoints, text):
+    checkpoints.file.write_text(text)
+    with pytest.raises(InputError, match=r"committed\.json"):
+        checkpoints.latest()
+
+
+def test_recorded_epochs_without_a_checkpoint_are_not_trained_anew(tmp_path, checkpoints):
     train = tmp_path / "train"
-    mine = checkpoints if inputs == INPUTS else Checkpoints(train / "ray-2", kept=2)
-    check_standing(train, train / "epochs.jsonl", mine, inputs)
+    check_standing(train, train / "epochs.jsonl", checkpoints, INPUTS)
     artifacts.write_jsonl(train / "epochs.jsonl", [{"epoch": 0}])
-    with pytest.raises(InputError, match=said):
-        check_standing(train, train / "epochs.jsonl", mine, inputs)
+    with pytest.raises(InputError, match="no checkpoint holds them"):
+        check_standing(train, train / "epochs.jsonl", checkpoints, INPUTS)
     commit(checkpoints, 1)
     check_standing(train, train / "epochs.jsonl", checkpoints, INPUTS)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [({"mixture": {"rows": 4}}, "another mixture"), ({"catalog": "abd"}, "another catalog")],
+)
+def test_a_training_of_other_inputs_is_not_trained_over(tmp_path, checkpoints, changed, said):
+    train = tmp_path / "train"
+    commit(checkpoints, 0, step=3)
+    mine = Checkpoints(train / "ray-2", kept=2)
+    with pytest.raises(InputError, match=said):
+        check_standing(train, train / "epochs.jsonl", mine, {**INPUTS, **changed})

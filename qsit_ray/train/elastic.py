@@ -1,0 +1,52 @@
+"""torch: a DeepSpeed checkpoint made to load on any number of ranks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from qsit_ray import artifacts
+
+UNIVERSAL = "universal"
+
+
+def convert(folder: Path, tag: str) -> None:
+    """Write `folder`/universal from the ZeRO checkpoint `folder`/`tag`, unless it is there.
+
+    It takes as much room again as the checkpoint. Raises RuntimeError with the end of the
+    converter's output when it fails.
+    """
+    if (folder / UNIVERSAL).is_dir():
+        return
+    with artifacts.atomic(folder / UNIVERSAL) as temporary:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "deepspeed.checkpoint.ds_to_universal",
+                f"--input_folder={folder / tag}",
+                f"--output_folder={temporary}",
+                "--num_extract_workers=1",
+                "--num_merge_workers=1",
+                # Stages 1 and 2 don't say in their checkpoints how it is to be read.
+                "--inject_missing_state",
+            ],
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{folder}: no universal checkpoint: {done.stderr[-500:]}")
+
+
+@contextmanager
+def loads_universal(engine: Any) -> Iterator[None]:
+    """Within it a DeepSpeed engine loads universal checkpoints, after it its own again."""
+    engine._config.load_universal_checkpoint = True
+    try:
+        yield
+    finally:
+        engine._config.load_universal_checkpoint = False

@@ -1,0 +1,141 @@
+"""A base checkpoint with random weights, a catalog of 24 rows, and training runs without Ray."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from qsit_ray import presets
+from qsit_ray.config import override
+from qsit_ray.data import catalog
+from qsit_ray.models import load, tiny
+from qsit_ray.models.pretrain import make_tokenizer
+from qsit_ray.train.checkpoint import Checkpoints
+from qsit_ray.train.job import Job
+
+DOMAINS = ("scoring", "interpreting", "general")
+ASKED = {
+    "scoring": ("<image>\nHow good is it?", "The quality of the image is good."),
+    "interpreting": ("<image>\nIs it blurred?", "no, it is sharp"),
+    "general": ("Name two colours, and say which of them you like more.", "red and blue, the red"),
+}
+
+
+def row(domain, number, image):
+    human, gpt = ASKED[domain]
+    turns = [("human", human), ("gpt", gpt + " indeed" * (number % 3))]
+    return {
+        "id": f"{domain}-{number}",
+        "domain": domain,
+        "image": None if domain == "general" else image,
+        "conversation": [{"from": who, "value": text} for who, text in turns],
+        "mos": 3.0 if domain == "scoring" else None,
+        "level": "good" if domain == "scoring" else None,
+        "photograph": image,
+    }
+
+
+@pytest.fixture(scope="session")
+def job(tmp_path_factory):
+    """A Job that needs no Ray: batches of 8 rows, text-only rows among them."""
+    folder = tmp_path_factory.mktemp("job")
+    tokenizer = make_tokenizer([], 0)
+    model = tiny.make_model(tiny.DECODERS["proxy"], tokenizer, 0)
+    load.save(model, tiny.processor_of(model, tokenizer), folder / "base")
+    rng = np.random.default_rng(0)
+    (folder / "catalog" / "images").mkdir(parents=True)
+    names = [f"images/{number}.png" for number in range(8)]
+    for name in names:
+        pixels = rng.integers(0, 255, (64, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / "catalog" / name)
+    rows = [row(domain, n, names[n]) for domain in DOMAINS for n in range(8)]
+    validation = [row(domain, n, names[n]) for domain in DOMAINS[:2] for n in range(5)]
+    images = [{"image": n, "mos": float(i), "photograph": n} for i, n in enumerate(names[:5])]
+    questions = [
+        {
+            "question": "What is it?",
+            "img_path": name,
+            "candidates": ["noise", "a cat", "blur"][: 2 + number % 2],
+            "correct_ans": "noise",
+            "photograph": name,
+        }
+        for number, name in enumerate(names[:5])
+    ]
+    catalog.write(
+        folder / "catalog", rows, validation, {"validation": images}, {"validation": questions}
+    )
+    config = presets.demo().model_copy(update={"pretraining": None})
+    base = str(folder / "base")
+    models = config.models.model_copy(
+        update={"proxy": base, "primary": base, "remember_features": False, "freeze_vision": False}
+    )
+    config = override(
+        config.model_copy(update={"models": models}),
+        ["train.training.batch_size=8", "train.micro_batch=2", "evaluate.batch_size=2"],
+    )
+    return Job(
+        config=config,
+        catalog=folder / "catalog",
+        features=folder / "features",
+        base=base,
+        epochs_file=folder / "epochs.jsonl",
+        model_folder=folder / "model",
+        reference_loss_ratio=None,
+        checkpoints=Checkpoints(folder / "ray", kept=2),
+        session="none",
+        course="none",
+    )
+
+
+@pytest.fixture(scope="session")
+def steps(job, tmp_path_factory):
+    """Runs `steps.py` on some ranks; returns what rank 0 says, with the `folder` it is in."""
+
+    def run(
+        world_size, *, first=0, last=20, settings=(), resume=None, validate=True, base=job.base
+    ):
+        folder = tmp_path_factory.mktemp("steps")
+        config = override(job.config, [f"train.{setting}" for setting in settings])
+        asked = {
+            "job": replace(job, config=config, base=base),
+            "first": first,
+            "last": last,
+            "resume": resume,
+            "validate": validate,
+        }
+        (folder / "asked.pickle").write_bytes(pickle.dumps(asked))
+        script = str(Path(__file__).with_name("steps.py"))
+        ranks = [
+            subprocess.Popen(
+                [sys.executable, script, str(folder)],
+                env={**os.environ, **environment(rank, world_size)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for rank in range(world_size)
+        ]
+        said = [rank.communicate()[0] for rank in ranks]
+        for rank, text in zip(ranks, said, strict=True):
+            assert rank.returncode == 0, text[-3000:]
+        return {**json.loads((folder / "said.json").read_text()), "folder": folder}
+
+    return run
+
+
+def environment(rank, world_size):
+    return {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(world_size),
+        "DS_ACCELERATOR": "cpu",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONWARNINGS": "ignore",
+    }

@@ -1,0 +1,53 @@
+"""One rank of a training without Ray: global batches of a plan, through the Engine."""
+
+import os
+import pickle
+import resource
+import sys
+from pathlib import Path
+
+import torch.distributed as dist
+
+from qsit_ray import artifacts
+from qsit_ray.data.catalog import open_catalog
+from qsit_ray.mixture import Mixture, plan_epoch
+from qsit_ray.models import load
+from qsit_ray.models.batch import batches, pack
+from qsit_ray.train.bad_loss import BadLoss
+from qsit_ray.train.engine import Engine
+from qsit_ray.train.ranks import gather
+from qsit_ray.train.state import State
+
+folder = Path(sys.argv[1])
+asked = pickle.loads((folder / "asked.pickle").read_bytes())
+job = asked["job"]
+rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+dist.init_process_group(
+    "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world_size
+)
+engine = Engine(job, rank, world_size)
+whole = sum(parameter.numel() for parameter in engine.checkpoint.model.parameters())
+if asked["resume"]:
+    engine.load(asked["resume"], State.read(asked["resume"]).world_size)
+catalog = open_catalog(job.catalog)
+batch = job.config.train.training.batch_size
+plan = plan_epoch(Mixture(48, 64, 48), catalog.sizes, 0, job.config.seed, batch)
+rows = batches(job.catalog, load.load_processor(job.base), job.config.models.max_length)
+losses, bad = [], None
+for step in range(asked["first"], asked["last"]):
+    own = plan.micro_batches(step, world_size, job.config.train.micro_batch, catalog.lengths)
+    try:
+        packed = [pack(rows.of(micro.tolist())) for micro in own[:, rank]]
+        losses.append(engine.step(packed, (step + 1) / plan.steps))
+    except BadLoss as error:
+        suspected = [row for index in error.suspects for row in own[index, rank].tolist()]
+        bad = {"step": step, "rows": sorted(row for part in gather(suspected) for row in part)}
+        break
+measured = engine.validate() if asked["validate"] else None
+engine.save(folder / f"rank{rank}")
+dist.barrier()
+engine.export(folder / "model")
+if rank == 0:
+    said = {"losses": losses, "bad": bad, "measured": measured, "own_weights": whole}
+    said["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    artifacts.write_json(folder / "said.json", said)

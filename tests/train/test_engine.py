@@ -1,0 +1,111 @@
+"""The same losses however the ranks share the work; checkpoints, export and bad losses."""
+
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from qsit_ray.data.catalog import open_catalog
+from qsit_ray.mixture import Mixture, plan_epoch
+from qsit_ray.models import load
+from qsit_ray.train.elastic import convert
+from qsit_ray.train.engine import TAG
+from qsit_ray.train.state import State
+
+COMBINATIONS = [(world, stage) for world in (1, 2, 4) for stage in (0, 1, 2, 3)]
+QUICK = (2, 3)
+
+
+@pytest.fixture(scope="module")
+def alone(steps):
+    return steps(1, settings=stage(0))
+
+
+@pytest.fixture(scope="module")
+def planned(job):
+    """The plan that `steps.py` trains, and each row's domain."""
+    rows = open_catalog(job.catalog)
+    plan = plan_epoch(Mixture(48, 64, 48), rows.sizes, 0, job.config.seed, 8)
+    return plan, rows
+
+
+def stage(number):
+    return [f"zero_stage={number}"]
+
+
+def checkpoint(said, world_size):
+    """What Ray Train makes of the ranks' parts: one folder."""
+    folder = said["folder"] / "checkpoint"
+    for rank in range(world_size):
+        shutil.copytree(said["folder"] / f"rank{rank}", folder, dirs_exist_ok=True)
+    State(world_size=world_size).write(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("world_size", "zero_stage"),
+    [
+        pytest.param(*each, marks=() if each == QUICK else pytest.mark.slow)
+        for each in COMBINATIONS[1:]
+    ],
+)
+def test_losses_are_the_same_on_any_number_of_ranks_and_at_any_zero_stage(
+    steps, alone, job, world_size, zero_stage
+):
+    """Losses, gradients and their clipping: twenty steps and validation, and the export."""
+    together = steps(world_size, settings=stage(zero_stage))
+    assert alone["losses"][-1] < alone["losses"][0] / 2
+    for what in ("losses", "measured"):
+        assert together[what] == pytest.approx(alone[what], rel=1e-5, abs=1e-5)
+    exported, base = (
+        load_file(f"{folder}/model.safetensors")
+        for folder in (together["folder"] / "model", job.base)
+    )
+    assert {n: t.shape for n, t in exported.items()} == {n: t.shape for n, t in base.items()}
+    model = load.load(together["folder"] / "model").model
+    assert model.lm_head.weight is model.get_input_embeddings().weight
+    whole = sum(parameter.numel() for parameter in model.parameters())
+    # At stage 3 a rank holds no weight but its share until a layer is computed.
+    assert together["own_weights"] == (0 if zero_stage == 3 else whole)
+
+
+def test_some_ranks_have_text_alone_while_others_have_images(planned):
+    """So the test above would hang at stage 3 if such a micro-batch passed the tower over."""
+    plan, catalog = planned
+    general = [name == "general" for name in catalog.rows["domain"].to_pylist()]
+    kinds = set()
+    for step in range(plan.steps):
+        for micro_batches in plan.micro_batches(step, 2, 2, catalog.lengths):
+            kinds.add(tuple(all(general[row] for row in rows) for rows in micro_batches))
+    assert (False, True) in kinds or (True, False) in kinds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("then", "zero_stage"), [(1, 1), (1, 2), (4, 2), (1, 3), (4, 3)])
+def test_a_checkpoint_goes_on_with_fewer_or_more_ranks(steps, then, zero_stage):
+    settings = stage(zero_stage)
+    whole = steps(2, last=10, settings=settings)
+    folder = checkpoint(steps(2, last=5, settings=settings), 2)
+    rest = steps(2, first=5, last=10, settings=settings, resume=folder)
+    assert rest["losses"] == whole["losses"][5:]
+    assert rest["measured"] == whole["measured"]
+    convert(folder, TAG)
+    other = steps(then, first=5, last=10, settings=settings, resume=folder)
+    assert other["losses"] == pytest.approx(whole["losses"][5:], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_bad_loss_is_met_by_all_ranks_and_names_its_rows(steps, planned):
+    said = steps(2, settings=["loss_limit=20.0", "training.learning_rate=10.0"])
+    rows = planned[0].step_rows(said["bad"]["step"])
+    assert 0 < said["bad"]["step"] == len(said["losses"])
+    assert said["bad"]["rows"]
+    assert set(said["bad"]["rows"]) <= set(rows.tolist())
+
+
+def test_exported_weights_are_the_trained_ones(alone, job):
+    exported, base = (
+        load_file(f"{folder}/model.safetensors") for folder in (alone["folder"] / "model", job.base)
+    )
+    assert any(not torch.equal(exported[name], base[name]) for name in base)

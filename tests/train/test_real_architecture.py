@@ -1,0 +1,66 @@
+"""LLaVA-OneVision 0.5B as it is, with random weights: one step, saved, taken up, exported."""
+
+import copy
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import LlavaOnevisionForConditionalGeneration
+from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
+    LlavaOnevisionImageProcessorPil,
+)
+
+from qsit_ray.models import load
+from qsit_ray.models.architectures import architecture
+from qsit_ray.models.pretrain import make_tokenizer
+from qsit_ray.train.state import State
+
+SETTINGS = (
+    "workers=1",
+    "training.batch_size=1",
+    "micro_batch=1",
+    "zero_stage=2",
+    "precision=bf16",
+    "bf16_states=true",
+    "activation_checkpointing=true",
+)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """The architecture with the demo's tokenizer, whose numbers are below its own 152,000."""
+    tokenizer = make_tokenizer([], 0)
+    config = copy.deepcopy(architecture("0.5b"))
+    config.image_token_index = config.image_token_id = tokenizer.convert_tokens_to_ids("<image>")
+    config.video_token_index = config.video_token_id = tokenizer.convert_tokens_to_ids("<video>")
+    config.text_config.pad_token_id = tokenizer.pad_token_id
+    config.dtype = torch.bfloat16
+    torch.manual_seed(0)
+    model = LlavaOnevisionForConditionalGeneration._from_config(config)
+    folder = tmp_path_factory.mktemp("half") / "base"
+    images = LlavaOnevisionImageProcessorPil()
+    load.save(model, load.make_processor(images, tokenizer, config), folder)
+    return str(folder)
+
+
+@pytest.mark.slow
+def test_the_half_billion_model_takes_a_step_and_comes_back(steps, base):
+    settings = {"settings": SETTINGS, "base": base, "validate": False}
+    first = steps(1, last=1, **settings)
+    print(first)
+    assert first["peak_gb"] <= 20
+    assert first["own_weights"] == pytest.approx(0.894e9, rel=0.001)
+    folder = first["folder"] / "rank0"
+    State(world_size=1).write(folder)
+    again = steps(1, first=1, last=1, resume=folder, **settings)
+    assert again["peak_gb"] <= 20
+    saved, taken_up = (
+        load_file(said["folder"] / "model" / "model.safetensors") for said in (first, again)
+    )
+    assert saved.keys() == taken_up.keys()
+    assert all(torch.equal(saved[name], taken_up[name]) for name in saved)
+    started = load_file(f"{base}/model.safetensors")
+    assert any(not torch.equal(saved[name], started[name]) for name in started)
+    model = load.load(again["folder"] / "model").model
+    assert model.dtype == torch.bfloat16
+    assert model.lm_head.weight is model.get_input_embeddings().weight

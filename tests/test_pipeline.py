@@ -39,6 +39,7 @@ SMALL = {
     "data.test_questions": 30,
     "search.max_steps": 4,
     "search.evaluate_every": 2,
+    "search.max_repeats": 5,  # the domains are tiny: ratio 10 on both axes asks for 364 rows of 80
     "search.interpreting_general.ratios": RATIOS,
     "search.interpreting_scoring.ratios": RATIOS,
     "search.interpreting_general.seeds": "[0, 1]",

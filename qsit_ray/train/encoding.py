@@ -16,6 +16,9 @@ from ray.train.v2._internal.constants import (
 from qsit_ray.errors import InputError
 from qsit_ray.train.job import Job
 
+# More than feed a training worker; a large cluster has CPUs for other work too.
+PROCESSES_A_WORKER = 8
+
 WARNS = {
     RAY_WARN_BLOCKING_GET_INSIDE_ASYNC_ENV_VAR: DEFAULT_RAY_WARN_BLOCKING_GET_INSIDE_ASYNC_VALUE
 }
@@ -43,11 +46,12 @@ def warm(job: Job, workers: int) -> None:
     when the base checkpoint's processor does not fit its model.
     """
     free = int(ray.cluster_resources().get("CPU", 1)) - workers
+    processes = max(1, min(free, PROCESSES_A_WORKER * workers))
     # Ray only passes a process on to a task of the same environment, and Ray Train has its own.
     environment = {"env_vars": {**WARNS, **get_env_vars_to_propagate()}}
     opened = ray.remote(num_cpus=1, runtime_env=environment)(_check)
     try:
-        ray.get([opened.remote(job) for _ in range(max(1, free))])
+        ray.get([opened.remote(job) for _ in range(processes)])
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, InputError):
             raise error.cause from None

@@ -45,12 +45,6 @@ class State:
     def epoch(self) -> int:
         return len(self.lines)
 
-    def spend(self, name: str, seconds: float) -> None:
-        self.timing[name] = round(self.timing.get(name, 0.0) + seconds, 3)
-
-    def next_epoch(self, line: dict[str, Any], decisions: dict[str, Any]) -> State:
-        return State([*self.lines, line], decisions, world_size=self.world_size)
-
     def write(self, folder: Path) -> None:
         artifacts.write_json(folder / FILE, asdict(self))
 

@@ -45,8 +45,6 @@ SMALL = {
     "search.interpreting_general.seeds": "[0, 1]",
     "search.interpreting_scoring.seeds": "[0]",
     "search.proxy_seeds": "[0, 1]",
-    # So few rows are asked for more often than a search should.
-    "search.max_repeats": 8,
 }
 
 

@@ -31,17 +31,16 @@ class Saver:
         self.job, self.engine, self.rank = job, engine, rank
         self._waiting: _Waiting | None = None
 
-    def restore(self) -> State:
-        """The state to go on from, with the engine's weights and optimiser at it."""
+    def restore(self) -> None:
+        """Bring the engine's weights and optimiser to the last checkpoint."""
         latest = self.job.checkpoints.latest()
         if latest is None:
-            return State()
+            return
         state = State.read(latest[1])
         self.engine.load(latest[1], state.world_size)
         if self.rank == 0:
             self.job.checkpoints.tidy()
             self._record(state)  # a kill between the commit and this leaves one line too few
-        return state
 
     def save(self, state: State, metrics: dict[str, Any], loss: float | None = None) -> None:
         """Write `state`, and what the engine holds, to local disk; Ray Train carries it on."""

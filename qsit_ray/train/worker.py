@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -16,6 +18,7 @@ from qsit_ray.data.source import NAMESPACE, Layout
 from qsit_ray.mixture import EpochPlan, checksum
 from qsit_ray.train.bad_loss import BadBatch, BadLoss
 from qsit_ray.train.course import Position
+from qsit_ray.train.deepspeed_config import accumulation
 from qsit_ray.train.job import Job, epoch_line
 from qsit_ray.train.saver import Saver
 from qsit_ray.train.state import Consumed, State
@@ -36,6 +39,17 @@ def train_loop(job: Job) -> None:
         worker.engine.export(job.model_folder)
 
 
+@dataclass(frozen=True)
+class Served:
+    """An epoch as the Dataset serves it to this rank, from `step` on; `skip` are steps to pass
+    over."""
+
+    plan: EpochPlan
+    step: int
+    skip: set[int]
+    micro_batches: Iterator[dict[str, Any]]
+
+
 class Worker:
     """One rank. `state` is the last that all ranks agree on; `own` is what this rank has trained
     since, and `skipped` what all have passed over."""
@@ -46,9 +60,9 @@ class Worker:
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.job, self.settings = job, job.config.train
-        self.engine = Engine(job, self.rank, self.world_size)
-        self.saver = Saver(job, self.engine, self.rank)
-        self.state = replace(self.saver.restore(), world_size=self.world_size)
+        latest = job.checkpoints.latest()
+        state = State.read(latest[1]) if latest else State()
+        self.state = replace(state, world_size=self.world_size)
         training = self.settings.training
         self.layout = Layout(
             job.catalog, job.config.seed, training.batch_size, self.settings.micro_batch
@@ -56,6 +70,11 @@ class Worker:
         self.course = ray.get_actor(job.course, namespace=NAMESPACE)
         self.dataset = ray.train.get_dataset_shard("train")
         self.trackers = self._connected() if self.rank == 0 else Trackers([])
+        # Rows are decoded while the model is loaded.
+        self.served = self._serve() if self.state.epoch < self.settings.epochs else None
+        self.engine = Engine(job, self.rank, self.world_size)
+        self.saver = Saver(job, self.engine, self.rank)
+        self.saver.restore()
         self.saved = time.monotonic()
         self.step = self.state.step
         self.group: list[dict[str, Any]] = []
@@ -72,25 +91,36 @@ class Worker:
         folder = self.job.checkpoints.folder.parent
         return connect(self.settings.trackers, self.job.name, parameters, folder)
 
-    def _epoch(self) -> None:
+    def _serve(self) -> Served:
+        """Have the Dataset serve the epoch at hand; the first micro-batches are on their way."""
         from qsit_ray.train.ranks import from_rank_zero
 
         at: Position = from_rank_zero(self._begin())
-        plan = self.layout.plan(at.mixture, at.epoch)
         bad = self.job.bad_batches.skipped() if self.rank == 0 else None
-        skip = {b.step for b in from_rank_zero(bad) if b.epoch == at.epoch}
-        self.own, self.skipped, self.timing = Consumed(), Consumed(), dict(self.state.timing)
+        skip = {batch.step for batch in from_rank_zero(bad) if batch.epoch == at.epoch}
+        ahead = 2 * accumulation(self.settings, self.world_size)
         micro_batches = iter(
-            self.dataset.iter_batches(
-                batch_size=1, batch_format="numpy", prefetch_batches=2 * self.engine.accumulation
-            )
+            self.dataset.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=ahead)
         )
-        for self.step in range(at.step, plan.steps):
+        # The Dataset starts when it is first asked.
+        first = ThreadPoolExecutor(1).submit(next, micro_batches)
+
+        def served() -> Iterator[dict[str, Any]]:
+            yield first.result()
+            yield from micro_batches
+
+        return Served(self.layout.plan(at.mixture, at.epoch), at.step, skip, served())
+
+    def _epoch(self) -> None:
+        served, self.served = self.served or self._serve(), None
+        plan = served.plan
+        self.own, self.skipped, self.timing = Consumed(), Consumed(), dict(self.state.timing)
+        for self.step in range(served.step, plan.steps):
             began = time.monotonic()
-            self.group = list(islice(micro_batches, self.engine.accumulation))
+            self.group = list(islice(served.micro_batches, self.engine.accumulation))
             self._spend("stall_seconds", began)
-            self._count(plan, self.step in skip)
-            if self.step not in skip:
+            self._count(plan, self.step in served.skip)
+            if self.step not in served.skip:
                 packed = [micro["batch"][0] for micro in self.group]
                 self.engine.step(packed, plan.epoch + (self.step + 1) / plan.steps)
             self._spend("train_seconds", began)
@@ -99,7 +129,7 @@ class Worker:
             if self.step + 1 < plan.steps and self._due():
                 self.saver.save(self._so_far(self.step + 1), {})
                 self.saved = time.monotonic()
-        next(micro_batches, None)  # lets the Dataset finish this execution
+        next(served.micro_batches, None)  # lets the Dataset finish this execution
         self._close(plan)
 
     def _begin(self) -> Position | None:

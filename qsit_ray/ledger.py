@@ -70,9 +70,10 @@ def trials(folder: Path, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     killed, since their last checkpoint.
     """
     table = list(rows)
-    # What runs now is not lost.
-    running = {point_name(r["ratio"], r["seed"]) for r in table if r["status"] == "waiting"}
-    lost = wasted_seconds(folder, running)
+    # A last attempt without a word is lost where its trial failed. Else it may run now, or was
+    # killed after it had left its outcome.
+    unsaid = {point_name(r["ratio"], r["seed"]) for r in table if r["status"] != "failed"}
+    lost = wasted_seconds(folder, unsaid)
     by_trial = [
         {
             "ratio": row["ratio"],

@@ -65,14 +65,20 @@ def finished(folder: Path) -> dict[Point, dict[str, Any]]:
     return {(row["ratio"], row["seed"]): row for row in rows}
 
 
-def wasted_seconds(folder: Path, running: Container[str] = ()) -> dict[str, float]:
+def attempted(folder: Path, point: Point) -> int:
+    """How often a trial has been started on its own work."""
+    path = attempts_file(folder, *point)
+    return len(artifacts.read_jsonl(path)) if path.exists() else 0
+
+
+def wasted_seconds(folder: Path, unsaid: Container[str] = ()) -> dict[str, float]:
     """Device seconds lost with attempts that did not end well, by the trial's name.
 
-    An attempt that never said how it ended was killed, unless its trial is among `running`.
+    An attempt that never said how it ended was killed, unless its trial is among `unsaid`.
     """
     lost = {}
     for path in sorted((folder / "attempts").glob("*.jsonl")):
-        ended_well = {"completed", "running"} if path.stem in running else {"completed"}
+        ended_well = {"completed", "running"} if path.stem in unsaid else {"completed"}
         lines = artifacts.read_jsonl(path)
         lost[path.stem] = sum(
             line["device_seconds"] for line in lines if line["ended"] not in ended_well

@@ -10,7 +10,7 @@ from typing import Any
 from ray import tune
 
 from qsit_ray import artifacts
-from qsit_ray.search.records import Point, outcome_file, outcomes
+from qsit_ray.search.records import Point, attempted, outcome_file, outcomes
 from qsit_ray.search.rounds import Observed, Rounds
 from qsit_ray.search.trial import Task, Trial, point_of
 from qsit_ray.session import concurrency
@@ -60,12 +60,16 @@ def run_trials(
     leave their outcome in a file of their own, so none runs twice, whatever died.
     """
     progress = ShowProgress.on(bar, task, len(points), points)
-    tuner = _restored(task.folder / TUNE, _trainable(task))
-    if tuner is None:
-        # Tune starts the values of one grid search in the order given.
-        listed = [{"ratio": ratio, "seed": seed} for ratio, seed in points]
-        tuner = _tuner(task, progress, param_space={"point": tune.grid_search(listed)})
-    reasons = _reasons(tuner.fit())
+    # Tune starts the values of one grid search in the order given.
+    listed = [{"ratio": ratio, "seed": seed} for ratio, seed in points]
+    for _ in range(1 + task.config.search.max_failures):
+        tuner = _restored(task.folder / TUNE, _trainable(task))
+        if tuner is None:
+            tuner = _tuner(task, progress, param_space={"point": tune.grid_search(listed)})
+        reasons = _reasons(tuner.fit())
+        if not _given_up(task, points):
+            break
+        artifacts.remove(task.folder / TUNE)
     return outcomes(task.folder, points), reasons
 
 
@@ -77,12 +81,25 @@ def run_rounds(
     Returns as `run_trials`, and the points in order. An interrupted search is begun anew: finished
     trials answer from their files.
     """
-    artifacts.remove(task.folder / TUNE)
     progress = ShowProgress.on(bar, task, most)
-    rounds = Rounds(propose, task.folder)
-    tuner = _tuner(task, progress, search_alg=rounds, num_samples=most)
-    reasons = _reasons(tuner.fit())
+    for _ in range(1 + task.config.search.max_failures):
+        artifacts.remove(task.folder / TUNE)
+        rounds = Rounds(propose, task.folder)
+        reasons = _reasons(_tuner(task, progress, search_alg=rounds, num_samples=most).fit())
+        if not _given_up(task, rounds.points):
+            break
     return outcomes(task.folder, rounds.points), reasons, rounds.points
+
+
+def _given_up(task: Task, points: Sequence[Point]) -> list[Point]:
+    """Trials that Tune ended too early.
+
+    Where a reused process dies while it waits for its next trial, Tune counts that trial as failed
+    for good, though it was never begun.
+    """
+    done = outcomes(task.folder, points)
+    allowed = task.config.search.max_failures
+    return [p for p in points if p not in done and attempted(task.folder, p) <= allowed]
 
 
 def _trainable(task: Task) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,7 +53,7 @@ def trial_processes(driver):
     return [
         process
         for process in psutil.Process(driver).children(recursive=True)
-        if "Trainable" in process.name()
+        if process.name().startswith(("ray::Trial", "ray::ResourceTrainable"))
     ]
 
 
@@ -68,9 +69,12 @@ def rehearsed(tmp_path_factory):
     shown, killed = [], 0
     for line in process.stdout:
         shown.append(line)
-        if killed < KILLS and f": {moments[killed]} of 57 " in line:
-            chance.choice(trial_processes(process.pid)).kill()
-            killed += 1
+        ended = re.search(r": (\d+) of 57 ", line)
+        if killed < KILLS and ended and int(ended[1]) >= moments[killed]:
+            there = trial_processes(process.pid)
+            if there:  # none where all wait for the next trial: then at the next line
+                chance.choice(there).kill()
+                killed += 1
     assert process.wait() == 0, "".join(shown)
     assert killed == KILLS
     return out

@@ -1,12 +1,13 @@
 """The command line's manners: one line and exit status 2 for what the user got wrong."""
 
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+import typer.main
+from command_line import QSIT
+from typer.testing import CliRunner
 
-QSIT = str(Path(sys.executable).parent / "qsit")
+from qsit_ray.cli import app
 
 
 @pytest.mark.parametrize(
@@ -35,10 +36,15 @@ def test_a_mistake_is_one_line_and_status_2(words, told, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_every_verb_has_help():
-    for verb in ("run", "show", "data build", "data levels", "search run", "fit", "train run",
-                 "evaluate run", "evaluate iqa", "evaluate llvisionqa", "evaluate compare",
-                 "evaluate lldescribe", "report"):  # fmt: skip
-        done = subprocess.run([QSIT, *verb.split(), "--help"], capture_output=True, text=True)
-        assert done.returncode == 0
-        assert "Usage" in done.stdout
+def verbs(group, *above):
+    """Every command's words, groups of commands among them."""
+    yield above
+    for name, command in getattr(group, "commands", {}).items():
+        yield from verbs(command, *above, name)
+
+
+@pytest.mark.parametrize("verb", list(verbs(typer.main.get_command(app))), ids=" ".join)
+def test_every_verb_has_help(verb):
+    done = CliRunner().invoke(app, [*verb, "--help"])
+    assert done.exit_code == 0
+    assert "Usage" in done.stdout

@@ -3,63 +3,29 @@
 One undisturbed run serves most tests; another is killed again and again and must end the same.
 """
 
-import contextlib
 import json
-import os
 import random
-import re
 import shutil
-import signal
 import subprocess
-import sys
-from pathlib import Path
 
-import psutil
 import pyarrow.parquet as pq
 import pytest
-import yaml
+from command_line import SMALL, call, epochs, kill_when, read, untimed, words
 
 from qsit_ray.mixture import half_up, ratios_at
 
 AXES = ("interpreting_general", "interpreting_scoring")
 RATIOS = "[0.1, 0.3, 1.0, 3.0, 10.0]"
-SMALL = {
-    "pretraining.crops": 200,
-    "pretraining.tower_steps": 20,
-    "pretraining.alignment_steps": 10,
-    "pretraining.alignment_crops": 100,
-    "data.scoring": 40,
-    "data.interpreting": 80,
-    "data.general": 80,
-    "data.validation_scoring": 16,
-    "data.validation_interpreting": 16,
-    "data.validation_images": 24,
-    "data.validation_questions": 20,
-    "data.test_images": 24,
-    "data.test_questions": 30,
-    "search.max_steps": 4,
-    "search.evaluate_every": 2,
-    "search.max_repeats": 5,  # the domains are tiny: ratio 10 on both axes asks for 364 rows of 80
+SEARCHED = {
     "search.interpreting_general.ratios": RATIOS,
     "search.interpreting_scoring.ratios": RATIOS,
     "search.interpreting_general.seeds": "[0, 1]",
     "search.interpreting_scoring.seeds": "[0]",
-    "search.proxy_seeds": "[0, 1]",
 }
 
 
 def command(out, cache, **extra):
-    settings = {**SMALL, "cache": cache, **extra}
-    sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    return [qsit(), "run", "--preset", "demo", "--out", str(out), *sets]
-
-
-def qsit():
-    return str(Path(sys.executable).parent / "qsit")
-
-
-def call(*words):
-    return subprocess.run([qsit(), *map(str, words)], capture_output=True, text=True)
+    return words(out, "demo", {**SMALL, **SEARCHED, "cache": cache, **extra})
 
 
 @pytest.fixture(scope="session")
@@ -76,18 +42,6 @@ def run(tmp_path_factory, cache):
     (out / "stdout.txt").write_text(done.stdout)
     assert done.stderr == ""
     return out
-
-
-def read(path):
-    return json.loads(path.read_text())
-
-
-def lines(run):
-    return [json.loads(line) for line in (run / "train" / "epochs.jsonl").read_text().splitlines()]
-
-
-def untimed(run):
-    return [{k: v for k, v in line.items() if k != "timing"} for line in lines(run)]
 
 
 def comparable(run):
@@ -144,15 +98,15 @@ def test_the_mixture_is_the_two_optima(run):
 
 
 def test_every_planned_row_is_trained_and_sizes_follow_the_decisions(run):
-    epochs = lines(run)
-    assert [line["epoch"] for line in epochs] == [0, 1, 2]
-    assert epochs[0]["sizes"] == read(run / "mixture.json")["rows"]
-    for line in epochs:
+    trained = epochs(run)
+    assert [line["epoch"] for line in trained] == [0, 1, 2]
+    assert trained[0]["sizes"] == read(run / "mixture.json")["rows"]
+    for line in trained:
         assert line["consumed"] == line["planned"]
         assert line["rows_trained"] == line["rows_planned"] == sum(line["sizes"].values())
         assert line["loss_ratio"] == line["loss_scoring"] / line["loss_interpreting"]
-    assert [line["sizes"] for line in epochs[1:]] == [line["next_sizes"] for line in epochs[:-1]]
-    assert epochs[-1]["next_sizes"] is None
+    assert [line["sizes"] for line in trained[1:]] == [line["next_sizes"] for line in trained[:-1]]
+    assert trained[-1]["next_sizes"] is None
 
 
 def test_plain_transformers_loads_the_trained_model_and_answers(run):
@@ -266,168 +220,6 @@ def test_a_killed_run_goes_on_stage_by_stage_and_ends_the_same(run, tmp_path):
     assert untimed(torn) == untimed(run)
 
 
-TRAINED_FINELY = {
-    "train.training.batch_size": 8,
-    "train.micro_batch": 2,
-    "train.checkpoint_steps": 2,
-    "train.max_failures": 5,
-}
-
-
-def training(run, out, **changes):
-    """A run folder beside `run` in which the training comes next, on a mixture of 100 rows."""
-    shutil.copytree(run, out, ignore=shutil.ignore_patterns("train", "evaluation", "report.html"))
-    values = yaml.safe_load((out / "config.yaml").read_text())
-    for key, value in {**TRAINED_FINELY, **changes}.items():
-        *parents, name = key.split(".")
-        section = values
-        for parent in parents:
-            section = section[parent]
-        section[name] = value
-    (out / "config.yaml").write_text(yaml.safe_dump(values))
-    mixture = read(out / "mixture.json")
-    mixture["rows"] = {"scoring": 24, "interpreting": 48, "general": 24}
-    (out / "mixture.json").write_text(json.dumps(mixture))
-    return out
-
-
-def test_a_training_killed_five_times_ends_the_same(run, tmp_path):
-    """kill -9 inside epochs and between them, of workers, the controller's actor, the driver."""
-    whole, out = (training(run, tmp_path / name) for name in ("whole", "killed"))
-    done = call("train", "run", whole)
-    assert done.returncode == 0, done.stdout + done.stderr
-    chance = random.Random(11)
-
-    def at(epoch):
-        """Once a checkpoint is committed at a step of `epoch`, or where it begins."""
-        step = chance.choice((2, 4, 6))
-        return lambda: committed(out) >= (epoch, step)
-
-    def recorded(epoch):
-        return lambda: committed(out) >= (epoch + 1, 0)
-
-    with trained(out) as driver:
-        wait(driver, at(0))
-        kill(driver, "RayTrainWorker")
-        wait(driver, recorded(0))
-        kill(driver, "RayTrainWorker")
-        wait(driver, at(1))
-        kill(driver, "RayTrainWorker", "Course")
-        wait(driver, recorded(1))
-        driver.kill()
-    with trained(out) as driver:
-        wait(driver, at(2))
-        driver.kill()
-    done = call("train", "run", out)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert untimed(out) == untimed(whole)
-    assert all(line["consumed"] == line["planned"] for line in lines(out))
-    weights = [r / "train" / "model" / "model.safetensors" for r in (out, whole)]
-    assert weights[0].read_bytes() == weights[1].read_bytes()
-
-
-@pytest.mark.slow
-def test_a_training_goes_on_with_fewer_workers(run, tmp_path):
-    whole, out = (training(run, tmp_path / name) for name in ("whole", "fewer"))
-    assert call("train", "run", whole).returncode == 0
-    with trained(out) as driver:
-        wait(driver, lambda: committed(out) >= (1, 2))
-    done = call("train", "run", out, "--workers", 1)
-    assert done.returncode == 0, done.stdout + done.stderr
-    for one, other in zip(lines(out), lines(whole), strict=True):
-        assert one["consumed"] == one["planned"] == other["planned"]
-        assert one["sizes"] == other["sizes"]
-        for loss in ("loss_scoring", "loss_interpreting"):
-            assert one[loss] == pytest.approx(other[loss], rel=1e-3)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("policy", "step"), [("stop", 0), ("rollback", 1)])
-def test_a_bad_loss_ends_the_training_and_names_the_rows(run, tmp_path, policy, step):
-    """No loss is under this limit; going back is allowed once an epoch."""
-    changes = {"train.loss_limit": 1e-6, "train.on_bad_loss": policy, "train.max_failures": 1}
-    out = training(run, tmp_path / "bad", **changes)
-    done = call("train", "run", out)
-    assert done.returncode == 1
-    assert re.search(rf"epoch 0, step {step}: the loss is [0-9.]+; rows \d+ \(\w+", done.stderr)
-    skipped = list(out.glob("train/ray-*/skipped.json"))
-    assert len(skipped) == step
-    assert [batch["step"] for file in skipped for batch in read(file)] == list(range(step))
-
-
-@pytest.mark.slow
-def test_a_row_whose_image_is_gone_is_named(run, tmp_path):
-    out = training(run, tmp_path / "gone", **{"train.max_failures": 0})
-    for image in (out / "catalog" / "images").iterdir():
-        image.unlink()
-    done = call("train", "run", out)
-    assert done.returncode == 2
-    assert re.search(r"catalog/images/\S+: image file is missing", done.stderr)
-
-
-def test_a_training_of_another_mixture_is_not_begun_anew(run, tmp_path):
-    out = tmp_path / "changed"
-    shutil.copytree(run, out)
-    before = (out / "train" / "epochs.jsonl").read_text()
-    mixture = read(out / "mixture.json")
-    mixture["rows"]["general"] += 1
-    (out / "mixture.json").write_text(json.dumps(mixture))
-    done = call("train", "run", out)
-    assert done.returncode == 2
-    assert "another mixture" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert (out / "train" / "epochs.jsonl").read_text() == before
-
-
-@contextlib.contextmanager
-def trained(run):
-    words = [qsit(), "train", "run", str(run)]
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as driver:
-        try:
-            yield psutil.Process(driver.pid)
-        finally:
-            driver.kill()
-
-
-def committed(run):
-    """(epoch, step) that the training would go on from."""
-    files = list(run.glob("train/ray-*/committed.json"))
-    commits = read(files[0])["commits"] if files else []
-    return (commits[-1]["epoch"], commits[-1]["step"]) if commits else (0, 0)
-
-
-def wait(driver, moment):
-    while not moment():
-        with contextlib.suppress(psutil.TimeoutExpired):
-            pytest.fail(f"the training ended early, with {driver.wait(timeout=0.05)}")
-
-
-def kill(driver, *names):
-    """kill -9 of one process of each Ray actor's name, below a driver."""
-    below = {}
-    for process in driver.children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            below[re.split(r"[. ]", " ".join(process.cmdline()).removeprefix("ray::"))[0]] = process
-    for name in names:
-        below[name].kill()
-
-
-def kill_when(moment, words):
-    """Run a command and kill it, with all its processes, at the first line for which `moment`."""
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    shown = []
-    for line in process.stdout:
-        shown.append(line)
-        if moment(line):
-            family = [*psutil.Process(process.pid).children(recursive=True), process]
-            for member in family:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(member.pid, signal.SIGKILL)
-            process.wait()
-            return
-    pytest.fail(f"it ended before it could be killed:\n{''.join(shown)}")
-
-
 @pytest.mark.parametrize(
     ("break_it", "words"),
     [
@@ -458,7 +250,7 @@ def test_a_stage_whose_input_is_missing_says_which(run, tmp_path):
 
 
 def test_more_memory_or_disk_than_there_is_is_refused(cache, tmp_path):
-    for setting, words in (("train.workers", "memory"), ("data.general", "disk")):
+    for setting, told in (("train.workers", "memory"), ("data.general", "disk")):
         extra = {setting: 10**9, "train.training.batch_size": 16 * 10**9}
         if setting == "data.general":
             extra = {setting: 10**12}
@@ -466,5 +258,5 @@ def test_more_memory_or_disk_than_there_is_is_refused(cache, tmp_path):
             command(tmp_path / "big", cache, **extra), capture_output=True, text=True
         )
         assert done.returncode == 2
-        assert done.stderr.startswith(f"qsit: {words}")
+        assert done.stderr.startswith(f"qsit: {told}")
         assert not (tmp_path / "big" / "config.yaml").exists()

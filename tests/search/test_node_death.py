@@ -2,15 +2,13 @@
 
 import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from command_line import words
 
 from qsit_ray.mixture import AXES
 
-QSIT = str(Path(sys.executable).parent / "qsit")
 # Ray finds out within seconds, not half a minute.
 QUICK = {
     "RAY_health_check_period_ms": "1000",
@@ -35,11 +33,10 @@ def cluster(monkeypatch):
 def test_trials_of_a_dead_node_go_on_elsewhere(cluster, tmp_path):
     nodes = [cluster.add_node(num_cpus=2, num_gpus=2) for _ in range(2)]
     out = tmp_path / "run"
-    words = [QSIT, "run", "--preset", "rehearsal", "--out", str(out)]
-    words += ["--set", "search.rehearsal.rows_per_second=400000"]
+    command = words(out, "rehearsal", {"search.rehearsal.rows_per_second": 400000})
     there = os.environ | {"RAY_ADDRESS": cluster.address}
     with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=there
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=there
     ) as process:
         shown = []
         for line in process.stdout:

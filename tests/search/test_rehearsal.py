@@ -4,13 +4,12 @@ import json
 import random
 import re
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from command_line import kill_when, words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +19,7 @@ from qsit_ray.search.rehearsal import RehearsedTraining, planted_score
 
 PLANTED = {"interpreting_general": 2.42, "interpreting_scoring": 3.54}
 KILLS = 3
-QSIT = str(Path(sys.executable).parent / "qsit")
+QUICK = {"search.rehearsal.rows_per_second": 400000}
 
 
 @given(st.floats(0.2, 9.0), st.floats(0.1, 10.0))
@@ -63,9 +62,8 @@ def rehearsed(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "rehearsal"
     chance = random.Random(11)
     moments = sorted(chance.sample(range(8, 50), KILLS))
-    words = [QSIT, "run", "--preset", "rehearsal", "--out", str(out)]
-    words += ["--set", "search.rehearsal.rows_per_second=400000"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command = words(out, "rehearsal", QUICK)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     shown, killed = [], 0
     for line in process.stdout:
         shown.append(line)
@@ -141,9 +139,7 @@ def test_tune_reads_the_folder_of_a_search(rehearsed):
 @pytest.mark.slow
 def test_an_adaptive_search_killed_and_begun_again_asks_for_the_same_trials(tmp_path):
     def command(out):
-        words = [QSIT, "run", "--preset", "rehearsal", "--out", str(out)]
-        words += ["--set", "search.adaptive={trials: 8}"]
-        return [*words, "--set", "search.rehearsal.rows_per_second=400000"]
+        return words(out, "rehearsal", {**QUICK, "search.adaptive": "{trials: 8}"})
 
     def tables(out):
         return [
@@ -155,13 +151,7 @@ def test_an_adaptive_search_killed_and_begun_again_asks_for_the_same_trials(tmp_
 
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert subprocess.run(command(whole), capture_output=True).returncode == 0
-    with subprocess.Popen(command(cut), stdout=subprocess.PIPE, text=True) as process:
-        for line in process.stdout:
-            if ": 5 of 8 " in line:
-                family = [*psutil.Process(process.pid).children(recursive=True), process]
-                for member in family:
-                    member.kill()
-                break
+    kill_when(lambda line: ": 5 of 8 " in line, command(cut))
     assert subprocess.run(command(cut), capture_output=True).returncode == 0
     assert tables(cut) == tables(whole)
     assert all(len(table) == 8 for table in tables(whole))

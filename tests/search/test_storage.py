@@ -4,17 +4,15 @@ import os
 import subprocess
 import sys
 import urllib.request
-from pathlib import Path
 
-import psutil
 import pyarrow.parquet as pq
 import pytest
+from command_line import QSIT, kill_when, words
 
 from qsit_ray import artifacts
 from qsit_ray.mixture import AXES
 from qsit_ray.search import records
 
-QSIT = str(Path(sys.executable).parent / "qsit")
 SERVER = """
 from moto.server import ThreadedMotoServer
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -87,19 +85,13 @@ def test_what_trials_cost_is_read_from_the_store(bucket):
 
 def test_a_search_killed_goes_on_from_the_store(store, tmp_path):
     out = tmp_path / "run"
-    words = [QSIT, "run", "--preset", "rehearsal", "--out", str(out)]
     settings = {"search.storage": "s3://bucket/run", "search.rehearsal.rows_per_second": 400000}
     for axis in AXES:
         settings |= {f"search.{axis}.ratios": RATIOS, f"search.{axis}.seeds": "[0]"}
-    words += [w for key, value in settings.items() for w in ("--set", f"{key}={value}")]
+    command = words(out, "rehearsal", settings)
     environment = os.environ | store
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        for line in process.stdout:
-            if ": 2 of 5 " in line:
-                for member in [*psutil.Process(process.pid).children(recursive=True), process]:
-                    member.kill()
-                break
-    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    kill_when(lambda line: ": 2 of 5 " in line, command, environment)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "finished before" in done.stdout
     for axis in AXES:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -12,6 +11,7 @@ from unittest.mock import patch
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from command_line import call
 from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
 
 from qsit_ray import artifacts, cli
@@ -22,7 +22,6 @@ from qsit_ray.data import catalog
 from qsit_ray.mixture import Mixture, plan_epoch
 from qsit_ray.presets import demo
 
-QSIT = str(Path(sys.executable).parent / "qsit")
 PAPER = "train plan --preset paper --gpus 8 --gpu-memory-gb 80 --tokens-per-second 1e4 --json"
 SIZES = {"scoring": 40, "interpreting": 90, "general": 70}
 FIRST = Mixture(40, 60, 30)
@@ -49,7 +48,7 @@ def qsit(*words):
 @pytest.fixture(scope="module")
 def paper_plan():
     """In a process of its own: libraries print when they are first imported."""
-    done = subprocess.run([QSIT, *PAPER.split()], capture_output=True, text=True)
+    done = call(*PAPER.split())
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

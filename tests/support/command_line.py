@@ -1,0 +1,110 @@
+"""The command line as tests drive it: called, watched, killed at a moment."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+QSIT = str(Path(sys.executable).parent / "qsit")
+# All of the demo with the least of everything.
+SMALL = {
+    "pretraining.crops": 200,
+    "pretraining.tower_steps": 20,
+    "pretraining.alignment_steps": 10,
+    "pretraining.alignment_crops": 100,
+    "data.scoring": 40,
+    "data.interpreting": 80,
+    "data.general": 80,
+    "data.validation_scoring": 16,
+    "data.validation_interpreting": 16,
+    "data.validation_images": 24,
+    "data.validation_questions": 20,
+    "data.test_images": 24,
+    "data.test_questions": 30,
+    "search.max_steps": 4,
+    "search.evaluate_every": 2,
+    "search.max_repeats": 5,  # the domains are tiny: ratio 10 on both axes asks for 364 rows of 80
+    "search.proxy_seeds": "[0, 1]",
+}
+
+
+def words(out, preset, settings):
+    """`qsit run` of a preset with settings."""
+    return [QSIT, "run", "--preset", preset, "--out", str(out), *sets(settings)]
+
+
+def sets(settings):
+    return [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+
+
+def call(*arguments):
+    return subprocess.run([QSIT, *map(str, arguments)], capture_output=True, text=True)
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def epochs(run):
+    return [json.loads(line) for line in (run / "train" / "epochs.jsonl").read_text().splitlines()]
+
+
+def untimed(run):
+    return [{k: v for k, v in line.items() if k != "timing"} for line in epochs(run)]
+
+
+def committed(run):
+    """(epoch, step) that the training would go on from."""
+    files = list(run.glob("train/ray-*/committed.json"))
+    commits = read(files[0])["commits"] if files else []
+    return (commits[-1]["epoch"], commits[-1]["step"]) if commits else (0, 0)
+
+
+@contextlib.contextmanager
+def begun(*arguments):
+    """A `qsit` command while it runs; dead afterwards, if it is not yet."""
+    with subprocess.Popen([QSIT, *map(str, arguments)], stdout=subprocess.DEVNULL) as driver:
+        try:
+            yield psutil.Process(driver.pid)
+        finally:
+            driver.kill()
+
+
+def wait(driver, moment):
+    while not moment():
+        with contextlib.suppress(psutil.TimeoutExpired):
+            pytest.fail(f"the command ended early, with {driver.wait(timeout=0.05)}")
+
+
+def kill(driver, *names):
+    """kill -9 of one process of each Ray actor's name, below a driver."""
+    below = {}
+    for process in driver.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            below[re.split(r"[. ]", " ".join(process.cmdline()).removeprefix("ray::"))[0]] = process
+    for name in names:
+        below[name].kill()
+
+
+def kill_when(moment, command, environment=None):
+    """Run a command and kill it, with all its processes, at the first line for which `moment`."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = subprocess.Popen(command, text=True, env=environment, **pipes)
+    shown = []
+    for line in process.stdout:
+        shown.append(line)
+        if moment(line):
+            family = [*psutil.Process(process.pid).children(recursive=True), process]
+            for member in family:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(member.pid, signal.SIGKILL)
+            process.wait()
+            return
+    pytest.fail(f"it ended before it could be killed:\n{''.join(shown)}")

@@ -1,0 +1,132 @@
+"""A training killed, moved, spoilt: rows once, losses the same, or words that say what is wrong."""
+
+import json
+import random
+import re
+import shutil
+
+import pytest
+import yaml
+from command_line import SMALL, begun, call, committed, epochs, kill, read, sets, untimed, wait
+
+FINE = {
+    "mix": "{scoring: 1, interpreting: 2, general: 1}",
+    "data.scoring": 24,
+    "train.training.batch_size": 8,
+    "train.micro_batch": 2,
+    "train.checkpoint_steps": 2,
+    "train.max_failures": 5,
+}
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory):
+    """A run in which the training comes next."""
+    out = tmp_path_factory.mktemp("runs") / "ready"
+    settings = {**SMALL, "cache": tmp_path_factory.mktemp("cache"), **FINE}
+    build = ["data", "build", out, "--preset", "demo", *sets(settings)]
+    for verb in (build, ["search", "run", out]):
+        done = call(*verb)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def whole(ready, tmp_path_factory):
+    """That run after a training that nothing disturbed."""
+    out = shutil.copytree(ready, tmp_path_factory.mktemp("runs") / "whole")
+    done = call("train", "run", out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out
+
+
+def changed(ready, out, **changes):
+    """A copy of a run that was made with other settings of its training."""
+    shutil.copytree(ready, out)
+    values = yaml.safe_load((out / "config.yaml").read_text())
+    values["train"].update(changes)
+    (out / "config.yaml").write_text(yaml.safe_dump(values))
+    return out
+
+
+def test_a_training_killed_five_times_ends_the_same(ready, whole, tmp_path):
+    """kill -9 inside epochs and between them, of workers, the controller's actor, the driver."""
+    out = shutil.copytree(ready, tmp_path / "killed")
+    chance = random.Random(11)
+
+    def at(epoch):
+        """Once a checkpoint is committed at a step of `epoch`, or where it begins."""
+        step = chance.choice((2, 4, 6))
+        return lambda: committed(out) >= (epoch, step)
+
+    def recorded(epoch):
+        return lambda: committed(out) >= (epoch + 1, 0)
+
+    with begun("train", "run", out) as driver:
+        wait(driver, at(0))
+        kill(driver, "RayTrainWorker")
+        wait(driver, recorded(0))
+        kill(driver, "RayTrainWorker")
+        wait(driver, at(1))
+        kill(driver, "RayTrainWorker", "Course")
+        wait(driver, recorded(1))
+        driver.kill()
+    with begun("train", "run", out) as driver:
+        wait(driver, at(2))
+        driver.kill()
+    done = call("train", "run", out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert untimed(out) == untimed(whole)
+    assert all(line["consumed"] == line["planned"] for line in epochs(out))
+    weights = [r / "train" / "model" / "model.safetensors" for r in (out, whole)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_with_fewer_workers(ready, whole, tmp_path):
+    out = shutil.copytree(ready, tmp_path / "fewer")
+    with begun("train", "run", out) as driver:
+        wait(driver, lambda: committed(out) >= (1, 2))
+    done = call("train", "run", out, "--workers", 1)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for one, other in zip(epochs(out), epochs(whole), strict=True):
+        assert one["consumed"] == one["planned"] == other["planned"]
+        assert one["sizes"] == other["sizes"]
+        for loss in ("loss_scoring", "loss_interpreting"):
+            assert one[loss] == pytest.approx(other[loss], rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("policy", "step"), [("stop", 0), ("rollback", 1)])
+def test_a_bad_loss_ends_the_training_and_names_the_rows(ready, tmp_path, policy, step):
+    """No loss is under this limit; going back is allowed once an epoch."""
+    out = changed(ready, tmp_path / "bad", loss_limit=1e-6, on_bad_loss=policy, max_failures=1)
+    done = call("train", "run", out)
+    assert done.returncode == 1
+    assert re.search(rf"epoch 0, step {step}: the loss is [0-9.]+; rows \d+ \(\w+", done.stderr)
+    skipped = list(out.glob("train/ray-*/skipped.json"))
+    assert len(skipped) == step
+    assert [batch["step"] for file in skipped for batch in read(file)] == list(range(step))
+
+
+@pytest.mark.slow
+def test_a_row_whose_image_is_gone_is_named(ready, tmp_path):
+    out = changed(ready, tmp_path / "gone", max_failures=0)
+    for image in (out / "catalog" / "images").iterdir():
+        image.unlink()
+    done = call("train", "run", out)
+    assert done.returncode == 2
+    assert re.search(r"catalog/images/\S+: image file is missing", done.stderr)
+
+
+def test_a_training_of_another_mixture_is_not_begun_anew(whole, tmp_path):
+    out = shutil.copytree(whole, tmp_path / "changed")
+    before = (out / "train" / "epochs.jsonl").read_text()
+    mixture = read(out / "mixture.json")
+    mixture["rows"]["general"] += 1
+    (out / "mixture.json").write_text(json.dumps(mixture))
+    done = call("train", "run", out)
+    assert done.returncode == 2
+    assert "another mixture" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert (out / "train" / "epochs.jsonl").read_text() == before

@@ -207,17 +207,10 @@ def test_a_killed_run_goes_on_stage_by_stage_and_ends_the_same(run, tmp_path):
             check_that_no_trial_ran_again()
     kill_when(trained, cold)
     check_that_no_trial_ran_again()
-    torn = shutil.copytree(out, tmp_path / "torn")
     for verb in (["train", "run"], ["evaluate", "run"], ["report"]):
         done = call(*verb, out)
         assert done.returncode == 0, done.stdout + done.stderr
     assert comparable(out) == comparable(run)
-    # Ray writes its list of checkpoints late and in place: a kill can leave none or half of it.
-    (folder,) = torn.glob("train/ray-*")
-    (folder / "checkpoint_manager_snapshot.json").write_text('{"ray_version": "2.6')
-    done = call("train", "run", torn)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert untimed(torn) == untimed(run)
 
 
 @pytest.mark.parametrize(

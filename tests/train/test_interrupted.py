@@ -97,6 +97,19 @@ def test_a_training_goes_on_with_fewer_workers(ready, whole, tmp_path):
 
 
 @pytest.mark.slow
+def test_what_ray_left_half_written_of_its_checkpoints_is_no_hindrance(ready, whole, tmp_path):
+    """Ray writes its list of checkpoints late and in place: a kill can leave none or half of it."""
+    out = shutil.copytree(ready, tmp_path / "torn")
+    with begun("train", "run", out) as driver:
+        wait(driver, lambda: committed(out) >= (1, 2))
+    (folder,) = out.glob("train/ray-*")
+    (folder / "checkpoint_manager_snapshot.json").write_text('{"ray_version": "2.6')
+    done = call("train", "run", out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert untimed(out) == untimed(whole)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("policy", "step"), [("stop", 0), ("rollback", 1)])
 def test_a_bad_loss_ends_the_training_and_names_the_rows(ready, tmp_path, policy, step):
     """No loss is under this limit; going back is allowed once an epoch."""

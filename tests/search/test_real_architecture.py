@@ -2,21 +2,15 @@
 
 from pathlib import Path
 
+import half_billion
 import pytest
 import torch
-from transformers import LlavaOnevisionForConditionalGeneration
-from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
-    LlavaOnevisionImageProcessorPil,
-)
 
 from qsit_ray import presets
 from qsit_ray.config import override
 from qsit_ray.data import catalog
 from qsit_ray.data.demo import DemoSizes, build
 from qsit_ray.mixture import Mixture
-from qsit_ray.models import load
-from qsit_ray.models.architectures import architecture
-from qsit_ray.models.pretrain import make_tokenizer
 from qsit_ray.session import session
 
 SIZES = dict.fromkeys(DemoSizes.__dataclass_fields__, 2)
@@ -24,23 +18,8 @@ SIZES = dict.fromkeys(DemoSizes.__dataclass_fields__, 2)
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """The 0.5B with random weights in bf16, and a tokenizer whose image token it knows."""
-    folder = tmp_path_factory.mktemp("base")
-    tokenizer = make_tokenizer([], 0)
-    config = architecture("0.5b")
-    config.image_token_index = tokenizer.convert_tokens_to_ids("<image>")
-    config.video_token_index = tokenizer.convert_tokens_to_ids("<video>")
-    images = LlavaOnevisionImageProcessorPil(image_grid_pinpoints=[[384, 384]])
-    config.image_grid_pinpoints = [[384, 384]]
-    torch.manual_seed(0)
-    with torch.device("cpu"):
-        torch.set_default_dtype(torch.bfloat16)
-        try:
-            model = LlavaOnevisionForConditionalGeneration(config)
-        finally:
-            torch.set_default_dtype(torch.float32)
-    load.save(model, load.make_processor(images, tokenizer, config), folder)
-    return str(folder)
+    """One tile an image, beside the whole of it."""
+    return half_billion.write(tmp_path_factory.mktemp("half") / "base", tiles=[[384, 384]])
 
 
 @pytest.mark.slow

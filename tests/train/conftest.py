@@ -76,9 +76,9 @@ def job(tmp_path_factory):
     models = config.models.model_copy(
         update={"proxy": base, "primary": base, "remember_features": False, "freeze_vision": False}
     )
+    settings = ["models.max_length=4096", "train.training.batch_size=8", "train.micro_batch=2"]
     config = override(
-        config.model_copy(update={"models": models}),
-        ["train.training.batch_size=8", "train.micro_batch=2", "evaluate.batch_size=2"],
+        config.model_copy(update={"models": models}), [*settings, "evaluate.batch_size=2"]
     )
     return Job(
         config=config,

@@ -1,18 +1,11 @@
 """LLaVA-OneVision 0.5B as it is, with random weights: one step, saved, taken up, exported."""
 
-import copy
-
+import half_billion
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import LlavaOnevisionForConditionalGeneration
-from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
-    LlavaOnevisionImageProcessorPil,
-)
 
 from qsit_ray.models import load
-from qsit_ray.models.architectures import architecture
-from qsit_ray.models.pretrain import make_tokenizer
 from qsit_ray.train.state import State
 
 SETTINGS = (
@@ -28,19 +21,7 @@ SETTINGS = (
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """The architecture with the demo's tokenizer, whose numbers are below its own 152,000."""
-    tokenizer = make_tokenizer([], 0)
-    config = copy.deepcopy(architecture("0.5b"))
-    config.image_token_index = config.image_token_id = tokenizer.convert_tokens_to_ids("<image>")
-    config.video_token_index = config.video_token_id = tokenizer.convert_tokens_to_ids("<video>")
-    config.text_config.pad_token_id = tokenizer.pad_token_id
-    config.dtype = torch.bfloat16
-    torch.manual_seed(0)
-    model = LlavaOnevisionForConditionalGeneration._from_config(config)
-    folder = tmp_path_factory.mktemp("half") / "base"
-    images = LlavaOnevisionImageProcessorPil()
-    load.save(model, load.make_processor(images, tokenizer, config), folder)
-    return str(folder)
+    return half_billion.write(tmp_path_factory.mktemp("half") / "base")
 
 
 @pytest.mark.slow

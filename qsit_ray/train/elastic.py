@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from qsit_ray import artifacts
 
 UNIVERSAL = "universal"
@@ -44,9 +46,21 @@ def convert(folder: Path, tag: str) -> None:
 
 @contextmanager
 def loads_universal(engine: Any) -> Iterator[None]:
-    """Within it a DeepSpeed engine loads universal checkpoints, after it its own again."""
+    """Within it a DeepSpeed engine loads universal checkpoints, after it its own again.
+
+    At stage 3 DeepSpeed 0.19 gives every group of parameters the rate and decay of the checkpoint's
+    first, and all of them one tensor to count steps in, which each then adds to: both are mended
+    here, or the steps after it would differ from an uninterrupted training's.
+    """
+    groups = engine.optimizer.param_groups
+    own = [{key: group[key] for key in group if key != "params"} for group in groups]
     engine._config.load_universal_checkpoint = True
     try:
         yield
     finally:
         engine._config.load_universal_checkpoint = False
+    for group, values in zip(engine.optimizer.param_groups, own, strict=True):
+        group.update(values)
+    for state in engine.optimizer.optimizer.state.values():
+        if isinstance(state.get("step"), Tensor):
+            state["step"] = state["step"].clone()

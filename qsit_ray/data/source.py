@@ -71,6 +71,8 @@ def plan_dataset(
     course: str, layout: Layout, encode: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> Dataset:
     """The trainer's Dataset: plan, then `encode` on {"step", "rows"} of each micro-batch."""
+    # An InputError of `encode` then arrives as itself, with the row or file that it names.
+    ray.data.DataContext.get_current().raise_original_map_exception = True
     # One block asked for: Ray then never splits the blocks of a read task further.
     return ray.data.read_datasource(PlanSource(course, layout), override_num_blocks=1).map(encode)
 

@@ -354,22 +354,39 @@ def dump(config: Config) -> str:
 
 def read_yaml(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), _OneOfEach)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: can't read it: {error}") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
 
 
+class _OneOfEach(yaml.SafeLoader):
+    """YAML itself would take the last of two values with one key, and say nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{key.value} is there twice,", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def difference(one: Config, other: Config) -> list[str]:
     """Dotted names of the settings in which two configurations differ."""
+    return changed(one.model_dump(mode="json"), other.model_dump(mode="json"))
 
-    def walk(a: Any, b: Any, prefix: str) -> list[str]:
-        if isinstance(a, dict) and isinstance(b, dict):
-            keys = list(a) + [key for key in b if key not in a]
-            return [
-                name for key in keys for name in walk(a.get(key), b.get(key), f"{prefix}{key}.")
-            ]
-        return [] if a == b else [prefix[:-1]]
 
-    return walk(one.model_dump(mode="json"), other.model_dump(mode="json"), "")
+def changed(one: Any, other: Any, prefix: str = "") -> list[str]:
+    """Dotted names of what differs between two nested dicts."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = list(one) + [key for key in other if key not in one]
+        return [
+            name
+            for key in keys
+            for name in changed(one.get(key), other.get(key), f"{prefix}{key}.")
+        ]
+    return [] if one == other else [prefix[:-1]]

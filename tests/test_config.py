@@ -51,6 +51,14 @@ def test_a_file_with_an_error_is_named(tmp_path):
         presets.resolve(str(path))
 
 
+def test_a_key_that_is_there_twice_is_refused(tmp_path):
+    """YAML would take the second axis of one name, and say nothing of the first."""
+    file = tmp_path / "mine.yaml"
+    file.write_text("search:\n  interpreting_general: {}\n  interpreting_general: {}\n")
+    with pytest.raises(InputError, match=r"interpreting_general is there twice.*line 3"):
+        settings.read_yaml(file)
+
+
 def test_an_unknown_preset_lists_the_known():
     with pytest.raises(InputError, match="demo"):
         presets.resolve("demoo")

@@ -24,9 +24,10 @@ def base_checkpoint(config: Config, which: Literal["proxy", "primary"]) -> str:
 
 @cache
 def identity(name: str) -> dict[str, str]:
-    """What a checkpoint is: hashes of a folder's weights, or the Hugging Face name itself."""
-    weights = sorted(Path(name).glob("*.safetensors"))
-    return {path.name: artifacts.file_sha256(path) for path in weights} or {"name": name}
+    """What a checkpoint is: hashes of a folder's weights, tokenizer and configurations, or the
+    Hugging Face name itself."""
+    files = sorted(p for kind in ("*.safetensors", "*.json") for p in Path(name).glob(kind))
+    return {path.name: artifacts.file_sha256(path) for path in files} or {"name": name}
 
 
 def prepare(run: RunFolder, config: Config, terminal: Terminal) -> None:

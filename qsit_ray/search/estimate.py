@@ -39,6 +39,8 @@ def planned(config: Config, sizes: Mapping[str, int]) -> dict[str, Trials]:
     """
     search = config.search
     found: dict[str, Trials] = {}
+    if config.mix is None:
+        _check_ends(config, sizes)
     for axis in AXES if config.mix is None else ():
         space = config.space(axis)
         at = mixtures(axis, space.ratios, sizes, _ratio_general(axis), search.max_repeats)
@@ -96,6 +98,18 @@ def papers_rate() -> float:
     paper = presets.paper()
     trials = planned(paper, paper.expected_sizes or {})
     return sum(sum(axis.rows) for axis in trials.values()) / (PAPER_HOURS["search"] * 3600)
+
+
+def _check_ends(config: Config, sizes: Mapping[str, int]) -> None:
+    """The second axis can be searched wherever the first one's optimum will lie; known here, not
+    when the first has been paid for."""
+    first, second = AXES
+    ratios = config.space(second).ratios
+    for optimum in (min(config.space(first).ratios), max(config.space(first).ratios)):
+        try:
+            mixtures(second, (min(ratios), max(ratios)), sizes, optimum, config.search.max_repeats)
+        except InputError as error:
+            raise InputError(f"{error} (if the optimum of {first} is {optimum:g})") from None
 
 
 def _longest(config: Config, rows: int) -> int:

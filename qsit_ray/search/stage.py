@@ -10,15 +10,16 @@ from typing import Any
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.config import Config
+from qsit_ray.config import Config, changed
 from qsit_ray.data.catalog import read_sizes
 from qsit_ray.data.encode import LOSS_MASK
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import AXES, Axis, Mixture, from_ratios, ratios_at
 from qsit_ray.models.base import base_checkpoint, identity
 from qsit_ray.search import space as grid
+from qsit_ray.search.estimate import planned
 from qsit_ray.search.order import longest_first
-from qsit_ray.search.records import FINAL_PROXIES, folder_of, model_folder
+from qsit_ray.search.records import FINAL_PROXIES, finished, folder_of, model_folder
 from qsit_ray.search.trial import Task
 from qsit_ray.search.tuner import run_rounds, run_trials
 from qsit_ray.terminal import Terminal
@@ -57,13 +58,14 @@ def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) 
         max_repeats=search.max_repeats,
     )
     # All of them now: a ratio that can't be had is said before anything is trained.
+    planned(config, read_sizes(run.catalog))
     rows = {ratio: mixture_at(ratio) for ratio in space.ratios}
     task = Task(
         config=config,
         catalog=run.catalog,
         features=run.features,
         base=base_checkpoint(config, "proxy"),
-        folder=_fresh(folder_of(run, axis, search.storage), inputs),
+        folder=_begun(folder_of(run, axis, search.storage), inputs),
         mixture_at=mixture_at,
         objective=space.objective,
         optimum=getattr(search.rehearsal, axis) if search.rehearsal else None,
@@ -118,8 +120,12 @@ def final_proxies(run: RunFolder, config: Config, terminal: Terminal) -> bool:
     with run.stage("proxies", inputs) as cost:
         reference = None
         if config.has_proxies:
-            folder = _fresh(folder_of(run, FINAL_PROXIES, config.search.storage), inputs)
-            done = _train_proxies(run, config, mixture, folder, terminal)
+            folder = _begun(folder_of(run, FINAL_PROXIES, config.search.storage), inputs)
+            done, failed = _train_proxies(run, config, mixture, folder, terminal)
+            if failed:
+                terminal.say(
+                    f"{failed} of {failed + len(done)} final proxies failed; λ is of the rest"
+                )
             cost["device_seconds"] = sum(row["device_seconds"] for row in done)
             reference = sum(row["loss_scoring"] for row in done) / sum(
                 row["loss_interpreting"] for row in done
@@ -132,6 +138,7 @@ def final_proxies(run: RunFolder, config: Config, terminal: Terminal) -> bool:
                 # λ depends on which tokens count in the loss.
                 "loss_mask": LOSS_MASK,
                 "rows": mixture.counts(),
+                "catalog": inputs["catalog"],
             },
         )
     return True
@@ -139,9 +146,9 @@ def final_proxies(run: RunFolder, config: Config, terminal: Terminal) -> bool:
 
 def _train_proxies(
     run: RunFolder, config: Config, mixture: Mixture, folder: Path, terminal: Terminal
-) -> list[dict[str, Any]]:
-    """The rows of the final proxies that completed; the best becomes proxy/model (a rehearsal has
-    none)."""
+) -> tuple[list[dict[str, Any]], int]:
+    """The rows of the final proxies that completed, and how many failed; the best becomes
+    proxy/model (a rehearsal has none)."""
     points = [(OPTIMUM, seed) for seed in config.search.proxy_seeds]
     task = Task(
         config=config,
@@ -163,14 +170,14 @@ def _train_proxies(
         first = next(iter(reasons.values()), "no reason given")
         raise RuntimeError(f"final proxies: all failed; the first: {first}")
     if config.search.rehearsal is not None:
-        return done
+        return done, len(reasons)
     best = max(done, key=lambda row: row["score"] if row["score"] is not None else -2.0)
     with (
         artifacts.local(model_folder(folder, OPTIMUM, best["seed"])) as source,
         artifacts.atomic(run.proxy_model) as temporary,
     ):
         shutil.copytree(source, temporary)
-    return done
+    return done, len(reasons)
 
 
 def _proxy_inputs(run: RunFolder, config: Config) -> dict[str, Any]:
@@ -192,11 +199,20 @@ def _fitted(run: RunFolder, axis: Axis) -> float:
     return artifacts.read_json(run.fit(axis))["optimum"]
 
 
-def _fresh(folder: Path, inputs: dict[str, Any]) -> Path:
-    """`folder`, emptied if what lies there was made from other inputs."""
-    made_from = folder / "inputs.sha256"
-    digest = artifacts.digest(inputs)
-    if folder.exists() and not (made_from.exists() and made_from.read_text() == digest):
+def _begun(folder: Path, inputs: dict[str, Any]) -> Path:
+    """`folder`, for trials of these inputs.
+
+    Raises InputError where trials of other inputs have finished: they are not thrown away.
+    """
+    file = folder / "inputs.json"
+    before = artifacts.read_json(file) if file.exists() else {}
+    names = changed(before, inputs)
+    if names and (trials := finished(folder)):
+        raise InputError(
+            f"{folder}: {len(trials)} trials finished with another "
+            f"{' and another '.join(names[:3])}; remove it to search anew"
+        )
+    if names:
         artifacts.remove(folder)
-    artifacts.write_text(made_from, digest)
+        artifacts.write_json(file, inputs)
     return folder

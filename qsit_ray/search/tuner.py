@@ -40,7 +40,8 @@ class ShowProgress(tune.Callback):
         return cls()
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        self._end(trial, f"score {trial.last_result.get('score') or 0:.3f}")
+        score = trial.last_result.get("score")
+        self._end(trial, "no score" if score is None else f"score {score:.3f}")
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         self._end(trial, "failed")

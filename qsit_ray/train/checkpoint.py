@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from qsit_ray import artifacts
+from qsit_ray.config import changed
 from qsit_ray.errors import InputError
 
 RAYS_LIST = "checkpoint_manager_snapshot.json"
@@ -135,10 +136,10 @@ def check_standing(train: Path, epochs: Path, mine: Checkpoints, inputs: Mapping
         return
     for file in sorted(train.glob("ray-*/committed.json")):
         other = artifacts.read_json(file)
-        changed = [name for name in inputs if other["inputs"].get(name) != inputs[name]]
-        if other["commits"] and changed:
+        names = changed(other["inputs"], dict(inputs))
+        if other["commits"] and names:
             raise InputError(
-                f"{file.parent}: trained with another {' and another '.join(changed)}; remove "
+                f"{file.parent}: trained with another {' and another '.join(names)}; remove "
                 f"{train} to train anew"
             )
     if recorded:

@@ -70,6 +70,10 @@ def train(run: RunFolder, config: Config, terminal: Terminal, workers: int | Non
     check_standing(run.train, run.epochs, checkpoints, inputs)
     open_catalog(run.catalog).check()
     mixture = artifacts.read_json(run.mixture)
+    if mixture.get("catalog", inputs["catalog"]) != inputs["catalog"]:
+        raise InputError(
+            f"{run.mixture}: of another catalog; build the catalog as it was, or begin a new run"
+        )
     job = Job(
         config=config,
         catalog=run.catalog,

@@ -33,6 +33,12 @@ def test_rows_are_those_of_the_plans_over_the_most_epochs():
     assert planned(PAPER, SIZES)["interpreting_general"].rows[:3] == [steps * 64] * 3
 
 
+def test_a_second_axis_that_an_optimum_of_the_first_would_forbid_is_refused_at_once():
+    sizes = {"scoring": 200, "interpreting": 400, "general": 400}
+    with pytest.raises(InputError, match=r"scoring: ratio 10 asks .* \(if .*general is 0.1\)"):
+        planned(presets.demo(), sizes)
+
+
 def test_hours_follow_the_rate_and_the_slots():
     slow, fast = (estimate(PAPER, SIZES, 8, rows_per_second=rate) for rate in (1.0, 4.0))
     assert slow["gpu_hours"] == pytest.approx(4 * fast["gpu_hours"])

@@ -3,13 +3,14 @@
 import json
 import random
 import re
+import shutil
 import subprocess
 
 import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from command_line import kill_when, words
+from command_line import call, kill_when, words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -120,6 +121,17 @@ def test_what_the_killed_attempts_lost_is_in_the_ledger(rehearsed):
     assert ledger["wasted_seconds"] == pytest.approx(
         sum(search["wasted"] for search in ledger["trials"].values())
     )
+
+
+def test_trials_of_another_catalog_are_not_thrown_away(rehearsed, tmp_path):
+    out = shutil.copytree(rehearsed, tmp_path / "changed")
+    outcomes = {path.name for path in out.glob("search/*/outcomes/*.json")}
+    manifest = out / "catalog" / "manifest.json"
+    manifest.write_text(manifest.read_text() + "\n")
+    done = call("search", "run", out)
+    assert done.returncode == 2
+    assert "57 trials finished with another catalog; remove it" in done.stderr
+    assert {path.name for path in out.glob("search/*/outcomes/*.json")} == outcomes
 
 
 def test_tune_reads_the_folder_of_a_search(rehearsed):

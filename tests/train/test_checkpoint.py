@@ -101,7 +101,10 @@ def test_recorded_epochs_without_a_checkpoint_are_not_trained_anew(tmp_path, che
 
 @pytest.mark.parametrize(
     ("changed", "said"),
-    [({"mixture": {"rows": 4}}, "another mixture"), ({"catalog": "abd"}, "another catalog")],
+    [
+        ({"mixture": {"rows": 4}}, r"another mixture\.rows;"),
+        ({"catalog": "abd"}, "another catalog;"),
+    ],
 )
 def test_a_training_of_other_inputs_is_not_trained_over(tmp_path, checkpoints, changed, said):
     train = tmp_path / "train"

@@ -207,9 +207,8 @@ def test_a_killed_run_goes_on_stage_by_stage_and_ends_the_same(run, tmp_path):
             check_that_no_trial_ran_again()
     kill_when(trained, cold)
     check_that_no_trial_ran_again()
-    for verb in (["train", "run"], ["evaluate", "run"], ["report"]):
-        done = call(*verb, out)
-        assert done.returncode == 0, done.stdout + done.stderr
+    done = subprocess.run(cold, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert comparable(out) == comparable(run)
 
 

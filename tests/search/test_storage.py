@@ -83,6 +83,7 @@ def test_what_trials_cost_is_read_from_the_store(bucket):
     assert records.wasted_seconds(folder) == {records.point_name(1.0, 0): 2.0}
 
 
+@pytest.mark.slow
 def test_a_search_killed_goes_on_from_the_store(store, tmp_path):
     out = tmp_path / "run"
     settings = {"search.storage": "s3://bucket/run", "search.rehearsal.rows_per_second": 400000}

@@ -15,10 +15,10 @@ import pytest
 QSIT = str(Path(sys.executable).parent / "qsit")
 # All of the demo with the least of everything.
 SMALL = {
-    "pretraining.crops": 200,
-    "pretraining.tower_steps": 20,
-    "pretraining.alignment_steps": 10,
-    "pretraining.alignment_crops": 100,
+    "pretraining.crops": 64,
+    "pretraining.tower_steps": 6,
+    "pretraining.alignment_steps": 4,
+    "pretraining.alignment_crops": 64,
     "data.scoring": 40,
     "data.interpreting": 80,
     "data.general": 80,

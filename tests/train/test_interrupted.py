@@ -143,3 +143,13 @@ def test_a_training_of_another_mixture_is_not_begun_anew(whole, tmp_path):
     assert "another mixture" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert (out / "train" / "epochs.jsonl").read_text() == before
+
+
+@pytest.mark.slow
+def test_evaluation_and_report_follow_as_stages_alone(whole, tmp_path):
+    out = shutil.copytree(whole, tmp_path / "alone")
+    for verb in (["evaluate", "run"], ["report"]):
+        done = call(*verb, out)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert read(out / "evaluation" / "iqa.json")["primary"]["demo"]["rows"] == 24
+    assert "D1" in (out / "report.html").read_text()

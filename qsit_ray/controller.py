@@ -7,38 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from qsit_ray.config.train import Controller
 from qsit_ray.mixture import Mixture, half_up
 
 Verdict = Literal["grow_scoring", "grow_interpreting", "hold"]
 Side = Literal["scoring", "blend"]
 Limit = Literal["max_growth", "max_repeats"]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How far one decision goes. The paper names the direction only; these are settings.
-
-    `tolerance`: relative band around λ in which nothing changes. `step_rule`: `fixed` grows the
-    lagging side by the share `step`; `proportional` by the factor deviation^`gain`, where the
-    deviation is how many times λ the ratio is (or λ the ratio), at most by the share `max_step`.
-
-    A side never exceeds `max_growth` times its first size. With `shrink` the leading side gives up
-    the same factor, down to `min_growth` times its first size; without, it keeps its size.
-
-    `exhausted`: when the lagging side has no rows left that were not taken, `repeat` takes rows
-    again, up to `max_repeats` uses of a row an epoch; `hold` stops there.
-    """
-
-    tolerance: float = 0.05
-    step_rule: Literal["fixed", "proportional"] = "fixed"
-    step: float = 0.2
-    gain: float = 1.0
-    max_step: float = 0.5
-    max_growth: float = 2.0
-    shrink: bool = False
-    min_growth: float = 1.0
-    exhausted: Literal["repeat", "hold"] = "repeat"
-    max_repeats: int = 4
 
 
 @dataclass(frozen=True)
@@ -70,7 +44,7 @@ class MixtureController:
 
     first: Mixture
     reference_loss_ratio: float | None
-    rule: Rule = field(default_factory=Rule)
+    rule: Controller = field(default_factory=Controller)
     catalog: Mapping[str, int] | None = None
     decisions: list[Decision] = field(default_factory=list)
 

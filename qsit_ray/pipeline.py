@@ -11,13 +11,13 @@ from typing import Any
 
 import yaml
 
-from qsit_ray import artifacts, preflight
-from qsit_ray import config as settings
+from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.config import Config
+from qsit_ray.config import files
+from qsit_ray.config.config import Config
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import AXES, DOMAINS
-from qsit_ray.session import cores, session
+from qsit_ray.session import check_machine, cores, processes, session
 from qsit_ray.terminal import Terminal
 
 MADE_WITH = "made_with"
@@ -30,17 +30,17 @@ def create(run: RunFolder, config: Config) -> None:
     Raises InputError when the folder was made by another configuration.
     """
     if run.config.exists():
-        changed = settings.difference(opened(run), config)
+        changed = files.difference(opened(run), config)
         if changed:
             raise InputError(
                 f"{run.config}: made with another configuration ({', '.join(changed[:5])} "
                 "differ); use another --out or the same settings"
             )
         return
-    preflight.check(config, run.path, cores())
+    check_machine(config, run.path, cores())
     made_with = {"versions": {name: version(name) for name in PACKAGES}, "git": _revision()}
     artifacts.write_text(
-        run.config, settings.dump(config) + yaml.safe_dump({MADE_WITH: made_with}, sort_keys=False)
+        run.config, files.dump(config) + yaml.safe_dump({MADE_WITH: made_with}, sort_keys=False)
     )
 
 
@@ -51,16 +51,16 @@ def opened(run: RunFolder) -> Config:
     """
     if not run.config.exists():
         raise InputError(f"{run.path}: no run here (config.yaml is missing)")
-    values = settings.read_yaml(run.config)
+    values = files.read_yaml(run.config)
     if isinstance(values, dict):
         values.pop(MADE_WITH, None)
-    return settings.parse(values, str(run.config))
+    return files.parse(values, str(run.config))
 
 
 def build_data(run: RunFolder, config: Config, terminal: Terminal) -> None:
     """The catalog, base models where the demo makes its own, and features that are shared."""
-    from qsit_ray.data.build import build
-    from qsit_ray.models.base import prepare, share_features
+    from qsit_ray.stages.base_models import prepare, share_features
+    from qsit_ray.stages.catalog import build
 
     build(run, config, terminal)
     if config.search.rehearsal is not None:
@@ -74,7 +74,8 @@ def search_next(run: RunFolder, config: Config, terminal: Terminal) -> str | Non
 
     Returns what was run; None when all of it stands.
     """
-    from qsit_ray.search.stage import final_proxies, search_axis, search_inputs
+    from qsit_ray.stages.proxies import final_proxies
+    from qsit_ray.stages.search import search_axis, search_inputs
 
     for axis in AXES if config.mix is None else ():
         if not run.stands(f"search {axis}", search_inputs(run, config, axis)):
@@ -85,20 +86,21 @@ def search_next(run: RunFolder, config: Config, terminal: Terminal) -> str | Non
 
 def ray_session(config: Config) -> AbstractContextManager[str]:
     """The Ray session that the configuration's stages need."""
-    processes = preflight.processes(config, cores())
+    held = processes(config, cores())
     if config.search.rehearsal is not None:
-        return session(processes, pretend_gpus=math.ceil(processes * config.search.gpus_per_trial))
-    return session(processes, config.train.use_gpu)
+        return session(held, pretend_gpus=math.ceil(held * config.search.gpus_per_trial))
+    return session(held, config.train.use_gpu)
 
 
 def run_all(run: RunFolder, config: Config, terminal: Terminal) -> None:
     """Every stage in order; what stands already is skipped. A rehearsal ends with the mix."""
     build_data(run, config, terminal)
     with ray_session(config) as dashboard:
-        from qsit_ray.evaluate import evaluate
-        from qsit_ray.fit import fit_run
-        from qsit_ray.search.stage import final_proxies, search_axis
-        from qsit_ray.train.driver import train
+        from qsit_ray.stages.evaluate import evaluate
+        from qsit_ray.stages.fit import fit_run
+        from qsit_ray.stages.proxies import final_proxies
+        from qsit_ray.stages.search import search_axis
+        from qsit_ray.stages.train import train
 
         terminal.say(f"Ray dashboard: http://{dashboard}   log: {run.log}")
         for axis in AXES if config.mix is None else ():

@@ -6,16 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qsit_ray.controller import MixtureController, Rule
+from qsit_ray.config.train import Controller
+from qsit_ray.controller import MixtureController
 from qsit_ray.mixture import Mixture
-from qsit_ray.train.settings import Controller
 
 FIRST = Mixture(100, 200, 80)
 losses = st.floats(0.01, 10)
 
 
 def controller(catalog=None, **rule):
-    return MixtureController(FIRST, reference_loss_ratio=0.5, rule=Rule(**rule), catalog=catalog)
+    return MixtureController(
+        FIRST, reference_loss_ratio=0.5, rule=Controller(**rule), catalog=catalog
+    )
 
 
 def test_scoring_ahead_grows_the_blend_and_keeps_its_ratio():
@@ -148,7 +150,3 @@ def test_what_the_cap_cut_is_told():
     subject = controller(step=0.6, max_growth=1.5)
     assert subject.observe(0, 0.7, 1.0).limit == "max_growth"
     assert controller(step=0.5, max_growth=1.5).observe(0, 0.7, 1.0).limit is None
-
-
-def test_the_settings_are_the_rules_own():
-    assert Rule(**Controller().model_dump()) == Rule()

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from qsit_ray import artifacts, tables
-from qsit_ray.config import LlavaData
+from qsit_ray.config.data import LlavaData
 from qsit_ray.data.catalog import Row
-from qsit_ray.data.demo_questions import multiple_choice_prompt
 from qsit_ray.errors import InputError
 from qsit_ray.levels import LEVELS
 from qsit_ray.mixture import DOMAINS
+from qsit_ray.prompts import multiple_choice_prompt
 
 IMAGE = "<image>"
 _LEVEL = re.compile(rf"\b({'|'.join(LEVELS)})\b", re.IGNORECASE)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import (
-    AutoConfig,
     AutoModelForImageTextToText,
     LlavaOnevisionConfig,
     Qwen2Config,
@@ -80,33 +79,6 @@ def architecture(name: str) -> LlavaOnevisionConfig:
     )
 
 
-def described(name: str) -> Any:
-    """The configuration of a model that training may start from, without its weights or a hub.
-
-    `name`: one of the released models, one of the demo's, or a folder with a config.json. Raises
-    InputError naming it when it is none of these.
-    """
-    for size in TEXT_MODELS:
-        if name == RELEASED.format(size):
-            return architecture(size)
-    if name.startswith("demo/"):
-        from qsit_ray.models import tiny
-        from qsit_ray.models.pretrain import make_tokenizer
-
-        decoder = tiny.DECODERS[name.removeprefix("demo/")]
-        return tiny.make_model(decoder, make_tokenizer([], seed=0), seed=0).config
-    if not (Path(name) / "config.json").is_file():
-        known = ", ".join(RELEASED.format(size) for size in TEXT_MODELS)
-        raise InputError(f"{name}: no folder with a config.json, and none of {known}")
-    try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{name}: its config.json can't be read: {error}") from None
-    if config.model_type != "llava_onevision":
-        raise InputError(f"{name}: its model type is {config.model_type}; expected llava_onevision")
-    return config
-
-
 def on_meta(config: Any) -> Any:
     """A LlavaOnevisionForConditionalGeneration of shapes alone, in evaluation mode.
 
@@ -120,3 +92,49 @@ def on_meta(config: Any) -> Any:
         )
     model.tie_weights()  # which comes with the first weights otherwise
     return model.eval()
+
+
+def grid(size: tuple[int, int], config: Any) -> tuple[int, int]:
+    """Rows and columns of tiles that the image is cut into, the whole image's own tile aside.
+
+    Of the allowed resolutions it is the one that keeps most of the image's pixels, and of those
+    the one that adds the fewest.
+    """
+    height, width = size
+
+    def fit(resolution: tuple[int, int]) -> tuple[int, int]:
+        scale = min(resolution[0] / height, resolution[1] / width)
+        kept = min(int(height * scale) * int(width * scale), height * width)
+        return kept, -resolution[0] * resolution[1]
+
+    best = max((tuple(pinpoint) for pinpoint in config.image_grid_pinpoints), key=fit)
+    side = config.vision_config.image_size
+    return best[0] // side, best[1] // side
+
+
+def tiles(size: tuple[int, int], config: Any) -> int:
+    """Tiles that the tower sees of one image."""
+    rows, columns = grid(size, config)
+    return 1 + rows * columns
+
+
+def tokens(size: tuple[int, int], config: Any) -> int:
+    """Tokens of one image: its thumbnail's, and its tiles' without padding and with a newline a
+    row, pooled where they are more than the configuration allows."""
+    patches = config.vision_config.image_size // config.vision_config.patch_size
+    rows, columns = (patches * n for n in grid(size, config))
+    height, width = size
+    if width / height > columns / rows:
+        rows -= (rows - int(round(height * columns / width, 7))) // 2 * 2
+    else:
+        columns -= (columns - int(round(width * rows / height, 7))) // 2 * 2
+    allowed = int(config.vision_aspect_ratio.removeprefix("anyres_max_")) * patches**2
+    ratio = math.sqrt(rows * columns / allowed)
+    if ratio > 1.1:
+        rows, columns = int(rows // ratio), int(columns // ratio)
+    return patches**2 + rows * (columns + 1)
+
+
+def most_tiles(config: Any) -> int:
+    """Tiles of the image that takes the most."""
+    return max(tiles((height, width), config) for height, width in config.image_grid_pinpoints)

@@ -19,7 +19,9 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
     LlavaOnevisionImageProcessorPil,
 )
 
+from qsit_ray.data.encode import END, IMAGE
 from qsit_ray.errors import InputError
+from qsit_ray.prompts import PAPER, level_tokens
 
 
 class ImageTextProcessor(LlavaOnevisionProcessor):
@@ -96,7 +98,7 @@ def save(
 
     `state_dict` replaces the model's own weights, for those gathered from several ranks.
     """
-    from qsit_ray.models.tiny import CHAT_TEMPLATE  # which itself builds on this module
+    from qsit_ray.prompts import CHAT_TEMPLATE  # which itself builds on this module
 
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
@@ -127,3 +129,34 @@ def save(
     }
     for file, content in files.items():
         (target / file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def check_vocabulary(processor: Any, name: str) -> None:
+    """Compare a processor with the configuration of the checkpoint `name`.
+
+    Raises InputError naming the checkpoint: a tokenizer larger than the embeddings, without the
+    image or the end-of-turn token, with another number for the image token than the model looks
+    for, or one that can't tell the level words apart.
+    """
+    config, tokenizer = (
+        AutoConfig.from_pretrained(name, trust_remote_code=False),
+        (processor.tokenizer),
+    )
+    rows = config.text_config.vocab_size
+    if len(tokenizer) > rows:
+        raise InputError(
+            f"{name}: its tokenizer knows {len(tokenizer)} tokens, the model only {rows}; this is "
+            "another model's tokenizer"
+        )
+    for token in (IMAGE, END):
+        if tokenizer(token, add_special_tokens=False)["input_ids"] != [
+            tokenizer.convert_tokens_to_ids(token)
+        ]:
+            raise InputError(f"{name}: its tokenizer has no token {token}")
+    image = tokenizer.convert_tokens_to_ids(IMAGE)
+    if image != config.image_token_id:
+        raise InputError(
+            f"{name}: its tokenizer gives {IMAGE} the number {image}, the model expects "
+            f"{config.image_token_id}"
+        )
+    level_tokens(tokenizer, PAPER)

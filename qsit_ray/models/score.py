@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from qsit_ray.data.demo_questions import multiple_choice_prompt
 from qsit_ray.data.encode import Encoded, Encoder, Picture, collate
 from qsit_ray.levels import level_probabilities as closed_softmax
 from qsit_ray.models.load import Checkpoint
 from qsit_ray.models.loss import row_losses, tensors
-from qsit_ray.models.profiles import PAPER, Profile, level_tokens
+from qsit_ray.prompts import PAPER, Profile, level_tokens, multiple_choice_prompt
 
 
 class Prompter(Encoder):

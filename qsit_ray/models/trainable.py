@@ -8,8 +8,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from qsit_ray.config.train import Lora, Train
 from qsit_ray.errors import InputError
-from qsit_ray.train.settings import Lora, Train
 
 Part = Literal["vision", "projector", "language"]
 

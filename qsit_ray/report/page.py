@@ -11,14 +11,13 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from qsit_ray import artifacts, ledger
-from qsit_ray import config as settings
+from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.config import Config
+from qsit_ray.config.config import Config
+from qsit_ray.config.files import read_yaml
 from qsit_ray.mixture import AXES, DOMAINS
-from qsit_ray.report import plots
-from qsit_ray.report.formats import formatted
-from qsit_ray.report.searches import AXIS_TITLES, searched
+from qsit_ray.report import ledger, plots
+from qsit_ray.report.searches import AXIS_TITLES, formatted, searched
 
 MODELS = {
     "primary": "Primary, trained",
@@ -98,7 +97,7 @@ def _template() -> Any:
 
 def _made_with(run: RunFolder) -> dict[str, Any]:
     """Versions and git revision from config.yaml; empty where a run records none."""
-    content = settings.read_yaml(run.config) if run.config.exists() else None
+    content = read_yaml(run.config) if run.config.exists() else None
     made_with = content.get("made_with") if isinstance(content, dict) else None
     made_with = made_with if isinstance(made_with, dict) else {}
     return {"versions": made_with.get("versions") or {}, "git": made_with.get("git")}

@@ -1,20 +1,36 @@
-"""pure: what the report tells of one search: its trials, the fitted curves and their rivals."""
+"""pure: files of a run folder that are not as their format has it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.config import Config
+from qsit_ray.config.config import Config
+from qsit_ray.errors import InputError
 from qsit_ray.mixture import ratios_at
 from qsit_ray.report import plots
-from qsit_ray.report.formats import formatted
-from qsit_ray.search.space import read_trials
+from qsit_ray.search.trials import read_trials
 from qsit_ray.surrogate.comparison import Comparison
+
+
+@contextmanager
+def formatted(path: Path) -> Iterator[None]:
+    """Turn a lack in the content of `path` into an InputError that names it."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{path}: not as the run folder's format has it: {what}") from None
+
 
 AXIS_TITLES = {"interpreting_general": "D2 : D3", "interpreting_scoring": "(D2 + D3) : D1"}
 SCORES = {

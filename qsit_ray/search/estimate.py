@@ -1,17 +1,20 @@
-"""pure: what a search will cost, known from its plans before anything starts."""
+"""pure: what a run cost: device-seconds by stage, search and trial, used and wasted."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import heapq
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qsit_ray.config import Config
+from qsit_ray.config.config import Config
 from qsit_ray.errors import InputError
-from qsit_ray.ledger import PAPER_HOURS
 from qsit_ray.mixture import AXES, Axis
-from qsit_ray.search.order import makespan
-from qsit_ray.search.space import mixtures
+from qsit_ray.search.trials import mixtures
+
+# A800 GPU-hours of Algorithm 1 as the paper gives them: all proxies, the primary's run, and the
+# same search done with the primary.
+PAPER_HOURS = {"search": 720.0, "primary": 72.0, "search_with_primary": 2800.0}
 
 # Rows of a trial on axis B don't depend on D2:D3, which only axis A's fit will tell.
 ANY_RATIO = 1.0
@@ -93,7 +96,7 @@ def estimate(
 def papers_rate() -> float:
     """Rows a second and GPU at which the paper's grid, all trials at their longest, takes 720
     hours."""
-    from qsit_ray import presets
+    from qsit_ray.config import presets
 
     paper = presets.paper()
     trials = planned(paper, paper.expected_sizes or {})
@@ -118,3 +121,37 @@ def _longest(config: Config, rows: int) -> int:
 
 def _ratio_general(axis: Axis) -> float | None:
     return None if axis == "interpreting_general" else ANY_RATIO
+
+
+Point = tuple[float, int]
+
+
+def longest_first(points: Sequence[Point], longest: Callable[[float], float]) -> list[Point]:
+    """(ratio, seed) points by the length of their trials, the longest first.
+
+    `longest` tells how long a trial at a ratio takes at most (`Search.longest` of its rows). Points
+    of one length keep their order.
+
+    What starts last ends last: slots then wait for each other by the shortest trials, not by the
+    longest (Graham 1969).
+    """
+    return sorted(points, key=lambda point: -longest(point[0]))
+
+
+def makespan(durations: Iterable[float], slots: int) -> float:
+    """When the last trial ends, if each starts in the order given in the first slot that is free.
+
+    Raises ValueError when there is no slot.
+    """
+    if slots < 1:
+        raise ValueError(f"{slots} slots; expected 1 or more")
+    free = [0.0] * slots
+    for duration in durations:
+        heapq.heapreplace(free, free[0] + duration)
+    return max(free)
+
+
+def lower_bound(durations: Iterable[float], slots: int) -> float:
+    """What no order can beat: every slot busy to the end, or the longest trial by itself."""
+    durations = list(durations)
+    return max(sum(durations) / slots, max(durations, default=0.0))

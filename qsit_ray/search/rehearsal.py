@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from qsit_ray import artifacts
-from qsit_ray.config import Rehearsal, Search
+from qsit_ray.config.search import Rehearsal, Search
 from qsit_ray.mixture import Mixture, plan_epoch
 
 LOOKS = 8

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from qsit_ray import artifacts, ledger
+from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.config import Config
+from qsit_ray.config.config import Config
 from qsit_ray.mixture import AXES
 from qsit_ray.search.records import finished, folder_of
-from qsit_ray.search.space import read_trials
+from qsit_ray.search.trials import read_trials, trial_costs
 
 
 def summary(run: RunFolder, config: Config) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def rows(run: RunFolder, config: Config, axis: str) -> list[dict[str, Any]]:
 
 def _axis(run: RunFolder, config: Config, axis: str) -> dict[str, Any]:
     table = rows(run, config, axis)
-    account = ledger.trials(folder_of(run, axis, config.search.storage), table)
+    account = trial_costs(folder_of(run, axis, config.search.storage), table)
     return {
         "trials": dict(Counter(row["status"] for row in table)),
         "best_ratio": _best(run, axis, table),

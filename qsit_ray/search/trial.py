@@ -11,7 +11,7 @@ from typing import Any
 from ray import tune
 
 from qsit_ray import artifacts
-from qsit_ray.config import Config
+from qsit_ray.config.config import Config
 from qsit_ray.data.catalog import read_sizes
 from qsit_ray.mixture import Mixture
 from qsit_ray.search.records import (
@@ -119,14 +119,14 @@ class Trial(tune.Trainable):
 
             optimum, sizes = task.optimum or self.ratio, read_sizes(task.catalog)
             return RehearsedTraining(task.config.search, optimum, self.ratio, mixture, sizes, seed)
-        from qsit_ray.models.proxy import Bench, ProxyTraining
+        from qsit_ray.search.training import Bench, ProxyTraining
 
         if self.bench is None:
             self.bench = Bench(task.config, task.catalog, task.base, task.features)
         return ProxyTraining(self.bench, mixture, seed)
 
     def _outcome(self, began: float) -> dict[str, Any]:
-        from qsit_ray.search.space import objective
+        from qsit_ray.search.trials import objective
 
         metrics = self.training.result()
         if self.task.keep_models and self.bench is not None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from qsit_ray.errors import InputError
+from qsit_ray.surrogate.alternatives import PROCESS, left_out_errors, polynomial_name
 from qsit_ray.surrogate.coordinates import COORDINATES, Coordinate
 from qsit_ray.surrogate.curve import Fit, polynomial, process
 from qsit_ray.surrogate.observations import Observations
-from qsit_ray.surrogate.rivals import PROCESS, left_out_errors, polynomial_name
 
 Surrogate = Literal["polynomial", "recommended"]
 PAPER_DEGREE = 4

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from qsit_ray.surrogate.coordinates import Floats
+from qsit_ray.surrogate.observations import Observations
 
 RESAMPLES = 2000
 # Weights of all resamples of one chunk stay below this many numbers (64 MB).
@@ -59,3 +60,35 @@ def _weights(sizes: NDArray[np.intp], degree: int, rng: np.random.Generator) -> 
         yield np.hstack(
             [rng.multinomial(counts[:, k] * n, np.full(n, 1 / n)) for k, n in enumerate(sizes)]
         ).astype(np.float64)
+
+
+def orthonormal(u: Floats, degree: int) -> tuple[Floats, float]:
+    """An orthonormal basis of the polynomials at `u`, (rows, degree + 1), and its condition."""
+    q, r = np.linalg.qr(chebyshev.chebvander(u, degree))
+    return q, float(np.linalg.cond(r))
+
+
+def noise_and_flatness(
+    seen: Observations, basis: Floats, confidence: float
+) -> tuple[float | None, bool]:
+    """Standard deviation of one run, and whether an F-test against a constant finds no effect."""
+    y = seen.scores
+    deviation = y - y.mean()
+    total = float(deviation @ deviation)
+    # Scores that agree to the last digits are equal: what is left is rounding.
+    if total <= y.size * (1e-12 * max(1.0, float(np.abs(y).max()))) ** 2:
+        return 0.0, True
+    spare = y.size - basis.shape[1]
+    if spare == 0:
+        return None, False
+    residual = deviation - basis @ (basis.T @ deviation)
+    unexplained = float(residual @ residual)
+    repeats = y.size - seen.distinct.size
+    # Repeats show the noise itself; without them, the distance from the curve stands in for it.
+    within = float(np.sum((y - seen.means[seen.group]) ** 2))
+    noise = float(np.sqrt(within / repeats if repeats else unexplained / spare))
+    effects = basis.shape[1] - 1
+    f = ((total - unexplained) / effects) / max(unexplained / spare, 1e-300)
+    from scipy.special import fdtrc  # lazily: a quarter of a second
+
+    return noise, bool(fdtrc(effects, spare, max(f, 0.0)) > 1 - confidence)

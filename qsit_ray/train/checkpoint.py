@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from qsit_ray import artifacts
-from qsit_ray.config import changed
+from qsit_ray.config.files import changed
 from qsit_ray.errors import InputError
 
 RAYS_LIST = "checkpoint_manager_snapshot.json"

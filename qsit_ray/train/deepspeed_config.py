@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from qsit_ray.config.train import Train
 from qsit_ray.errors import InputError
-from qsit_ray.train.settings import Train
 
 
 def accumulation(train: Train, world_size: int) -> int:

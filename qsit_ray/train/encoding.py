@@ -14,7 +14,7 @@ from ray.train.v2._internal.constants import (
 )
 
 from qsit_ray.errors import InputError
-from qsit_ray.train.job import Job
+from qsit_ray.train.state import Job
 
 # More than feed a training worker; a large cluster has CPUs for other work too.
 PROCESSES_A_WORKER = 8
@@ -59,7 +59,7 @@ def warm(job: Job, workers: int) -> None:
 
 
 def _check(job: Job) -> None:
-    from qsit_ray.models.vocabulary import check_vocabulary
+    from qsit_ray.models.load import check_vocabulary
 
     check_vocabulary(_opened(job).encoder.processor, job.base)
 

@@ -23,7 +23,7 @@ from qsit_ray.schedule import share_of_peak
 from qsit_ray.train.bad_loss import BadLoss
 from qsit_ray.train.deepspeed_config import deepspeed_config
 from qsit_ray.train.elastic import UNIVERSAL, loads_universal
-from qsit_ray.train.job import Job
+from qsit_ray.train.state import Job
 from qsit_ray.train.validation import Validation
 
 TAG = "deepspeed"

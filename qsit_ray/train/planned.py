@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.config import Config
+from qsit_ray.config.config import Config
 from qsit_ray.data.catalog import Catalog, open_catalog, read_sizes
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import DOMAINS, EpochPlan, Mixture, plan_epoch

@@ -13,8 +13,7 @@ from ray.train import Checkpoint, CheckpointUploadMode
 
 from qsit_ray import artifacts
 from qsit_ray.train.checkpoint import Commit
-from qsit_ray.train.job import Job
-from qsit_ray.train.state import State
+from qsit_ray.train.state import Job, State
 
 
 @dataclass

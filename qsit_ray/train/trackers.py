@@ -14,8 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
+from qsit_ray.config.train import Mlflow, Tracker, Wandb
 from qsit_ray.errors import InputError
-from qsit_ray.train.settings import Mlflow, Tracker, Wandb
 
 RUN_TAG = "qsit_run"
 

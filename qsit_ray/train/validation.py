@@ -10,13 +10,12 @@ import numpy as np
 import torch
 
 from evaluation import iqa
-from qsit_ray.data.demo_questions import multiple_choice_prompt
 from qsit_ray.data.encode import Encoded, Picture, collate
 from qsit_ray.mixture import PADDING
 from qsit_ray.models.batch import Batches
 from qsit_ray.models.loss import tensors
-from qsit_ray.models.profiles import PAPER, level_tokens
 from qsit_ray.models.score import Prompter
+from qsit_ray.prompts import PAPER, level_tokens, multiple_choice_prompt
 from qsit_ray.train.ranks import gather
 
 TASKS = ("scoring", "interpreting")

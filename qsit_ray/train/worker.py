@@ -17,11 +17,9 @@ from qsit_ray.data.catalog import open_catalog
 from qsit_ray.data.source import NAMESPACE, Layout
 from qsit_ray.mixture import EpochPlan, checksum
 from qsit_ray.train.bad_loss import BadBatch, BadLoss
-from qsit_ray.train.course import Position
 from qsit_ray.train.deepspeed_config import accumulation
-from qsit_ray.train.job import Job, epoch_line
 from qsit_ray.train.saver import Saver
-from qsit_ray.train.state import Consumed, State
+from qsit_ray.train.state import Consumed, Job, Position, State, epoch_line
 from qsit_ray.train.trackers import Trackers, connect
 
 

@@ -5,18 +5,18 @@ import pytest
 from PIL import Image
 
 from qsit_ray.data.encode import IGNORED, Encoder, collate
-from qsit_ray.models import tiny
-from qsit_ray.models.pretrain import make_tokenizer
+from qsit_ray.demo import models
+from qsit_ray.demo.pretrain import make_tokenizer
 
 
 @pytest.fixture(scope="module")
 def model():
-    return tiny.make_model(tiny.DECODERS["proxy"], make_tokenizer([], 0), 0)
+    return models.make_model(models.DECODERS["proxy"], make_tokenizer([], 0), 0)
 
 
 @pytest.fixture(scope="module")
 def processor(model):
-    return tiny.processor_of(model, make_tokenizer([], 0))
+    return models.processor_of(model, make_tokenizer([], 0))
 
 
 @pytest.fixture
@@ -73,11 +73,11 @@ def test_images_of_other_tiles_collate_and_pass_the_model(root):
     import torch
 
     tokenizer = make_tokenizer([], 0)
-    model = tiny.make_model(tiny.DECODERS["proxy"], tokenizer, 0)
+    model = models.make_model(models.DECODERS["proxy"], tokenizer, 0)
     pinpoints = [[32, 32], [32, 64], [64, 32], [64, 64], [32, 96]]
     model.config.image_grid_pinpoints = pinpoints
     model.config.vision_aspect_ratio = "anyres_max_9"
-    processor = tiny.processor_of(model, tokenizer)
+    processor = models.processor_of(model, tokenizer)
     processor.image_processor.image_grid_pinpoints = pinpoints
     rng = np.random.default_rng(0)
     for name, size in {"b.png": (20, 60), "c.png": (31, 29), "d.png": (100, 130)}.items():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from qsit_ray.config import LlavaData
+from qsit_ray.config.data import LlavaData
 from qsit_ray.data import catalog, llava
 from qsit_ray.errors import InputError
 

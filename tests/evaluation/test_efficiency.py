@@ -11,17 +11,18 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
-from evaluation import efficiency, flops
-from qsit_ray import cli_efficiency
+from evaluation import efficiency
+from qsit_ray.cli import evaluate
 from qsit_ray.data.encode import collate
+from qsit_ray.demo import models
+from qsit_ray.demo.pretrain import make_tokenizer
 from qsit_ray.errors import InputError
-from qsit_ray.models import load, tiny
+from qsit_ray.models import load
 from qsit_ray.models.architectures import architecture
 from qsit_ray.models.load import Checkpoint
 from qsit_ray.models.loss import tensors
-from qsit_ray.models.pretrain import make_tokenizer
-from qsit_ray.models.profiles import OFFICIAL, PAPER, level_tokens
 from qsit_ray.models.score import Prompter, logits_at_end
+from qsit_ray.prompts import OFFICIAL, PAPER, level_tokens
 
 # The figures are equal to the digit with torch 2.13 and transformers 5.23; another version may
 # count a small product more or less, such as the one that makes position tables.
@@ -31,8 +32,8 @@ TOLERANCE = 1e-3
 @pytest.fixture(scope="module")
 def checkpoint():
     tokenizer = make_tokenizer([], 0)
-    model = tiny.make_model(tiny.DECODERS["primary"], tokenizer, 0)
-    return Checkpoint(model, tiny.processor_of(model, tokenizer), "tiny")
+    model = models.make_model(models.DECODERS["primary"], tokenizer, 0)
+    return Checkpoint(model, models.processor_of(model, tokenizer), "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def test_the_real_architectures_have_their_parameters():
 
 def test_the_0_5b_by_plain_arithmetic():
     """The same figure once more, from the published sizes alone."""
-    found = flops.analytic_flops(architecture("0.5b"), 2, 1518)
+    found = efficiency.analytic_flops(architecture("0.5b"), 2, 1518)
     tower = 26 * (4 * 1152**2 + 2 * 1152 * 4304) + 588 * 1152
     projector = 1152 * 896 + 896**2
     decoder = 24 * (2 * 896**2 + 2 * 896 * 128 + 3 * 896 * 4864)
@@ -71,10 +72,10 @@ def test_the_0_5b_by_plain_arithmetic():
 @pytest.mark.parametrize("answer_tokens", [1, 2, 3, 7])
 def test_steps_of_an_answer_are_counted_one_by_one(answer_tokens):
     """Counting only the first and the last step gives the sum over all."""
-    work = flops.Work((64, 64), 20, 6, 5, answer_tokens)
+    work = efficiency.Work((64, 64), 20, 6, 5, answer_tokens)
     tokenizer = make_tokenizer([], 0)
-    config = tiny.make_model(tiny.DECODERS["proxy"], tokenizer, 0).config
-    found = flops.count(config, work)["flops"]["answering"]
+    config = models.make_model(models.DECODERS["proxy"], tokenizer, 0).config
+    found = efficiency.count(config, work)["flops"]["answering"]
     assert found["counted"] == found["analytic"]
 
 
@@ -166,5 +167,5 @@ def test_what_is_wrong_is_said_in_a_line(arguments, message):
 def run(arguments):
     app = typer.Typer()
     app.callback()(lambda: None)
-    cli_efficiency.register(app)
+    evaluate.register(app)
     return CliRunner().invoke(app, ["efficiency", *arguments])

@@ -8,7 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from evaluation import rating_style as style
-from qsit_ray import cli_lldescribe
+from qsit_ray.cli import lldescribe
 from qsit_ray.errors import InputError
 
 
@@ -90,7 +90,7 @@ def test_shares_of_real_answers(shared_data):
 )
 def test_the_command_reads_tables_and_prints_one_object(tmp_path, name, content):
     app = typer.Typer()
-    cli_lldescribe.register(app)
+    lldescribe.register(app)
     path = tmp_path / name
     path.write_text(content)
     done = CliRunner().invoke(app, ["rating-style", str(path), "--json"])
@@ -103,7 +103,7 @@ def test_the_command_reads_tables_and_prints_one_object(tmp_path, name, content)
 
 def test_the_command_names_what_is_wrong(tmp_path):
     app = typer.Typer()
-    cli_lldescribe.register(app)
+    lldescribe.register(app)
     path = tmp_path / "a.json"
     for content, wrong in [
         ('[{"reply": "good"}]', "no column 'answer'; it has reply"),

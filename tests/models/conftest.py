@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qsit_ray.models import tiny
+from qsit_ray.demo import models
+from qsit_ray.demo.pretrain import make_tokenizer
 from qsit_ray.models.load import Checkpoint
-from qsit_ray.models.pretrain import make_tokenizer
 
 
 @pytest.fixture(scope="session")
 def checkpoint():
     tokenizer = make_tokenizer([], 0)
-    model = tiny.make_model(tiny.DECODERS["proxy"], tokenizer, 0)
-    return Checkpoint(model, tiny.processor_of(model, tokenizer), "")
+    model = models.make_model(models.DECODERS["proxy"], tokenizer, 0)
+    return Checkpoint(model, models.processor_of(model, tokenizer), "")
 
 
 @pytest.fixture

@@ -9,14 +9,13 @@ from transformers import AutoTokenizer, LlavaOnevisionForConditionalGeneration
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.config import override
+from qsit_ray.config.files import override
+from qsit_ray.config.presets import demo, paper
 from qsit_ray.data.encode import Encoder, collate
 from qsit_ray.errors import InputError
 from qsit_ray.models import load
-from qsit_ray.models.card import card
-from qsit_ray.models.export import export
+from qsit_ray.models.export import card, export
 from qsit_ray.models.loss import tensors
-from qsit_ray.presets import demo, paper
 
 MIXTURE = {
     "scoring": 1.0,

@@ -7,14 +7,20 @@ import pytest
 import torch
 from PIL import Image
 
-from qsit_ray.data.demo_questions import multiple_choice_prompt
 from qsit_ray.data.encode import Encoder, collate
 from qsit_ray.errors import InputError
 from qsit_ray.levels import LEVEL_WEIGHTS, LEVELS
 from qsit_ray.models import score
 from qsit_ray.models.load import Checkpoint
 from qsit_ray.models.loss import tensors
-from qsit_ray.models.profiles import OFFICIAL, PAPER, PROFILES, Profile, level_tokens
+from qsit_ray.prompts import (
+    OFFICIAL,
+    PAPER,
+    PROFILES,
+    Profile,
+    level_tokens,
+    multiple_choice_prompt,
+)
 
 
 def test_level_words_have_tokens_of_their_own(checkpoint):

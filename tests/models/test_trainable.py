@@ -5,13 +5,13 @@ import copy
 import pytest
 import torch
 
-from qsit_ray.config import override
+from qsit_ray.config.files import override
+from qsit_ray.config.presets import demo
 from qsit_ray.data.encode import Encoder, collate
 from qsit_ray.errors import InputError
 from qsit_ray.models import load
 from qsit_ray.models.loss import answer_loss, tensors
 from qsit_ray.models.trainable import merged, parameter_groups, part_of, prepare, set_rates
-from qsit_ray.presets import demo
 
 LORA = "lora={rank: 4, alpha: 12, targets: [q_proj, down_proj]}"
 

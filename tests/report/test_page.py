@@ -5,11 +5,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from qsit_ray import artifacts, presets
+from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
+from qsit_ray.config import presets
 from qsit_ray.errors import InputError
 from qsit_ray.report.page import build, fixed, percent, significant
-from qsit_ray.search.space import mixtures, write_trials
+from qsit_ray.search.trials import mixtures, write_trials
 from qsit_ray.surrogate.comparison import compare
 from qsit_ray.surrogate.observations import observed
 

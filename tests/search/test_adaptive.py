@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qsit_ray.config import Adaptive
+from qsit_ray.config.search import Adaptive
 from qsit_ray.errors import InputError
 from qsit_ray.search.adaptive import progress, propose
 

@@ -6,14 +6,15 @@ from pathlib import Path
 import half_billion
 import pytest
 
-from qsit_ray import presets
-from qsit_ray.config import override
+from qsit_ray.config import presets
+from qsit_ray.config.data import DemoData
+from qsit_ray.config.files import override
 from qsit_ray.data import catalog
-from qsit_ray.data.demo import DemoSizes, build
+from qsit_ray.demo.rows import build
 from qsit_ray.mixture import Mixture
 from qsit_ray.session import session
 
-SIZES = dict.fromkeys(DemoSizes.__dataclass_fields__, 2) | {"scoring": 3}  # of two scores
+SIZES = dict.fromkeys(set(DemoData.model_fields) - {"source"}, 2) | {"scoring": 3}  # of two scores
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def test_a_trial_of_the_real_05b_runs_through_tune(base, tmp_path):
     )
     folder = tmp_path / "catalog"
     folder.mkdir()
-    made = build(folder, DemoSizes(**SIZES), 0, lambda *_: None)
+    made = build(folder, DemoData(**SIZES), 0, lambda *_: None)
     catalog.write(folder, made.train, made.validation, made.iqa, made.questions)
     task = Task(
         config=config,

@@ -14,7 +14,7 @@ from command_line import call, kill_when, words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qsit_ray import presets
+from qsit_ray.config import presets
 from qsit_ray.mixture import AXES, Mixture, ratios_at
 from qsit_ray.search.rehearsal import RehearsedTraining, planted_score
 

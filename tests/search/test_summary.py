@@ -5,14 +5,15 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from qsit_ray import artifacts, presets
+from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.cli import app
-from qsit_ray.config import dump, override
+from qsit_ray.cli.app import app
+from qsit_ray.config import presets
+from qsit_ray.config.files import dump, override
 from qsit_ray.mixture import Mixture
 from qsit_ray.search import records
-from qsit_ray.search.space import write_trials
 from qsit_ray.search.summary import rows, summary
+from qsit_ray.search.trials import write_trials
 from qsit_ray.surrogate.curve import fit
 
 CONFIG = presets.demo()

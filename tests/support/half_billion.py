@@ -6,9 +6,9 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
     LlavaOnevisionImageProcessorPil,
 )
 
+from qsit_ray.demo.pretrain import make_tokenizer
 from qsit_ray.models import load
 from qsit_ray.models.architectures import architecture
-from qsit_ray.models.pretrain import make_tokenizer
 
 
 def write(folder, tiles=None):

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qsit_ray.errors import InputError
+from qsit_ray.surrogate.alternatives import PROCESS
 from qsit_ray.surrogate.curve import Fit, fit, predict, process
 from qsit_ray.surrogate.gaussian_process import posterior
 from qsit_ray.surrogate.observations import observed
-from qsit_ray.surrogate.rivals import PROCESS
 
 PAPER_GRID = np.concatenate([np.arange(1, 10) / 10, np.arange(1, 11)])
 COORDINATES = {"ratio": lambda r: r, "log": np.log, "share": lambda r: r / (1 + r)}

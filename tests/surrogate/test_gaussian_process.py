@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from qsit_ray.errors import InputError
-from qsit_ray.surrogate.gaussian_process import left_out_errors, posterior
-from qsit_ray.surrogate.peaks import tops
+from qsit_ray.surrogate.gaussian_process import left_out_errors, posterior, tops
 
 LOW, HIGH = 0.1, 10.0
 GRID = np.geomspace(LOW, HIGH, 15)

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qsit_ray import presets
-from qsit_ray.config import override
+from qsit_ray.config import presets
+from qsit_ray.config.files import override
 from qsit_ray.data import catalog
-from qsit_ray.models import load, tiny
-from qsit_ray.models.pretrain import make_tokenizer
+from qsit_ray.demo.models import DECODERS, make_model, processor_of
+from qsit_ray.demo.pretrain import make_tokenizer
+from qsit_ray.models import load
 from qsit_ray.train.checkpoint import Checkpoints
-from qsit_ray.train.job import Job
+from qsit_ray.train.state import Job
 
 DOMAINS = ("scoring", "interpreting", "general")
 ASKED = {
@@ -47,8 +48,8 @@ def job(tmp_path_factory):
     """A Job that needs no Ray: batches of 8 rows, text-only rows among them."""
     folder = tmp_path_factory.mktemp("job")
     tokenizer = make_tokenizer([], 0)
-    model = tiny.make_model(tiny.DECODERS["proxy"], tokenizer, 0)
-    load.save(model, tiny.processor_of(model, tokenizer), folder / "base")
+    model = make_model(DECODERS["proxy"], tokenizer, 0)
+    load.save(model, processor_of(model, tokenizer), folder / "base")
     rng = np.random.default_rng(0)
     (folder / "catalog" / "images").mkdir(parents=True)
     names = [f"images/{number}.png" for number in range(8)]

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qsit_ray.config import override
+from qsit_ray.config.files import override
+from qsit_ray.config.presets import demo, paper
+from qsit_ray.config.train import Train, Training
 from qsit_ray.errors import InputError
-from qsit_ray.presets import demo, paper
 from qsit_ray.train.deepspeed_config import accumulation, deepspeed_config
-from qsit_ray.train.settings import Train, Training
 
 
 def settings(*assignments, preset=paper):

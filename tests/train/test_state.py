@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qsit_ray.controller import MixtureController
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import Mixture, checksum, plan_epoch
 from qsit_ray.train.bad_loss import BadBatch, BadBatches
-from qsit_ray.train.state import Consumed, State
+from qsit_ray.train.state import Consumed, Course, Position, State
 
 PLAN = plan_epoch(Mixture(5, 9, 4), {"scoring": 6, "interpreting": 6, "general": 6}, 0, 3, 4)
 
@@ -58,3 +59,39 @@ def test_bad_batches_are_met_then_passed_over(tmp_path):
     assert str(bad) == "epoch 1, step 7: the loss is nan; rows 12 (a-12), 55 (b-55)"
     batches.skip(bad)
     assert (batches.met(), batches.skipped()) == (None, [bad])
+
+
+FIRST = Mixture(100, 200, 80)
+losses = st.floats(0.01, 10)
+
+
+def course():
+    return Course(MixtureController(FIRST, reference_loss_ratio=0.5))
+
+
+def test_the_step_stands_beside_the_epochs_mixture():
+    subject = course()
+    assert subject.begin({"decisions": []}, 7, 4) == Position(0, 7, FIRST, 4)
+    assert subject.position() == Position(0, 7, FIRST, 4)
+
+
+def test_an_actor_that_came_back_empty_serves_nothing():
+    with pytest.raises(RuntimeError, match="nobody has said"):
+        course().position()
+
+
+@given(st.lists(st.tuples(losses, losses), min_size=1, max_size=4))
+def test_decisions_are_the_same_from_an_actor_that_came_back_empty(history):
+    steady, told = course(), {"decisions": []}
+    for epoch, pair in enumerate(history):
+        expected = steady.decide(told, epoch, *pair)
+        assert course().decide(told, epoch, *pair) == expected
+        _, told = expected
+    assert course().begin(told, 0, 2).mixture == steady.begin(told, 0, 2).mixture
+
+
+def test_what_is_shown_is_what_was_told():
+    subject = course()
+    assert subject.shown() == (0, 0)
+    subject.show(3, 9)
+    assert subject.shown() == (3, 9)

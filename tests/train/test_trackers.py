@@ -5,9 +5,9 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from qsit_ray.config import override
+from qsit_ray.config.files import override
+from qsit_ray.config.presets import demo
 from qsit_ray.errors import InputError
-from qsit_ray.presets import demo
 from qsit_ray.train import trackers
 
 LINE = {

@@ -1,0 +1,1 @@
+"""pure: LLDescribe: a judge over HTTP compares descriptions with golden ones."""

@@ -1,0 +1,1 @@
+"""pure: the studies behind the figures in docs/: simulations, reproductions, measurements."""

@@ -1,0 +1,1 @@
+"""pure: the command line; a module for each group of verbs."""

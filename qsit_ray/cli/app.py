@@ -1,0 +1,101 @@
+"""rim: the command line: every verb in its place, and what an error becomes."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from qsit_ray import pipeline
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.cli import config, data, evaluate, fit, lldescribe, search, train
+from qsit_ray.cli.options import Out, Preset, Run, Set
+from qsit_ray.cli.working import requested_config, working
+from qsit_ray.errors import InputError
+from qsit_ray.terminal import Terminal
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Find the data mix of a vision-language model with a small proxy, then train on it.",
+)
+groups = {
+    name: typer.Typer(no_args_is_help=True, help=text)
+    for name, text in {
+        "config": "Presets and settings.",
+        "data": "The catalog of rows.",
+        "search": "The proxy search.",
+        "train": "The primary's run.",
+        "evaluate": "Benchmarks.",
+    }.items()
+}
+for _name, _group in groups.items():
+    app.add_typer(_group, name=_name)
+
+# Typer brings its own click; this is that click's error for a wrong option or argument.
+USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+@app.command()
+def run(out: Out, preset: Preset = None, assignments: Set = []) -> None:  # noqa: B006
+    """Run every stage in order; completed stages are skipped."""
+    folder = RunFolder(out.absolute())
+    with working(folder, requested_config(folder, preset, assignments)) as (settings, terminal):
+        pipeline.run_all(folder, settings, terminal)
+        terminal.table(f"{out}", ["result", "value"], pipeline.results(folder))
+        terminal.say(f"report: {folder.report}")
+
+
+@app.command()
+def show(run: Run) -> None:
+    """Print a run's state and results."""
+    folder = RunFolder(run.absolute())
+    pipeline.opened(folder)
+    terminal = Terminal()
+    costs = folder.costs().items()
+    terminal.table(
+        "Completed stages",
+        ["stage", "wall s", "device s"],
+        [(name, f"{c['wall_seconds']:.1f}", f"{c['device_seconds']:.1f}") for name, c in costs],
+    )
+    terminal.table("Results", ["result", "value"], pipeline.results(folder))
+
+
+@app.command()
+def report(run: Run) -> None:
+    """Write report.html and ledger.json from what the run folder holds."""
+    from qsit_ray.report.page import build
+
+    folder = RunFolder(run.absolute())
+    with working(folder) as (settings, terminal):
+        terminal.say(str(build(folder, settings)))
+
+
+config.register(groups["config"])
+data.register(groups["data"])
+search.register(groups["search"])
+app.command()(fit.fit)
+train.register(groups["train"], app)
+evaluate.register(groups["evaluate"])
+lldescribe.register(groups["evaluate"])
+
+
+def main() -> None:
+    """Run the command line: exit status 2 for a user's mistake, 1 for a failure, 130 for Ctrl-C."""
+    try:
+        status = app(standalone_mode=False)
+    except (InputError, OSError) as error:  # `working` handles what a run's own work raises
+        print(f"qsit: {error}", file=sys.stderr)
+        status = 2
+    except USAGE_ERROR as error:
+        if str(error):  # a verb without arguments has printed its help instead
+            print(f"qsit: {error}", file=sys.stderr)
+        status = 2
+    except (KeyboardInterrupt, typer.Abort):
+        status = 130
+    raise SystemExit(status or 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""rim: the verbs around the data: data build, data levels."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qsit_ray import pipeline
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.cli.options import Confidence, Json, Preset, Run, Seed, Set
+from qsit_ray.cli.printing import print_json, print_reasons, print_table
+from qsit_ray.cli.working import requested_config, working
+from qsit_ray.errors import InputError
+
+
+class Boundary(StrEnum):
+    right = "right"
+    left = "left"
+
+
+def register(data: typer.Typer) -> None:
+    """Add the verbs to the command group `data`."""
+    data.command("build")(build)
+    data.command("levels")(levels)
+
+
+def build(run: Run, preset: Preset = None, assignments: Set = []) -> None:  # noqa: B006
+    """Build the catalog, and the base models where the demo trains its own."""
+    folder = RunFolder(run.absolute())
+    with working(folder, requested_config(folder, preset, assignments)) as (config, terminal):
+        pipeline.build_data(folder, config, terminal)
+
+
+def levels(
+    table: Annotated[Path, typer.Argument(metavar="IN", help="csv, tsv, jsonl, json, parquet.")],
+    id_: Annotated[str, typer.Option("--id", help="Column of ids.")],
+    mos: Annotated[str, typer.Option(help="Column of mean opinion scores.")],
+    range_: Annotated[
+        str,
+        typer.Option(
+            "--range",
+            help="dataset, trimmed:FRACTION, explicit:LOW:HIGH, koniq-release or spaq-release.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Where id, mos, level go: .csv, .jsonl or .parquet.")],
+    boundary: Annotated[
+        Boundary | None,
+        typer.Option(help="right: (a, b], left: [a, b). A released range has its own side."),
+    ] = None,
+    as_json: Json = False,
+    seed: Seed = 0,
+    confidence: Confidence = 0.95,
+) -> None:
+    """Convert MOS to level words, and tell what the conversion keeps of them (Table II)."""
+    from evaluation import outputs
+    from qsit_ray import tables
+
+    tables.check_output(out)
+    if out.exists() and table.exists() and out.samefile(table):
+        raise InputError(f"{out}: --out is the table that is read")
+    result, columns = outputs.levels(
+        table,
+        id_column=id_,
+        mos_column=mos,
+        range_text=range_,
+        boundary=boundary.value if boundary else None,
+        seed=seed,
+        confidence=confidence,
+    )
+    tables.write(out, columns)
+    if as_json:
+        return print_json(result | {"out": str(out)})
+    shown = ("rows", "written", "rejected", "clipped", "low", "high", "boundary", "srcc", "plcc")
+    print_table(f"{table} to {out}", ("figure", "value"), [(name, result[name]) for name in shown])
+    print_table("Levels", ("level", "rows"), list(result["counts"].items()))
+    print_reasons(result["reasons"])

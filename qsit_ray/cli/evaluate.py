@@ -1,0 +1,319 @@
+"""rim: the benchmark verbs: evaluate run, iqa, llvisionqa, compare and efficiency.
+
+Each prints one JSON object with --json, and a table without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from qsit_ray import pipeline
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.cli.options import Confidence, Json, Run, Seed
+from qsit_ray.cli.printing import print_json, print_reasons, print_table, say
+from qsit_ray.cli.working import working
+from qsit_ray.errors import InputError
+from qsit_ray.terminal import Terminal
+
+
+class Rule(StrEnum):
+    default = "default"
+    official = "official"
+
+
+class Task(StrEnum):
+    iqa = "iqa"
+    llvisionqa = "llvisionqa"
+
+
+Logits = Annotated[
+    str | None, typer.Option(help="WORD=COLUMN,...: level logits from the worst to the best.")
+]
+TwoLevel = Annotated[str | None, typer.Option(help="good=COLUMN,poor=COLUMN: Q-Bench's rule.")]
+Temperature = Annotated[
+    float | None, typer.Option(help="Of --two-level; 100 as in Q-Bench if not given.")
+]
+Replies = Annotated[Rule, typer.Option(help="How replies are matched to candidates.")]
+
+FIGURES = ("srcc", "plcc", "plcc_logistic", "krcc", "rmse")
+
+
+def register(evaluate: typer.Typer) -> None:
+    """Add the verbs to the command group `evaluate`."""
+    evaluate.command("run")(run)
+    for verb in (iqa, llvisionqa, compare, efficiency):
+        evaluate.command(verb.__name__)(verb)
+
+
+def run(run: Run) -> None:
+    """Evaluate the primary, the untrained primary and the proxy on the test benchmarks."""
+    from qsit_ray.stages.evaluate import evaluate
+
+    folder = RunFolder(run.absolute())
+    with working(folder) as (config, terminal), pipeline.ray_session(config):
+        evaluate(folder, config, terminal)
+
+
+def iqa(
+    predictions: Annotated[Path, typer.Option(help="csv, tsv, jsonl, json, parquet.")],
+    id_: Annotated[str, typer.Option("--id", help="Column of ids.")],
+    truth: Annotated[str, typer.Option(help="Column of mean opinion scores.")],
+    score: Annotated[str | None, typer.Option(help="Column of predicted scores.")] = None,
+    logits: Logits = None,
+    two_level: TwoLevel = None,
+    temperature: Temperature = None,
+    by: Annotated[str | None, typer.Option(help="Column of groups, such as the dataset.")] = None,
+    trained_on: Annotated[
+        str | None, typer.Option(help="Groups trained on, comma between: intra; others: cross.")
+    ] = None,
+    as_json: Json = False,
+    seed: Seed = 0,
+    confidence: Confidence = 0.95,
+) -> None:
+    """SRCC, PLCC, KRCC and RMSE of predictions, from scores or from level logits."""
+    from evaluation import outputs
+
+    result = outputs.score_iqa(
+        predictions,
+        _scoring(score, logits, two_level, temperature),
+        id_column=id_,
+        truth_column=truth,
+        by=by,
+        trained_on=_names(trained_on),
+        seed=seed,
+        confidence=confidence,
+    )
+    if as_json:
+        return print_json(result)
+    blocks = {**result["groups"], "overall": result["overall"]}
+    print_table(
+        f"{predictions}: ranked on {result['ranked_on']}",
+        ("group", "rows", *(name.replace("_logistic", " log.") for name in FIGURES), "average"),
+        [
+            (
+                f"{name} ({block['setting']})" if "setting" in block else name,
+                *(block[key] for key in ("rows", *FIGURES, "average")),
+            )
+            for name, block in blocks.items()
+        ],
+    )
+    for name, block in blocks.items():
+        print_reasons(block["reasons"], f"{name}: ")
+
+
+def llvisionqa(
+    questions: Annotated[Path, typer.Option(help="LLVisionQA's questions: json, json.gz, jsonl.")],
+    answers: Annotated[
+        Path, typer.Option(help="JSON list in question order, or a table of img_path and answer.")
+    ],
+    rule: Replies = Rule.default,
+    submission: Annotated[
+        Path | None, typer.Option(help="Write the replies as one JSON list to send in.")
+    ] = None,
+    as_json: Json = False,
+    seed: Seed = 0,
+    confidence: Confidence = 0.95,
+) -> None:
+    """Accuracy of replies to LLVisionQA, by type and by concern (Table V)."""
+    from evaluation import llvisionqa as benchmark
+    from evaluation.replies import score_llvisionqa
+    from qsit_ray.artifacts import write_json
+
+    result, asked, texts = score_llvisionqa(
+        questions, answers, rule=rule.value, seed=seed, confidence=confidence
+    )
+    if submission is not None:
+        records = benchmark.submission(asked, texts)
+        try:
+            write_json(submission, records)
+        except OSError as error:
+            raise InputError(f"{submission}: can't write it: {error}") from None
+        result["submission"] = str(submission)
+    if as_json:
+        return print_json(result)
+    rows = benchmark.table_v(asked, {answers.name: result})
+    print_table(f"{answers} ({rule} rule)", list(rows[0]), [tuple(r.values()) for r in rows])
+    print_reasons(result["reasons"])
+    for what in ("missing", "unparsable", "unknown"):
+        if result[what]:
+            say(f"{what}: {result[what]} of {result['rows']} (listed with --json)")
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(help="A file of predictions or replies.")],
+    b: Annotated[Path, typer.Argument(help="Another, for the same ids.")],
+    task: Annotated[Task, typer.Option(help="What the files hold.")],
+    id_: Annotated[str | None, typer.Option("--id", help="Column of ids.")] = None,
+    truth: Annotated[str | None, typer.Option(help="iqa: column of MOS.")] = None,
+    score: Annotated[str | None, typer.Option(help="iqa: column of predicted scores.")] = None,
+    logits: Logits = None,
+    two_level: TwoLevel = None,
+    temperature: Temperature = None,
+    questions: Annotated[Path | None, typer.Option(help="llvisionqa: the questions.")] = None,
+    rule: Replies = Rule.default,
+    as_json: Json = False,
+    seed: Seed = 0,
+    confidence: Confidence = 0.95,
+) -> None:
+    """Two models on the same ids, A - B, with a p-value and an interval."""
+    if task is Task.iqa:
+        from evaluation.outputs import compare_iqa
+
+        if questions is not None:
+            raise InputError("--questions belongs to --task llvisionqa")
+        ways = (score, logits, two_level, temperature)
+        result = compare_iqa(
+            a,
+            b,
+            None if ways == (None,) * 4 else _scoring(*ways),
+            id_column=id_,
+            truth_column=truth,
+            seed=seed,
+            confidence=confidence,
+        )
+        metrics: Mapping[str, Mapping[str, Any]] = result["metrics"]
+    else:
+        from evaluation.replies import compare_llvisionqa
+
+        if any(way is not None for way in (truth, score, logits, two_level, temperature)):
+            raise InputError("--truth and scores belong to --task iqa")
+        result = compare_llvisionqa(
+            a,
+            b,
+            questions_path=questions,
+            rule=rule.value,
+            id_column=id_,
+            seed=seed,
+            confidence=confidence,
+        )
+        metrics = {"accuracy": result}
+    result |= {"files": {"a": str(a), "b": str(b)}}
+    if as_json:
+        return print_json(result)
+    keys = ("a", "b", "difference", "interval", "p_value")
+    print_table(
+        f"{a} - {b}, {result['rows']} rows",
+        ("", *keys),
+        [(name, *(found[key] for key in keys)) for name, found in metrics.items()],
+    )
+    print_reasons({n: f["reason"] for n, f in metrics.items() if f.get("reason")})
+    for side in ("a", "b"):
+        if result[f"only_in_{side}_count"]:
+            say(f"only in {side.upper()}: {result[f'only_in_{side}_count']} (listed with --json)")
+
+
+def _scoring(
+    score: str | None, logits: str | None, two_level: str | None, temperature: float | None
+) -> Any:
+    from evaluation.outputs import Scoring, words
+
+    return Scoring(
+        score,
+        None if logits is None else words(logits, "--logits"),
+        None if two_level is None else words(two_level, "--two-level"),
+        temperature,
+    )
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",")]
+
+
+def efficiency(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A checkpoint's folder or Hub name; or 0.5b or 7b: LLaVA-OneVision of that size "
+            "without weights, FLOPs and parameters only."
+        ),
+    ],
+    image: Annotated[
+        Path | None, typer.Option(help="The image; noise of 768 x 1024 pixels if not given.")
+    ] = None,
+    profile: Annotated[str, typer.Option(help="paper or official.")] = "paper",
+    answer_tokens: Annotated[int, typer.Option(help="Tokens generated in answering.")] = 32,
+    repeats: Annotated[int, typer.Option(help="Timed runs, after two others.")] = 10,
+    device: Annotated[
+        str, typer.Option(help="cpu or cuda; cuda where there is one if not given.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """What scoring and answering cost: latency, peak memory, FLOPs, parameters."""
+    from qsit_ray.prompts import profile_named
+
+    asked = profile_named(profile)
+    if image is not None and not image.is_file():
+        raise InputError(f"{image}: image file is missing")
+
+    import torch
+
+    from evaluation import efficiency as benchmark
+    from qsit_ray.models.architectures import TEXT_MODELS
+
+    if model in TEXT_MODELS:
+        size = benchmark.KONIQ_SIZE if image is None else image_size(image)
+        result = benchmark.measure_architecture(model, asked, size, answer_tokens)
+    else:
+        from qsit_ray.models.load import load
+
+        if device not in ("", "cpu", "cuda") or (
+            device == "cuda" and not torch.cuda.is_available()
+        ):
+            there = "cpu or cuda" if torch.cuda.is_available() else "cpu; no CUDA device is here"
+            raise InputError(f"device {device!r}: it must be {there}")
+        checkpoint = load(model, dtype="auto")
+        checkpoint.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        result = benchmark.measure(
+            checkpoint, asked, image, answer_tokens=answer_tokens, repeats=repeats
+        )
+    if as_json:
+        print_json(result)
+    else:
+        _print(result, Terminal())
+
+
+def image_size(file: Path) -> tuple[int, int]:
+    """Height and width of an image file. Raises InputError where it is none."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(file) as opened:
+            return opened.height, opened.width
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise InputError(f"{file}: not a readable image ({error})") from None
+
+
+def _print(result: dict[str, Any], terminal: Terminal) -> None:
+    shown, latency, memory = (
+        result[key] for key in ("image", "latency_seconds", "peak_memory_bytes")
+    )
+    where = f" on {result['device']}, {result['dtype']}" if result["device"] else ""
+    columns = ["", "prompt tokens", "GFLOPs", "to analytic"]
+    columns += ["median s", "p90 s", "peak MiB"] if latency else []
+    rows = []
+    for work, flops in result["flops"].items():
+        row = [work, str(result["prompt_tokens"][work])]
+        row += [f"{flops['counted'] / 1e9:,.2f}", f"{flops['ratio']:.4f}"]
+        if latency:
+            row += [f"{latency[work][key]:.3f}" for key in ("median", "p90")]
+            row.append(f"{memory[work] / 2**20:.0f}")
+        rows.append(row)
+    title = f"{result['model']}{where}, profile {result['profile']}"
+    terminal.table(escape(title), columns, rows)
+    terminal.say(
+        f"one image of {shown['height']} x {shown['width']} pixels: {shown['tiles']} tiles, "
+        f"{shown['tokens']} tokens; an answer is {result['answer_tokens']} tokens"
+    )
+    counts = result["parameters"].items()
+    terminal.say("parameters: " + ", ".join(f"{part} {number:,}" for part, number in counts))
+    if latency:
+        terminal.say(f"preprocessing: {latency['preprocessing']['median']:.3f} s (median)")
+        terminal.say(f"memory: {memory['of']}")
+    for reason in dict.fromkeys(result["reasons"].values()):
+        terminal.say(reason)

@@ -1,0 +1,59 @@
+"""rim: a run folder held by one command: its configuration, its lock, its terminal and its log."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from qsit_ray import pipeline
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.config import presets
+from qsit_ray.config.config import Config
+from qsit_ray.config.files import override
+from qsit_ray.errors import InputError
+from qsit_ray.terminal import Terminal, quiet
+
+
+@contextmanager
+def working(run: RunFolder, config: Config | None = None) -> Iterator[tuple[Config, Terminal]]:
+    """Hold the run and yield its configuration and terminal; libraries' output goes to its log.
+
+    A failure that is not the user's mistake leaves its traceback in the log and exits with
+    status 1.
+    """
+    if config is None:
+        config = pipeline.opened(run)
+    with run.lock():
+        pipeline.create(run, config)
+        try:
+            with quiet(run.log) as terminal:
+                try:
+                    yield config, terminal
+                except Exception:
+                    traceback.print_exc()
+                    raise
+        except InputError:
+            raise
+        except Exception as error:
+            reason = str(error).strip().splitlines()
+            print(
+                f"qsit: failed: {type(error).__name__}: {reason[-1] if reason else ''}\n"
+                f"qsit: completed stages are kept; the log is {run.log}",
+                file=sys.stderr,
+            )
+            raise typer.Exit(1) from error
+
+
+def requested_config(run: RunFolder, preset: str | None, assignments: list[str]) -> Config:
+    """The configuration of a preset, or of the existing run, with `--set` assignments applied.
+
+    Raises InputError when there is neither a run nor a preset, and as `override` does.
+    """
+    if preset is None and not run.config.exists():
+        raise InputError(f"{run.path}: no run here yet; give the --preset to create it with")
+    config = presets.resolve(preset) if preset else pipeline.opened(run)
+    return override(config, assignments)

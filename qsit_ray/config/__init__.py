@@ -1,0 +1,1 @@
+"""pure: the typed, frozen, strict configuration, its presets, and YAML in and out."""

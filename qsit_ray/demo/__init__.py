@@ -1,0 +1,1 @@
+"""pure: the demo: photographs, rows, questions and two small pre-trained models."""

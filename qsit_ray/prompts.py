@@ -1,0 +1,186 @@
+"""pure: how a score is asked for and computed: the two prompt profiles, and their self-test.
+
+A checkpoint scores well only when it is asked as it was trained, so the question, the words before
+the level, the level words, their weights and how their tokens are found go together as one value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qsit_ray.errors import InputError
+from qsit_ray.levels import LEVEL_WEIGHTS, LEVELS, expected_score
+
+SCORING_QUESTION = (
+    "Assume you are an image quality evaluator. "
+    "How would you rate the quality of this image?\n<image>"
+)
+"""The paper's one scoring question (section III-C)."""
+
+LEVEL_STEM = "The quality of the image is"
+
+
+def multiple_choice_prompt(question: str, candidates: Sequence[str]) -> str:
+    """Return the user turn of a closed question, for training rows and for evaluation alike.
+
+    The options are listed by letter, the reply is the option's text. The image token comes first.
+    """
+    options = "\n".join(f"{chr(65 + i)}. {c}" for i, c in enumerate(candidates))
+    return f"<image>\n{question}\n{options}\nAnswer with the text of one option."
+
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}{% if part['type'] == 'image' %}{{ '<image>\n' }}"
+    "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}"
+    "{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""Qwen's chat form (ChatML) without a system turn, as `qsit_ray.data.encode` writes it."""
+
+RANK_DECIMALS = 9
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How a score is asked for, and what the level logits then mean.
+
+    `question`: the user's turn, with <image> once. `stem`: what the answer begins with. `words`:
+    the level words, worst first. `weights`: Eq. 2's numbers, rising with the words.
+
+    `in_context`: whether a word's token is the one that follows the stem and a space when the whole
+    sentence is tokenised, as in training; otherwise the word is tokenised by itself. Either way a
+    word of several tokens is known by its first.
+
+    `chat`: the text around the question, with {question} in it; None is the form of training rows
+    (`qsit_ray.data.encode`).
+
+    Raises InputError where the words and the weights don't fit each other.
+    """
+
+    name: str
+    question: str
+    stem: str
+    words: tuple[str, ...]
+    weights: tuple[float, ...]
+    in_context: bool = True
+    chat: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.words) == len(self.weights) == len(set(self.words)):
+            raise InputError(
+                f"profile {self.name}: needs two or more different level words with a weight each, "
+                f"got {len(self.words)} words and {len(self.weights)} weights"
+            )
+        if not (np.isfinite(self.weights).all() and (np.diff(self.weights) > 0).all()):
+            raise InputError(f"profile {self.name}: weights must rise from the worst word on")
+
+    @property
+    def score_range(self) -> tuple[float, float]:
+        """The lowest and the highest score."""
+        return self.weights[0], self.weights[-1]
+
+    def score(self, logits: ArrayLike) -> NDArray[np.float64]:
+        """Eq. 4-5: level logits, shape (..., levels), to scores in `score_range`, shape (...)."""
+        return expected_score(logits, self.weights)
+
+    def rank_key(self, logits: ArrayLike) -> NDArray[np.float64]:
+        """What to rank images by: ln((score - low) / (high - score)), shapes as in `score`.
+
+        It orders images as the score does. Worked out from the logits in float64 it doesn't
+        saturate where the score runs into the end of its range, and for two levels it is their
+        logit margin. It is rounded to 9 decimals: images whose scores are equal in exact arithmetic
+        then tie, however the last bit of exp and log comes out on a platform.
+
+        Raises InputError for logits that are not finite or not one a level.
+        """
+        self.score(logits)
+        values = np.asarray(logits, dtype=np.float64)
+        values = values - values.max(axis=-1, keepdims=True)
+        weights = np.array(self.weights)
+        low, high = self.score_range
+        with np.errstate(divide="ignore"):
+            above, below = np.log(weights - low), np.log(high - weights)
+        key = np.logaddexp.reduce(values + above, axis=-1) - np.logaddexp.reduce(
+            values + below, axis=-1
+        )
+        return np.asarray(np.round(key, RANK_DECIMALS))
+
+    def on_five(self, scores: ArrayLike) -> NDArray[np.float64]:
+        """Scores stretched to the range 1 to 5: 4x + 1 for the official profile."""
+        low, high = self.score_range
+        share = (np.asarray(scores, dtype=np.float64) - low) / (high - low)
+        return np.asarray(4 * share + 1)
+
+
+PAPER = Profile("paper", SCORING_QUESTION, LEVEL_STEM, LEVELS, LEVEL_WEIGHTS)
+"""Training and inference agree (paper III-C): scores in [1, 5]."""
+
+OFFICIAL = Profile(
+    "official",
+    # Image, text, and the spaces before the line breaks as the released scripts have them.
+    "<image>\nAssume you are an image quality evaluator. \n"
+    "Your rating should be chosen from the following five categories: "
+    "Excellent, Good, Fair, Poor, and Bad (from high to low). \n"
+    "How would you rate the quality of this image?",
+    "The quality of this image is ",
+    ("Bad", "Poor", "Fair", "Good", "Excellent"),
+    (0.0, 0.25, 0.5, 0.75, 1.0),
+    in_context=False,
+    chat="<|im_start|>user {question}<|im_end|><|im_start|>assistant\n",
+)
+"""As the released scripts ask the released weights: scores in [0, 1]. See docs/SCORING.md for what
+of it is confirmed."""
+
+PROFILES = {profile.name: profile for profile in (PAPER, OFFICIAL)}
+
+
+def profile_named(name: str) -> Profile:
+    """The profile of that name. Raises InputError that lists the names."""
+    if name not in PROFILES:
+        raise InputError(f"profile {name!r} is not known; there are: {', '.join(PROFILES)}")
+    return PROFILES[name]
+
+
+def level_tokens(tokenizer: Any, profile: Profile = PAPER) -> list[int]:
+    """The self-test: the token number of each level word, in the order of the words.
+
+    Call it when a checkpoint is loaded; scoring calls it too, before it reads an image. Raises
+    InputError when two words share their token, since Eq. 4 could not tell them apart, when a word
+    has no token of its own, or when the stem's tokens change with the word that follows.
+    """
+    found: dict[int, str] = {}
+    for word in profile.words:
+        token = _first_token(tokenizer, profile, word)
+        if token in found:
+            raise InputError(
+                f"profile {profile.name}: level words {found[token]!r} and {word!r} begin with the "
+                f"same token ({token}): their probabilities (Eq. 4) can't be told apart"
+            )
+        found[token] = word
+    return list(found)
+
+
+def _first_token(tokenizer: Any, profile: Profile, word: str) -> int:
+    def tokens(text: str) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    before = tokens(profile.stem) if profile.in_context else []
+    after = tokens(f"{profile.stem} {word}") if profile.in_context else tokens(word)
+    if after[: len(before)] != before:
+        raise InputError(
+            f"profile {profile.name}: level word {word!r}: the tokenizer merges it with the stem "
+            "before it"
+        )
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    if len(after) == len(before) or (unknown is not None and after[len(before)] == unknown):
+        raise InputError(
+            f"profile {profile.name}: level word {word!r} has no token in this tokenizer"
+        )
+    return after[len(before)]

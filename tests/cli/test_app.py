@@ -1,0 +1,50 @@
+"""The command line's manners: one line and exit status 2 for what the user got wrong."""
+
+import subprocess
+
+import pytest
+import typer.main
+from command_line import QSIT
+from typer.testing import CliRunner
+
+from qsit_ray.cli.app import app
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["run", "--foo"], "No such option: --foo"),
+        (["fit"], "run"),
+        (["show", "nowhere"], "nowhere: no run here"),
+        (["run", "--out", "new"], "new: no run here yet; say which --preset"),
+        (["run", "--out", "new", "--preset", "demoo"], "--preset demoo: unknown"),
+        (["run", "--out", "new", "--preset", "demo", "--set", "a.b=1"], "--set: a: unknown key"),
+        (
+            ["run", "--out", "new", "--preset", "demo", "--set",
+             "search.interpreting_general.ratios=[0]"],
+            "search.interpreting_general.ratios.0",
+        ),
+        (["data", "build", "new", "--preset", "missing.yaml"], "missing.yaml: can't read it"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_and_status_2(words, told, tmp_path):
+    done = subprocess.run([QSIT, *words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("qsit: ")
+    assert not list(tmp_path.iterdir())
+
+
+def verbs(group, *above):
+    """Every command's words, groups of commands among them."""
+    yield above
+    for name, command in getattr(group, "commands", {}).items():
+        yield from verbs(command, *above, name)
+
+
+@pytest.mark.parametrize("verb", list(verbs(typer.main.get_command(app))), ids=" ".join)
+def test_every_verb_has_help(verb):
+    done = CliRunner().invoke(app, [*verb, "--help"])
+    assert done.exit_code == 0
+    assert "Usage" in done.stdout

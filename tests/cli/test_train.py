@@ -1,0 +1,194 @@
+"""train plan and train show, through the command line."""
+
+import io
+import json
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from command_line import call
+from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
+
+from qsit_ray import artifacts
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.cli import app
+from qsit_ray.config.files import dump, override
+from qsit_ray.config.presets import demo
+from qsit_ray.controller import MixtureController
+from qsit_ray.data import catalog
+from qsit_ray.mixture import Mixture, plan_epoch
+
+PAPER = "train plan --preset paper --gpus 8 --gpu-memory-gb 80 --tokens-per-second 1e4 --json"
+SIZES = {"scoring": 40, "interpreting": 90, "general": 70}
+FIRST = Mixture(40, 60, 30)
+CONFIG = override(demo(), ["seed=5"])
+BATCH = CONFIG.train.training.batch_size
+
+
+def qsit(*words):
+    """`qsit train …` in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    argv = ["qsit", "train", *map(str, words)]
+    with (
+        redirect_stdout(out),
+        redirect_stderr(err),
+        patch.object(sys, "argv", argv),
+        pytest.raises(SystemExit) as ended,
+    ):
+        app.main()
+    return SimpleNamespace(
+        returncode=ended.value.code, stdout=out.getvalue(), stderr=err.getvalue()
+    )
+
+
+@pytest.fixture(scope="module")
+def paper_plan():
+    """In a process of its own: libraries print when they are first imported."""
+    done = call(*PAPER.split())
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run after its first of three epochs, without a model."""
+    folder = RunFolder(tmp_path / "run")
+    artifacts.write_text(folder.config, dump(CONFIG))
+    catalog.write_counts(folder.catalog, SIZES)
+    artifacts.write_json(
+        folder.mixture,
+        {**FIRST.counts(), "reference_loss_ratio": 0.5, "rows": FIRST.counts()},
+    )
+    decision = MixtureController(FIRST, 0.5).observe(0, 0.3, 1.0)
+    plan = plan_epoch(FIRST, SIZES, 0, 5, BATCH)
+    line = {
+        "epoch": 0,
+        "sizes": FIRST.counts(),
+        "loss_scoring": 0.3,
+        "loss_interpreting": 1.0,
+        "loss_ratio": 0.3,
+        "reference_loss_ratio": 0.5,
+        "verdict": decision.verdict,
+        "next_sizes": decision.next_sizes.counts(),
+        "plan_sha256": plan.sha256,
+        "timing": {"train_seconds": 8.0, "stall_seconds": 2.0, "validation_seconds": 1.0},
+    }
+    artifacts.write_jsonl(folder.epochs, [line])
+    return folder
+
+
+def test_the_papers_seven_billion_parameters_and_their_states(paper_plan):
+    assert paper_plan["parameters"] == pytest.approx(8.03e9, rel=0.01)
+    assert paper_plan["trainable_parameters"] == paper_plan["parameters"]
+    # The 7B's largest layer is its embedding: 152,000 tokens of 3584 numbers.
+    _, wanted, _ = estimate_zero3_model_states_mem_needs(
+        paper_plan["parameters"], 152_000 * 3584, 8, 1, cpu_offload=False
+    )
+    assert paper_plan["state_gib_per_gpu"] == wanted / 2**30
+    assert paper_plan["zero_stage"] == 3
+    assert paper_plan["fits"] is True
+
+
+def test_the_papers_steps_tokens_and_hours(paper_plan):
+    assert paper_plan["global_batch"] == 64 == 8 * 2 * paper_plan["accumulation"]
+    assert paper_plan["sizes"] == {"scoring": 14349, "interpreting": 35873, "general": 14923}
+    assert paper_plan["steps_per_epoch"] == -(-65145 // 64)
+    tokens = paper_plan["tokens_per_epoch"]
+    assert paper_plan["hours"] == pytest.approx(3 * tokens / 1e4 / 3600)
+    assert any("not searched" in text for text in paper_plan["assumptions"])
+
+
+def test_the_page_shows_what_the_command_prints(paper_plan):
+    page = Path(__file__).parents[2] / "docs" / "TRAIN.md"
+    row = (
+        f"| {paper_plan['parameters'] / 1e9:.3f} B | {paper_plan['state_gib_per_gpu']:.1f} GiB "
+        f"| {paper_plan['activation_gib_per_gpu']:.1f} GiB | yes "
+        f"| {paper_plan['steps_per_epoch']:,} | {paper_plan['tokens_per_epoch']:,} |"
+    )
+    assert row in page.read_text()
+
+
+def test_less_memory_does_not_fit():
+    done = qsit("plan", "--preset", "demo", "--gpu-memory-gb", 5, "--json")
+    found = json.loads(done.stdout)
+    assert found["fits"] is False
+    assert found["hours"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("plan --preset paper --gpus 7", "64 can't be shared evenly by 7 workers"),
+        ("plan --preset paper --gpus 64", "train.micro_batch 2 doesn't divide the 1 rows"),
+        ("plan --preset paper --gpus 0", "at least 1"),
+        ("plan --preset paper --gpu-memory-gb 0", "GPU memory"),
+        ("plan --preset demo --tokens-per-second 0", "tokens per second"),
+        ("plan", "either a RUN or a --preset"),
+        ("plan --preset demo --epoch 0", "--epoch and --out go together"),
+        ("plan --preset demo --epoch 0 --out x", "--epoch needs a RUN"),
+        ("plan --preset demo --set models.primary=nowhere", "nowhere: no folder"),
+        ("show nowhere", "no run here"),
+    ],
+)
+def test_what_cannot_be_is_refused(words, told):
+    done = qsit(*words.split())
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_runs_plan_starts_from_its_mixture(run):
+    found = json.loads(qsit("plan", run.path, "--json").stdout)
+    assert found["sizes"] == FIRST.counts()
+    assert found["gpus"] == 2
+    assert found["steps_per_epoch"] == -(-FIRST.total // BATCH)
+    assert any("mixture.json" in text for text in found["assumptions"])
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_an_epochs_rows_are_the_plans(run, tmp_path, epoch):
+    out = tmp_path / "rows.parquet"
+    told = json.loads(qsit("plan", run.path, "--epoch", epoch, "--out", out, "--json").stdout)
+    line = artifacts.read_jsonl(run.epochs)[0]
+    mixture = Mixture(**line["next_sizes"]) if epoch else FIRST
+    plan = plan_epoch(mixture, SIZES, epoch, 5, BATCH)
+    table = pq.read_table(out)
+    assert told["plan_sha256"] == plan.sha256
+    assert table["row"].to_numpy().tolist() == plan.rows.tolist()
+    order = BATCH * table["step"].to_numpy() + table["position"].to_numpy()
+    assert order.tolist() == list(range(mixture.total))
+    domains = np.array(table["domain"].to_pylist())
+    assert {d: int((domains == d).sum()) for d in SIZES} == mixture.counts()
+    assert set(table["row"].to_numpy()[domains == "interpreting"]) <= set(range(40, 130))
+
+
+@pytest.mark.parametrize(
+    ("epoch", "told"), [(2, "not decided yet: 1 of 2"), (3, "the run has epochs 0 to 2")]
+)
+def test_an_epoch_that_is_not_decided_is_refused(run, tmp_path, epoch, told):
+    done = qsit("plan", run.path, "--epoch", epoch, "--out", tmp_path / "rows.parquet")
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert not (tmp_path / "rows.parquet").exists()
+
+
+def test_a_catalog_that_changed_since_is_told(run, tmp_path):
+    catalog.write_counts(run.catalog, {**SIZES, "scoring": 39})
+    done = qsit("plan", run.path, "--epoch", 0, "--out", tmp_path / "rows.parquet")
+    assert done.returncode == 2
+    assert "the catalog has changed since" in done.stderr
+
+
+def test_show_gives_the_epochs_and_how_long_steps_waited(run):
+    found = json.loads(qsit("show", run.path, "--json").stdout)
+    assert found == {"epochs": artifacts.read_jsonl(run.epochs), "stall_fraction": 0.25}
+    run.epochs.unlink()
+    assert json.loads(qsit("show", run.path, "--json").stdout) == {
+        "epochs": [],
+        "stall_fraction": None,
+    }

@@ -1,0 +1,545 @@
+"""A judge that misbehaves by plan, behind a real HTTP server; and Table VI's arithmetic."""
+
+import asyncio
+import contextlib
+import gzip
+import hashlib
+import json
+import logging
+import random
+import signal
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from evaluation.intervals import cluster_numbers, mean_interval
+from evaluation.lldescribe import benchmark
+from evaluation.lldescribe.judge import Endpoint, open_log
+from evaluation.lldescribe.rubric import DIMENSIONS, prompt, read_score
+from qsit_ray.cli import lldescribe
+from qsit_ray.errors import InputError
+
+SECRET = "sk-verysecret/0123456789"
+GOLDEN = {"a.jpg": "Sharp, but noisy.", "b.jpg": "Blurred {dark}.", "c.jpg": "Well exposed."}
+DESCRIBED = {"a.jpg": "It is sharp.", "b.jpg": "It is dark.", "c.jpg": "A cat."}
+
+
+class Judge:
+    """Answers as `plan(number of the call, prompt)` says: a text is a reply, a tuple a status with
+    headers and body; hang, garbage, truncated and drop are what they say.
+    """
+
+    def __init__(self, plan):
+        self.plan, self.lock, self.end = plan, threading.Lock(), threading.Event()
+        self.prompts, self.keys, self.replied = [], [], 0
+        self.now = self.most = 0
+        judge = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                judge.answer(self)
+
+            def log_message(self, *args):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
+        self.thread.start()
+
+    def answer(self, handler):
+        asked = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
+        with self.lock:
+            number = len(self.prompts)
+            self.prompts.append(asked["messages"][0]["content"])
+            self.keys.append(handler.headers["Authorization"])
+            self.now += 1
+            self.most = max(self.most, self.now)
+        try:
+            assert handler.path == "/v1/chat/completions"
+            act = self.plan(number, self.prompts[number])
+        finally:
+            with self.lock:
+                self.now -= 1
+        if act == "hang":
+            self.end.wait(10)
+            return
+        if act == "drop":
+            return
+        status, headers, body = act if isinstance(act, tuple) else (200, {}, completion(act))
+        body = b"<html>busy" if act == "garbage" else body
+        handler.send_response(status)
+        for name, value in headers.items():
+            handler.send_header(name, value)
+        handler.send_header("Content-Length", str(len(body) + 99 * (act == "truncated")))
+        handler.end_headers()
+        handler.wfile.write(body)
+        self.replied += status == 200
+
+    def close(self):
+        self.end.set()
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+def completion(text):
+    message = text if isinstance(text, dict) else {"role": "assistant", "content": text}
+    usage = {"prompt_tokens": 100, "completion_tokens": 2, "total_tokens": 102}
+    return json.dumps({"choices": [{"message": message}], "usage": usage}).encode()
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    for name in ("URL", "MODEL", "KEY"):
+        monkeypatch.delenv(f"QSIT_JUDGE_{name}", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture
+def served():
+    with contextlib.ExitStack() as stack:
+
+        def start(plan):
+            if isinstance(plan, list):
+                acts = iter(plan)
+                judge = Judge(lambda number, text: next(acts))
+            else:
+                judge = Judge(plan)
+            stack.callback(judge.close)
+            return judge
+
+        yield start
+
+
+def by_content(number, text):
+    """A score that depends on nothing but the prompt."""
+    return str(hashlib.sha256(text.encode()).digest()[0] % 3)
+
+
+def run(judge, folder, *, golden=GOLDEN, described=DESCRIBED, waits=None, rounds=2, **settings):
+    async def sleep(seconds):
+        if waits is not None:
+            waits.append(seconds)
+
+    prices = settings.pop("prices", None)
+    url = judge if isinstance(judge, str) else judge.url
+    endpoint = Endpoint(url, "judge-1", **{"concurrency": 1, **settings})
+    with open_log(folder / "replies.jsonl") as log:
+        return benchmark.evaluate(
+            golden, described, endpoint, log, rounds=rounds, prices=prices, sleep=sleep
+        )
+
+
+ONE = {"golden": {"a.jpg": "Sharp."}, "described": {"a.jpg": "Soft."}, "rounds": 1}
+
+
+def scored(result):
+    """All but what a run cost, which is what a resumed run may differ in."""
+    left = {key: value for key, value in result.items() if key not in ("cost", "base_url")}
+    return {**left, "all_runs": result["cost"]["all_runs"]}
+
+
+def test_every_misbehaviour_is_survived_with_the_exact_number_of_calls(served, tmp_path):
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=40), usegmt=True)
+    plan = [
+        (429, {"Retry-After": "7"}, b'{"error": {"message": "slow down"}}'),
+        (500, {}, b"oops"),
+        (503, {"Retry-After": later}, b""),
+        *("hang", "garbage", "truncated", "drop"),
+        *("I'd say 2", "3", "", "1", "0"),
+    ]
+    judge, waits = served(plan), []
+    result = run(judge, tmp_path, waits=waits, timeout=0.3, prices=(1.5, 10.0), **ONE)
+    assert len(judge.prompts) == len(plan)
+    assert len(waits) == 7
+    assert 7 <= waits[0] <= 7.7 and 1 <= waits[1] <= 2 and 35 < waits[2] <= 44
+    assert all(low / 2 <= wait <= low for low, wait in zip((8, 16, 32, 60), waits[3:], strict=True))
+    found = [result["dimensions"][name] for name in DIMENSIONS]
+    assert [entry["score"] for entry in found] == [2, 1, 0]
+    assert result["sum"] == 3 and result["invalid"] == result["unanswered"] == 0
+    assert result["cost"]["this_run"] == {
+        "calls": 12,
+        "calls_without_reply": 7,
+        "replies": 5,
+        "replies_without_usage": 0,
+        "prompt_tokens": 500,
+        "completion_tokens": 10,
+        "price": pytest.approx(500 * 1.5e-6 + 10 * 1e-5),
+    }
+
+
+def test_an_invalid_judgement_is_kept_with_its_texts_and_is_never_zero(served, tmp_path):
+    refusal = {"role": "assistant", "content": None, "refusal": "I won't"}
+    parts = {"content": [{"type": "text", "text": "may"}, "?", {"type": "text", "text": "be"}]}
+    judge = served(["two", refusal, parts, "0", "0"])
+    result = run(judge, tmp_path, **ONE)
+    first = result["dimensions"]["completeness"]
+    assert (first["p0"], first["score"], first["judgements"], first["invalid"]) == (
+        None,
+        None,
+        0,
+        1,
+    )
+    assert result["sum"] is None and result["sum_interval"] is None
+    assert result["invalid_judgements"] == [
+        {
+            **{"image": "a.jpg", "dimension": "completeness", "round": 1},
+            "replies": ["two", "I won't", "maybe"],
+        }
+    ]
+    # It stands: another run pays nothing, and only a higher limit asks once more.
+    again = run(judge, tmp_path, **ONE)
+    assert len(judge.prompts) == 5 and again["cost"]["this_run"]["calls"] == 0
+    assert scored(again) == scored(result)
+    more = run(served(["1"]), tmp_path, asks=4, **ONE)
+    assert more["dimensions"]["completeness"]["score"] == 1 and more["invalid"] == 0
+
+
+def test_a_refusal_ends_the_run_and_the_next_goes_on_where_it_was(served, tmp_path):
+    refused = (401, {}, b'{"error": {"message": "no such key"}}')
+    judge = served(lambda n, text: refused if n == 7 else by_content(n, text))
+    with pytest.raises(InputError, match=r"^the judge refused with status 401: no such key; check"):
+        run(judge, tmp_path)
+    assert len(judge.prompts) == 8
+    with (tmp_path / "replies.jsonl").open("ab") as log:
+        log.write('{"key": "half a line, cut inside a letter: é'.encode()[:-1])
+    result = run(judge, tmp_path, concurrency=5)
+    assert len(judge.prompts) == 1 + 18 and judge.replied == 18
+    assert scored(result) == scored(run(served(by_content), tmp_path / "other"))
+    for line in (tmp_path / "replies.jsonl").read_bytes().splitlines():
+        assert json.loads(line)["score"] in (0, 1, 2)
+
+
+def test_a_killed_process_is_resumed_and_pays_for_nothing_twice(served, tmp_path):
+    names = {"golden": GOLDEN, "descriptions": DESCRIBED}
+    for name, texts in names.items():
+        lines = [json.dumps({"img_path": i, "description": t}) for i, t in texts.items()]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    process = []
+
+    def plan(number, text):
+        if number == 6:
+            process[0].send_signal(signal.SIGKILL)
+            process[0].wait()
+        return by_content(number, text)
+
+    judge = served(plan)
+    code = "import typer; from qsit_ray import cli_lldescribe as c; typer.run(c.lldescribe)"
+    command = [sys.executable, "-c", code, "--base-url", judge.url, "--model", "judge-1"]
+    command += [f"--{name}={tmp_path / name}.jsonl" for name in names]
+    command += ["--replies", str(tmp_path / "replies.jsonl"), "--rounds=2", "--concurrency=1"]
+    process.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    assert process[0].wait() == -signal.SIGKILL
+    result = run(judge, tmp_path)
+    # The seventh call was under way: its reply found nobody, and it is the only one sent again.
+    assert len(judge.prompts) == 18 + 1 and result["cost"]["this_run"]["calls"] == 18 - 6
+    assert scored(result) == scored(run(served(by_content), tmp_path / "other"))
+
+
+def test_a_spoilt_log_is_refused_with_its_line(tmp_path):
+    good = {"key": "k", "score": 1, "text": "1", "prompt_tokens": None, "completion_tokens": 1}
+    for bad in ("{", "[]", json.dumps({**good, "score": 3}), json.dumps({**good, "score": True})):
+        (tmp_path / "log").write_text(f"{json.dumps(good)}\n{bad}\n{json.dumps(good)}\n")
+        with (
+            pytest.raises(InputError, match=r"log, line 2: not a judge's reply"),
+            open_log(tmp_path / "log"),
+        ):
+            pass
+            pass
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match="can't read and write it"), open_log(tmp_path / "folder"):
+        pass
+    with (
+        open_log(tmp_path / "new"),
+        pytest.raises(InputError, match="another process"),
+        open_log(tmp_path / "new"),
+    ):
+        pass
+
+
+def test_the_key_goes_into_the_header_and_nowhere_else(
+    served, tmp_path, monkeypatch, caplog, capfd
+):
+    monkeypatch.setenv("QSIT_JUDGE_KEY", f" {SECRET}\n")
+    caplog.set_level(logging.DEBUG)
+    told = {"error": {"message": f"wrong key {SECRET} " + "x" * 150 + SECRET}}
+    escaped = json.dumps(f"{SECRET} given").replace("/", "\\/").encode()
+    judge = served(
+        [f"{SECRET} gets 1", (500, {}, escaped), "1", "1", (403, {}, json.dumps(told).encode())]
+    )
+    notes = []
+    with open_log(tmp_path / "replies.jsonl") as log, pytest.raises(InputError) as refused:
+
+        async def sleep(seconds):
+            pass
+
+        benchmark.evaluate(
+            *(GOLDEN, DESCRIBED, Endpoint(judge.url, "judge-1", concurrency=1), log),
+            sleep=sleep,
+            progress=lambda *seen: notes.append(seen),
+        )
+    assert set(judge.keys) == {f"Bearer {SECRET}"}
+    written = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+    seen = [str(refused.value), repr(notes), caplog.text, *written, *capfd.readouterr()]
+    assert "***" in str(refused.value) and "***" in written[0] + written[-1] and "***" in seen[1]
+    for text in seen:
+        assert "verysecret" not in text
+
+    monkeypatch.setenv("QSIT_JUDGE_KEY", "sk-very secret")
+    with pytest.raises(InputError) as refused:
+        run(judge, tmp_path)
+    assert "very" not in str(refused.value) and "QSIT_JUDGE_KEY" in str(refused.value)
+
+
+def test_concurrency_is_used_and_bounded(served, tmp_path):
+    together = threading.Barrier(3)
+
+    def plan(number, text):
+        together.wait(10)  # passes only if three calls are under way at once
+        return "1"
+
+    judge = served(plan)
+    result = run(judge, tmp_path, concurrency=3)
+    assert judge.most == 3 and len(judge.prompts) == 18
+    assert result["sum"] == 3
+
+
+def test_results_do_not_depend_on_the_order_of_replies_or_rows(served, tmp_path):
+    arrived = [threading.Event() for _ in range(18)]
+
+    def swapped(number, text):
+        arrived[number].set()
+        if number % 2 == 0:  # each second call is answered before the first
+            arrived[number + 1].wait(10)
+        return by_content(number, text)
+
+    mixed = dict(reversed(GOLDEN.items()))
+    a = run(served(swapped), tmp_path / "a", concurrency=8)
+    b = run(served(by_content), tmp_path / "b", golden=mixed)
+    assert scored(a) == scored(b)
+
+
+def test_an_endpoint_that_is_down_is_given_up_on(served, tmp_path):
+    judge = served([])
+    judge.close()
+    waits = []
+    result = run(judge.url, tmp_path, waits=waits, attempts=2)
+    assert result["cost"]["this_run"]["calls"] == 6 and len(waits) == 3
+    assert result["unanswered"] == 18 and result["sum"] is None
+    reasons = [entry["reason"] for entry in result["unanswered_judgements"]]
+    assert "ConnectError" in reasons[0] and reasons[-1].startswith("not asked")
+    assert (tmp_path / "replies.jsonl").read_bytes() == b""
+
+
+def test_one_question_without_a_reply_does_not_stop_the_others(served, tmp_path):
+    poison = prompt(GOLDEN["b.jpg"], DESCRIBED["b.jpg"], "relevance")
+    judge = served(lambda n, text: (500, {}, b"") if text == poison else "2")
+    result = run(judge, tmp_path, rounds=4, attempts=3)
+    assert len(judge.prompts) == 32 + 4 * 3
+    assert result["unanswered"] == 4 and result["invalid"] == 0
+    assert result["dimensions"]["relevance"]["judgements"] == 8
+    assert result["sum"] == 6
+    healed = served(lambda n, text: "2")
+    assert run(healed, tmp_path, rounds=4)["unanswered"] == 0 and len(healed.prompts) == 4
+
+
+def test_a_pause_of_hours_is_not_made(served, tmp_path):
+    waits = []
+    judge = served([(429, {"Retry-After": "86400"}, b"quota"), "1", "1"])
+    result = run(judge, tmp_path, waits=waits, **ONE)
+    assert not waits and result["unanswered"] == 1
+    assert result["unanswered_judgements"][0]["reason"] == "status 429, wait 86400 s: quota"
+
+
+def test_a_refusal_cuts_other_lanes_pauses_short(served, tmp_path):
+    paused = threading.Event()
+
+    def plan(number, text):
+        if number == 0:
+            return (429, {}, b"")
+        paused.wait(10)
+        return (404, {}, b'{"error": "no model"}')
+
+    async def sleep(seconds):
+        paused.set()
+        await asyncio.Event().wait()
+
+    endpoint = Endpoint(served(plan).url, "judge-1", concurrency=2)
+    with open_log(tmp_path / "log") as log, pytest.raises(InputError, match="404: no model"):
+        benchmark.evaluate(GOLDEN, DESCRIBED, endpoint, log, sleep=sleep)
+
+
+def test_a_redirect_is_a_refusal_and_carries_no_key_away(served, tmp_path, monkeypatch):
+    monkeypatch.setenv("QSIT_JUDGE_KEY", SECRET)
+    other = served(["1"])
+    judge = served([(307, {"Location": other.url + "/chat/completions"}, b"")])
+    with pytest.raises(InputError, match=r"307.*redirects"):
+        run(judge, tmp_path)
+    assert not other.prompts
+
+
+def test_missing_usage_makes_the_price_unknown(served, tmp_path):
+    bare = (200, {}, json.dumps({"choices": [{"message": {"content": "1"}}], "usage": 3}).encode())
+    result = run(served(["1", bare, "1"]), tmp_path, prices=(1, 1), **ONE)
+    spent = result["cost"]["this_run"]
+    assert spent["price"] is None and spent["replies_without_usage"] == 1
+    assert spent["prompt_tokens"] == 200 and result["sum"] == 3
+
+
+@pytest.mark.parametrize(
+    ("reply", "score"),
+    [
+        *[(text, 2) for text in ("2", " 2\n", "**2**", "Score: 2.", "I'd say 2", "２", "Score=2")],
+        *[('{"score": 1}', 1), ("<think>2 flaws, 3 hits</think>\n1", 1), ("0 - nothing", 0)],
+        *[(text, None) for text in ("", "3", "12", "-1", "1.5", "1/2", "1 or 2", "0-2", "2%")],
+        *[(text, None) for text in ("two", "not 2", "It isn't a 2", "<think> 2", "2nd", "none")],
+    ],
+)
+def test_the_rule_that_reads_a_reply(reply, score):
+    assert read_score(reply) == score
+
+
+def test_images_with_one_text_only_are_listed(served, tmp_path):
+    golden = {"a.jpg": "Sharp.", "b.jpg": "Soft.", "c.jpg": "", "e.jpg": "Dark."}
+    described = {"a.jpg": "Soft.", "c.jpg": "Soft.", "d.jpg": "Soft.", "e.jpg": ""}
+    result = run(served(by_content), tmp_path, golden=golden, described=described)
+    assert result["images"] == 1
+    assert result["missing"] == {
+        "without_golden": ["c.jpg", "d.jpg"],
+        "without_description": ["b.jpg", "e.jpg"],
+    }
+    with pytest.raises(InputError, match="no image has both"):
+        run("http://localhost/v1", tmp_path, golden={"a": "x"}, described={"b": "x"})
+
+
+def test_descriptions_are_read_strictly(tmp_path):
+    path = tmp_path / "texts.jsonl"
+    records = [{"img_path": "a", "description": " x\u2028y "}, {"img_path": "b", "other": 1}]
+    path.write_text("\n\n".join(json.dumps(r, ensure_ascii=False) for r in records), "utf-8-sig")
+    assert benchmark.read_descriptions(path) == {"a": "x\u2028y", "b": ""}
+    path = tmp_path / "texts.json"
+    for records, wrong in [
+        ([{"image": "a", "description": "x"}] * 2, "'a' in row 1 .* and row 2"),
+        ([{"image": "a"}], "no column 'description'"),
+        ([{"image": "a", "img_path": "b", "description": "x"}], "one column img_path"),
+        ([{"image": "a", "description": "x"}, {"description": "x"}], "missing in 1 rows"),
+        ([{"image": "a", "description": 3}], "row 1 .* 3 is no text"),
+        (["a"], "'a' is no record"),
+        ({"a": "x"}, "one column img_path"),
+    ]:
+        path.write_text(json.dumps(records))
+        with pytest.raises(InputError, match=wrong):
+            benchmark.read_descriptions(path)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "host/v1",
+        "ftp://host/v1",
+        "https://",
+        "https://me:hunter2@host/v1",
+        "https://h/v1?k=hunter2",
+    ],
+)
+def test_a_bad_address_is_refused_and_not_repeated(url):
+    with pytest.raises(InputError, match="base URL") as refused:
+        Endpoint(url, "judge-1")
+    assert "hunter2" not in str(refused.value)
+
+
+def test_aggregates_of_real_judgements(shared_data):
+    with gzip.open(shared_data / "judge_scores_sample.json.gz") as stream:
+        models = json.load(stream)
+    expected = {
+        "co-instruct": {"completeness": (0.022, 0.43, 0.548), "preciseness": (0.168, 0.114, 0.718),
+                        "relevance": (0.004, 0.114, 0.882)},
+        "depictqa": {"completeness": (0.402, 0.502, 0.096), "preciseness": (0.726, 0.064, 0.21),
+                     "relevance": (0.272, 0.41, 0.318)},
+    }  # fmt: skip
+    for model, shares in expected.items():
+        found = benchmark.aggregate(models[model]["scores"])
+        for name, (p0, p1, p2) in shares.items():
+            entry = found["dimensions"][name]
+            assert (entry["p0"], entry["p1"], entry["p2"]) == (p0, p1, p2)
+            assert entry["score"] == pytest.approx(p1 + 2 * p2, abs=1e-12)
+            assert entry["judgements"] == 500 and entry["invalid"] == 0
+            low, high = entry["interval"]
+            assert low < entry["score"] < high
+        assert found["sum"] == pytest.approx({"co-instruct": 4.954, "depictqa": 2.224}[model])
+        assert found["images"] == 100
+
+
+def test_intervals_resample_images_and_leave_invalid_judgements_out():
+    rng = random.Random(3)
+    scores = {
+        name: {f"{i:02}": [rng.choice([0, 1, 2, 2, None]) for _ in range(5)] for i in range(30)}
+        for name in DIMENSIONS
+    }
+    found = benchmark.aggregate(scores, seed=4, confidence=0.9)
+    for name, by_image in scores.items():
+        valid = [(image, s) for image, row in by_image.items() for s in row if s is not None]
+        values, images = [s for _, s in valid], [image for image, _ in valid]
+        entry = found["dimensions"][name]
+        assert entry["score"] == pytest.approx(sum(values) / len(values))
+        assert entry["invalid"] == 150 - len(values)
+        ends = mean_interval(values, cluster_numbers(images, len(images)), seed=4, confidence=0.9)
+        assert entry["interval"] == pytest.approx(ends)
+    turned = {
+        name: {image: row[::-1] for image, row in reversed(by_image.items())}
+        for name, by_image in scores.items()
+    }
+    assert benchmark.aggregate(turned, seed=4, confidence=0.9) == found
+    for bad in (3, "2", True, 1.5, -1):
+        with pytest.raises(InputError, match="is not 0, 1 or 2"):
+            benchmark.aggregate({"relevance": {"a": [1, bad]}})
+
+
+def test_the_command_prints_one_object_and_its_mistakes_are_input_errors(served, tmp_path):
+    app = typer.Typer()
+    lldescribe.register(app)
+    for name, texts in (("golden", GOLDEN), ("model", DESCRIBED)):
+        records = [{"image": i, "description": t} for i, t in texts.items()]
+        (tmp_path / f"{name}.json").write_text(json.dumps(records))
+    files = ["--golden", str(tmp_path / "golden.json")]
+    files += ["--descriptions", str(tmp_path / "model.json")]
+
+    def call(*more, **variables):
+        return CliRunner().invoke(app, ["lldescribe", *files, *more], env=variables)
+
+    judge = served(by_content)
+    environment = {"QSIT_JUDGE_URL": judge.url + "/", "QSIT_JUDGE_MODEL": "[/red] judge"}
+    done = call("--json", **environment)
+    assert done.exit_code == 0 and len(judge.prompts) == 45
+    result = json.loads(done.stdout)
+    assert set(result["dimensions"]) == set(DIMENSIONS) and result["rounds"] == 5
+    assert result["cost"]["all_runs"]["price"] is None
+    assert result["replies"] == str(tmp_path / "model.replies.jsonl")
+    told = call(**environment)
+    assert told.exit_code == 0 and len(judge.prompts) == 45 and "[/red] judge" in told.stdout
+
+    for more, wrong in [
+        ([], "QSIT_JUDGE_URL"),
+        (["--base-url", judge.url], "QSIT_JUDGE_MODEL"),
+        (["--base-url", judge.url, "--model", "m", "--prompt-price", "1"], "--completion-price"),
+        (["--base-url", judge.url, "--model", "m", "--rounds", "0"], "rounds 0"),
+        (["--base-url", judge.url, "--model", "m", "--concurrency", "0"], "concurrency 0"),
+        (["--base-url", judge.url, "--model", "m", "--timeout", "nan"], "timeout nan"),
+        (["--base-url", judge.url, "--model", "m", "--confidence", "1"], "confidence 1"),
+    ]:
+        failed = call(*more)
+        assert isinstance(failed.exception, InputError) and wrong in str(failed.exception)
+        assert not failed.output
+
+    down = served(lambda n, text: (429, {"Retry-After": "9999"}, b"[/quota] spent"))
+    left = call("--json", "--base-url", down.url, "--model", "other", "--concurrency", "1")
+    assert left.exit_code == 1 and json.loads(left.stdout)["unanswered"] == 45
+    assert "45 judgements got no reply (status 429" in left.stderr

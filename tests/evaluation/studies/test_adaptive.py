@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+
+from evaluation.studies.adaptive import (
+    BUDGET,
+    BY_PROCESS,
+    OVER_LOG,
+    PAPERS,
+    PROPOSERS,
+    main,
+    peak,
+    section,
+    simulated,
+)
+from evaluation.studies.response_curves import HIGH, KINDS, LOW, NOISES
+from evaluation.studies.sections import read_section
+from qsit_ray.config.search import Adaptive
+
+SETTINGS = Adaptive(trials=BUDGET)
+RATIOS = np.geomspace(LOW, HIGH, 15)
+
+
+@pytest.fixture(scope="module")
+def peaks():
+    return simulated("peak", 0.003, SETTINGS, curves=6)
+
+
+def test_fourteen_trials_lose_less_than_the_papers_quartic_on_its_full_grid(peaks):
+    ours = peaks.adaptive[BY_PROCESS]
+    assert np.median(ours) < np.median(peaks.grid[PAPERS])
+    assert np.median(ours) < np.median(peaks.grid[peaks.best_surrogate]) + 0.001
+    assert all(end.trials <= BUDGET for end in peaks.ended)
+
+
+def test_every_curve_is_searched_in_every_way(peaks):
+    assert set(peaks.grid) == {*OVER_LOG, PAPERS}
+    assert set(peaks.adaptive) == set(OVER_LOG)
+    assert set(peaks.budget) == set(PROPOSERS)
+    for losses in (peaks.grid, peaks.adaptive, peaks.budget):
+        assert {len(lost) for lost in losses.values()} == {6}
+        assert min(min(lost) for lost in losses.values()) >= 0
+    assert len(peaks.ended) == len(peaks.bounded) == len(peaks.early) == 6
+
+
+def test_an_early_end_says_a_regret_under_the_tolerance():
+    edges = simulated("edge", 0.003, SETTINGS, curves=4)
+    assert any(edges.early)
+    for end, early in zip(edges.ended, edges.early, strict=True):
+        assert early == (end.regret_left <= SETTINGS.tolerance)
+        assert early == (end.over == "tolerance")
+        assert early or end.trials == BUDGET
+
+
+def test_fewer_curves_are_the_first_of_more(peaks):
+    fewer = simulated("peak", 0.003, SETTINGS, curves=2)
+    assert fewer.adaptive[BY_PROCESS] == peaks.adaptive[BY_PROCESS][:2]
+    assert fewer.budget["TPE"] == peaks.budget["TPE"][:2]
+
+
+@pytest.mark.parametrize("surrogate", [*OVER_LOG, PAPERS])
+def test_each_surrogate_finds_the_top_of_its_own_curve(surrogate):
+    x = RATIOS if surrogate == PAPERS else np.log(RATIOS)
+    top = 4.2 if surrogate == PAPERS else np.log(4.2)
+    assert peak(surrogate, RATIOS, 0.7 - 0.01 * (x - top) ** 2) == pytest.approx(4.2, rel=0.02)
+
+
+def test_the_command_writes_its_section(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- adaptive: begin -->\nold\n<!-- adaptive: end -->\nafter\n")
+    main(page, curves=1, seed=3)
+    assert page.read_text().startswith("before\n") and "old" not in page.read_text()
+    written = read_section(page, "adaptive")
+    command = written.split("`")[3]
+    assert command.startswith("python -m evaluation.studies.adaptive")
+    found = [simulated(kind, noise, SETTINGS, 1, 3) for kind in KINDS for noise in NOISES]
+    assert written == section(found, SETTINGS, command)

@@ -1,0 +1,55 @@
+"""The simulation counts what holds; on a few curves of each kind the recommended one does."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluation.studies.response_curves import KINDS, NOISES
+from evaluation.studies.sections import read_section
+from evaluation.studies.surrogate import LEAST, QUARTICS, main, section, simulated
+from qsit_ray.surrogate.comparison import RECOMMENDED
+
+SEARCH = Path(__file__).parents[2] / "docs" / "SEARCH.md"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_recommended_interval_holds_on_a_few_curves(kind):
+    found = list(simulated(kind, 0.006, curves=4, seed=11))
+    assert {o.surrogate for o in found} == {RECOMMENDED, LEAST, *QUARTICS}
+    recommended = [o for o in found if o.surrogate == RECOMMENDED]
+    assert len(recommended) == 4
+    assert sum(o.covered for o in recommended) >= 3
+    assert np.median([o.regret for o in recommended]) < 0.002
+    assert all(o.width >= 1 and o.regret >= 0 and o.tolerance >= 0.001 for o in found)
+
+
+def test_a_quartic_over_the_ratio_misses_narrow_peaks_that_the_process_finds():
+    found = list(simulated("two peaks", 0.003, curves=6, seed=0))
+    regret = {
+        name: np.median([o.regret for o in found if o.surrogate == name])
+        for name in (RECOMMENDED, "quartic over ratio")
+    }
+    assert regret[RECOMMENDED] < 0.3 * regret["quartic over ratio"]
+
+
+def test_the_command_writes_its_section(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- surrogate: begin -->\nstale\n<!-- surrogate: end -->\nafter\n")
+    main(page, curves=1, seed=2)
+    text = page.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "stale" not in text
+    inside = read_section(page, "surrogate")
+    command = inside.split("`")[3]
+    assert command.startswith("python -m evaluation.studies.surrogate")
+    outcomes = [o for noise in NOISES for kind in KINDS for o in simulated(kind, noise, 1, 2)]
+    assert inside == section(outcomes, command)
+    assert inside.count("(recommended)") == len(NOISES)
+
+
+def test_the_page_says_that_the_recommended_interval_covers():
+    """The page's own rows: nine in ten at each noise, whatever the quartics do."""
+    page = read_section(SEARCH, "surrogate")
+    rows = [line.split(" | ") for line in page.splitlines() if "(recommended)" in line]
+    assert [row[0] for row in rows] == ["| 0.3", "| 0.6", "| 1.0"]
+    assert all(float(row[2]) >= 0.9 for row in rows)

@@ -1,0 +1,193 @@
+"""A proxy training ends at a plateau, evaluates its best weights, and goes on exactly."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from qsit_ray.config import presets
+from qsit_ray.config.files import override
+from qsit_ray.data import catalog
+from qsit_ray.mixture import Mixture
+from qsit_ray.models import load
+from qsit_ray.models.trainable import trained_weights
+from qsit_ray.search import training
+from qsit_ray.search.training import Bench, ProxyTraining
+
+LEVELS = ("bad", "poor", "fair", "good", "excellent")
+MIXTURE = Mixture(6, 6, 2)
+
+
+def row(domain, number, question, answer):
+    return {
+        "id": f"{domain}-{number}",
+        "domain": domain,
+        "image": f"images/{number % 3}.png",
+        "conversation": [
+            {"from": "human", "value": f"<image>\n{question}"},
+            {"from": "gpt", "value": answer},
+        ],
+        "mos": None,
+        "level": None,
+        "photograph": str(number % 3),
+    }
+
+
+def rows(count):
+    scoring = [
+        row("scoring", n, "Rate it.", f"The quality is {LEVELS[n % 5]}.") for n in range(count)
+    ]
+    interpreting = [row("interpreting", n, "Is it blurred?", "yes") for n in range(count)]
+    return scoring + interpreting + [row("general", n, "What is it?", "a cat") for n in range(4)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("catalog")
+    rng = np.random.default_rng(0)
+    (folder / "images").mkdir()
+    for number in range(3):
+        pixels = rng.integers(0, 255, (64, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
+    images = [{"image": f"images/{n}.png", "mos": float(n), "photograph": str(n)} for n in range(3)]
+    questions = [
+        {
+            "img_path": f"images/{n}.png",
+            "question": "Blurred?",
+            "candidates": ["yes", "no"],
+            "correct_ans": "yes",
+        }
+        for n in range(3)
+    ]
+    catalog.write(folder, rows(8), rows(2), {"validation": images}, {"validation": questions})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory, checkpoint):
+    folder = tmp_path_factory.mktemp("base")
+    load.save(checkpoint.model, checkpoint.processor, folder)
+    return str(folder)
+
+
+@pytest.fixture
+def bench(folder, base):
+    return lambda *assignments: Bench(
+        override(
+            presets.demo(),
+            [
+                "search.training.batch_size=4",
+                "search.evaluate_every=2",
+                "search.max_steps=20",
+                "search.patience=2",
+                *assignments,
+            ],
+        ),
+        folder,
+        base,
+    )
+
+
+@pytest.fixture
+def planted(monkeypatch):
+    """Validation losses by look instead of the real ones, the same for both tasks."""
+
+    def plant(*losses):
+        twice = itertools.chain.from_iterable((loss, loss) for loss in losses)
+        monkeypatch.setattr(training, "evaluate_loss", lambda model, batches: next(twice))
+
+    return plant
+
+
+def train(training):
+    ends = 0
+    while not training.advance():
+        ends += 1
+    return training.result()
+
+
+def test_a_plateau_ends_it_and_the_best_weights_are_evaluated(bench, planted):
+    planted(3.0, 1.0, 1.5, 1.2, 0.1)
+    training = ProxyTraining(bench(), MIXTURE, 0)
+    kept = []
+    while not training.advance():
+        weights = trained_weights(training.bench.model)
+        kept.append({name: weight.clone() for name, weight in weights.items()})
+    result = training.result()
+    assert (result["steps"], result["best_step"], result["stopped"]) == (8, 4, "plateau")
+    assert result["loss_scoring"] == 1.0
+    held = trained_weights(training.bench.model)
+    assert all(torch.equal(held[name], weight) for name, weight in kept[1].items())
+    assert not all(torch.equal(held[name], weight) for name, weight in kept[2].items())
+
+
+def test_a_small_improvement_does_not_count(bench, planted):
+    planted(3.0, 2.99, 2.98, 2.97)
+    training = ProxyTraining(bench("search.min_improvement=0.1"), MIXTURE, 0)
+    result = train(training)
+    assert (result["steps"], result["stopped"]) == (6, "plateau")
+
+
+def test_without_a_plateau_it_ends_at_the_most_steps(bench, planted):
+    planted(*np.linspace(3, 1, 10))
+    result = train(ProxyTraining(bench(), MIXTURE, 0))
+    assert (result["steps"], result["best_step"], result["stopped"]) == (20, 20, "max_steps")
+
+
+@pytest.mark.parametrize("setting", ["search.max_epochs=2", "search.max_steps=7"])
+def test_the_shorter_limit_holds(bench, planted, setting):
+    planted(*np.linspace(3, 1, 10))
+    result = train(ProxyTraining(bench(setting), MIXTURE, 0))
+    # Fourteen rows are four steps of four rows.
+    assert result["steps"] == (8 if "epochs" in setting else 7)
+
+
+def test_a_loss_that_is_no_number_ends_the_trial(bench, planted):
+    planted(float("nan"))
+    with pytest.raises(FloatingPointError, match="step 2"):
+        ProxyTraining(bench(), MIXTURE, 0).advance()
+
+
+def test_a_training_cut_short_goes_on_to_the_same_result(bench, tmp_path):
+    once = bench("search.max_steps=6")
+    whole = train(ProxyTraining(once, MIXTURE, 3))
+    cut = ProxyTraining(once, MIXTURE, 3)
+    cut.advance()
+    cut.save(tmp_path)
+    train(ProxyTraining(once, Mixture(1, 1, 1), 0))  # another trial of the process in between
+    again = ProxyTraining(bench("search.max_steps=6"), MIXTURE, 3)
+    again.load(tmp_path)
+    assert train(again) == whole
+
+
+def test_parts_of_a_batch_give_the_loss_of_the_whole(bench):
+    whole = train(ProxyTraining(bench("search.max_steps=4"), MIXTURE, 0))
+    parts = train(ProxyTraining(bench("search.max_steps=4", "search.micro_batch=1"), MIXTURE, 0))
+    assert parts["loss_scoring"] == pytest.approx(whole["loss_scoring"], abs=1e-4)
+
+
+def test_checkpointed_activations_change_nothing_and_bf16_little(bench):
+    plain, lean, half = (
+        train(ProxyTraining(bench("search.max_steps=4", *extra), MIXTURE, 0))
+        for extra in (
+            (),
+            ("search.activation_checkpointing=true",),
+            ("search.precision=bf16", "models.remember_features=false"),
+        )
+    )
+    assert lean["loss_scoring"] == pytest.approx(plain["loss_scoring"], abs=1e-5)
+    assert half["loss_scoring"] == pytest.approx(plain["loss_scoring"], rel=0.02)
+    assert half["loss_scoring"] != plain["loss_scoring"]
+
+
+def test_base_weights_are_restored_exactly_whether_kept_in_bf16_or_not(bench):
+    kept = bench()
+    before = {name: weight.clone() for name, weight in trained_weights(kept.model).items()}
+    train(ProxyTraining(kept, MIXTURE, 0))
+    kept.restore()
+    assert all(torch.equal(before[n], w) for n, w in trained_weights(kept.model).items())
+    exact = torch.tensor([0.5, -2.0])
+    assert training._smallest(exact).dtype == torch.bfloat16
+    assert torch.equal(training._smallest(torch.tensor([0.1])), torch.tensor([0.1]))

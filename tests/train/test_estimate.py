@@ -1,0 +1,160 @@
+"""Memory by arithmetic against what autograd keeps, and against DeepSpeed's own estimators."""
+
+import pytest
+import torch
+from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
+from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs
+from transformers import Qwen2Config, SiglipVisionConfig
+from transformers.models.qwen2.modeling_qwen2 import Qwen2Model
+from transformers.models.siglip.modeling_siglip import SiglipVisionModel
+
+from qsit_ray.config.files import override
+from qsit_ray.config.presets import paper
+from qsit_ray.models.architectures import architecture
+from qsit_ray.train.estimate import (
+    Weights,
+    activation_bytes,
+    state_bytes,
+    text_layer_bytes,
+    tower_layer_bytes,
+)
+
+WEIGHTS = Weights(total=8_000, trained=8_000, largest_layer=1_000, vision=True)
+
+
+def settings(*assignments):
+    return override(paper(), [f"train.{text}" for text in assignments]).train
+
+
+def kept(model, inputs):
+    """Bytes that autograd keeps of a forward pass, the weights aside."""
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    saved = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            saved[storage.data_ptr()] = storage  # held, so that no address is used twice
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(**inputs)
+    return sum(storage.nbytes() for storage in saved.values())
+
+
+def text(layers):
+    return Qwen2Config(
+        vocab_size=64,
+        hidden_size=128,
+        num_hidden_layers=layers,
+        num_attention_heads=8,
+        num_key_value_heads=2,
+        intermediate_size=512,
+    )
+
+
+def tower(layers):
+    return SiglipVisionConfig(
+        hidden_size=96,
+        intermediate_size=384,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        image_size=64,
+        patch_size=8,
+        vision_use_head=False,
+    )
+
+
+@pytest.mark.parametrize(("dtype", "size"), [(torch.float32, 4), (torch.bfloat16, 2)])
+def test_a_text_layer_keeps_what_autograd_keeps(dtype, size):
+    hidden = torch.randn(2, 200, 128, dtype=dtype, requires_grad=True)
+    few, more = (
+        kept(Qwen2Model(text(n)).to(dtype), {"inputs_embeds": hidden, "use_cache": False})
+        for n in (1, 3)
+    )
+    assert text_layer_bytes(text(1), size) == pytest.approx((more - few) / 2 / 400, rel=0.1)
+
+
+@pytest.mark.parametrize(("dtype", "size"), [(torch.float32, 4), (torch.bfloat16, 2)])
+def test_a_tower_layer_keeps_what_autograd_keeps(dtype, size):
+    pixels = torch.randn(6, 3, 64, 64, dtype=dtype)
+    few, more = (
+        kept(SiglipVisionModel(tower(n)).to(dtype), {"pixel_values": pixels}) for n in (1, 3)
+    )
+    assert tower_layer_bytes(tower(1), size) == pytest.approx((more - few) / 2 / 384, rel=0.1)
+
+
+def test_checkpointed_layers_keep_their_inputs_only():
+    hidden = torch.randn(2, 200, 128, requires_grad=True)
+    found = []
+    for layers in (2, 6):
+        model = Qwen2Model(text(layers)).train()
+        model.activation_checkpointing_enable({"use_reentrant": False})
+        found.append(kept(model, {"inputs_embeds": hidden, "use_cache": False}))
+    assert (found[1] - found[0]) / 4 == 4 * 128 * 400
+
+
+@pytest.mark.parametrize("gpus", [1, 8, 64])
+@pytest.mark.parametrize("offload", [False, True])
+def test_states_are_deepspeeds_estimates(gpus, offload):
+    train = settings(f"offload_optimizer={str(offload).lower()}")
+    wanted = estimate_zero3_model_states_mem_needs(
+        8_000, 1_000, gpus, 1, cpu_offload=offload, cpu_offload_params=False
+    )
+    assert state_bytes(WEIGHTS, train, gpus)[0] == wanted[1]
+    for stage in (1, 2):
+        train = settings(f"offload_optimizer={str(offload).lower()}", f"zero_stage={stage}")
+        wanted = estimate_zero2_model_states_mem_needs(8_000, gpus, 1, cpu_offload=offload)
+        assert state_bytes(WEIGHTS, train, gpus)[0] == wanted[1]
+
+
+def test_a_frozen_weight_costs_its_two_bytes():
+    some = Weights(total=8_000, trained=2_000, largest_layer=1_000, vision=False)
+    none_frozen = Weights(total=2_000, trained=2_000, largest_layer=1_000, vision=False)
+    for stage, shared in ((3, 8), (2, 1)):
+        train = settings(f"zero_stage={stage}")
+        extra = state_bytes(some, train, 8)[0] - state_bytes(none_frozen, train, 8)[0]
+        assert extra == 2 * 6_000 / shared
+
+
+@pytest.mark.parametrize(
+    ("assignments", "bytes_a_weight"),
+    [
+        (["zero_stage=0", "precision=fp32"], 16),
+        (["zero_stage=0"], 20),
+        (["zero_stage=2", "bf16_states=true"], 10),
+        (["zero_stage=1", "precision=fp32"], 20),
+    ],
+)
+def test_without_an_estimator_it_is_bytes_a_weight(assignments, bytes_a_weight):
+    found, source = state_bytes(WEIGHTS, settings(*assignments), 1)
+    assert found == bytes_a_weight * 8_000
+    assert "bytes a trained weight" in source
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_lean_states_are_smaller_on_any_number_of_gpus(stage):
+    for gpus in (1, 2, 8, 32):
+        train = settings(f"zero_stage={stage}")
+        lean = settings(f"zero_stage={stage}", "bf16_states=true")
+        assert state_bytes(WEIGHTS, lean, gpus)[0] < state_bytes(WEIGHTS, train, gpus)[0]
+
+
+def test_activations_follow_what_is_checkpointed_frozen_and_how_many_rows():
+    config, weights = architecture("0.5b"), WEIGHTS
+    plain = activation_bytes(config, weights, settings("activation_checkpointing=false"), 8192)
+    saved = activation_bytes(config, weights, settings(), 8192)
+    assert saved < plain / 3
+    frozen = Weights(total=8_000, trained=2_000, largest_layer=1_000, vision=False)
+    assert activation_bytes(config, frozen, settings(), 8192) < saved
+    one = activation_bytes(config, weights, settings("micro_batch=1"), 8192)
+    assert saved == 2 * one
+
+
+def test_a_models_weights_are_counted_once_where_they_are_tied():
+    table = torch.nn.Embedding(10, 4)
+    head = torch.nn.Linear(4, 10, bias=False)
+    head.weight = table.weight
+    model = torch.nn.ModuleDict({"table": table, "head": head, "rest": torch.nn.Linear(4, 4)})
+    model["rest"].bias.requires_grad = False
+    assert Weights.of(model) == Weights(40 + 20, 40 + 16, 40, vision=False)

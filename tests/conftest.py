@@ -1,4 +1,4 @@
-"""Real labels and model outputs that lie beside the repository, where they are at hand."""
+"""Real labels and model outputs that lie beside the repository, and a tiny checkpoint."""
 
 import os
 from pathlib import Path
@@ -16,3 +16,15 @@ def shared_data() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def checkpoint():
+    """A tiny checkpoint with random weights."""
+    from qsit_ray.demo import models
+    from qsit_ray.demo.pretrain import make_tokenizer
+    from qsit_ray.models.load import Checkpoint
+
+    tokenizer = make_tokenizer([], 0)
+    model = models.make_model(models.DECODERS["proxy"], tokenizer, 0)
+    return Checkpoint(model, models.processor_of(model, tokenizer), "")

@@ -16,7 +16,7 @@ from qsit_ray.cli.app import app
         (["run", "--foo"], "No such option: --foo"),
         (["fit"], "run"),
         (["show", "nowhere"], "nowhere: no run here"),
-        (["run", "--out", "new"], "new: no run here yet; say which --preset"),
+        (["run", "--out", "new"], "new: no run here yet; give the --preset"),
         (["run", "--out", "new", "--preset", "demoo"], "--preset demoo: unknown"),
         (["run", "--out", "new", "--preset", "demo", "--set", "a.b=1"], "--set: a: unknown key"),
         (

@@ -240,7 +240,7 @@ def test_the_input_is_never_overwritten(qsit, predictions):
 
 def test_no_ray_and_no_torch_are_loaded(predictions):
     code = (
-        "import sys; from qsit_ray import cli\n"
+        "import sys; from qsit_ray.cli import app\n"
         f"sys.argv = ['qsit', 'evaluate', 'compare', {str(predictions)!r}, {str(predictions)!r},"
         " '--task', 'iqa', '--json']\n"
         "try: app.main()\nexcept SystemExit: pass\n"

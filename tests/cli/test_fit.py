@@ -153,7 +153,7 @@ def test_a_table_needs_neither_ray_nor_torch_nor_pandas(tmp_path, columns):
     tables.write(tmp_path / "t.csv", columns)
     heavy = {"ray", "torch", "pandas", "matplotlib", "transformers"}
     code = (
-        "import sys; from qsit_ray.cli import main\n"
+        "import sys; from qsit_ray.cli.app import main\n"
         f"sys.argv = {['qsit', *map(str, asked(tmp_path / 't.csv', '--json'))]!r}\n"
         "try: main()\n"
         f"except SystemExit as e: print(e.code, sorted({heavy!r} & set(sys.modules)))"

@@ -1,19 +1,8 @@
-"""A tiny checkpoint with random weights, and two images."""
+"""Two images."""
 
 import numpy as np
 import pytest
 from PIL import Image
-
-from qsit_ray.demo import models
-from qsit_ray.demo.pretrain import make_tokenizer
-from qsit_ray.models.load import Checkpoint
-
-
-@pytest.fixture(scope="session")
-def checkpoint():
-    tokenizer = make_tokenizer([], 0)
-    model = models.make_model(models.DECODERS["proxy"], tokenizer, 0)
-    return Checkpoint(model, models.processor_of(model, tokenizer), "")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from qsit_ray.errors import InputError
 from qsit_ray.mixture import Mixture
 from qsit_ray.report import ledger
 from qsit_ray.search import records
-from qsit_ray.search.trials import write_trials
+from qsit_ray.search.trials import trial_costs, write_trials
 
 STAGES = {
     "data": {"wall_seconds": 3.0, "device_seconds": 3.0},
@@ -26,7 +26,7 @@ def row(ratio, seed, seconds):
 def test_a_search_is_counted_once_and_its_waste_apart(tmp_path):
     failed = records.attempts_file(tmp_path, 1.0, 2)
     artifacts.write_jsonl(failed, [{"device_seconds": 1.5, "ended": "failed"}] * 3)
-    search = ledger.trials(tmp_path, [row(1.0, 0, 9.25), row(1.0, 1, 9.25), row(1.0, 2, None)])
+    search = trial_costs(tmp_path, [row(1.0, 0, 9.25), row(1.0, 1, 9.25), row(1.0, 2, None)])
     account = {"ratio": 1.0, "seed": 2, "status": "failed", "used": 0.0, "wasted": 4.5}
     assert search["by_trial"][2] == account
     assert (search["completed"], search["failed"]) == (2, 1)

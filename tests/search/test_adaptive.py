@@ -130,7 +130,7 @@ def test_a_search_begun_anew_makes_the_same_proposals():
         again = propose(Adaptive(trials=14, tolerance=1e-9), LOW, HIGH, SEEDS, 0, done[:after])
         assert again == rounds[after // 4]
     code = (
-        "from qsit_ray.config import Adaptive; from qsit_ray.search.adaptive import propose;"
+        "from qsit_ray.config.search import Adaptive; from qsit_ray.search.adaptive import propose;"
         "how = Adaptive(trials=14, tolerance=1e-9);"
         f"print(propose(how, 0.1, 10.0, (0, 1, 2), 0, {done[:8]!r}))"
     )

@@ -232,7 +232,7 @@ def test_a_killed_process_is_resumed_and_pays_for_nothing_twice(served, tmp_path
         return by_content(number, text)
 
     judge = served(plan)
-    code = "import typer; from qsit_ray import cli_lldescribe as c; typer.run(c.lldescribe)"
+    code = "import typer; from qsit_ray.cli import lldescribe as c; typer.run(c.lldescribe)"
     command = [sys.executable, "-c", code, "--base-url", judge.url, "--model", "judge-1"]
     command += [f"--{name}={tmp_path / name}.jsonl" for name in names]
     command += ["--replies", str(tmp_path / "replies.jsonl"), "--rounds=2", "--concurrency=1"]

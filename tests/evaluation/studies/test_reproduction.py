@@ -8,7 +8,7 @@ from evaluation.studies import reproduction
 from evaluation.studies.reproduction import Row
 from qsit_ray.errors import InputError
 
-PAGE = Path(__file__).parents[2] / "docs" / "REPRODUCTION.md"
+PAGE = Path(__file__).parents[3] / "docs" / "REPRODUCTION.md"
 
 
 @pytest.fixture(scope="module")

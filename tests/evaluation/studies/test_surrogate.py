@@ -10,7 +10,7 @@ from evaluation.studies.sections import read_section
 from evaluation.studies.surrogate import LEAST, QUARTICS, main, section, simulated
 from qsit_ray.surrogate.comparison import RECOMMENDED
 
-SEARCH = Path(__file__).parents[2] / "docs" / "SEARCH.md"
+SEARCH = Path(__file__).parents[3] / "docs" / "SEARCH.md"
 
 
 @pytest.mark.parametrize("kind", KINDS)

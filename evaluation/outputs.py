@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from evaluation import iqa
 from qsit_ray import tables
-from qsit_ray.columns import Table
 from qsit_ray.errors import InputError
 from qsit_ray.levels import (
     LEVELS,
@@ -28,6 +27,7 @@ from qsit_ray.levels import (
     two_level_margin,
     two_level_score,
 )
+from qsit_ray.tables import Table
 
 Floats = NDArray[np.float64]
 

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from evaluation import llvisionqa
 from evaluation.outputs import IDS, common
 from qsit_ray import tables
-from qsit_ray.columns import Table, told
 from qsit_ray.errors import InputError
+from qsit_ray.parsing import describe_value
+from qsit_ray.tables import Table
 
 Question = Mapping[str, Any]
 
@@ -45,11 +46,11 @@ def read_questions(path: Path) -> list[Question]:
     found = tables.read_json(path)
     found = [found] if isinstance(found, dict) else found
     if not isinstance(found, list) or not found:
-        raise InputError(f"{path}: a list of questions is needed, found {told(found)}")
+        raise InputError(f"{path}: a list of questions is needed, found {describe_value(found)}")
     for row, question in enumerate(found, start=1):
         if not isinstance(question, dict) or not isinstance(question.get("candidates"), list):
             raise InputError(
-                f"{path}, row {row}: {told(question)} is no question with a list of candidates"
+                f"{path}, row {row}: {describe_value(question)} is no question with a list of candidates"
             )
     return found
 
@@ -171,7 +172,9 @@ def compare_llvisionqa(
 def _in_order(path: Path, value: list[Any], questions: Sequence[Question]) -> Replies:
     for row, reply in enumerate(value, start=1):
         if reply is not None and not isinstance(reply, str):
-            raise InputError(f"{path}, row {row}: reply {told(reply)} is no text (or null)")
+            raise InputError(
+                f"{path}, row {row}: reply {describe_value(reply)} is no text (or null)"
+            )
     if len(value) != len(questions):
         raise InputError(
             f"{path}: {len(value)} replies to {len(questions)} questions; one each is needed "

@@ -110,7 +110,7 @@ class RunFolder:
         finally:
             held.release()
 
-    def stands(self, stage: str, inputs: Mapping[str, Any]) -> bool:
+    def is_complete(self, stage: str, inputs: Mapping[str, Any]) -> bool:
         """Whether `stage` has finished for exactly these inputs."""
         return self._stages().get(stage, {}).get("inputs") == digest(inputs)
 

@@ -78,7 +78,7 @@ def search_next(run: RunFolder, config: Config, terminal: Terminal) -> str | Non
     from qsit_ray.stages.search import search_axis, search_inputs
 
     for axis in AXES if config.mix is None else ():
-        if not run.stands(f"search {axis}", search_inputs(run, config, axis)):
+        if not run.is_complete(f"search {axis}", search_inputs(run, config, axis)):
             search_axis(run, config, axis, terminal)
             return axis
     return "final proxies" if final_proxies(run, config, terminal) else None

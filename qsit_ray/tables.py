@@ -1,31 +1,154 @@
-"""pure: other people's tables: csv, tsv, jsonl, json, concatenated JSON and parquet into columns.
+"""pure: a table as columns that know their rows: numbers, texts and ids out of raw cells.
 
-Every row of the file is a row of the table, or reading stops with an InputError that names the row
-and its line.
+Nothing is guessed and nothing dropped: a cell that can't be read is an InputError that names the
+file, the data row (the first is 1), its line where the format has lines, and the column.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
-import io
 import json
-import re
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from qsit_ray import parsing
 from qsit_ray.artifacts import atomic
-from qsit_ray.columns import Table, told
 from qsit_ray.errors import InputError
+from qsit_ray.parsing import MISSING, Column, describe_value
 
-FORMATS = "csv, tsv, jsonl, json, parquet"
-Rows = Callable[[bool], Iterator[tuple[int, list[str]]]]
-_BLANK = re.compile(r"\s*")
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Table:
+    """Named columns of equal length. `line(row)` gives a data row's line (row from 0), or None."""
+
+    path: Path
+    rows: int
+    names: Sequence[str]
+    columns: Sequence[Column]
+    line: Callable[[int], int | None]
+
+    def place(self, row: int) -> str:
+        """`row 3 (line 4)` of the data row with number 2 from 0."""
+        line = self.line(row)
+        return f"row {row + 1}" if line is None else f"row {row + 1} (line {line})"
+
+    def column(self, name: str) -> Column:
+        """Raises InputError, with the columns there are, where `name` is not exactly one."""
+        found = [i for i, known in enumerate(self.names) if known == name]
+        if len(found) == 1:
+            return self.columns[found[0]]
+        if found:
+            raise InputError(f"{self.path}: {len(found)} columns are called {name!r}")
+        raise InputError(f"{self.path}: no column {name!r}; it has {', '.join(self.names)}")
+
+    def first_of(self, option: str, names: Sequence[str], several: bool = False) -> str:
+        """The one column among the usual `names`; with `several`, the first of those there.
+
+        Raises InputError, naming the `option` that decides, where none or more are there.
+        """
+        found = [name for name in names if name in self.names]
+        if len(found) == 1 or (found and several):
+            return found[0]
+        which = f"{', '.join(found)} all could be" if found else f"none of {', '.join(names)}"
+        raise InputError(f"{self.path}: say {option}: {which} (columns: {', '.join(self.names)})")
+
+    def plain(self, name: str) -> list[Any]:
+        """A column's values as they stand; None where null or an empty text cell."""
+        return _plain(self.column(name))
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """A column of finite numbers, shape (rows,); text with spaces around is read.
+
+        Raises InputError that lists the rows whose value is missing or is no finite number.
+        """
+        values = _numbers(self.column(name))
+        wrong = np.flatnonzero(~np.isfinite(values))
+        if wrong.size:
+            raise InputError(
+                f"{self.path}, column {name!r}: a finite number is needed in every row, "
+                f"{wrong.size} of {self.rows} have none: {self._cells(name, wrong)}"
+            )
+        return values
+
+    def sparse_numbers(self, name: str) -> NDArray[np.float64]:
+        """A column of numbers with gaps, shape (rows,): NaN where one is missing or not finite.
+
+        Raises InputError that lists the rows whose value is neither missing nor a number.
+        """
+        column = self.column(name)
+        values = _numbers(column)
+        empty = np.flatnonzero(np.isnan(values)).tolist()
+        wrong = np.array(
+            [row for row in empty if describe_value(column[row]) != MISSING], dtype=np.intp
+        )
+        if wrong.size:
+            raise InputError(
+                f"{self.path}, column {name!r}: numbers are needed where there is a value, "
+                f"{wrong.size} of {self.rows} have none: {self._cells(name, wrong)}"
+            )
+        return np.where(np.isfinite(values), values, np.nan)
+
+    def _cells(self, name: str, rows: NDArray[np.intp]) -> str:
+        column = self.column(name)
+        shown = [
+            f"{self.place(int(row))} is {describe_value(column[int(row)])}" for row in rows[:_SHOWN]
+        ]
+        return _listed(shown, rows.size)
+
+    def texts(self, name: str) -> list[str | None]:
+        """A column of texts as they stand; None where null, or an empty cell of a csv or tsv.
+
+        Raises InputError with the row of a value that is no text.
+        """
+        texts = self.plain(name)
+        for row, text in enumerate(texts):
+            if text is not None and not isinstance(text, str):
+                raise InputError(
+                    f"{self.path}, {self.place(row)}, column {name!r}: {text!r} is no text"
+                )
+        return texts
+
+    def labels(self, name: str) -> list[str]:
+        """A column of names (ids, groups) without spaces around; whole numbers become text.
+
+        Raises InputError with the row of a name that is missing.
+        """
+        labels = [_label(value) for value in self.plain(name)]
+        missing = [row for row, label in enumerate(labels) if not label]
+        if missing:
+            raise InputError(
+                f"{self.path}, column {name!r}: missing in {len(missing)} rows: "
+                f"{_listed([self.place(row) for row in missing[:_SHOWN]], len(missing))}"
+            )
+        return labels
+
+    def ids(self, name: str, within: Sequence[str] | None = None) -> list[str]:
+        """Labels that occur once, or once a group of `within`. Raises InputError naming repeats."""
+        ids = self.labels(name)
+        keys: list[Any] = ids if within is None else list(zip(ids, within, strict=True))
+        if len(set(keys)) == len(keys):
+            return ids
+        rows: dict[Any, list[int]] = {}
+        for row, key in enumerate(keys):
+            rows.setdefault(key, []).append(row)
+        repeated = [at for at in rows.values() if len(at) > 1]
+        shown = [
+            f"{ids[at[0]]!r} in {' and '.join(self.place(row) for row in at[:3])}"
+            for at in repeated[:_SHOWN]
+        ]
+        raise InputError(
+            f"{self.path}, column {name!r}: {len(repeated)} ids stand more than once: "
+            f"{_listed(shown, len(repeated))}"
+        )
 
 
 def read(path: Path) -> Table:
@@ -36,13 +159,13 @@ def read(path: Path) -> Table:
     are joined by a dot: `logits.good`. Raises InputError for a file that is absent, empty, of
     another format, not UTF-8 (UTF-16 with its mark is read too), or broken, with row and line.
     """
-    ending = _ending(path)
+    ending = parsing.ending(path)
     if ending == ".parquet":
-        return _parquet(path)
+        return Table(path, *parsing.from_parquet(path))
     if ending in (".csv", ".tsv"):
-        return _separated(path, "," if ending == ".csv" else "\t")
-    text = _text(path)
-    return _from_json(path, _documents(path, text), text)
+        return Table(path, *parsing.separated(path, "," if ending == ".csv" else "\t"))
+    text = parsing.text_of(path)
+    return Table(path, *parsing.from_json(path, parsing.documents(path, text), text))
 
 
 def read_json(path: Path) -> Any:
@@ -50,9 +173,9 @@ def read_json(path: Path) -> Any:
 
     Raises InputError as `read` does.
     """
-    if _ending(path) not in (".json", ".jsonl"):
+    if parsing.ending(path) not in (".json", ".jsonl"):
         raise InputError(f"{path}: a .json or .jsonl file is needed (.gz may follow)")
-    return _documents(path, _text(path))
+    return parsing.documents(path, parsing.text_of(path))
 
 
 def write(path: Path, columns: dict[str, list[Any]]) -> None:
@@ -87,204 +210,59 @@ def check_output(path: Path) -> None:
         raise InputError(f"{path}: the ending must be .csv, .jsonl or .parquet")
 
 
-def _ending(path: Path) -> str:
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    ending = suffixes[-1] if suffixes else ""
-    if ending == ".gz" and len(suffixes) > 1:
-        ending = suffixes[-2]
-    ending = {".ndjson": ".jsonl", ".pq": ".parquet"}.get(ending, ending)
-    if ending not in (".csv", ".tsv", ".jsonl", ".json", ".parquet"):
-        raise InputError(f"{path}: the file's ending must be one of {FORMATS} (.gz may follow)")
-    return ending
+def _numbers(column: Column) -> NDArray[np.float64]:
+    """Numbers, NaN where there is none."""
+    if isinstance(column, pa.ChunkedArray):
+        kind = column.type
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            column = pc.utf8_trim_whitespace(column)
+        if not (pa.types.is_boolean(kind) or pa.types.is_temporal(kind)):
+            try:
+                return _filled(column.cast(pa.float64()).combine_chunks())
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                pass  # some cell is no number: look at each
+        column = column.to_pylist()
+    if {type(value) for value in column} <= {float, int}:
+        return np.array(column, dtype=np.float64)
+    return np.array([_number(value) for value in column], dtype=np.float64)
 
 
-def _text(path: Path) -> str:
+def _filled(column: pa.Array) -> NDArray[np.float64]:
+    """Floats with NaN for null. Arrow's own way there imports pandas, which takes a second."""
+    values = np.full(len(column), np.nan)
+    valid = np.from_dlpack(column.is_valid().cast(pa.uint8())) != 0
+    values[valid] = np.from_dlpack(column.drop_null())
+    return values
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return float("nan")
     try:
-        data = path.read_bytes()
-        if path.suffix.lower() == ".gz":
-            data = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: can't read it: {error}") from None
-    wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
-    try:
-        text = data.decode("utf-16" if wide else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not {error.encoding}; "
-            "save the file as UTF-8"
-        ) from None
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise InputError(f"{path}, line {line}: a zero byte; save the file as UTF-8 text")
-    if not text.strip():
-        raise InputError(f"{path}: the file is empty")
-    return text
+        # Python reads 1_000 as a number; no table means that.
+        return float("nan") if isinstance(value, str) and "_" in value else float(value)
+    except (ValueError, OverflowError):
+        return float("nan")
 
 
-def _separated(path: Path, delimiter: str) -> Table:
-    from pyarrow import csv as arrow
-
-    text = _text(path)
-
-    def rows(strict: bool) -> Iterator[tuple[int, list[str]]]:
-        """The rows that are not blank, each with its first line; slow, so for errors only."""
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=strict)
-        before = 0
-        for cells in reader:
-            if cells:
-                yield before + 1, cells
-            before = reader.line_num
-
-    def line(row: int) -> int | None:
-        return next((at for i, (at, _) in enumerate(rows(False), start=-1) if i == row), None)
-
-    names: list[str] = []
-    try:
-        names = [name.strip() for name in next(rows(False))[1]]
-        keys = [str(i) for i in range(len(names))]
-        table = arrow.read_csv(
-            pa.BufferReader(text.encode()),
-            arrow.ReadOptions(column_names=keys, block_size=1 << 24),
-            arrow.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            arrow.ConvertOptions(column_types=dict.fromkeys(keys, pa.string())),
-        ).slice(1)
-        _check_quotes(table, rows)
-    except (pa.ArrowInvalid, csv.Error) as error:
-        raise InputError(_broken(path, rows, len(names), str(error))) from None
-    if table.num_rows == 0:
-        raise InputError(f"{path}: a header and no rows")
-    return Table(path, table.num_rows, names, table.columns, line)
+def _plain(column: Column) -> list[Any]:
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    values = column.to_pylist()
+    if pa.types.is_string(column.type):
+        return [None if value == "" else value for value in values]
+    return values
 
 
-def _check_quotes(table: pa.Table, rows: Rows) -> None:
-    """A quote that is never closed swallows the rows behind it; the strict reader refuses that."""
-    if any(pc.any(pc.match_substring(column, "\n")).as_py() for column in table.columns):
-        for _ in rows(True):
-            pass
+def _label(value: Any) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    if value is None or isinstance(value, bool | list | dict):
+        return ""
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else ("" if value != value else str(value))  # noqa: PLR0124
+    return str(value)
 
 
-def _broken(
-    path: Path,
-    rows: Rows,
-    width: int,
-    reason: str,
-) -> str:
-    number, at = 0, 1
-    try:
-        for number, (at, cells) in enumerate(rows(True)):
-            if len(cells) != width:
-                return f"{path}, row {number} (line {at}): {len(cells)} cells under {width} names"
-    except csv.Error as error:
-        return f"{path}, after row {number} (line {at}): {error} (a quote that is not closed?)"
-    return f"{path}: can't read it: {reason.splitlines()[0]}"
-
-
-def _documents(path: Path, text: str) -> Any:
-    found: list[Any] = []
-    decoder, at = json.JSONDecoder(), _skip(text, 0)
-    while at < len(text):
-        try:
-            value, at = decoder.raw_decode(text, at)
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"{path}, record {len(found) + 1}, line {error.lineno}: not JSON: {error.msg}"
-            ) from None
-        except RecursionError:
-            raise InputError(f"{path}, record {len(found) + 1}: JSON nested too deep") from None
-        found.append(value)
-        at = _skip(text, at)
-    # One object is a table of columns or a record; which, `_from_json` tells.
-    return found[0] if len(found) == 1 and not path.name.lower().endswith(".jsonl") else found
-
-
-def _skip(text: str, at: int) -> int:
-    found = _BLANK.match(text, at)
-    return found.end() if found else at
-
-
-def _from_json(path: Path, value: Any, text: str) -> Table:
-    if isinstance(value, dict) and len(value) == 1:
-        only = next(iter(value.values()))
-        value = only if isinstance(only, list) and _all(only, dict) else value
-    if isinstance(value, dict) and value:
-        inner = list(value.values())
-        if _all(inner, list):
-            return _of_columns(path, value)
-        if _all(inner, dict):
-            # What pandas writes by default: each column an object keyed by row number.
-            if list(inner[0]) == [str(i) for i in range(len(inner[0]))]:
-                return _of_columns(path, {name: list(c.values()) for name, c in value.items()})
-            value = [{"key": key} | record for key, record in value.items()]
-        else:
-            value = [value]
-    if not isinstance(value, list):
-        raise InputError(f"{path}: records or columns are needed, found {told(value)}")
-    if not value:
-        raise InputError(f"{path}: no records")
-
-    def line(row: int) -> int | None:
-        return _record_line(text, row)
-
-    for row, record in enumerate(value):
-        if not isinstance(record, dict):
-            raise InputError(f"{path}, row {row + 1}: {told(record)} is no record")
-    flat = [_flat(r) if any(isinstance(v, dict) for v in r.values()) else r for r in value]
-    names = list(dict.fromkeys(name for record in flat for name in record))
-    return Table(path, len(flat), names, [[r.get(name) for r in flat] for name in names], line)
-
-
-def _all(values: list[Any], kind: type) -> bool:
-    return bool(values) and all(isinstance(value, kind) for value in values)
-
-
-def _of_columns(path: Path, columns: dict[str, list[Any]]) -> Table:
-    lengths = {name: len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise InputError(f"{path}: the columns differ in length: {told}")
-    rows = next(iter(lengths.values()))
-    if rows == 0:
-        raise InputError(f"{path}: no rows")
-    return Table(path, rows, list(columns), list(columns.values()), lambda row: None)
-
-
-def _flat(record: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in record.items():
-        if isinstance(value, dict):
-            flat |= {f"{name}.{inner}": v for inner, v in _flat(value).items()}
-        else:
-            flat[name] = value
-    return flat
-
-
-def _record_line(text: str, row: int) -> int | None:
-    """The line where a record of a list, or of records one after another, begins."""
-    decoder, at = json.JSONDecoder(), _skip(text, 0)
-    if text[at] == "[":
-        at = _skip(text, at + 1)
-    elif row > 0 and _skip(text, decoder.raw_decode(text, at)[1]) == len(text):
-        return None
-    for _ in range(row):
-        at = _skip(text, decoder.raw_decode(text, at)[1])
-        at = _skip(text, at + 1) if text[at : at + 1] == "," else at
-    return text.count("\n", 0, at) + 1
-
-
-def _parquet(path: Path) -> Table:
-    from pyarrow import parquet
-
-    try:
-        table = parquet.ParquetFile(path).read()
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: can't read it: {str(error).splitlines()[0]}") from None
-    while any(pa.types.is_struct(field.type) for field in table.schema):
-        table = table.flatten()
-    if table.num_rows == 0:
-        raise InputError(f"{path}: no rows")
-    columns = [
-        column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-        for column in table.columns
-    ]
-    return Table(path, table.num_rows, table.column_names, columns, lambda row: None)
+def _listed(shown: list[str], total: int) -> str:
+    return ", ".join(shown) + (", ..." if total > len(shown) else "")

@@ -34,11 +34,11 @@ def test_a_stage_stands_for_its_inputs_only_once_it_has_ended(tmp_path):
     run = RunFolder(tmp_path)
     with pytest.raises(RuntimeError), run.stage("fit", {"a": 1}):
         raise RuntimeError
-    assert not run.stands("fit", {"a": 1})
+    assert not run.is_complete("fit", {"a": 1})
     with run.stage("fit", {"a": 1, "b": 2}) as cost:
         cost["device_seconds"] = 7.5
-    assert run.stands("fit", {"b": 2, "a": 1})
-    assert not run.stands("fit", {"a": 2, "b": 2})
+    assert run.is_complete("fit", {"b": 2, "a": 1})
+    assert not run.is_complete("fit", {"a": 2, "b": 2})
     assert run.costs()["fit"]["device_seconds"] == 7.5
 
 

@@ -28,7 +28,7 @@ def prepare(run: RunFolder, config: Config, terminal: Terminal) -> None:
     inputs = {"pretraining": pretraining_inputs(config)}
     folder = cache_folder(config)
     wanted = [folder / name.removeprefix("demo/") for name in sorted(DEMO_MODELS)]
-    if run.stands("pretrain", inputs) and all(path.is_dir() for path in wanted):
+    if run.is_complete("pretrain", inputs) and all(path.is_dir() for path in wanted):
         return
     with run.stage("pretrain", inputs), terminal.bar("Pre-train the base models") as bar:
         if all(path.is_dir() for path in wanted):
@@ -52,7 +52,7 @@ def share_features(run: RunFolder, config: Config, terminal: Terminal) -> None:
         "towers": {name: identity(folder) for name, folder in names.items()},
         "catalog": artifacts.file_sha256(run.catalog / "manifest.json"),
     }
-    if run.stands("features", inputs):
+    if run.is_complete("features", inputs):
         return
     with run.stage("features", inputs), terminal.bar("Features of the images") as bar:
         from qsit_ray.data.encode import Encoder

@@ -19,7 +19,7 @@ def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
     inputs: dict[str, Any] = {"data": config.data.model_dump(mode="json"), "seed": config.seed}
     if isinstance(config.data, LlavaData):
         inputs["files"] = {name: _sha256(name) for name in _files(config.data)}
-    if run.stands("data", inputs):
+    if run.is_complete("data", inputs):
         return
     with (
         run.stage("data", inputs),

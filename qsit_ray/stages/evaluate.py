@@ -44,7 +44,7 @@ def evaluate(run: RunFolder, config: Config, terminal: Terminal) -> None:
         "catalog": artifacts.file_sha256(run.catalog / "manifest.json"),
         "models": {name: identity(model) for name, model in models.items()},
     }
-    if run.stands("evaluate", inputs):
+    if run.is_complete("evaluate", inputs):
         return
     catalog = open_catalog(run.catalog)
     images, questions = catalog.images(SPLIT), catalog.questions(SPLIT)

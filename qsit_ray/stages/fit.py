@@ -23,7 +23,7 @@ def fit_run(run: RunFolder, config: Config) -> dict[str, dict[str, Any]]:
     for axis in axes_with_trials(run):
         settings = settings_of(config, axis)
         inputs = {"trials": artifacts.file_sha256(run.trials(axis)), **settings}
-        if not run.stands(f"fit {axis}", inputs):
+        if not run.is_complete(f"fit {axis}", inputs):
             with run.stage(f"fit {axis}", inputs):
                 artifacts.write_json(run.fit(axis), _fit(run, axis, settings))
         fits[axis] = artifacts.read_json(run.fit(axis))

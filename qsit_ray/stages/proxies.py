@@ -42,7 +42,7 @@ def final_proxies(run: RunFolder, config: Config, terminal: Terminal) -> bool:
         "seeds": list(config.search.proxy_seeds) if config.has_proxies else [],
         "ratios": ratios,
     }
-    if run.stands("proxies", inputs):
+    if run.is_complete("proxies", inputs):
         return False
     try:
         mixture = from_ratios(ratios, read_sizes(run.catalog)["scoring"])

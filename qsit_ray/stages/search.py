@@ -43,7 +43,7 @@ def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) 
     """
     inputs = search_inputs(run, config, axis)
     name = f"search {axis}"
-    if run.stands(name, inputs):
+    if run.is_complete(name, inputs):
         return
     space = config.space(axis)
     search = config.search

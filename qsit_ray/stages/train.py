@@ -57,7 +57,7 @@ def train(run: RunFolder, config: Config, terminal: Terminal, workers: int | Non
     if not run.mixture.exists():
         raise InputError(f"{run.mixture}: missing; the search comes first")
     inputs = train_inputs(config, run)
-    if run.stands("train", inputs):
+    if run.is_complete("train", inputs):
         return
     workers = workers or config.train.workers
     accumulation(config.train, workers)

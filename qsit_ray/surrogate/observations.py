@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qsit_ray import tables
-from qsit_ray.columns import Table
 from qsit_ray.errors import InputError
+from qsit_ray.tables import Table
 
 Floats = NDArray[np.float64]
 

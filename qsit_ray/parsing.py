@@ -1,0 +1,257 @@
+"""pure: the text of csv, tsv and JSON files, and parquet, as columns with their line numbers.
+
+Every row of the file is a row of the columns, or parsing stops with an InputError that names the
+row and its line.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import math
+import re
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from qsit_ray.errors import InputError
+
+FORMATS = "csv, tsv, jsonl, json, parquet"
+Rows = Callable[[bool], Iterator[tuple[int, list[str]]]]
+_BLANK = re.compile(r"\s*")
+
+
+# How programs write a number that is not there.
+_MISSING = {"", "nan", "na", "n/a", "null", "none"}
+MISSING = "missing"
+# A pyarrow.ChunkedArray (from csv and parquet) or a list (from JSON).
+Column = Any
+
+
+class Columns(NamedTuple):
+    """A file's columns: their length, their names, and `line(row)`: a data row's line or None."""
+
+    rows: int
+    names: Sequence[str]
+    columns: Sequence[Column]
+    line: Callable[[int], int | None]
+
+
+def ending(path: Path) -> str:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    ending = suffixes[-1] if suffixes else ""
+    if ending == ".gz" and len(suffixes) > 1:
+        ending = suffixes[-2]
+    ending = {".ndjson": ".jsonl", ".pq": ".parquet"}.get(ending, ending)
+    if ending not in (".csv", ".tsv", ".jsonl", ".json", ".parquet"):
+        raise InputError(f"{path}: the file's ending must be one of {FORMATS} (.gz may follow)")
+    return ending
+
+
+def text_of(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+        if path.suffix.lower() == ".gz":
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: can't read it: {error}") from None
+    wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    try:
+        text = data.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not {error.encoding}; "
+            "save the file as UTF-8"
+        ) from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise InputError(f"{path}, line {line}: a zero byte; save the file as UTF-8 text")
+    if not text.strip():
+        raise InputError(f"{path}: the file is empty")
+    return text
+
+
+def separated(path: Path, delimiter: str) -> Columns:
+    from pyarrow import csv as arrow
+
+    text = text_of(path)
+
+    def rows(strict: bool) -> Iterator[tuple[int, list[str]]]:
+        """The rows that are not blank, each with its first line; slow, so for errors only."""
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=strict)
+        before = 0
+        for cells in reader:
+            if cells:
+                yield before + 1, cells
+            before = reader.line_num
+
+    def line(row: int) -> int | None:
+        return next((at for i, (at, _) in enumerate(rows(False), start=-1) if i == row), None)
+
+    names: list[str] = []
+    try:
+        names = [name.strip() for name in next(rows(False))[1]]
+        keys = [str(i) for i in range(len(names))]
+        table = arrow.read_csv(
+            pa.BufferReader(text.encode()),
+            arrow.ReadOptions(column_names=keys, block_size=1 << 24),
+            arrow.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            arrow.ConvertOptions(column_types=dict.fromkeys(keys, pa.string())),
+        ).slice(1)
+        _check_quotes(table, rows)
+    except (pa.ArrowInvalid, csv.Error) as error:
+        raise InputError(_broken(path, rows, len(names), str(error))) from None
+    if table.num_rows == 0:
+        raise InputError(f"{path}: a header and no rows")
+    return Columns(table.num_rows, names, table.columns, line)
+
+
+def _check_quotes(table: pa.Table, rows: Rows) -> None:
+    """A quote that is never closed swallows the rows behind it; the strict reader refuses that."""
+    if any(pc.any(pc.match_substring(column, "\n")).as_py() for column in table.columns):
+        for _ in rows(True):
+            pass
+
+
+def _broken(
+    path: Path,
+    rows: Rows,
+    width: int,
+    reason: str,
+) -> str:
+    number, at = 0, 1
+    try:
+        for number, (at, cells) in enumerate(rows(True)):
+            if len(cells) != width:
+                return f"{path}, row {number} (line {at}): {len(cells)} cells under {width} names"
+    except csv.Error as error:
+        return f"{path}, after row {number} (line {at}): {error} (a quote that is not closed?)"
+    return f"{path}: can't read it: {reason.splitlines()[0]}"
+
+
+def documents(path: Path, text: str) -> Any:
+    found: list[Any] = []
+    decoder, at = json.JSONDecoder(), _skip(text, 0)
+    while at < len(text):
+        try:
+            value, at = decoder.raw_decode(text, at)
+        except json.JSONDecodeError as error:
+            raise InputError(
+                f"{path}, record {len(found) + 1}, line {error.lineno}: not JSON: {error.msg}"
+            ) from None
+        except RecursionError:
+            raise InputError(f"{path}, record {len(found) + 1}: JSON nested too deep") from None
+        found.append(value)
+        at = _skip(text, at)
+    # One object is a table of columns or a record; which, `_from_json` tells.
+    return found[0] if len(found) == 1 and not path.name.lower().endswith(".jsonl") else found
+
+
+def _skip(text: str, at: int) -> int:
+    found = _BLANK.match(text, at)
+    return found.end() if found else at
+
+
+def from_json(path: Path, value: Any, text: str) -> Columns:
+    if isinstance(value, dict) and len(value) == 1:
+        only = next(iter(value.values()))
+        value = only if isinstance(only, list) and _all(only, dict) else value
+    if isinstance(value, dict) and value:
+        inner = list(value.values())
+        if _all(inner, list):
+            return _of_columns(path, value)
+        if _all(inner, dict):
+            # What pandas writes by default: each column an object keyed by row number.
+            if list(inner[0]) == [str(i) for i in range(len(inner[0]))]:
+                return _of_columns(path, {name: list(c.values()) for name, c in value.items()})
+            value = [{"key": key} | record for key, record in value.items()]
+        else:
+            value = [value]
+    if not isinstance(value, list):
+        raise InputError(f"{path}: records or columns are needed, found {describe_value(value)}")
+    if not value:
+        raise InputError(f"{path}: no records")
+
+    def line(row: int) -> int | None:
+        return _record_line(text, row)
+
+    for row, record in enumerate(value):
+        if not isinstance(record, dict):
+            raise InputError(f"{path}, row {row + 1}: {describe_value(record)} is no record")
+    flat = [_flat(r) if any(isinstance(v, dict) for v in r.values()) else r for r in value]
+    names = list(dict.fromkeys(name for record in flat for name in record))
+    return Columns(len(flat), names, [[r.get(name) for r in flat] for name in names], line)
+
+
+def _all(values: list[Any], kind: type) -> bool:
+    return bool(values) and all(isinstance(value, kind) for value in values)
+
+
+def _of_columns(path: Path, columns: dict[str, list[Any]]) -> Columns:
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise InputError(f"{path}: the columns differ in length: {told}")
+    rows = next(iter(lengths.values()))
+    if rows == 0:
+        raise InputError(f"{path}: no rows")
+    return Columns(rows, list(columns), list(columns.values()), lambda row: None)
+
+
+def _flat(record: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{inner}": v for inner, v in _flat(value).items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def _record_line(text: str, row: int) -> int | None:
+    """The line where a record of a list, or of records one after another, begins."""
+    decoder, at = json.JSONDecoder(), _skip(text, 0)
+    if text[at] == "[":
+        at = _skip(text, at + 1)
+    elif row > 0 and _skip(text, decoder.raw_decode(text, at)[1]) == len(text):
+        return None
+    for _ in range(row):
+        at = _skip(text, decoder.raw_decode(text, at)[1])
+        at = _skip(text, at + 1) if text[at : at + 1] == "," else at
+    return text.count("\n", 0, at) + 1
+
+
+def from_parquet(path: Path) -> Columns:
+    from pyarrow import parquet
+
+    try:
+        table = parquet.ParquetFile(path).read()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: can't read it: {str(error).splitlines()[0]}") from None
+    while any(pa.types.is_struct(field.type) for field in table.schema):
+        table = table.flatten()
+    if table.num_rows == 0:
+        raise InputError(f"{path}: no rows")
+    columns = [
+        column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+        for column in table.columns
+    ]
+    return Columns(table.num_rows, table.column_names, columns, lambda row: None)
+
+
+def describe_value(value: Any) -> str:
+    """A cell as messages show it: its text in quotes, shortened, or `missing`."""
+    value = value.as_py() if isinstance(value, pa.Scalar) else value
+    if value is None or (isinstance(value, str) and value.strip().lower() in _MISSING):
+        return MISSING
+    if isinstance(value, float) and math.isnan(value):
+        return MISSING
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,107 @@
+"""pure: the run folder's mixture.json and epochs.jsonl as typed values (docs/RUN_FOLDER.md).
+
+The keys of the files are the names of the fields; both are a documented format.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from qsit_ray import artifacts
+from qsit_ray.controller import Verdict
+from qsit_ray.errors import InputError
+from qsit_ray.mixture import DOMAINS, Mixture
+
+
+@dataclass(frozen=True)
+class FoundMix:
+    """mixture.json: the domain ratios with D1 = 1, the rows they give, and λ.
+
+    `reference_loss_ratio` is λ = L_S / L_I of the final proxies (Eq. 8), None without them.
+    `loss_mask` names the tokens that count in the loss, on which λ depends. `catalog` is the
+    SHA-256 of the catalog's manifest; files from before it was recorded have None.
+    """
+
+    scoring: float
+    interpreting: float
+    general: float
+    reference_loss_ratio: float | None
+    loss_mask: str
+    rows: Mixture
+    catalog: str | None = None
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """The ratio of each domain."""
+        return {domain: getattr(self, domain) for domain in DOMAINS}
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def read(cls, path: Path) -> FoundMix:
+        """Raises InputError naming the file that can't be read or lacks a key."""
+        content = artifacts.read_json(path)
+        try:
+            return cls(**{**content, "rows": Mixture(**content["rows"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: not a mixture file: {error}") from None
+
+
+@dataclass(frozen=True)
+class EpochLine:
+    """One line of epochs.jsonl: what an epoch trained, measured and decided.
+
+    Losses are means over answer tokens of validation rows, in nats; `srcc` and `accuracy` are None
+    where undefined. `consumed` is the checksum of what was trained, `planned` that of the plan.
+    `next_sizes` is None after the last epoch. `timing` holds seconds.
+    """
+
+    epoch: int
+    sizes: Mixture
+    loss_scoring: float
+    loss_interpreting: float
+    loss_ratio: float
+    reference_loss_ratio: float | None
+    verdict: Verdict
+    next_sizes: Mixture | None
+    srcc: float | None
+    accuracy: float | None
+    plan_sha256: str
+    consumed: int
+    planned: int
+    rows_planned: int
+    rows_trained: int
+    rows_skipped: int
+    answers_cut: int
+    timing: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> EpochLine:
+        """The inverse of `to_json`. Raises KeyError or TypeError for content of another form."""
+        values = {field.name: content[field.name] for field in fields(cls)}
+        values["sizes"] = Mixture(**values["sizes"])
+        if values["next_sizes"] is not None:
+            values["next_sizes"] = Mixture(**values["next_sizes"])
+        return cls(**values)
+
+
+def read_epochs(path: Path) -> list[EpochLine]:
+    """The epochs that have ended; none where the file is not there yet.
+
+    Raises InputError naming the file and the line that can't be read.
+    """
+    if not path.exists():
+        return []
+    lines = []
+    for number, content in enumerate(artifacts.read_jsonl(path), start=1):
+        try:
+            lines.append(EpochLine.from_json(content))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path}, line {number}: not an epoch's line: {error}") from None
+    return lines

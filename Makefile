@@ -19,6 +19,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --strict $$(grep -lr '^"""pure:' --include='*.py' qsit_ray evaluation)
 	$(MAKE) test
 
 $(READY): setup.cfg pyproject.toml constraints.txt

@@ -1,6 +1,7 @@
-"""torch: what scoring and answering cost (Fig. 7): latency, peak memory, FLOPs, parameters.
+"""torch: cost of scoring and answering (Fig. 7): latency, peak memory, FLOPs, parameters.
 
-FLOPs and parameters are those of `evaluation.efficiency`; the rest is measured on the device at hand.
+FLOPs and parameters are counted on a copy of the model without weights; latency and memory are
+measured on the model's device.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +28,8 @@ from qsit_ray.models.loss import tensors
 from qsit_ray.models.score import Prompter, logits_at_end
 from qsit_ray.prompts import Profile, level_tokens
 
+Result = TypeVar("Result")
+
 KONIQ_SIZE = (768, 1024)
 """Height and width of KonIQ's images."""
 
@@ -33,10 +37,86 @@ QWEN_TOKENS = {"paper": (27, 6), "official": (56, 7)}
 """Tokens of each profile's prompt, without its image, and of its stem, in Qwen's vocabulary."""
 
 
+@dataclass(frozen=True)
+class Work:
+    """The work for one image of `size` (height and width in pixels).
+
+    `text_tokens`: of the prompt without image and stem. `answer_tokens`: generated tokens.
+    """
+
+    size: tuple[int, int]
+    text_tokens: int
+    stem_tokens: int
+    levels: int
+    answer_tokens: int
+
+
+@dataclass(frozen=True)
+class Flops:
+    """FLOPs by torch's FlopCounterMode and by `analytic_flops`; ratio = counted / analytic."""
+
+    counted: int
+    analytic: int
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The size of an image and of a model, and the FLOPs of one with the other.
+
+    `image`: height, width, tiles, tokens. `prompt_tokens`, with the image's, and `flops`: of
+    scoring and answering. `parameters`: total, tower, projector, language_model.
+    """
+
+    image: dict[str, int]
+    prompt_tokens: dict[str, int]
+    answer_tokens: int
+    parameters: dict[str, int]
+    flops: dict[str, Flops]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds of the timed runs: median and 90th percentile."""
+
+    median: float
+    p90: float
+    repeats: int
+
+
+@dataclass(frozen=True)
+class PeakMemory:
+    """Bytes; `of` states if they are torch's on the GPU, weights included, or the process's."""
+
+    scoring: int
+    answering: int
+    of: str
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """Cost of one image. `latency_seconds`: of preprocessing (decoding, tiling and tokenising on
+    the CPU), scoring and answering, which exclude preprocessing. `reasons`: why a value is None."""
+
+    model: str
+    profile: str
+    counts: Counts
+    device: str | None
+    dtype: str | None
+    latency_seconds: dict[str, Latency] | None
+    peak_memory_bytes: PeakMemory | None
+    reasons: dict[str, str]
+
+    def to_json(self) -> dict[str, object]:
+        content = asdict(self)
+        named = {name: content.pop(name) for name in ("model", "profile")}
+        return {**named, **content.pop("counts"), **content}
+
+
 def measure_architecture(
     name: str, profile: Profile, size: tuple[int, int] = KONIQ_SIZE, answer_tokens: int = 32
-) -> dict[str, Any]:
-    """Parameters and FLOPs of the real "0.5b" or "7b", without weights; the shape of `measure`.
+) -> Efficiency:
+    """Parameters and FLOPs of the real "0.5b" or "7b", without weights.
 
     `size` is height and width of the image. Raises InputError for another name or profile, and for
     numbers below 1.
@@ -46,13 +126,9 @@ def measure_architecture(
         raise InputError(f"profile {profile.name!r}: its tokens in Qwen's vocabulary are unknown")
     work = Work(size, *QWEN_TOKENS[profile.name], len(profile.words), answer_tokens)
     why = "an architecture without weights has no latency and no memory"
-    return {
-        "model": name,
-        "profile": profile.name,
-        **count(architecture(name), work),
-        **dict.fromkeys(("device", "dtype", "latency_seconds", "peak_memory_bytes")),
-        "reasons": {"latency_seconds": why, "peak_memory_bytes": why},
-    }
+    reasons = {"latency_seconds": why, "peak_memory_bytes": why}
+    counts = count(architecture(name), work)
+    return Efficiency(name, profile.name, counts, None, None, None, None, reasons)
 
 
 def measure(
@@ -63,45 +139,35 @@ def measure(
     answer_tokens: int = 32,
     repeats: int = 10,
     warmup: int = 2,
-) -> dict[str, Any]:
-    """Cost of one image on the device where the checkpoint's model is.
+) -> Efficiency:
+    """Cost of one image on the device of the checkpoint's model; without `image`, of noise in
+    KonIQ's size.
 
-    Scoring is one forward up to the level logits; answering is the same question without the stem
-    and exactly `answer_tokens` tokens, greedily. Without `image`, noise of KonIQ's size is used.
+    Scoring is one forward pass up to the level logits; answering is the same question without the
+    stem and exactly `answer_tokens` tokens, greedily. Peak memory on a CPU is the whole process's
+    so far.
 
-    Returns model, profile, device, dtype; image: height, width, tiles, tokens; prompt_tokens
-    {scoring, answering} with the image's; answer_tokens; parameters {total, tower, projector,
-    language_model}; flops {scoring, answering}: {counted, analytic, ratio}; latency_seconds
-    {preprocessing, scoring, answering}: {median, p90, repeats}; peak_memory_bytes {scoring,
-    answering, of}; reasons {key: why it is null}. Preprocessing is decoding, tiling and tokenising
-    on the CPU; it is not in the other two. Memory is the most that torch had allocated on the GPU
-    (weights included), or on a CPU the whole process's peak so far.
-
-    Raises InputError for an image that can't be read, a tokenizer that can't tell the level words
-    apart, and numbers below 1.
+    Raises InputError for an image that can't be read, a tokenizer that can't distinguish the level
+    words, and numbers below 1.
     """
     _check_counts(answer_tokens=answer_tokens, repeats=repeats, warmup=warmup)
     model, processor = checkpoint.model.eval(), checkpoint.processor
     words = level_tokens(processor.tokenizer, profile)
     prompter = Prompter(processor, Path(), profile)
-    shown = _noise(KONIQ_SIZE) if image is None else image
-    timed = _Timer(model.device, repeats, warmup)
-    row, preprocessing = timed(lambda: prompter.score_prompt(shown))
+    noise = np.random.default_rng(0).integers(0, 256, (*KONIQ_SIZE, 3), np.uint8)
+    shown = Image.fromarray(noise) if image is None else image
+    timed = partial(_timed, device=model.device, repeats=repeats, warmup=warmup)
+    row, preprocessing, _ = timed(lambda: prompter.score_prompt(shown))
     asked = prompter.prompt(shown, profile.question)
     pad = processor.tokenizer.pad_token_id
     score_batch, ask_batch = (tensors(collate([r], pad), model.device) for r in (row, asked))
     del ask_batch["labels"]
     ask_batch["pixel_values"] = ask_batch["pixel_values"].to(model.dtype)
+    exactly = {"min_new_tokens": answer_tokens, "max_new_tokens": answer_tokens}
     with torch.no_grad():
-        _, scoring = timed(lambda: logits_at_end(model, score_batch, words))
-        peak_scoring = timed.peak_memory
-        _, answering = timed(
-            lambda: model.generate(
-                **ask_batch,
-                min_new_tokens=answer_tokens,
-                max_new_tokens=answer_tokens,
-                do_sample=False,
-            )
+        _, scoring, scoring_peak = timed(lambda: logits_at_end(model, score_batch, words))
+        _, answering, answering_peak = timed(
+            lambda: model.generate(**ask_batch, **exactly, do_sample=False)
         )
     image_tokens = int((row["input_ids"] == processor.image_token_id).sum())
     work = Work(
@@ -111,57 +177,38 @@ def measure(
         len(words),
         answer_tokens,
     )
-    on_gpu = model.device.type == "cuda"
-    return {
-        "model": checkpoint.folder,
-        "profile": profile.name,
-        **count(model.config, work),
-        "device": torch.cuda.get_device_name(model.device)
-        if on_gpu
-        else f"{model.device}, {torch.get_num_threads()} thread(s)",
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "latency_seconds": {
-            "preprocessing": preprocessing,
-            "scoring": scoring,
-            "answering": answering,
-        },
-        "peak_memory_bytes": {
-            "scoring": peak_scoring,
-            "answering": timed.peak_memory,
-            "of": "allocated on the GPU" if on_gpu else "the process so far",
-        },
-        "reasons": {},
-    }
+    device, of = f"{model.device}, {torch.get_num_threads()} thread(s)", "the process so far"
+    if model.device.type == "cuda":
+        device, of = torch.cuda.get_device_name(model.device), "allocated on the GPU"
+    return Efficiency(
+        checkpoint.folder,
+        profile.name,
+        count(model.config, work),
+        device,
+        str(model.dtype).removeprefix("torch."),
+        {"preprocessing": preprocessing, "scoring": scoring, "answering": answering},
+        PeakMemory(scoring_peak, answering_peak, of),
+        {},
+    )
 
 
-class _Timer:
-    """Runs work `warmup` times, then `repeats` times with the clock on."""
-
-    def __init__(self, device: torch.device, repeats: int, warmup: int) -> None:
-        self.device, self.repeats, self.warmup = device, repeats, warmup
-        self.peak_memory = 0
-
-    def __call__(self, work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
-        """The last run's result, and seconds {median, p90, repeats}."""
-        on_gpu = self.device.type == "cuda"
+def _timed(
+    work: Callable[[], Result], device: torch.device, repeats: int, warmup: int
+) -> tuple[Result, Latency, int]:
+    """The last run's result, the seconds, and the peak memory in bytes; warm-up runs come first."""
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(device)
+    seconds = []
+    for _ in range(warmup + repeats):
+        began = time.perf_counter()
+        result = work()
         if on_gpu:
-            torch.cuda.reset_peak_memory_stats(self.device)
-        seconds = []
-        for _ in range(self.warmup + self.repeats):
-            began = time.perf_counter()
-            result = work()
-            if on_gpu:
-                torch.cuda.synchronize(self.device)
-            seconds.append(time.perf_counter() - began)
-        self.peak_memory = (
-            torch.cuda.max_memory_allocated(self.device) if on_gpu else _process_peak()
-        )
-        kept = np.array(seconds[self.warmup :])
-        return result, {
-            "median": float(np.median(kept)),
-            "p90": float(np.quantile(kept, 0.9)),
-            "repeats": self.repeats,
-        }
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - began)
+    peak = torch.cuda.max_memory_allocated(device) if on_gpu else _process_peak()
+    median, p90 = np.quantile(seconds[warmup:], [0.5, 0.9]).tolist()
+    return result, Latency(median, p90, repeats), peak
 
 
 def _process_peak() -> int:
@@ -171,64 +218,33 @@ def _process_peak() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak  # bytes there, KiB elsewhere
 
 
-def _noise(size: tuple[int, int]) -> Image.Image:
-    values = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-    return Image.fromarray(values)
-
-
 def _check_counts(**counts: int) -> None:
     for name, value in counts.items():
         if value < 1:
             raise InputError(f"{name.replace('_', ' ')} is {value}; it must be 1 or more")
 
 
-@dataclass(frozen=True)
-class Work:
-    """What the model has to do for one image.
-
-    `size`: height and width in pixels. `text_tokens`: of the prompt without image and stem.
-    `answer_tokens`: how many are generated.
-    """
-
-    size: tuple[int, int]
-    text_tokens: int
-    stem_tokens: int
-    levels: int
-    answer_tokens: int
-
-
-def count(config: Any, work: Work) -> dict[str, Any]:
-    """Parameters and FLOPs of a LlavaOnevisionConfig for one image: the keys image, prompt_tokens,
-    answer_tokens, parameters and flops of `evaluation.efficiency.measure`."""
+def count(config: Any, work: Work) -> Counts:
+    """Count a LlavaOnevisionConfig's model and its FLOPs for one image."""
     model = on_meta(config)
     side = config.vision_config.image_size
     tiles = image_size_to_num_patches(work.size, config.image_grid_pinpoints, side)
     scoring, answering, image_tokens = _counted(model, work, tiles)
     asked = image_tokens + work.text_tokens
-    by_hand = {
-        "scoring": analytic_flops(config, tiles, asked + work.stem_tokens)
-        + 2 * config.text_config.hidden_size * work.levels,
-        "answering": analytic_flops(config, tiles, asked, work.answer_tokens),
-    }
-    return {
-        "image": {
-            "height": work.size[0],
-            "width": work.size[1],
-            "tiles": tiles,
-            "tokens": image_tokens,
+    level_head = 2 * config.text_config.hidden_size * work.levels
+    by_hand = analytic_flops(config, tiles, asked + work.stem_tokens) + level_head
+    answer_by_hand = analytic_flops(config, tiles, asked, work.answer_tokens)
+    height, width = work.size
+    return Counts(
+        {"height": height, "width": width, "tiles": tiles, "tokens": image_tokens},
+        {"scoring": asked + work.stem_tokens, "answering": asked},
+        work.answer_tokens,
+        parameters(model),
+        {
+            "scoring": Flops(scoring, by_hand, scoring / by_hand),
+            "answering": Flops(answering, answer_by_hand, answering / answer_by_hand),
         },
-        "prompt_tokens": {"scoring": asked + work.stem_tokens, "answering": asked},
-        "answer_tokens": work.answer_tokens,
-        "parameters": parameters(model),
-        "flops": {
-            name: {
-                "counted": counted,
-                "analytic": by_hand[name],
-                "ratio": counted / by_hand[name],
-            }
-            for name, counted in (("scoring", scoring), ("answering", answering))
-        },
-    }
+    )
 
 
 def parameters(model: Any) -> dict[str, int]:
@@ -281,8 +297,8 @@ def analytic_flops(config: Any, tiles: int, prompt_tokens: int, answer_tokens: i
 def _counted(model: Any, work: Work, tiles: int) -> tuple[int, int, int]:
     """FLOPs of scoring and of answering by FlopCounterMode, and the image's tokens.
 
-    A model without weights can't find the image tokens in a prompt, so tower with projector, the
-    decoder and the head are run one after another, as its forward does.
+    A model without weights can't find the image tokens in a prompt, so the tower with the
+    projector, the decoder and the head run one after another, as in its forward pass.
     """
     side = model.config.vision_config.image_size
     pixels = torch.empty(1, tiles, 3, side, side, device="meta")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,18 +11,19 @@ from numpy.typing import ArrayLike, NDArray
 from qsit_ray.errors import InputError
 
 Floats = NDArray[np.float64]
+Interval = tuple[float, float]
+
+RESAMPLES = 2000
 
 
 def check_confidence(confidence: float) -> None:
-    """Raises InputError unless the confidence lies between 0 and 1."""
+    """Raises InputError unless the confidence is between 0 and 1."""
     if not 0 < confidence < 1:
-        raise InputError(f"confidence {confidence} must lie between 0 and 1")
+        raise InputError(f"confidence {confidence} must be between 0 and 1")
 
 
-def cluster_numbers(
-    cluster: Sequence[Any] | ArrayLike | None, rows: int, what: str = "cluster"
-) -> NDArray[np.intp]:
-    """Clusters as numbers 0, 1, ..., shape (rows,); each row is its own without `cluster`.
+def cluster_numbers(cluster: Sequence[Any] | ArrayLike | None, rows: int) -> NDArray[np.intp]:
+    """Clusters as numbers 0, 1, ..., shape (rows,); each row is its own cluster without `cluster`.
 
     Raises InputError where the number of cluster ids is not the number of rows, or an id is
     missing.
@@ -31,39 +32,54 @@ def cluster_numbers(
         return np.arange(rows)
     ids = np.asarray(cluster)
     if ids.shape != (rows,):
-        raise InputError(f"{ids.size} {what} ids for {rows} rows; one a row is needed")
+        raise InputError(f"{ids.size} cluster ids for {rows} rows; each row needs one")
     # Only NaN differs from itself.
-    missing = [i for i, name in enumerate(ids.tolist()) if name is None or name != name]  # noqa: PLR0124
+    missing = [i for i, name in enumerate(ids.tolist(), 1) if name is None or name != name]  # noqa: PLR0124
     if missing:
-        raise InputError(f"the {what} id is missing in row {missing[0]} (first row is 0)")
+        raise InputError(f"the cluster id is missing in row {missing[0]}")
     return np.asarray(np.unique(ids, return_inverse=True)[1], dtype=np.intp)
+
+
+def resampled_clusters(
+    clusters: int,
+    seed: int | np.random.Generator,
+    resamples: int = RESAMPLES,
+    size: int | None = None,
+) -> Iterator[NDArray[np.intp]]:
+    """The cluster bootstrap: for each resample the numbers of the drawn clusters, from 0.
+
+    Each resample has shape (size,) and is drawn with replacement from `clusters` clusters; `size`
+    is `clusters` by default. Below 2 clusters there is no variation to measure and nothing is
+    yielded. A generator as `seed` continues its stream. The same arguments give the same draws, so
+    values of two models or of two dimensions on them are paired.
+    """
+    if clusters < 2:
+        return
+    rng = np.random.default_rng(seed)
+    for _ in range(resamples):
+        yield rng.integers(clusters, size=clusters if size is None else size)
 
 
 def mean_interval(
     values: ArrayLike, clusters: NDArray[np.intp], *, seed: int, confidence: float
-) -> tuple[float, float] | None:
+) -> Interval | None:
     """Percentile interval of the mean of `values` (rows,), resampling clusters; None below 2
     clusters.
 
-    Every cluster enters by its sum and its rows only, so a resample costs no more than the
-    clusters.
+    Every cluster enters by its sum and its number of rows only, so the cost of a resample does not
+    depend on the number of rows.
     """
     sums = np.bincount(clusters, np.asarray(values, dtype=np.float64))
     sizes = np.bincount(clusters)
-    if sums.size < 2:
-        return None
-    rng = np.random.default_rng(seed)
-    means = np.empty(2000)
-    for i in range(means.size):
-        drawn = rng.integers(sums.size, size=sums.size)
-        means[i] = sums[drawn].sum() / sizes[drawn].sum()
-    return percentiles(means, confidence)
+    draws = resampled_clusters(sizes.size, seed)
+    return percentiles([sums[drawn].sum() / sizes[drawn].sum() for drawn in draws], confidence)
 
 
-def percentiles(values: Floats, confidence: float) -> tuple[float, float] | None:
+def percentiles(values: ArrayLike, confidence: float) -> Interval | None:
     """The middle `confidence` of resampled values; None where most of them are undefined (NaN)."""
-    defined = values[np.isfinite(values)]
-    if defined.size < values.size / 2 or defined.size == 0:
+    resampled = np.asarray(values, dtype=np.float64)
+    defined = resampled[np.isfinite(resampled)]
+    if defined.size < resampled.size / 2 or defined.size == 0:
         return None
     low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)

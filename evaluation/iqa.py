@@ -2,7 +2,7 @@
 
 Intervals are percentile bootstrap intervals over rows, or over clusters of rows where cluster ids
 are given: the crops of one photograph are not independent. Beyond 20,000 rows (2,000 for KRCC,
-whose cost is highest) each of the resamples draws only 5,000 (2,000) rows, and its distance from
+which costs most) each of the resamples draws only 5,000 (2,000) rows, and its distance from
 the full value is scaled by the root of the share drawn: the m-out-of-n bootstrap, valid for
 statistics whose error shrinks with the root of the rows. So a million rows take seconds.
 """
@@ -10,76 +10,162 @@ statistics whose error shrinks with the root of the rows. So a million rows take
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evaluation.intervals import check_confidence, cluster_numbers, percentiles
+from evaluation import correlation
+from evaluation.intervals import (
+    Floats,
+    Interval,
+    check_confidence,
+    cluster_numbers,
+    percentiles,
+    resampled_clusters,
+)
 from qsit_ray.errors import InputError
-
-Floats = NDArray[np.float64]
 
 METRICS = ("srcc", "plcc", "plcc_logistic", "krcc", "rmse", "rmse_logistic")
 COLUMNS = ("truth", "prediction", "rank_on")
+RANKED = ("srcc", "krcc")
 LINEAR = ("plcc", "plcc_logistic", "rmse_logistic")
 RESAMPLES = 1000
 FULL_ROWS, DRAWN_ROWS = 20_000, 5_000
 KRCC_ROWS, KRCC_RESAMPLES = 2_000, 400
-# Fewer clusters than this are all redrawn, however many rows they hold.
+# Up to this many clusters, every resample draws as many as there are, however many rows they hold.
 FEW_CLUSTERS = 100
 
 
-def evaluate(
+@dataclass(frozen=True)
+class IqaResult:
+    """Agreement of predictions with MOS; None where a figure is undefined.
+
+    `srcc` has average ranks for ties, `krcc` is tau-b, `rmse` is on the raw prediction. The
+    prediction is mapped by `logistic_mapping` for `*_logistic`. `average`: (srcc + plcc) / 2.
+    `intervals`: by metric, with the mapping held fixed. `reasons`: by metric, why it is undefined.
+    """
+
+    rows: int
+    srcc: float | None
+    plcc: float | None
+    plcc_logistic: float | None
+    krcc: float | None
+    rmse: float | None
+    rmse_logistic: float | None
+    average: float | None
+    intervals: dict[str, Interval | None]
+    confidence: float
+    reasons: dict[str, str]
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> IqaResult:
+        """The inverse of `to_json`."""
+        ends = content["intervals"].items()
+        intervals = {name: None if pair is None else (pair[0], pair[1]) for name, pair in ends}
+        return replace(cls(**content), intervals=intervals)
+
+
+@dataclass(frozen=True)
+class MetricDifference:
+    """One metric of predictions A and B, and A - B; None where undefined, with the `reason`.
+
+    `interval` and `p_value` come from the paired bootstrap; `p_williams` is for SRCC and PLCC only.
+    """
+
+    a: float | None
+    b: float | None
+    difference: float | None = None
+    interval: Interval | None = None
+    p_value: float | None = None
+    reason: str | None = None
+    p_williams: float | None = None
+
+
+@dataclass(frozen=True)
+class PredictionComparison:
+    """Predictions A and B of the same truth; `metrics` by name."""
+
+    rows: int
+    metrics: dict[str, MetricDifference]
+    confidence: float
+
+    def metric_json(self, name: str) -> dict[str, object]:
+        """One metric; `p_williams` only where it has a meaning."""
+        content = asdict(self.metrics[name])
+        if name not in ("srcc", "plcc") or content["reason"] is not None:
+            del content["p_williams"]
+        return content
+
+    def to_json(self) -> dict[str, object]:
+        metrics = {name: self.metric_json(name) for name in self.metrics}
+        return {"rows": self.rows, "metrics": metrics, "confidence": self.confidence}
+
+
+@dataclass(frozen=True)
+class TableIvRow:
+    """A model on one test dataset, or its mean over those of a setting (dataset None)."""
+
+    model: str
+    dataset: str | None
+    setting: str
+    srcc: float | None
+    plcc: float | None
+    average: float | None
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The metrics that have a value, and the reasons of the others.
+
+    `table`: truth, prediction, rank_on and mapped prediction, shape (4, rows). `codes`: of truth
+    and rank_on, shape (2, rows).
+    """
+
+    values: dict[str, float]
+    reasons: dict[str, str]
+    table: Floats
+    codes: NDArray[np.intp]
+
+
+def score_predictions(
     truth: ArrayLike,
     prediction: ArrayLike,
     *,
     rank_on: ArrayLike | None = None,
-    groups: Sequence[Any] | ArrayLike | None = None,
     cluster: Sequence[Any] | ArrayLike | None = None,
     seed: int = 0,
     confidence: float = 0.95,
-) -> dict[str, Any]:
+) -> IqaResult:
     """Agreement of predictions with MOS. All inputs have shape (rows,).
 
-    `rank_on` is what SRCC and KRCC rank by, if not the prediction: give the logit margin for a
-    two-level score, which saturates and ties. `groups` (such as the dataset) adds "by_group".
-    `cluster` is what the bootstrap draws.
-
-    Returns rows, srcc (average ranks for ties), plcc, plcc_logistic and rmse_logistic (after the
-    4-parameter logistic mapping of `logistic_mapping`), krcc (tau-b), rmse (on the raw prediction),
-    average = (srcc + plcc) / 2, intervals {metric: [low, high] or null} with the mapping held
-    fixed, confidence, and reasons {metric: why it is null}.
-
-    Raises InputError for lengths that differ and for values that are missing or not finite, by row
-    (the first is 0).
+    SRCC and KRCC rank by `rank_on`, by default the prediction: give the logit margin for a
+    two-level score, which saturates and ties. The bootstrap draws the groups of `cluster`, by
+    default rows. Raises InputError for lengths that differ and, with the rows, for values that are
+    missing or not finite.
     """
     check_confidence(confidence)
-    y, x = _column(truth, "truth"), _column(prediction, "prediction")
-    key = x if rank_on is None else _column(rank_on, "rank_on")
-    if not y.size == x.size == key.size:
-        raise InputError(
-            f"{y.size} truths, {x.size} predictions and {key.size} ranks; one a row is needed"
-        )
-    clusters = cluster_numbers(cluster, y.size)
-    table = np.stack([y, x, key])
-    result = _block(table, clusters, seed, confidence)
-    if groups is not None:
-        numbers = cluster_numbers(groups, y.size, "group")
-        names = np.asarray(groups)
-        result["by_group"] = {}
-        for number in dict.fromkeys(numbers.tolist()):
-            at = np.flatnonzero(numbers == number)
-            inside = cluster_numbers(clusters[at], at.size)
-            block = _block(table[:, at], inside, seed, confidence)
-            result["by_group"][str(names[at[0]])] = block
-        averages = [block["average"] for block in result["by_group"].values()]
-        defined = averages and all(a is not None for a in averages)
-        result["average_of_groups"] = float(np.mean(averages)) if defined else None
-    return result
+    table = _table(truth, prediction, rank_on)
+    clusters = cluster_numbers(cluster, table.shape[1])
+    measured = _measure(table)
+    resampled = _resampled(measured, clusters, seed)
+    values = {name: measured.values.get(name) for name in METRICS}
+    both = None not in (values["srcc"], values["plcc"])
+    return IqaResult(
+        rows=table.shape[1],
+        **values,
+        average=(measured.values["srcc"] + measured.values["plcc"]) / 2 if both else None,
+        intervals={name: percentiles(resampled.get(name, []), confidence) for name in METRICS},
+        confidence=confidence,
+        reasons=measured.reasons,
+    )
 
 
-def compare(
+def compare_predictions(
     truth: ArrayLike,
     a: ArrayLike,
     b: ArrayLike,
@@ -88,340 +174,180 @@ def compare(
     rank_b: ArrayLike | None = None,
     seed: int = 0,
     confidence: float = 0.95,
-) -> dict[str, Any]:
-    """Two predictions for the same truth, a - b. All inputs have shape (rows,); `rank_a` and
-    `rank_b` are what SRCC and KRCC rank by, as in `evaluate`.
+) -> PredictionComparison:
+    """Two predictions for the same truth, A - B. All inputs have shape (rows,); `rank_a` and
+    `rank_b` are as `rank_on` in `score_predictions`.
 
-    Returns rows, confidence and metrics {name: {a, b, difference, interval, p_value, reason}}.
-    Interval and p_value come from the paired bootstrap (both predictions on the same drawn rows;
-    the p-value is two-sided, and below 1 - confidence where the interval leaves out 0). srcc and
-    plcc also have p_williams, Williams' test of two correlations that share a variable, which does
-    not bottom out at the number of resamples. Raises InputError as `evaluate` does.
+    The bootstrap is paired: both predictions on the same drawn rows. Its p-value is two-sided, and
+    below 1 - confidence where the interval excludes 0. Williams' test of two correlations that
+    share a variable does not bottom out at the number of resamples. Raises InputError as
+    `score_predictions` does.
     """
     check_confidence(confidence)
-    y = _column(truth, "truth")
-    tables = []
-    for prediction, rank, name in ((a, rank_a, "a"), (b, rank_b, "b")):
-        x = _column(prediction, f"prediction {name}")
-        key = x if rank is None else _column(rank, f"rank_{name}")
-        if not y.size == x.size == key.size:
-            raise InputError(f"{y.size} truths and {x.size} predictions; one a row is needed")
-        tables.append(np.stack([y, x, key]))
-    (values_a, why_a, shown_a), (values_b, why_b, shown_b) = map(_values, tables)
-    clusters = np.arange(y.size)
-    drawn_a = _resampled(shown_a, clusters, values_a, seed)
-    drawn_b = _resampled(shown_b, clusters, values_b, seed)
-    metrics: dict[str, dict[str, Any]] = {}
+    table_a = _table(truth, a, rank_a, ("truth", "prediction a", "rank_a"))
+    table_b = _table(truth, b, rank_b, ("truth", "prediction b", "rank_b"))
+    measured_a, measured_b = _measure(table_a), _measure(table_b)
+    rows = table_a.shape[1]
+    resampled_a = _resampled(measured_a, np.arange(rows), seed)
+    resampled_b = _resampled(measured_b, np.arange(rows), seed)
+    between = {
+        "srcc": correlation.srcc(table_a[2], table_b[2]),
+        "plcc": correlation.plcc(table_a[1], table_b[1]),
+    }
+    metrics: dict[str, MetricDifference] = {}
     for name in METRICS:
-        pair = (values_a[name], values_b[name])
-        found: dict[str, Any] = dict(
-            zip("ab", (v if np.isfinite(v) else None for v in pair), strict=True)
+        value_a, value_b = measured_a.values.get(name), measured_b.values.get(name)
+        if value_a is None or value_b is None:
+            why = (("a", measured_a.reasons.get(name)), ("b", measured_b.reasons.get(name)))
+            reason = "; ".join(f"{side}: {text}" for side, text in why if text)
+            metrics[name] = MetricDifference(value_a, value_b, reason=reason)
+            continue
+        apart = resampled_a[name] - resampled_b[name]
+        ends = percentiles(apart, confidence)
+        tail = min(int(np.sum(apart <= 0)), int(np.sum(apart >= 0))) + 1
+        metrics[name] = MetricDifference(
+            value_a,
+            value_b,
+            difference=value_a - value_b,
+            interval=ends,
+            p_value=min(1.0, 2 * tail / (apart.size + 1)) if ends else None,
+            p_williams=correlation.williams(value_a, value_b, between[name], rows)
+            if name in between
+            else None,
         )
-        found |= {"difference": None, "interval": None, "p_value": None, "reason": None}
-        reasons = [
-            f"{side}: {why[name]}" for side, why in (("a", why_a), ("b", why_b)) if name in why
-        ]
-        if reasons:
-            found["reason"] = "; ".join(reasons)
-        else:
-            apart = drawn_a[name] - drawn_b[name]
-            ends = percentiles(apart, confidence)
-            tail = min(int(np.sum(apart <= 0)), int(np.sum(apart >= 0))) + 1
-            found["difference"] = pair[0] - pair[1]
-            found["interval"] = list(ends) if ends else None
-            found["p_value"] = min(1.0, 2 * tail / (apart.size + 1)) if ends else None
-            if name in ("srcc", "plcc"):
-                row = 2 if name == "srcc" else 1
-                between = (srcc if name == "srcc" else plcc)(tables[0][row], tables[1][row])
-                found["p_williams"] = _williams(*pair, between, y.size)
-        metrics[name] = found
-    return {"rows": int(y.size), "metrics": metrics, "confidence": confidence}
+    return PredictionComparison(rows, metrics, confidence)
 
 
 def table_iv(
-    results: Mapping[str, Mapping[str, Mapping[str, Any]]],
-    trained_on: Mapping[str, Sequence[str]],
-) -> list[dict[str, Any]]:
-    """Table IV's layout: a row for each model and test dataset, marked intra or cross.
+    model: str, results: Mapping[str, IqaResult], trained_on: Sequence[str]
+) -> list[TableIvRow]:
+    """A model's rows of Table IV: one for each test dataset, then the means of each setting, None
+    where one of the figures is undefined. "intra": the model was trained on the dataset."""
 
-    `results`: {model: {dataset: what `evaluate` returns}}; `trained_on`: {model: datasets it was
-    trained on}. A dataset is intra where the model was trained on it, cross otherwise. Each model
-    ends with its means over the intra and the cross datasets (dataset null), null where one of
-    them is undefined. Raises InputError for a model whose training is not told.
-    """
-    rows: list[dict[str, Any]] = []
-    for model, datasets in results.items():
-        if model not in trained_on:
-            raise InputError(f"model {model!r}: say which datasets it was trained on")
-        own = [
-            {
-                "model": model,
-                "dataset": dataset,
-                "setting": "intra" if dataset in trained_on[model] else "cross",
-                **{name: found[name] for name in ("srcc", "plcc", "average")},
-            }
-            for dataset, found in datasets.items()
-        ]
-        rows += own
-        for setting in ("intra", "cross"):
-            of = [row for row in own if row["setting"] == setting]
-            if of:
-                mean: dict[str, Any] = {"model": model, "dataset": None, "setting": setting}
-                for name in ("srcc", "plcc", "average"):
-                    column = [row[name] for row in of]
-                    mean[name] = None if None in column else float(np.mean(column))
-                rows.append(mean)
+    def row(dataset: str | None, setting: str, of: Sequence[IqaResult]) -> TableIvRow:
+        columns = [[r.srcc for r in of], [r.plcc for r in of], [r.average for r in of]]
+        return TableIvRow(model, dataset, setting, *map(mean_or_none, columns))
+
+    settings = {name: "intra" if name in trained_on else "cross" for name in results}
+    rows = [row(name, setting, [results[name]]) for name, setting in settings.items()]
+    for setting in ("intra", "cross"):
+        of = [results[name] for name, own in settings.items() if own == setting]
+        rows += [row(None, setting, of)] if of else []
     return rows
 
 
-def srcc(truth: ArrayLike, prediction: ArrayLike) -> float:
-    """Spearman's rank correlation with average ranks for ties; NaN where either is constant."""
-    return plcc(_ranks(_codes(truth)), _ranks(_codes(prediction)))
+def mean_or_none(values: Sequence[float | None]) -> float | None:
+    """The mean, None where a value is undefined or there are none."""
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined and len(defined) == len(values) else None
 
 
-def plcc(truth: ArrayLike, prediction: ArrayLike) -> float:
-    """Pearson's correlation; NaN where either is constant or there are fewer than 2 rows."""
-    y, x = _centred(truth), _centred(prediction)
-    if y is None or x is None:
-        return float("nan")
-    # Plain sums: BLAS would start threads for every small product, and add in its own order.
-    return float(np.clip((y * x).sum() / np.sqrt((y * y).sum() * (x * x).sum()), -1, 1))
+def _table(
+    truth: ArrayLike,
+    prediction: ArrayLike,
+    rank_on: ArrayLike | None,
+    names: tuple[str, str, str] = COLUMNS,
+) -> Floats:
+    """Truth, prediction and rank_on as checked columns, shape (3, rows)."""
+    y, x = _column(truth, names[0]), _column(prediction, names[1])
+    key = x if rank_on is None else _column(rank_on, names[2])
+    if not y.size == x.size == key.size:
+        raise InputError(
+            f"{y.size} truths, {x.size} predictions and {key.size} ranks; each row needs one"
+        )
+    return np.stack([y, x, key])
 
 
-def krcc(truth: ArrayLike, prediction: ArrayLike) -> float:
-    """Kendall's tau-b; NaN where either is constant."""
-    from scipy.stats import kendalltau  # lazily: scipy.stats is slow to import
-
-    return float(kendalltau(np.asarray(truth, float), np.asarray(prediction, float)).statistic)
-
-
-def rmse(truth: ArrayLike, prediction: ArrayLike) -> float:
-    """Root of the mean squared difference, in units of both."""
-    return float(np.sqrt(np.mean((np.asarray(truth, float) - np.asarray(prediction, float)) ** 2)))
-
-
-def _block(
-    table: Floats, clusters: NDArray[np.intp], seed: int, confidence: float
-) -> dict[str, Any]:
-    """The figures of one group. `table`: truth, prediction and rank_on, shape (3, rows)."""
-    result: dict[str, Any] = {"rows": int(table.shape[1])}
-    values, reasons, shown = _values(table)
-    intervals: dict[str, list[float] | None] = dict.fromkeys(METRICS)
-    if table.shape[1] >= 3:
-        intervals = _intervals(shown, clusters, values, seed, confidence)
-    result |= {name: value if np.isfinite(value) else None for name, value in values.items()}
-    both = result["srcc"] is not None and result["plcc"] is not None
-    result["average"] = (result["srcc"] + result["plcc"]) / 2 if both else None
-    return result | {"intervals": intervals, "confidence": confidence, "reasons": reasons}
-
-
-def _values(table: Floats) -> tuple[dict[str, float], dict[str, str], Floats]:
-    """Each metric's value (NaN where undefined), the reasons, and the table with the mapped
-    prediction as its fourth row."""
-    y, x, key = table
-    values: dict[str, float] = dict.fromkeys(METRICS, float("nan"))
-    reasons: dict[str, str] = {}
-    shown = np.vstack([table, x])
-    if y.size < 3:
-        few = f"{y.size} rows; at least 3 are needed"
-        return values, dict.fromkeys(METRICS, few), shown
-    values["rmse"] = rmse(y, x)
-    constant = {name: np.ptp(c) == 0 for name, c in zip(COLUMNS, table, strict=True)}
-    # A saturated prediction may be constant where what it ranks on is not.
-    for names, on in ((("srcc", "krcc"), "rank_on"), (LINEAR, "prediction")):
-        blame = next((n for n in ("truth", "prediction", on) if constant[n]), None)
-        if constant["truth"] or constant[on]:
-            why = f"every {blame} is equal: no correlation is defined"
-            reasons |= dict.fromkeys(names, why)
-    if "srcc" not in reasons:
-        values |= {"srcc": srcc(y, key), "krcc": krcc(y, key)}
-    if "plcc" in reasons:
-        return values, reasons, shown
-    values["plcc"] = plcc(y, x)
-    mapped = logistic_mapping(y, x)
-    if mapped is None:
-        few = f"{y.size} rows; the 4-parameter mapping needs at least 5"
-        return values, reasons | {"plcc_logistic": few, "rmse_logistic": few}, shown
-    shown[3] = mapped
-    values |= {"plcc_logistic": plcc(y, mapped), "rmse_logistic": rmse(y, mapped)}
-    return values, reasons, shown
-
-
-def _intervals(
-    table: Floats,
-    clusters: NDArray[np.intp],
-    values: dict[str, float],
-    seed: int,
-    confidence: float,
-) -> dict[str, list[float] | None]:
-    """Bootstrap intervals of the metrics with a value. `table`: truth, prediction, key, mapped."""
-    found = _resampled(table, clusters, values, seed)
-    ends = {name: percentiles(column, confidence) for name, column in found.items()}
-    return {name: list(e) if (e := ends.get(name)) else None for name in METRICS}
-
-
-def _resampled(
-    table: Floats, clusters: NDArray[np.intp], values: dict[str, float], seed: int
-) -> dict[str, Floats]:
-    """Bootstrap values of each metric that has one, shape (resamples,), none below 2 clusters.
-
-    Which rows a resample draws goes by the seed, the clusters and the rows only: two predictions
-    for the same truth get the same draws, so their values may be subtracted.
-    """
-    order = np.argsort(clusters, kind="stable")
-    sizes = np.bincount(clusters)
-    starts = np.cumsum(sizes) - sizes
-    codes = np.stack([_codes(table[0]), _codes(table[2])])
-
-    def drawn(rng: np.random.Generator, units: int) -> NDArray[np.intp]:
-        picked = rng.integers(sizes.size, size=units)
-        if sizes.size == table.shape[1]:
-            return np.asarray(order[picked])
-        lengths = sizes[picked]
-        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        return np.asarray(order[np.repeat(starts[picked], lengths) + within])
-
-    resampled: dict[str, Floats] = {}
-    if sizes.size < 2:
-        return resampled
-    others = tuple(name for name in METRICS if name != "krcc")
-    jobs = (
-        (others, FULL_ROWS, DRAWN_ROWS, RESAMPLES),
-        (("krcc",), KRCC_ROWS, KRCC_ROWS, KRCC_RESAMPLES),
-    )
-    rng = np.random.default_rng(seed)
-    for names, limit, rows, resamples in jobs:
-        units = sizes.size
-        if table.shape[1] > limit:
-            units = min(units, max(FEW_CLUSTERS, round(units * rows / table.shape[1])))
-        share = np.sqrt(units / sizes.size)
-        wanted = [name for name in names if np.isfinite(values[name])]
-        found = np.empty((resamples, len(wanted)))
-        for i in range(resamples if wanted else 0):
-            at = drawn(rng, units)
-            places = codes[:, at]
-            if table.shape[1] > limit:
-                places = np.stack([_codes(places[0]), _codes(places[1])])
-            columns = table[:, at]
-            found[i] = [_measure(name, columns, places) for name in wanted]
-        for k, name in enumerate(wanted):
-            resampled[name] = values[name] + share * (found[:, k] - values[name])
-    return resampled
-
-
-def _williams(r_a: float, r_b: float, r_ab: float, rows: int) -> float | None:
-    """Two-sided p of Williams' t test that two correlations with the same variable are equal.
-
-    None below 4 rows. Steiger (1980), Psychological Bulletin 87, eq. 7.
-    """
-    from scipy.special import stdtr  # Student's distribution, without the slow scipy.stats
-
-    if rows < 4:
-        return None
-    if r_a == r_b:
-        return 1.0
-    determinant = 1 - r_a**2 - r_b**2 - r_ab**2 + 2 * r_a * r_b * r_ab
-    spread = 2 * (rows - 1) / (rows - 3) * determinant + ((r_a + r_b) / 2) ** 2 * (1 - r_ab) ** 3
-    if spread <= 0:
-        return 0.0
-    t = (r_a - r_b) * np.sqrt((rows - 1) * (1 + r_ab) / spread)
-    return float(2 * stdtr(rows - 3, -abs(t)))
-
-
-def _measure(name: str, columns: Floats, places: NDArray[np.intp]) -> float:
-    y, x, _, mapped = columns
-    if name == "srcc":
-        return plcc(_ranks(places[0]), _ranks(places[1]))
-    if name == "krcc":
-        return krcc(places[0], places[1])
-    return (plcc if name.startswith("plcc") else rmse)(y, mapped if "logistic" in name else x)
-
-
-def _column(values: ArrayLike, what: str) -> Floats:
+def _column(values: ArrayLike, name: str) -> Floats:
     try:
         column = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"the {what} column must hold numbers: {error}") from None
+        raise InputError(f"the {name} column must hold numbers: {error}") from None
     if column.ndim != 1:
-        raise InputError(f"the {what} must be one column, found shape {column.shape}")
-    wrong = np.flatnonzero(~np.isfinite(column))
+        raise InputError(f"the {name} must be one column, found shape {column.shape}")
+    wrong = np.flatnonzero(~np.isfinite(column)) + 1
     if wrong.size:
         listed = ", ".join(map(str, wrong[:5])) + (", ..." if wrong.size > 5 else "")
-        raise InputError(
-            f"{what} missing or not finite in {wrong.size} rows (first row is 0): {listed}"
-        )
+        raise InputError(f"{name} missing or not finite in {wrong.size} rows: {listed}")
     return column
 
 
-def _codes(values: ArrayLike) -> NDArray[np.intp]:
-    """Each value's place among the distinct values, from 0."""
-    return np.asarray(np.unique(np.asarray(values), return_inverse=True)[1], dtype=np.intp)
+def _measure(table: Floats) -> _Measured:
+    """The metrics of all rows. `table`: truth, prediction and rank_on, shape (3, rows)."""
+    y, x, key = table
+    reasons: dict[str, str] = {}
+    mapped = None
+    if y.size < 3:
+        reasons = dict.fromkeys(METRICS, f"{y.size} rows; at least 3 are needed")
+    else:
+        constant = [n for n, column in zip(COLUMNS, table, strict=True) if np.ptp(column) == 0]
+        # A saturated prediction may be constant where rank_on is not.
+        for names, on in ((RANKED, "rank_on"), (LINEAR, "prediction")):
+            if "truth" in constant or on in constant:
+                why = f"every {constant[0]} is equal: no correlation is defined"
+                reasons |= dict.fromkeys(names, why)
+        if "plcc" not in reasons:
+            mapped = correlation.logistic_mapping(y, x)
+            if mapped is None:
+                few = f"{y.size} rows; the 4-parameter mapping needs at least 5"
+                reasons |= {"plcc_logistic": few, "rmse_logistic": few}
+    full = np.vstack([table, x if mapped is None else mapped])
+    codes = np.stack([correlation.value_codes(y), correlation.value_codes(key)])
+    values = {name: _value(name, full, codes) for name in METRICS if name not in reasons}
+    return _Measured({n: v for n, v in values.items() if np.isfinite(v)}, reasons, full, codes)
 
 
-def _ranks(codes: NDArray[np.intp]) -> Floats:
-    """Average ranks, from 1, of values given as codes: counting instead of sorting."""
-    counts = np.bincount(codes)
-    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[codes])
+def _value(name: str, table: Floats, codes: NDArray[np.intp]) -> float:
+    """One metric. `table` as in `_Measured`; `codes` of truth and rank_on, shape (2, rows)."""
+    y, x, _, mapped = table
+    if name in RANKED:
+        ranks = map(correlation.average_ranks, codes)
+        return correlation.krcc(*codes) if name == "krcc" else correlation.plcc(*ranks)
+    measure = correlation.rmse if name in ("rmse", "rmse_logistic") else correlation.plcc
+    return measure(y, mapped if name in ("plcc_logistic", "rmse_logistic") else x)
 
 
-def _centred(values: ArrayLike) -> Floats | None:
-    """Deviations from the mean, the greatest 1, so that no square overflows; None if constant."""
-    array = np.asarray(values, dtype=np.float64)
-    if array.size < 2 or np.ptp(array) == 0:
-        return None
-    deviation = array - array.mean()
-    return np.asarray(deviation / np.abs(deviation).max())
+def _resampled(measured: _Measured, clusters: NDArray[np.intp], seed: int) -> dict[str, Floats]:
+    """Bootstrap values of each metric that has one, shape (resamples,); none below 2 clusters.
 
-
-MANY_POINTS = 20_000
-
-
-def logistic_mapping(truth: ArrayLike, prediction: ArrayLike) -> Floats | None:
-    """Predictions mapped to the truth by least squares: b2 + (b1 - b2) / (1 + exp(-(x - b3) /
-    |b4|)).
-
-    The usual monotone mapping before PLCC (VQEG). None where either column is constant, or with no
-    more than 4 rows, where the mapping would have as many parameters as rows.
+    The drawn rows depend on the seed, the clusters and the number of rows only: two predictions
+    for the same truth get the same draws, so their values may be subtracted.
     """
-    from scipy.optimize import least_squares
-    from scipy.special import expit
+    table, codes, values = measured.table, measured.codes, measured.values
+    order = np.argsort(clusters, kind="stable")
+    sizes = np.bincount(clusters)
+    starts = np.cumsum(sizes) - sizes
+    resampled: dict[str, Floats] = {}
+    if sizes.size < 2:
+        return resampled
 
-    y, x = np.asarray(truth, dtype=np.float64), np.asarray(prediction, dtype=np.float64)
-    if y.size <= 4 or np.ptp(y) == 0 or np.ptp(x) == 0:
-        return None
-    # In standard units the starts and the step control mean the same for every score range.
-    u, v = (x - x.mean()) / x.std(), (y - y.mean()) / y.std()
-    # Rows of equal prediction enter once, by their mean and their number: the same least squares.
-    points, inverse, counts = np.unique(u, return_inverse=True, return_counts=True)
-    means, roots = np.bincount(inverse, v) / counts, np.sqrt(counts)
-    way = 1.0 if u @ v >= 0 else -1.0
-    # The second start is nearly a straight line, which is where the best curve lies for linear
-    # scores.
-    starts = ([way * v.max(), way * v.min(), 0.0, 1.0], [way * 10.0, way * -10.0, 0.0, 5.0])
-    if way < 0:
-        starts = ([v.min(), v.max(), 0.0, 1.0], starts[1])
+    def rows_of(drawn: NDArray[np.intp]) -> NDArray[np.intp]:
+        if sizes.size == table.shape[1]:
+            return np.asarray(order[drawn])
+        lengths = sizes[drawn]
+        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return np.asarray(order[np.repeat(starts[drawn], lengths) + within])
 
-    def curve(b: Floats, at: Floats) -> Floats:
-        return np.asarray(b[1] + (b[0] - b[1]) * expit((at - b[2]) / b[3]))
-
-    def fit(start: Sequence[float] | Floats, step: int) -> Any:
-        at, wanted, root = points[::step], means[::step], roots[::step]
-
-        def miss(b: Floats) -> Floats:
-            return root * (curve(b, at) - wanted)
-
-        def slopes(b: Floats) -> Floats:
-            s = expit((at - b[2]) / b[3])
-            along = (b[0] - b[1]) * s * (1 - s) / b[3]
-            columns = [s, 1 - s, -along, -along * (at - b[2]) / b[3]]
-            return np.asarray(root[:, None] * np.column_stack(columns))
-
-        bounds = ([-np.inf, -np.inf, -np.inf, 1e-3], [np.inf] * 4)
-        return least_squares(miss, start, jac=slopes, bounds=bounds, max_nfev=200)
-
-    # With very many points, every so-manyth finds the way and all of them the end.
-    step = -(-points.size // MANY_POINTS)
-    best = min((fit(start, step) for start in starts), key=lambda one: float(one.cost)).x
-    if step > 1:
-        best = fit(best, 1).x
-    return np.asarray(curve(best, u) * y.std() + y.mean())
+    rng = np.random.default_rng(seed)
+    for names, limit, fewer, resamples in (
+        ([n for n in METRICS if n != "krcc"], FULL_ROWS, DRAWN_ROWS, RESAMPLES),
+        (["krcc"], KRCC_ROWS, KRCC_ROWS, KRCC_RESAMPLES),
+    ):
+        wanted = [name for name in names if name in values]
+        if not wanted:
+            continue
+        too_many = table.shape[1] > limit
+        size = sizes.size
+        if too_many:
+            size = min(size, max(FEW_CLUSTERS, round(size * fewer / table.shape[1])))
+        found = []
+        for drawn in resampled_clusters(sizes.size, rng, resamples, size):
+            at = rows_of(drawn)
+            held = codes[:, at]
+            if too_many:  # ranks are counted over the codes, so few rows of many are numbered again
+                held = np.stack([correlation.value_codes(column) for column in held])
+            found.append([_value(name, table[:, at], held) for name in wanted])
+        share = np.sqrt(size / sizes.size)
+        for name, column in zip(wanted, np.array(found).T, strict=True):
+            resampled[name] = values[name] + share * (column - values[name])
+    return resampled

@@ -1,42 +1,47 @@
 """pure: LLVisionQA (Q-Bench): matching replies to candidates, and accuracy by type and concern
 (Table V).
 
-The default rule is ours and is strict about doubt. A reply is matched to a candidate by the first
-of these that speaks:
+The default rule is ours and is strict about doubt. The first of these forms that a reply has
+decides its candidate:
 
 1. letters: the whole reply is a letter ("B", "(b)", "B."), it starts with one ("B. Low", "(B) Low",
 "B - Low", "B" alone on the first line), or it names one ("the answer is B", "Option: B", a bold
-"**B. Low**", "C. Noise" with its own text behind it);
+"**B. Low**", "C. Noise" followed by its own text);
 2. the whole reply is a candidate's text;
-3. it starts with a candidate's text and a stop ("Yes, there is");
+3. it starts with a candidate's text and punctuation ("Yes, there is");
 4. it contains the text of one candidate only, as whole words and not after a negation; a text
 inside a longer candidate's match does not count.
 
-Letters that differ, a letter beyond the candidates, or a letter against another candidate's text
-right behind it give None: the reply is unparsable, counts as wrong, and is listed.
+Letters that differ, a letter beyond the candidates, or a letter directly before another candidate's
+text give None: the reply is unparsable, counts as wrong, and is listed.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evaluation.intervals import check_confidence, cluster_numbers, mean_interval
+from evaluation.intervals import Interval, check_confidence, cluster_numbers, mean_interval
 from qsit_ray.errors import InputError
 
 Rule = Literal["default", "official"]
+RULES: tuple[Rule, ...] = ("default", "official")
+Question = Mapping[str, object]
+"""A record of LLVisionQA: type, concern, question, img_path, candidates and correct_ans."""
 
 TYPES = ("yes-or-no", "what", "how")
 CONCERNS = ("distortion", "other", "in-context distortion", "in-context other")
 
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _ONLY_LETTER = re.compile(r"\(?([A-Za-z])\)?[.):,]?")
-# A bare capital may be the article "A": it needs a bracket, a stop, a dash or the end of its line
-# behind it.
+# A bare capital may be the article "A": a bracket, punctuation, a dash or the end of its line must
+# follow.
 _LEADING_LETTER = re.compile(
     r"(?:\(([A-Z])\)|([A-Z])(?:[.):,]+(?=\s|$)|\s+-\s|\s*(?=\n|$)))[\s:.-]*"
 )
@@ -48,139 +53,188 @@ _NEGATION = re.compile(
 )
 
 
-def match(reply: str | None, candidates: Sequence[str], rule: Rule = "default") -> int | None:
-    """The candidate, from 0, that a reply means; None where it means none or more than one.
+@dataclass(frozen=True)
+class AnswerResult:
+    """Table V's figures of one model; None where a figure is undefined.
 
-    With rule "official" it is the only candidate for which Q-SIT's published test holds (see
-    `holds_official`). Raises InputError for an unknown rule or a reply that is no text.
+    `random_guess`: expected accuracy of guessing. `by_type`, `by_concern`: accuracies. `missing`
+    and `unparsable` replies count as wrong; their `_rows` are indices, from 0.
     """
-    if rule not in ("default", "official"):
-        raise InputError(f"rule {rule!r} is not known; write default or official")
-    if _is_missing(reply):
+
+    accuracy: float | None
+    interval: Interval | None
+    confidence: float
+    random_guess: float | None
+    by_type: dict[str, float | None]
+    by_concern: dict[str, float | None]
+    rows: int
+    missing: int
+    unparsable: int
+    missing_rows: list[int]
+    unparsable_rows: list[int]
+    rule: Rule
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> AnswerResult:
+        """The inverse of `to_json`."""
+        ends = content["interval"]
+        return cls(**{**content, "interval": ends and (ends[0], ends[1])})
+
+
+@dataclass(frozen=True)
+class AnswerComparison:
+    """Two models on the same questions, A - B.
+
+    `only_a`, `only_b`: questions that only one of them answered correctly. `p_mcnemar`: of the
+    exact two-sided McNemar test on these. `interval`: of the paired bootstrap over questions.
+    """
+
+    rows: int
+    accuracy_a: float
+    accuracy_b: float
+    difference: float
+    interval: Interval | None
+    confidence: float
+    only_a: int
+    only_b: int
+    p_mcnemar: float
+
+
+@dataclass(frozen=True)
+class Graded:
+    """Which replies are right, shape (rows,); indices, from 0, of those missing and unparsable."""
+
+    right: NDArray[np.bool_]
+    missing: list[int]
+    unparsable: list[int]
+
+
+def match(reply: str | None, candidates: Sequence[str]) -> int | None:
+    """The candidate, from 0, that a reply means by the default rule; None for none or several."""
+    if reply is None or _is_missing(reply):
         return None
-    if not isinstance(reply, str):
-        raise InputError(f"reply {reply!r} is no text")
-    if rule == "official":
-        held = [i for i in range(len(candidates)) if holds_official(reply, candidates, i)]
-        return held[0] if len(held) == 1 else None
     text = (
         unicodedata.normalize("NFKC", reply).replace("*", "").replace("`", "").strip().strip("\"'")
     )
-    letter, spoke = _by_letter(text, candidates)
-    return letter if spoke else _by_text(text, candidates)
+    letters = _letters(text, candidates)
+    if not letters:
+        return _by_text(text, candidates)
+    index = _LETTERS.index(letters.pop())
+    return index if not letters and index < len(candidates) else None
 
 
-def holds_official(reply: str, candidates: Sequence[str], index: int) -> bool:
-    """Q-SIT's published test of one candidate, which may hold for several candidates of a reply.
+def official_matches(reply: str, candidates: Sequence[str]) -> list[int]:
+    """The candidates, from 0, for which Q-SIT's published test holds; there may be several.
 
-    The reply equals its letter, contains the letter with a full stop, equals its text, or has the
-    letter alone on a line.
+    The reply equals the candidate's letter, contains the letter with a full stop, equals the
+    candidate's text, or has the letter alone on a line.
     """
-    letter = _letter(index)
     text = reply.strip()
     lines = [line.strip() for line in text.splitlines()]
-    return text in (letter, candidates[index].strip()) or f"{letter}." in text or letter in lines
+    return [
+        i
+        for i, (letter, candidate) in enumerate(zip(_LETTERS, candidates, strict=False))
+        if text in (letter, candidate.strip()) or f"{letter}." in text or letter in lines
+    ]
 
 
-def random_guess(questions: Sequence[Mapping[str, Any]]) -> float | None:
+def random_guess(questions: Sequence[Question]) -> float | None:
     """Expected accuracy of guessing, the mean of 1 / candidates; None without questions."""
     if not questions:
         return None
-    return float(np.mean([1 / len(_candidates(q, row)) for row, q in enumerate(questions)]))
+    return float(np.mean([1 / len(_candidates(q, row)) for row, q in enumerate(questions, 1)]))
 
 
-def correctness(
-    questions: Sequence[Mapping[str, Any]], replies: Sequence[str | None], rule: Rule = "default"
-) -> tuple[NDArray[np.bool_], list[int], list[int]]:
-    """Which replies are right, shape (rows,), and the rows that are missing (null) and unparsable.
+def grade(
+    questions: Sequence[Question], replies: Sequence[str | None], rule: Rule = "default"
+) -> Graded:
+    """Grade each reply.
 
-    Under the official rule a reply is right where the test holds for the right candidate, whatever
-    else holds too, and unparsable where it holds for none. Raises InputError, with the row (the
-    first is 0), for lengths that differ and for a question without an answer among its candidates.
+    Under the official rule a reply is right where the test holds for the right candidate, even if
+    it holds for others too, and unparsable where it holds for none. Raises InputError, with the
+    row, for lengths that differ and for a question without an answer among its candidates.
     """
+    if rule not in RULES:
+        raise InputError(f"rule {rule!r} is not known; write default or official")
     _check_lengths(questions, replies)
     right = np.zeros(len(questions), dtype=bool)
     missing, unparsable = [], []
-    for row, (question, reply) in enumerate(zip(questions, replies, strict=True)):
-        candidates = _candidates(question, row)
-        if question.get("correct_ans") not in candidates:
-            wrong = f"correct_ans {question.get('correct_ans')!r} is none of its candidates"
-            raise InputError(f"question {row} (first is 0): {wrong}")
-        answer = candidates.index(question["correct_ans"])
-        if _is_missing(reply):
-            missing.append(row)
+    for index, (question, reply) in enumerate(zip(questions, replies, strict=True)):
+        place = f"question {index + 1}"
+        candidates = _candidates(question, index + 1)
+        correct = question.get("correct_ans")
+        if correct not in candidates:
+            raise InputError(f"{place}: correct_ans {correct!r} is not one of its candidates")
+        if reply is None or _is_missing(reply):
+            missing.append(index)
             continue
-        try:
-            chosen = match(reply, candidates, rule)
-        except InputError as error:
-            raise InputError(f"question {row} (first is 0): {error}") from None
-        right[row] = chosen == answer
-        parsable = chosen is not None
+        if not isinstance(reply, str):
+            raise InputError(f"{place}: expected a string or null as the reply, got {reply!r}")
         if rule == "official":
-            held = [holds_official(str(reply), candidates, i) for i in range(len(candidates))]
-            right[row], parsable = held[answer], any(held)
-        if not parsable:
-            unparsable.append(row)
-    return right, missing, unparsable
+            matches = official_matches(reply, candidates)
+        else:
+            chosen = match(reply, candidates)
+            matches = [] if chosen is None else [chosen]
+        right[index] = candidates.index(correct) in matches
+        if not matches:
+            unparsable.append(index)
+    return Graded(right, missing, unparsable)
 
 
-def evaluate(
-    questions: Sequence[Mapping[str, Any]],
+def grade_replies(
+    questions: Sequence[Question],
     replies: Sequence[str | None],
     *,
     rule: Rule = "default",
     cluster: Sequence[Any] | ArrayLike | None = None,
     seed: int = 0,
     confidence: float = 0.95,
-) -> dict[str, Any]:
+) -> AnswerResult:
     """Table V's figures. `questions`: records with type, concern, candidates and correct_ans;
     `replies` in the same order.
 
-    Returns accuracy (null without rows), interval (bootstrap over rows, or over clusters such as
-    the photograph; null below two), confidence, random_guess, by_type and by_concern {name:
-    accuracy or null}, rows, missing and unparsable (counts, both wrong), missing_rows and
-    unparsable_rows (row numbers, the first is 0), rule. Raises InputError as `correctness` does,
-    and for a type or concern that is not known.
+    The bootstrap draws the groups of `cluster`, such as photographs, by default rows; below two
+    there is no interval. Raises InputError as `grade` does, and for an unknown type or concern.
     """
     check_confidence(confidence)
-    right, missing, unparsable = correctness(questions, replies, rule)
+    graded = grade(questions, replies, rule)
+    right = graded.right
     clusters = cluster_numbers(cluster, right.size)
-    kinds = _ids(questions, "type", TYPES)
-    concerns = _ids(questions, "concern", CONCERNS)
-
-    def accuracy(rows: NDArray[np.bool_]) -> float | None:
-        return float(right[rows].mean()) if rows.any() else None
-
-    ends = mean_interval(right, clusters, seed=seed, confidence=confidence)
-    return {
-        "accuracy": float(right.mean()) if right.size else None,
-        "interval": list(ends) if ends else None,
-        "confidence": confidence,
-        "random_guess": random_guess(questions),
-        "by_type": {name: accuracy(kinds == i) for i, name in enumerate(TYPES)},
-        "by_concern": {name: accuracy(concerns == i) for i, name in enumerate(CONCERNS)},
-        "rows": int(right.size),
-        "missing": len(missing),
-        "unparsable": len(unparsable),
-        "missing_rows": missing,
-        "unparsable_rows": unparsable,
-        "rule": rule,
-    }
+    by_type, by_concern = _by_kind(
+        questions, lambda rows: float(right[rows].mean()) if rows.any() else None
+    )
+    return AnswerResult(
+        accuracy=float(right.mean()) if right.size else None,
+        interval=mean_interval(right, clusters, seed=seed, confidence=confidence),
+        confidence=confidence,
+        random_guess=random_guess(questions),
+        by_type=by_type,
+        by_concern=by_concern,
+        rows=right.size,
+        missing=len(graded.missing),
+        unparsable=len(graded.unparsable),
+        missing_rows=graded.missing,
+        unparsable_rows=graded.unparsable,
+        rule=rule,
+    )
 
 
 def submission(
-    questions: Sequence[Mapping[str, Any]], replies: Sequence[str | None]
-) -> list[dict[str, Any]]:
-    """What is sent in for the test split, whose answers are not public: outputs with image paths.
+    questions: Sequence[Question], replies: Sequence[str | None]
+) -> list[dict[str, object]]:
+    """Records to send in for the test split, whose answers are not public.
 
-    One record a question, in question order: img_path, question, response (the reply as it came,
-    null where there is none). Raises InputError where the numbers differ or a record lacks a key.
+    One a question, in question order: img_path, question, response (the raw reply, None where it
+    is missing). Raises InputError where the lengths differ or a record lacks a key.
     """
     _check_lengths(questions, replies)
-    for row, question in enumerate(questions):
+    for row, question in enumerate(questions, 1):
         for key in ("img_path", "question"):
             if not isinstance(question.get(key), str):
-                raise InputError(f"question {row} (first is 0): {key} must be a text")
+                raise InputError(f"question {row}: {key} must be a string")
     return [
         {
             "img_path": question["img_path"],
@@ -192,47 +246,27 @@ def submission(
 
 
 def table_v(
-    questions: Sequence[Mapping[str, Any]], results: Mapping[str, Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """Table V's layout: random guess, then a row for each model of `results` (from `evaluate`).
+    questions: Sequence[Question], results: Mapping[str, AnswerResult]
+) -> dict[str, dict[str, float | None]]:
+    """Table V: {model: accuracies of the types, the concerns and overall}, None where undefined.
 
-    Keys: model, the three types, the four concerns, overall; accuracies, null where undefined.
+    The first row is random guess.
     """
-    kinds, concerns = _ids(questions, "type", TYPES), _ids(questions, "concern", CONCERNS)
-
-    def guess(rows: NDArray[np.bool_]) -> float | None:
-        return random_guess([q for q, wanted in zip(questions, rows, strict=True) if wanted])
-
-    guesses: dict[str, Any] = {
-        "by_type": {name: guess(kinds == i) for i, name in enumerate(TYPES)},
-        "by_concern": {name: guess(concerns == i) for i, name in enumerate(CONCERNS)},
-        "accuracy": random_guess(questions),
+    by_type, by_concern = _by_kind(
+        questions, lambda rows: random_guess([questions[i] for i in np.flatnonzero(rows).tolist()])
+    )
+    return {"random guess": {**by_type, **by_concern, "overall": random_guess(questions)}} | {
+        model: {**found.by_type, **found.by_concern, "overall": found.accuracy}
+        for model, found in results.items()
     }
-    return [
-        {
-            "model": model,
-            **found["by_type"],
-            **found["by_concern"],
-            "overall": found["accuracy"],
-        }
-        for model, found in ({"random guess": guesses} | dict(results)).items()
-    ]
 
 
-def compare(
-    correct_a: ArrayLike,
-    correct_b: ArrayLike,
-    *,
-    cluster: Sequence[Any] | ArrayLike | None = None,
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> dict[str, Any]:
-    """Two models on the same questions, a - b. Both inputs have shape (rows,) and say which replies
-    are right.
+def compare_replies(
+    correct_a: ArrayLike, correct_b: ArrayLike, *, seed: int = 0, confidence: float = 0.95
+) -> AnswerComparison:
+    """Compare two models by which of their replies are right, shape (rows,) each.
 
-    p_mcnemar is the exact two-sided McNemar test on the questions that only one got right; it takes
-    questions as independent, so with clusters trust the interval (paired bootstrap) first. Raises
-    InputError where the lengths differ or there are no rows.
+    Raises InputError where the shapes differ or there are no rows.
     """
     from scipy.special import bdtr  # the binomial distribution, without the slow scipy.stats
 
@@ -243,76 +277,74 @@ def compare(
     only_a, only_b = int(np.sum(a & ~b)), int(np.sum(b & ~a))
     tail = float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)) if only_a + only_b else 1.0
     difference = a.astype(float) - b.astype(float)
-    clusters = cluster_numbers(cluster, a.size)
-    ends = mean_interval(difference, clusters, seed=seed, confidence=confidence)
-    return {
-        "rows": int(a.size),
-        "accuracy_a": float(a.mean()),
-        "accuracy_b": float(b.mean()),
-        "difference": float(difference.mean()),
-        "interval": list(ends) if ends else None,
-        "confidence": confidence,
-        "only_a": only_a,
-        "only_b": only_b,
-        "p_mcnemar": min(1.0, 2 * tail),
-    }
+    rows = np.arange(a.size)
+    return AnswerComparison(
+        rows=a.size,
+        accuracy_a=float(a.mean()),
+        accuracy_b=float(b.mean()),
+        difference=float(difference.mean()),
+        interval=mean_interval(difference, rows, seed=seed, confidence=confidence),
+        confidence=confidence,
+        only_a=only_a,
+        only_b=only_b,
+        p_mcnemar=min(1.0, 2 * tail),
+    )
 
 
-def _check_lengths(questions: Sequence[Any], replies: Sequence[Any]) -> None:
+def _check_lengths(questions: Sequence[Question], replies: Sequence[str | None]) -> None:
     if len(questions) != len(replies):
         raise InputError(
-            f"{len(replies)} replies to {len(questions)} questions; one each is needed (or null)"
+            f"{len(replies)} replies to {len(questions)} questions; each question needs one or null"
         )
 
 
-def _letter(index: int) -> str:
-    return chr(ord("A") + index)
-
-
-def _is_missing(reply: Any) -> bool:
+def _is_missing(reply: object) -> bool:
     return reply is None or (isinstance(reply, float) and bool(np.isnan(reply)))
 
 
-def _candidates(question: Mapping[str, Any], row: int) -> list[str]:
+def _candidates(question: Question, row: int) -> list[str]:
     found = question.get("candidates")
     if not isinstance(found, Sequence) or isinstance(found, str) or not 2 <= len(found) <= 26:
-        raise InputError(f"question {row} (first is 0): candidates must be a list of 2 to 26 texts")
+        raise InputError(f"question {row}: candidates must be a list of 2 to 26 strings")
     return list(found)
 
 
-def _ids(
-    questions: Sequence[Mapping[str, Any]], key: str, names: Sequence[str]
-) -> NDArray[np.intp]:
-    for row, question in enumerate(questions):
-        if question.get(key) not in range(len(names)):
+def _by_kind(
+    questions: Sequence[Question], figure: Callable[[NDArray[np.bool_]], float | None]
+) -> tuple[dict[str, float | None], dict[str, float | None]]:
+    """A figure of the selected questions, for each type and for each concern."""
+    kinds, concerns = _ids(questions, "type", TYPES), _ids(questions, "concern", CONCERNS)
+    return (
+        {name: figure(kinds == i) for i, name in enumerate(TYPES)},
+        {name: figure(concerns == i) for i, name in enumerate(CONCERNS)},
+    )
+
+
+def _ids(questions: Sequence[Question], key: str, names: Sequence[str]) -> NDArray[np.intp]:
+    """The type or concern of each question as its number, shape (rows,)."""
+    numbers: list[object] = list(range(len(names)))
+    for row, question in enumerate(questions, 1):
+        if question.get(key) not in numbers:
             known = ", ".join(f"{i} {name}" for i, name in enumerate(names))
-            raise InputError(
-                f"question {row} (first is 0): {key} {question.get(key)!r} is not one of {known}"
-            )
-    return np.array([question[key] for question in questions], dtype=np.intp)
+            raise InputError(f"question {row}: {key} {question.get(key)!r} is not one of {known}")
+    return np.array([numbers.index(question[key]) for question in questions], dtype=np.intp)
 
 
-def _by_letter(text: str, candidates: Sequence[str]) -> tuple[int | None, bool]:
-    """The candidate named by a letter, and whether any letter form is there at all."""
+def _letters(text: str, candidates: Sequence[str]) -> set[str]:
+    """The letters that a reply names in one of the letter forms."""
     alone = _ONLY_LETTER.fullmatch(text)
     # A candidate may itself be one letter long; then its text decides.
     if alone and text.casefold() not in [c.casefold() for c in candidates]:
-        letters = {alone[1].upper()}
-    else:
-        leading = _LEADING_LETTER.match(text)
-        letters = {leading[1] or leading[2]} if leading else set()
-        letters |= {found[1] for found in _NAMED_LETTER.finditer(text)}
-        for i, candidate in enumerate(candidates):
-            option = rf"(?<!\w)\(?{_letter(i)}\)?[.):]\s*{re.escape(candidate.strip())}(?!\w)"
-            if re.search(option, text, re.IGNORECASE):
-                letters.add(_letter(i))
-        if leading:
-            behind = _starts_with(text[leading.end() :], candidates)
-            letters |= {_letter(behind)} if behind is not None else set()
-    if not letters:
-        return None, False
-    index = ord(letters.pop()) - ord("A")
-    return (index, True) if not letters and index < len(candidates) else (None, True)
+        return {alone[1].upper()}
+    leading = _LEADING_LETTER.match(text)
+    letters = {leading[1] or leading[2]} if leading else set()
+    letters |= {found[1] for found in _NAMED_LETTER.finditer(text)}
+    for i, candidate in enumerate(candidates):
+        option = rf"(?<!\w)\(?{_LETTERS[i]}\)?[.):]\s*{re.escape(candidate.strip())}(?!\w)"
+        if re.search(option, text, re.IGNORECASE):
+            letters.add(_LETTERS[i])
+    following = _starts_with(text[leading.end() :], candidates) if leading else None
+    return letters if following is None else letters | {_LETTERS[following]}
 
 
 def _by_text(text: str, candidates: Sequence[str]) -> int | None:
@@ -321,7 +353,7 @@ def _by_text(text: str, candidates: Sequence[str]) -> int | None:
         return wanted.index(reply) if wanted.count(reply) == 1 else None
     if (start := _starts_with(text, candidates)) is not None:
         return start
-    # Longest first, blanking what matched: "blur" inside "motion blur" is then no second answer.
+    # Longest first, blanking each match: "blur" inside "motion blur" is then not a second answer.
     rest, found = reply, set()
     for i in sorted(range(len(wanted)), key=lambda i: -len(wanted[i])):
         pattern = rf"(?<!\w){re.escape(wanted[i])}(?!\w)"
@@ -335,20 +367,17 @@ def _by_text(text: str, candidates: Sequence[str]) -> int | None:
 
 
 def _starts_with(text: str, candidates: Sequence[str]) -> int | None:
-    """The one candidate whose text the reply starts with, a stop or the end behind it."""
+    """The only candidate whose text starts the reply, followed by punctuation or the end."""
+    end = r"(?=\s*[.,;:!\n]|\s+-\s|\s*$)"
     held = [
         i
         for i, candidate in enumerate(candidates)
-        if re.match(
-            rf"{re.escape(candidate.strip())}(?=\s*[.,;:!\n]|\s+-\s|\s*$)",
-            text.lstrip(),
-            re.IGNORECASE,
-        )
+        if re.match(re.escape(candidate.strip()) + end, text.lstrip(), re.IGNORECASE)
     ]
     return held[0] if len(held) == 1 else None
 
 
 def _plain(text: str) -> str:
-    """Casefolded, blanks single, without surrounding quotes and final stops."""
+    """Casefolded, with single blanks, without surrounding quotes and final punctuation."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(folded.split()).strip("\"' ").rstrip(".!;:, ")

@@ -1,26 +1,27 @@
-"""pure: from other people's raw outputs to the benchmarks' figures; no model, no Ray.
+"""pure: figures of the benchmarks from other people's raw outputs; no model, no Ray.
 
-Every function takes tables or files and returns what the command line prints as JSON: finite
-numbers, and null with a reason where a figure is undefined. Rows in messages and lists are data
-rows, the first is 1.
+Every function reads tables and returns a value whose `to_json` the command line prints: finite
+numbers, and null with a reason where a figure is undefined. Rows count from 1, without the header.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluation import iqa
+from evaluation.intervals import Floats
+from evaluation.iqa import IqaResult, MetricDifference, TableIvRow
 from qsit_ray import tables
 from qsit_ray.errors import InputError
 from qsit_ray.levels import (
     LEVELS,
     Boundary,
+    Conversion,
     Range,
     expected_score,
     mos_to_levels,
@@ -29,25 +30,36 @@ from qsit_ray.levels import (
 )
 from qsit_ray.tables import Table
 
-Floats = NDArray[np.float64]
-
 # Q-Bench divides the logits by this before the softmax.
 QBENCH_TEMPERATURE = 100.0
-# What the columns are usually called, for `compare`, whose files need no options then.
+# Usual column names: `compare_iqa` needs no options for files with these.
 IDS = ("id", "image", "img_path", "image_path", "filename", "file_name", "name", "key")
 TRUTHS = ("truth", "mos", "gt_score", "gt_mos", "gt")
 SCORES = ("score", "prediction", "pred", "pred_mos", "pred_score")
-# Equal scores may come out some 1e-15 apart, and otherwise on another machine; ranks go by this
-# many decimals, so that they tie.
+# Equal scores may differ by some 1e-15, and differently on another machine; ranks use this many
+# decimals, so that they tie.
 _DECIMALS = 12
 
 
 @dataclass(frozen=True)
-class Scoring:
-    """Where a prediction comes from: exactly one of a score column, level logits, two levels.
+class Predicted:
+    """Predictions of a table, shape (rows,), and the values that SRCC and KRCC rank on.
 
-    `logits` and `two_level` are {word: column}. Five logits under the paper's words take Eq. 2's
-    numbers in any order; any other words take weights evenly from 1 to 5 in their order.
+    `ranked_on` describes these values; `derivation` holds the JSON keys that document the score.
+    """
+
+    score: Floats
+    rank_on: Floats
+    ranked_on: str
+    derivation: dict[str, object]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The source of a prediction: exactly one of a score column, level logits, two levels.
+
+    `logits` and `two_level` are {word: column}. Five logits under the paper's words take the
+    numbers of Eq. 2 in any order; any other words take even weights from 1 to 5 in their order.
     """
 
     score: str | None = None
@@ -56,45 +68,44 @@ class Scoring:
     temperature: float | None = None
 
     def __post_init__(self) -> None:
-        given = [way for way in (self.score, self.logits, self.two_level) if way is not None]
-        if len(given) != 1:
-            raise InputError("say one of --score COL, --logits WORD=COL,... and --two-level ...")
+        if [self.score, self.logits, self.two_level].count(None) != 2:
+            raise InputError("give one of --score COL, --logits WORD=COL,... and --two-level ...")
         if self.logits is not None and len(self.logits) < 2:
             raise InputError("--logits needs two level words or more, from the worst to the best")
         if self.two_level is not None and set(self.two_level) != {"good", "poor"}:
-            raise InputError(
-                "--two-level needs good=COL,poor=COL (whatever the columns are called)"
-            )
+            raise InputError("--two-level needs good=COL,poor=COL (the columns may have any names)")
         if self.temperature is not None and self.two_level is None:
             raise InputError("--temperature belongs to --two-level")
 
-    def of(self, table: Table) -> tuple[Floats, Floats, dict[str, Any]]:
-        """(prediction, what SRCC and KRCC rank on, how both came about); shapes (rows,)."""
+    def read(self, table: Table) -> Predicted:
+        """Raises InputError for a missing column and, with the rows, for a missing number."""
         if self.score is not None:
             score = table.numbers(self.score)
-            return score, score, {"score": self.score, "ranked_on": "the score"}
+            return Predicted(score, score, "the score", {"score": self.score})
         if self.two_level is not None:
             good, poor = (table.numbers(self.two_level[word]) for word in ("good", "poor"))
             temperature = QBENCH_TEMPERATURE if self.temperature is None else self.temperature
-            score = two_level_score(good, poor, temperature)
-            how = {"two_level": dict(self.two_level), "temperature": temperature}
-            margin = two_level_margin(good, poor)
-            return score, margin, how | {"ranked_on": "the logit margin good - poor"}
+            return Predicted(
+                two_level_score(good, poor, temperature),
+                two_level_margin(good, poor),
+                "the logit margin good - poor",
+                {"two_level": dict(self.two_level), "temperature": temperature},
+            )
         words = dict(self.logits or {})
         if set(words) == set(LEVELS):
             words = {word: words[word] for word in LEVELS}
         weights = np.linspace(1, 5, len(words))
         logits = np.column_stack([table.numbers(column) for column in words.values()])
         score = expected_score(logits, weights)
-        how = {"logits": words, "weights": weights.tolist()}
+        derivation: dict[str, object] = {"logits": words, "weights": weights.tolist()}
         if len(words) == 2:
             margin = two_level_margin(logits[:, 1], logits[:, 0])
-            return score, margin, how | {"ranked_on": "the logit margin of the two words"}
-        told = f"the score of Eq. 5 in float64, to {_DECIMALS} decimals"
-        return score, np.round(score, _DECIMALS), how | {"ranked_on": told}
+            return Predicted(score, margin, "the logit margin of the two words", derivation)
+        ranked_on = f"the score of Eq. 5 in float64, to {_DECIMALS} decimals"
+        return Predicted(score, np.round(score, _DECIMALS), ranked_on, derivation)
 
 
-def words(text: str, option: str) -> dict[str, str]:
+def word_columns(text: str, option: str) -> dict[str, str]:
     """`bad=COL,poor=COL` as {word: column}. Raises InputError that quotes a part without both."""
     found: dict[str, str] = {}
     for part in text.split(","):
@@ -102,12 +113,65 @@ def words(text: str, option: str) -> dict[str, str]:
         if not word or not column:
             raise InputError(f"{option}: {part!r} must be WORD=COLUMN")
         if word in found:
-            raise InputError(f"{option}: {word!r} is there twice")
+            raise InputError(f"{option}: {word!r} occurs twice")
         found[word] = column
     return found
 
 
-def levels(
+@dataclass(frozen=True)
+class LevelTable:
+    """MOS as level words (Eq. 1), with the figures of Table II.
+
+    `agreement` is of the level numbers with the MOS, over the rows that have a level. A released
+    rule may have none for the highest MOS; such rows are rejected.
+    """
+
+    ids: list[str]
+    mos: Floats
+    conversion: Conversion
+    agreement: IqaResult
+    range: str
+    seed: int
+
+    def columns(self) -> dict[str, list[object]]:
+        """The columns id, mos, level of the rows that have a level."""
+        rows = zip(self.ids, self.mos.tolist(), self.conversion.words(), strict=True)
+        written = [row for row in rows if row[2] is not None]
+        return {name: [row[i] for row in written] for i, name in enumerate(("id", "mos", "level"))}
+
+    def to_json(self) -> dict[str, object]:
+        """`rows` = rows `written` + `rejected`."""
+        found, agreement = self.conversion, self.agreement
+        why = f"MOS of {found.high:g} and more have no level in the release"
+        return {
+            "rows": len(self.ids),
+            "written": agreement.rows,
+            "range": self.range,
+            "boundary": found.boundary,
+            "low": found.low,
+            "high": found.high,
+            "clipped": found.clipped,
+            "rejected": found.rejected,
+            "rejected_rows": [
+                {"row": i + 1, "id": self.ids[i], "mos": float(self.mos[i]), "reason": why}
+                for i in np.flatnonzero(found.levels == 0).tolist()
+            ],
+            "srcc": agreement.srcc,
+            "plcc": agreement.plcc,
+            "intervals": {name: agreement.intervals[name] for name in ("srcc", "plcc")},
+            "reasons": self.reasons,
+            "counts": found.counts(),
+            "confidence": agreement.confidence,
+            "seed": self.seed,
+        }
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        shown = ("srcc", "plcc")
+        return {name: why for name, why in self.agreement.reasons.items() if name in shown}
+
+
+def convert_mos(
     path: Path,
     *,
     id_column: str,
@@ -116,13 +180,9 @@ def levels(
     boundary: Boundary | None,
     seed: int = 0,
     confidence: float = 0.95,
-) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-    """MOS to level words (Eq. 1): (the figures of Table II, the columns id, mos, level).
-
-    `rows` = rows written + `rejected`; a reject has a MOS for which the released rule has no
-    level. srcc and plcc are of the level numbers against the MOS, over the rows written. Raises
-    InputError for a MOS that is missing and an id that repeats, by row.
-    """
+) -> LevelTable:
+    """Convert a table's MOS. Raises InputError, with the row, for a MOS that is missing and an id
+    that repeats."""
     scale = Range.parse(range_text)
     table = tables.read(path)
     ids, mos = table.ids(id_column), table.numbers(mos_column)
@@ -130,37 +190,44 @@ def levels(
         found = mos_to_levels(mos, scale, boundary)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    kept = np.flatnonzero(found.levels > 0)
-    figures = iqa.evaluate(
-        mos[kept], found.levels[kept].astype(np.float64), seed=seed, confidence=confidence
-    )
-    level_words = found.words()
-    shown = ("srcc", "plcc")
-    why = f"MOS of {found.high:g} and more have no level in the release"
-    return {
-        "rows": table.rows,
-        "written": int(kept.size),
-        "range": range_text,
-        "boundary": found.boundary,
-        "low": found.low,
-        "high": found.high,
-        "clipped": found.clipped,
-        "rejected": found.rejected,
-        "rejected_rows": [
-            {"row": int(row) + 1, "id": ids[row], "mos": float(mos[row]), "reason": why}
-            for row in np.flatnonzero(found.levels == 0)
-        ],
-        **{name: figures[name] for name in shown},
-        "intervals": {name: figures["intervals"][name] for name in shown},
-        "reasons": {name: w for name, w in figures["reasons"].items() if name in shown},
-        "counts": found.counts(),
-        "confidence": confidence,
-        "seed": seed,
-    }, {
-        "id": [ids[row] for row in kept],
-        "mos": mos[kept].tolist(),
-        "level": [level_words[row] for row in kept],
-    }
+    kept = found.levels > 0
+    numbers = found.levels[kept].astype(np.float64)
+    agreement = iqa.score_predictions(mos[kept], numbers, seed=seed, confidence=confidence)
+    return LevelTable(ids, mos, found, agreement, range_text, seed)
+
+
+@dataclass(frozen=True)
+class IqaScores:
+    """The figures of a table of predictions, of all rows and by group.
+
+    `average_of_groups` is the paper's mean over databases; `table_iv` has the rows of Table IV,
+    None where it is not known on which groups the model was trained.
+    """
+
+    overall: IqaResult
+    groups: dict[str, IqaResult]
+    average_of_groups: float | None
+    table_iv: list[TableIvRow] | None
+    predicted: Predicted
+    seed: int
+
+    @property
+    def settings(self) -> dict[str | None, str]:
+        """Intra or cross of each group, empty without `table_iv`."""
+        return {row.dataset: row.setting for row in self.table_iv or []}
+
+    def to_json(self) -> dict[str, object]:
+        overall = self.overall.to_json()
+        groups = {name: group.to_json() for name, group in self.groups.items()}
+        found = {**overall, "overall": overall, "groups": groups}
+        if groups:
+            found["average_of_groups"] = self.average_of_groups
+        if self.table_iv is not None:
+            for name, group in groups.items():
+                group["setting"] = self.settings[name]
+            found["table_iv"] = [asdict(row) for row in self.table_iv]
+        derivation = {**self.predicted.derivation, "ranked_on": self.predicted.ranked_on}
+        return {**found, **derivation, "seed": self.seed}
 
 
 def score_iqa(
@@ -173,33 +240,82 @@ def score_iqa(
     trained_on: Sequence[str] | None = None,
     seed: int = 0,
     confidence: float = 0.95,
-) -> dict[str, Any]:
-    """SRCC, PLCC, KRCC and RMSE of a table of predictions: overall (also at the top) and by group.
+) -> IqaScores:
+    """SRCC, PLCC, KRCC and RMSE of a table of predictions.
 
-    With `by`, an id must be unique within its group only, and `average_of_groups` is the paper's
-    mean. With `trained_on` (group names) each group has a `setting`, intra or cross, and
-    `table_iv` has Table IV's rows. Raises InputError for a value that is missing, by row.
+    `by` names the column of groups, such as datasets; an id must then be unique within its group
+    only. `trained_on` are groups. Raises InputError, with the row, for a value that is missing.
     """
     table = tables.read(path)
     names = None if by is None else table.labels(by)
     table.ids(id_column, within=names)
     truth = table.numbers(truth_column)
-    prediction, rank_on, how = scoring.of(table)
-    result = iqa.evaluate(
-        truth, prediction, rank_on=rank_on, groups=names, seed=seed, confidence=confidence
+    predicted = scoring.read(table)
+
+    def score(rows: NDArray[np.bool_]) -> IqaResult:
+        return iqa.score_predictions(
+            truth[rows],
+            predicted.score[rows],
+            rank_on=predicted.rank_on[rows],
+            seed=seed,
+            confidence=confidence,
+        )
+
+    overall = score(np.ones(table.rows, dtype=bool))
+    groups = {name: score(np.array(names) == name) for name in dict.fromkeys(names or [])}
+    if trained_on is not None and by is None:
+        raise InputError("--trained-on needs --by COL, the column of dataset names")
+    return IqaScores(
+        overall,
+        groups,
+        iqa.mean_or_none([group.average for group in groups.values()]),
+        None if trained_on is None else iqa.table_iv(path.stem, groups, trained_on),
+        predicted,
+        seed,
     )
-    groups = result.pop("by_group", {})
-    average = result.pop("average_of_groups", None)
-    found: dict[str, Any] = {**result, "overall": result, "groups": groups}
-    if by is not None:
-        found["average_of_groups"] = average
-    if trained_on is not None:
-        if by is None:
-            raise InputError("--trained-on needs --by COL, the column of dataset names")
-        for name, group in groups.items():
-            group["setting"] = "intra" if name in trained_on else "cross"
-        found["table_iv"] = iqa.table_iv({path.stem: groups}, {path.stem: trained_on})
-    return found | how | {"seed": seed}
+
+
+@dataclass(frozen=True)
+class CommonIds:
+    """Row indices of the ids in both files, in A's order, and the ids that only one file has."""
+
+    at_a: NDArray[np.intp]
+    at_b: NDArray[np.intp]
+    only_in_a: list[object]
+    only_in_b: list[object]
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "only_in_a": self.only_in_a,
+            "only_in_b": self.only_in_b,
+            "only_in_a_count": len(self.only_in_a),
+            "only_in_b_count": len(self.only_in_b),
+        }
+
+
+def common_ids(ids_a: Sequence[object], ids_b: Sequence[object], a: Path, b: Path) -> CommonIds:
+    """Raises InputError where no id is in both files."""
+    index_a = {name: index for index, name in enumerate(ids_a)}
+    index_b = {name: index for index, name in enumerate(ids_b)}
+    both = [name for name in ids_a if name in index_b]
+    if not both:
+        raise InputError(f"{a} and {b}: no id is in both; the first are {ids_a[0]!r}, {ids_b[0]!r}")
+    return CommonIds(
+        np.array([index_a[name] for name in both], dtype=np.intp),
+        np.array([index_b[name] for name in both], dtype=np.intp),
+        [name for name in ids_a if name not in index_b],
+        [name for name in ids_b if name not in index_a],
+    )
+
+
+@dataclass(frozen=True)
+class FileComparison:
+    """Two files, A - B, over the `rows` of the ids in both; `content` is its JSON."""
+
+    rows: int
+    metrics: dict[str, MetricDifference]
+    ids: CommonIds
+    content: dict[str, object]
 
 
 def compare_iqa(
@@ -211,26 +327,26 @@ def compare_iqa(
     truth_column: str | None = None,
     seed: int = 0,
     confidence: float = 0.95,
-) -> dict[str, Any]:
-    """Two tables of predictions, a - b, over the ids in both; the headline is SRCC.
+) -> FileComparison:
+    """Compare two tables of predictions; the headline is SRCC.
 
     Columns that are not named are found by their usual names. The truth is read from A; where B
     has it too it must be the same. Raises InputError where it is not, and without common ids.
     """
     ids: list[list[str]] = []
-    columns: list[tuple[Floats, Floats]] = []
+    predicted: list[Predicted] = []
     truths: list[Floats | None] = []
     for path in (a, b):
         table = tables.read(path)
         ids.append(table.ids(id_column or table.first_of("--id COL", IDS, several=True)))
-        way = scoring or Scoring(score=table.first_of("--score COL", SCORES))
-        columns.append(way.of(table)[:2])
+        source = scoring or Scoring(score=table.first_of("--score COL", SCORES))
+        predicted.append(source.read(table))
         wanted = (truth_column,) if truth_column else TRUTHS
-        there = any(name in table.names for name in wanted)
-        # A table without the truth is enough for B.
-        needed = there or path is a
+        # Only A needs the truth.
+        needed = path is a or any(name in table.names for name in wanted)
         truths.append(table.numbers(table.first_of("--truth COL", wanted)) if needed else None)
-    at_a, at_b, apart = common(ids[0], ids[1], a, b)
+    common = common_ids(ids[0], ids[1], a, b)
+    at_a, at_b = common.at_a, common.at_b
     truth, other = truths[0], truths[1]
     assert truth is not None
     if other is not None:
@@ -241,38 +357,15 @@ def compare_iqa(
                 f"{a} and {b} give {int(differs.sum())} ids different truths, the first "
                 f"{ids[0][at_a[first]]!r}: {truth[at_a[first]]:g} and {other[at_b[first]]:g}"
             )
-    found = iqa.compare(
+    found = iqa.compare_predictions(
         truth[at_a],
-        columns[0][0][at_a],
-        columns[1][0][at_b],
-        rank_a=columns[0][1][at_a],
-        rank_b=columns[1][1][at_b],
+        predicted[0].score[at_a],
+        predicted[1].score[at_b],
+        rank_a=predicted[0].rank_on[at_a],
+        rank_b=predicted[1].rank_on[at_b],
         seed=seed,
         confidence=confidence,
     )
-    headline = {"task": "iqa", "metric": "srcc", **found["metrics"]["srcc"]}
-    return headline | found | apart | {"seed": seed}
-
-
-def common(
-    ids_a: Sequence[Any], ids_b: Sequence[Any], a: Path, b: Path
-) -> tuple[NDArray[np.intp], NDArray[np.intp], dict[str, Any]]:
-    """Rows of the ids in both, in A's order, and the ids that only one has."""
-    where = {name: row for row, name in enumerate(ids_b)}
-    at_a = np.array([row for row, name in enumerate(ids_a) if name in where], dtype=np.intp)
-    if not at_a.size:
-        raise InputError(f"{a} and {b}: no id is in both; the first are {ids_a[0]!r}, {ids_b[0]!r}")
-    at_b = np.array([where[ids_a[row]] for row in at_a], dtype=np.intp)
-    known = set(ids_a)
-    only_a = [name for name in ids_a if name not in where]
-    only_b = [name for name in ids_b if name not in known]
-    return (
-        at_a,
-        at_b,
-        {
-            "only_in_a": only_a,
-            "only_in_b": only_b,
-            "only_in_a_count": len(only_a),
-            "only_in_b_count": len(only_b),
-        },
-    )
+    headline = {"task": "iqa", "metric": "srcc", **found.metric_json("srcc")}
+    content = {**headline, **found.to_json(), **common.to_json(), "seed": seed}
+    return FileComparison(found.rows, found.metrics, common, content)

@@ -1,6 +1,6 @@
-"""pure: the run folder: its paths, atomic writes, and which stages already stand.
+"""pure: the run folder: its paths, atomic writes, and the record of its completed stages.
 
-Paths may be `Path` or, on an object store, `UPath`; what holds for both is written once.
+Paths may be `Path` or, on an object store, `UPath`; both work everywhere but in `RunFolder.lock`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,35 +20,58 @@ import filelock
 
 from qsit_ray.errors import InputError
 
-# On an object store the last file of a folder: the others are all there when it is.
-WHOLE = ".whole"
+# On an object store the last file of a folder: when it is there, so are all the others.
+MARK = ".whole"
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """A completed stage in stages.json: the digest of its inputs, and the seconds that it took.
+
+    Device seconds are CPU or GPU seconds held, added up over the processes that held them.
+    """
+
+    inputs: str
+    wall_seconds: float
+    device_seconds: float
+
+
+@dataclass
+class StageCost:
+    """Device seconds that a stage reports while it runs; None counts its wall time once."""
+
+    device_seconds: float | None = None
+
+
+class _Below:
+    """An attribute of `RunFolder`: a path below its folder."""
+
+    def __init__(self, *parts: str) -> None:
+        self.parts = parts
+
+    def __get__(self, run: RunFolder, owner: type[RunFolder]) -> Path:
+        return run.path.joinpath(*self.parts)
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where each stage of a run reads and writes (docs/RUN_FOLDER.md describes the formats)."""
+    """The files of a run by job; docs/RUN_FOLDER.md describes their formats."""
 
     path: Path
 
-    @property
-    def config(self) -> Path:
-        return self.path / "config.yaml"
-
-    @property
-    def log(self) -> Path:
-        return self.path / "qsit.log"
-
-    @property
-    def stages(self) -> Path:
-        return self.path / "stages.json"
-
-    @property
-    def catalog(self) -> Path:
-        return self.path / "catalog"
-
-    @property
-    def features(self) -> Path:
-        return self.path / "features"
+    config = _Below("config.yaml")
+    log = _Below("qsit.log")
+    stages = _Below("stages.json")
+    catalog = _Below("catalog")
+    features = _Below("features")
+    mixture = _Below("mixture.json")
+    proxy_model = _Below("proxy", "model")
+    train = _Below("train")
+    epochs = _Below("train", "epochs.jsonl")
+    model = _Below("train", "model")
+    evaluation = _Below("evaluation")
+    ledger = _Below("ledger.json")
+    report = _Below("report.html")
 
     def search(self, axis: str) -> Path:
         return self.path / "search" / axis
@@ -59,41 +82,9 @@ class RunFolder:
     def fit(self, axis: str) -> Path:
         return self.search(axis) / "fit.json"
 
-    @property
-    def mixture(self) -> Path:
-        return self.path / "mixture.json"
-
-    @property
-    def proxy_model(self) -> Path:
-        return self.path / "proxy" / "model"
-
-    @property
-    def train(self) -> Path:
-        return self.path / "train"
-
-    @property
-    def epochs(self) -> Path:
-        return self.train / "epochs.jsonl"
-
-    @property
-    def model(self) -> Path:
-        return self.train / "model"
-
-    @property
-    def evaluation(self) -> Path:
-        return self.path / "evaluation"
-
-    @property
-    def ledger(self) -> Path:
-        return self.path / "ledger.json"
-
-    @property
-    def report(self) -> Path:
-        return self.path / "report.html"
-
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run for this process; the operating system lets go when the process dies.
+        """Hold the run for this process; the operating system releases it when the process dies.
 
         Raises InputError when another process holds it or the folder can't be written.
         """
@@ -110,40 +101,31 @@ class RunFolder:
         finally:
             held.release()
 
-    def is_complete(self, stage: str, inputs: Mapping[str, Any]) -> bool:
-        """Whether `stage` has finished for exactly these inputs."""
-        return self._stages().get(stage, {}).get("inputs") == digest(inputs)
+    def is_complete(self, stage: str, inputs: Mapping[str, object]) -> bool:
+        """True where `stage` has finished for exactly these inputs, given as JSON values."""
+        record = self.completed().get(stage)
+        return record is not None and record.inputs == digest(inputs)
 
     @contextmanager
-    def stage(self, stage: str, inputs: Mapping[str, Any]) -> Iterator[dict[str, float]]:
-        """Record `stage` as finished for `inputs` if the block ends well.
-
-        The block may put `device_seconds` (CPU or GPU seconds held) into the yielded dict;
-        without it the stage counts its wall time once.
-        """
-        cost: dict[str, float] = {}
+    def stage(self, stage: str, inputs: Mapping[str, object]) -> Iterator[StageCost]:
+        """Record `stage` as completed for `inputs` when the block ends without an exception."""
+        cost = StageCost()
         began = time.monotonic()
         yield cost
         wall = time.monotonic() - began
-        record = {
-            "inputs": digest(inputs),
-            "wall_seconds": round(wall, 3),
-            "device_seconds": round(cost.get("device_seconds", wall), 3),
-        }
-        write_json(self.stages, {**self._stages(), stage: record})
+        device = wall if cost.device_seconds is None else cost.device_seconds
+        record = StageRecord(digest(inputs), round(wall, 3), round(device, 3))
+        records = {**self.completed(), stage: record}
+        write_json(self.stages, {name: asdict(each) for name, each in records.items()})
 
-    def costs(self) -> dict[str, dict[str, float]]:
-        """Wall and device seconds of each finished stage, in the order they finished."""
-        return {
-            name: {key: record[key] for key in ("wall_seconds", "device_seconds")}
-            for name, record in self._stages().items()
-        }
-
-    def _stages(self) -> dict[str, Any]:
-        return read_json(self.stages) if self.stages.exists() else {}
+    def completed(self) -> dict[str, StageRecord]:
+        """The record of each completed stage, in the order in which they completed."""
+        if not self.stages.exists():
+            return {}
+        return {name: StageRecord(**each) for name, each in read_json(self.stages).items()}
 
 
-def place(text: str) -> Path:
+def path_of(text: str) -> Path:
     """The path of a local folder or of an object store's URL, such as s3://bucket/folder.
 
     Raises InputError when the packages for object stores are missing.
@@ -153,7 +135,7 @@ def place(text: str) -> Path:
     try:
         from upath import UPath
 
-        # Others write there too: what a listing said a minute ago is no use.
+        # Other processes write there too, so a cached listing may be out of date.
         return UPath(text, use_listings_cache=False)  # type: ignore[return-value]
     except ImportError as error:
         raise InputError(f"{text}: {error}; install qsit_ray[s3]") from None
@@ -161,37 +143,44 @@ def place(text: str) -> Path:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary local path, file or folder; it takes the name `path` if all went well.
+    """Yield a temporary local path, of a file or folder; it becomes `path` if the block succeeds.
 
-    A process that dies in between leaves the old `path`, or none, but never half of a new one: on
-    an object store one file is written at once, and a folder is `whole` by a mark written last.
+    A process that dies in the block leaves the old `path`, or none, but never part of a new one.
+    An object store writes one file at once; a folder there is complete (`is_written`) with its
+    mark, which is written last.
     """
     if not isinstance(path, Path):
         with tempfile.TemporaryDirectory() as folder:
             temporary = Path(folder) / path.name
             yield temporary
-            _upload(temporary, path)
+            if temporary.is_file():
+                path.fs.put_file(str(temporary), path.path)
+            else:
+                remove(path)
+                path.fs.put(f"{temporary}/", path.path, recursive=True)
+                (path / MARK).write_text("")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    # One name, so that what a killed process left is cleared away by the next.
+    # Always the same name, so that the next process removes what a killed one left.
     temporary = path.with_name(f".{path.name}.partial")
-    _remove(temporary)
+    remove(temporary)
     try:
         yield temporary
         if temporary.is_dir() and path.exists():
-            # A folder can't be replaced in one step: set the old one aside first.
+            # A folder is not replaced in one step: the old one is set aside first.
             aside = path.with_name(f".{path.name}.old")
-            _remove(aside)
+            remove(aside)
             path.rename(aside)
             temporary.rename(path)
-            _remove(aside)
+            remove(aside)
         else:
             temporary.replace(path)
     finally:
-        _remove(temporary)
+        remove(temporary)
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -201,84 +190,68 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def write_jsonl(path: Path, values: list[dict[str, Any]]) -> None:
+def write_jsonl(path: Path, values: Sequence[object]) -> None:
+    """Write one finite JSON value a line; a NaN or an infinity raises ValueError."""
     write_text(path, "".join(json.dumps(value, allow_nan=False) + "\n" for value in values))
 
 
 def read_json(path: Path) -> Any:
+    """The value of a JSON file. Raises InputError naming a file that can't be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: can't read it as JSON: {error}") from None
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Records of a JSON-lines file. Raises InputError naming the file and line."""
-    records = []
+def read_jsonl(path: Path) -> list[Any]:
+    """The values of a JSON-lines file. Raises InputError naming the file and the line."""
+    values = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: can't read it: {error}") from None
     for number, line in enumerate(lines, start=1):
         try:
-            records.append(json.loads(line))
+            values.append(json.loads(line))
         except json.JSONDecodeError as error:
             raise InputError(f"{path}, line {number}: not JSON: {error}") from None
-    return records
+    return values
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a JSON value, whatever the order of its keys."""
+    """SHA-256 of a JSON value; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def whole(folder: Path) -> bool:
-    """Whether a folder that `atomic` wrote is there."""
-    return folder.is_dir() if isinstance(folder, Path) else (folder / WHOLE).exists()
+def is_written(folder: Path) -> bool:
+    """True where `atomic` has written the folder."""
+    return folder.is_dir() if isinstance(folder, Path) else (folder / MARK).exists()
 
 
 @contextmanager
 def local(folder: Path) -> Iterator[Path]:
-    """A folder's files on this machine: the folder itself, or a copy for as long as the block."""
+    """A folder on this machine: itself, or a copy that exists as long as the block."""
     if isinstance(folder, Path):
         yield folder
         return
     with tempfile.TemporaryDirectory() as copy:
-        for file in folder.rglob("*"):
-            if file.is_file() and file.name != WHOLE:
-                target = Path(copy) / file.relative_to(folder).as_posix()
-                target.parent.mkdir(parents=True, exist_ok=True)
-                file.fs.get_file(file.path, str(target))
+        folder.fs.get(f"{folder.path}/", copy, recursive=True)
+        (Path(copy) / MARK).unlink(missing_ok=True)
         yield Path(copy)
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, if there is one."""
-    if isinstance(path, Path):
-        _remove(path)
-    elif path.exists():
-        path.fs.rm(path.path, recursive=True)
-
-
-def _upload(source: Path, target: Any) -> None:
-    if source.is_file():
-        target.fs.put_file(str(source), target.path)
-        return
-    remove(target)
-    for file in sorted(source.rglob("*")):
-        if file.is_file():
-            key = target / file.relative_to(source).as_posix()
-            key.fs.put_file(str(file), key.path)
-    (target / WHOLE).write_text("")
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
+    """Remove a file or a folder where there is one."""
+    if not isinstance(path, Path):
+        if path.exists():
+            path.fs.rm(path.path, recursive=True)
+    elif path.is_dir():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 
 class InputError(ValueError):
-    """A user's mistake: one line that names the file, row or key and what was expected.
+    """A user's mistake: one line with the file, row or key and the expected value.
 
     The command line prints it without a traceback and exits with status 2.
     """

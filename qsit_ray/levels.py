@@ -1,8 +1,8 @@
-"""pure: MOS to quality level (Eq. 1) and back, and level logits to a score (Eq. 2, 4, 5).
+"""pure: MOS to quality level (Eq. 1), and level logits to a score (Eq. 2, 4, 5).
 
-The released level words are not Eq. 1 with the plain minimum and maximum, so every range has a name
+The released level words are not Eq. 1 with the plain minimum and maximum, so each range has a name
 and the closed side of the intervals is explicit. Levels are numbered 1 (bad) to 5 (excellent), Eq.
-2; 0 marks a row that was set aside.
+2; 0 marks a row that is set aside.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ Boundary = Literal["right", "left"]
 
 RANGE_FORMS = "dataset, trimmed:FRACTION, explicit:LOW:HIGH, koniq-release or spaq-release"
 
-# The release took these from all 10,073 KonIQ MOS with the extremes dropped; they are kept as
-# printed there.
-KONIQ_RELEASE = (6.684874, 85.35625)
-# 94 = 96 - 2, SPAQ's maximum less its minimum; the release forgot to subtract the minimum, so
-# images from 94 up had no level.
-SPAQ_RELEASE = (0.0, 94.0)
+# Lower end, upper end and closed side of the released labels. KonIQ's ends come from all 10,073 MOS
+# without the extremes and are kept as the release prints them. SPAQ's 94 = 96 - 2 is its maximum
+# less its minimum; the release did not subtract the minimum, so images from 94 up had no level.
+RELEASED: dict[str, tuple[float, float, Boundary]] = {
+    "koniq-release": (6.684874, 85.35625, "right"),
+    "spaq-release": (0.0, 94.0, "left"),
+}
 SPAQ_EDGES = np.arange(1, 5) * (94 / 5)
-_RELEASED_SIDE: dict[str, Boundary] = {"koniq-release": "right", "spaq-release": "left"}
 
 
 @dataclass(frozen=True)
 class Range:
-    """How the lower end m and the upper end M of Eq. 1 are found.
+    """The rule for the lower end m and the upper end M of Eq. 1.
 
-    `name` is one of dataset (minimum and maximum of the rows), trimmed (the same after dropping the
-    lowest and the highest floor(fraction * rows) rows), explicit (given), koniq-release,
-    spaq-release (the constants of Q-SIT's released labels).
+    `name` is one of dataset (minimum and maximum of the rows), trimmed (the same without the lowest
+    and the highest floor(fraction * rows) rows), explicit (given), koniq-release, spaq-release (the
+    constants of Q-SIT's released labels).
     """
 
     name: str
-    fraction: float | None = None
+    fraction: float = 0.0
     low: float | None = None
     high: float | None = None
 
@@ -58,25 +58,22 @@ class Range:
             numbers = [float(part) for part in parts]
         except ValueError:
             raise InputError(
-                f"range {text!r}: {':'.join(parts)!r} is no number; write {RANGE_FORMS}"
+                f"range {text!r}: expected numbers, got {':'.join(parts)!r}; write {RANGE_FORMS}"
             ) from None
-        if name == "dataset" and not numbers:
-            return cls(name)
-        if name == "koniq-release" and not numbers:
-            return cls(name, low=KONIQ_RELEASE[0], high=KONIQ_RELEASE[1])
-        if name == "spaq-release" and not numbers:
-            return cls(name, low=SPAQ_RELEASE[0], high=SPAQ_RELEASE[1])
-        if name == "trimmed" and len(numbers) == 1:
-            if not 0 <= numbers[0] < 0.5:
-                raise InputError(
-                    f"range {text!r}: FRACTION, cut from each end, is from 0 to below 0.5"
-                )
-            return cls(name, fraction=numbers[0])
-        if name == "explicit" and len(numbers) == 2:
-            low, high = numbers
-            if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        match name, numbers:
+            case "dataset", []:
+                return cls(name)
+            case "koniq-release" | "spaq-release", []:
+                return cls(name, 0.0, *RELEASED[name][:2])
+            case "trimmed", [fraction]:
+                if 0 <= fraction < 0.5:
+                    return cls(name, fraction)
+                needed = "FRACTION, cut from each end, is from 0 to below 0.5"
+                raise InputError(f"range {text!r}: {needed}")
+            case "explicit", [low, high]:
+                if np.isfinite(low) and np.isfinite(high) and low < high:
+                    return cls(name, 0.0, low, high)
                 raise InputError(f"range {text!r}: LOW must be below HIGH and both finite")
-            return cls(name, low=low, high=high)
         raise InputError(f"range {text!r} is not known; write {RANGE_FORMS}")
 
     def ends(self, mos: ArrayLike) -> tuple[float, float]:
@@ -84,22 +81,22 @@ class Range:
         if self.low is not None and self.high is not None:
             return self.low, self.high
         values = np.sort(np.asarray(mos, dtype=np.float64))
-        dropped = int((self.fraction or 0.0) * values.size)
+        dropped = int(self.fraction * values.size)
         kept = values[dropped : values.size - dropped]
         if kept.size == 0 or not kept[0] < kept[-1]:
-            what = "no rows" if kept.size == 0 else f"every MOS equal to {kept[0]:g}"
+            found = "no rows" if kept.size == 0 else f"every MOS equal to {kept[0]:g}"
             raise InputError(
-                f"range {self.name}: {what}; two different MOS are needed, or use explicit:LOW:HIGH"
+                f"range {self.name}: {found}; two different MOS, or explicit:LOW:HIGH, are needed"
             )
         return float(kept[0]), float(kept[-1])
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """Levels of a table of MOS, and how they came about.
+    """Levels of a table of MOS, and the range and side that they follow.
 
     `levels`: int8, shape (rows,), 1..5, or 0 for a row set aside. `clipped`: rows outside [low,
-    high] that went to the end level. `rejected`: rows set aside (spaq-release, MOS of 94 and more).
+    high], which have the end level. `rejected`: rows set aside (spaq-release, MOS of 94 and more).
     """
 
     levels: NDArray[np.int8]
@@ -123,9 +120,9 @@ class Conversion:
 def inner_edges(low: float, high: float) -> NDArray[np.float64]:
     """The four inner edges m + i/5 (M - m), i = 1..4, of Eq. 1; shape (4,).
 
-    Each is worked out exactly on the decimals of low and high and rounded once, so that a MOS
-    written as 3.4 lies on the edge 3.4 of the range 1 to 5. Floating-point steps would put that
-    edge at 3.4000000000000004.
+    Each is computed exactly from the decimals of low and high and rounded once, so that a MOS
+    written as 3.4 is on the edge 3.4 of the range 1 to 5. Floating-point steps would put that edge
+    at 3.4000000000000004.
     """
     m, span = Fraction(repr(float(low))), Fraction(repr(float(high))) - Fraction(repr(float(low)))
     return np.array([float(m + Fraction(i, 5) * span) for i in range(1, 5)])
@@ -136,20 +133,18 @@ def mos_to_levels(mos: ArrayLike, range_: Range, boundary: Boundary | None = Non
 
     `boundary` "right" makes the intervals (a, b], as Eq. 1; "left" makes them [a, b). By default
     the released ranges use their own side and all others "right". A MOS at or beyond an end takes
-    the end level, so Eq. 1's gap at m is closed with bad. Raises InputError for MOS that are
-    missing or not finite (with row numbers, the first row being 0), for a range of no width, and
-    for a released range with the side that its labels do not have.
+    the end level, so m itself, which Eq. 1 leaves out, is bad. Raises InputError for MOS that are
+    missing or not finite (with their rows, from 1), for a range of no width, and for a released
+    range with the side that its labels do not have.
     """
     values = np.atleast_1d(np.asarray(mos, dtype=np.float64))
     if values.ndim != 1:
         raise InputError(f"MOS must be one column, found an array of shape {values.shape}")
-    wrong = np.flatnonzero(~np.isfinite(values))
+    wrong = np.flatnonzero(~np.isfinite(values)) + 1
     if wrong.size:
         listed = ", ".join(map(str, wrong[:5])) + (", ..." if wrong.size > 5 else "")
-        raise InputError(
-            f"MOS is missing or not finite in {wrong.size} rows (first row is 0): {listed}"
-        )
-    released = _RELEASED_SIDE.get(range_.name)
+        raise InputError(f"MOS is missing or not finite in {wrong.size} rows: row {listed}")
+    released = RELEASED[range_.name][2] if range_.name in RELEASED else None
     side = boundary or released or "right"
     if side not in ("right", "left"):
         raise InputError(
@@ -176,42 +171,33 @@ def mos_to_levels(mos: ArrayLike, range_: Range, boundary: Boundary | None = Non
 def level_numbers(words: list[str]) -> NDArray[np.int8]:
     """Eq. 2 for released labels: bad 1 .. excellent 5, shape (rows,).
 
-    Raises InputError with the row of an unknown word.
+    Raises InputError with the row, from 1, of an unknown word.
     """
     number = {word: i for i, word in enumerate(LEVELS, start=1)}
     try:
         return np.array([number[word] for word in words], dtype=np.int8)
     except KeyError as error:
-        row = words.index(error.args[0])
+        row = words.index(error.args[0]) + 1
         raise InputError(
             f"level {error.args[0]!r} in row {row} is not one of {', '.join(LEVELS)}"
         ) from None
 
 
-def level_midpoint(level: ArrayLike, low: float, high: float) -> NDArray[np.float64]:
-    """The middle of each level's interval of Eq. 1: low + (level - 1/2)/5 (high - low)."""
-    return low + (np.asarray(level, dtype=np.float64) - 0.5) / 5 * (high - low)
-
-
-def score_to_mos(score: ArrayLike, low: float, high: float) -> NDArray[np.float64]:
-    """A score in [1, 5] (Eq. 5) stretched to the MOS scale: 1 gives low, 5 gives high."""
-    return low + (np.asarray(score, dtype=np.float64) - 1) / 4 * (high - low)
-
-
 def level_probabilities(logits: ArrayLike) -> NDArray[np.float64]:
-    """Eq. 4: softmax over the level logits alone. Shape (..., levels) in, the same out, float64.
+    """Eq. 4: softmax over the level logits alone. Shape (..., levels) in and out, float64.
 
     Logits that differ by a constant give bit-equal results: the largest is subtracted first, which
-    is exact for half precision. Raises InputError for logits that are not finite.
+    is exact for half precision. Raises InputError with the row, from 1, of logits that are not
+    finite.
     """
     values = np.asarray(logits, dtype=np.float64)
     if values.ndim == 0 or values.shape[-1] == 0:
         raise InputError(f"level logits need a last axis of levels, found shape {values.shape}")
     if not np.isfinite(values).all():
-        row = int(np.argwhere(~np.isfinite(values))[0][0]) if values.ndim > 1 else 0
-        raise InputError(f"level logits are missing or not finite in row {row} (first row is 0)")
+        row = 1 + int(np.argwhere(~np.isfinite(values))[0][0]) if values.ndim > 1 else 1
+        raise InputError(f"level logits are missing or not finite in row {row}")
     raised = np.exp(values - values.max(axis=-1, keepdims=True))
-    return raised / raised.sum(axis=-1, keepdims=True)
+    return np.asarray(raised / raised.sum(axis=-1, keepdims=True))
 
 
 def expected_score(logits: ArrayLike, weights: ArrayLike = LEVEL_WEIGHTS) -> NDArray[np.float64]:
@@ -226,8 +212,8 @@ def expected_score(logits: ArrayLike, weights: ArrayLike = LEVEL_WEIGHTS) -> NDA
         raise InputError(
             f"{probabilities.shape[-1]} level logits a row, but {factors.size} weights"
         )
-    # An explicit sum in a fixed order: a matrix product may add in another order on another
-    # machine, and break ties.
+    # A sum in a fixed order: a matrix product may add in another order on another machine, and so
+    # break ties.
     score = probabilities[..., 0] * factors[0]
     for i in range(1, factors.size):
         score = score + probabilities[..., i] * factors[i]
@@ -236,7 +222,7 @@ def expected_score(logits: ArrayLike, weights: ArrayLike = LEVEL_WEIGHTS) -> NDA
 
 
 def two_level_margin(good: ArrayLike, poor: ArrayLike) -> NDArray[np.float64]:
-    """Logit margin good - poor: ranks rows as the two-level score does, free of how exp rounds."""
+    """Logit margin good - poor: ranks rows as the two-level score does, without exp's rounding."""
     return np.asarray(np.asarray(good, dtype=np.float64) - np.asarray(poor, dtype=np.float64))
 
 
@@ -245,8 +231,8 @@ def two_level_score(
 ) -> NDArray[np.float64]:
     """Q-Bench's score: the share of good in the softmax of (good, poor) / temperature, in [0, 1].
 
-    Rank on `two_level_margin`: far from 0 this saturates and ties. Raises InputError unless the
-    temperature is positive.
+    Rank by `two_level_margin`, since the score saturates and ties far from a margin of 0. Raises
+    InputError unless the temperature is positive.
     """
     if not (np.isfinite(temperature) and temperature > 0):
         raise InputError(f"temperature {temperature} must be a positive number")

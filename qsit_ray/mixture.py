@@ -1,15 +1,15 @@
-"""pure: how many rows of each domain an epoch takes, and exactly which rows in which order.
+"""pure: the rows of each domain in an epoch, and the plan of their order.
 
 A `Mixture` counts rows per domain. An `EpochPlan` is the global order of catalog rows for one
-epoch: a function of (mixture, catalog sizes, epoch, seed) alone, so every machine, every world
-size and every restart computes the same plan.
+epoch: a function of (mixture, catalog sizes, epoch, seed) alone, so all machines, world sizes and
+restarts compute the same plan.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Literal
 
@@ -23,7 +23,7 @@ AXES: tuple[Axis, ...] = ("interpreting_general", "interpreting_scoring")
 # Zero-weight rows that fill the last global batch carry this number instead of a catalog row.
 PADDING = -1
 
-_ORDER_KEY = len(DOMAINS)  # the stream of the epoch's order, beside one stream a domain
+_ORDER_KEY = len(DOMAINS)  # the random stream of the order; each domain has one of its own
 
 
 def half_up(value: float) -> int:
@@ -54,11 +54,8 @@ class Mixture:
         return self.scoring + self.interpreting + self.general
 
     def counts(self) -> dict[str, int]:
-        return {
-            "scoring": self.scoring,
-            "interpreting": self.interpreting,
-            "general": self.general,
-        }
+        """Rows by domain."""
+        return asdict(self)
 
 
 def ratios_at(ratio_general: float, ratio_scoring: float) -> dict[str, float]:
@@ -86,8 +83,8 @@ def mixture_on_axis(
 ) -> Mixture:
     """The mixture of one grid point.
 
-    Axis `interpreting_general` (Algorithm 1, step 1) sweeps D2:D3 as the paper does: up to 1 all
-    of D3 with ratio·|D3| rows of D2, from 1 all of D2 with |D2|/ratio rows of D3. Axis
+    Axis `interpreting_general` (Algorithm 1, step 1) varies D2:D3 as the paper does: up to 1 all
+    of D3 with ratio·|D3| rows of D2, above 1 all of D2 with |D2|/ratio rows of D3. Axis
     `interpreting_scoring` (step 2) takes all of D1 and a D2+D3 blend of ratio·|D1| rows, divided
     by `ratio_general`, the optimum of the first axis.
 
@@ -97,10 +94,8 @@ def mixture_on_axis(
     _positive(f"{axis}: ratio", ratio)
     if axis == "interpreting_general":
         if ratio <= 1.0:
-            mixture = Mixture(0, half_up(ratio * sizes["general"]), sizes["general"])
-        else:
-            mixture = Mixture(0, sizes["interpreting"], half_up(sizes["interpreting"] / ratio))
-        return mixture
+            return Mixture(0, half_up(ratio * sizes["general"]), sizes["general"])
+        return Mixture(0, sizes["interpreting"], half_up(sizes["interpreting"] / ratio))
     if ratio_general is None:
         raise ValueError(f"{axis}: needs the optimum of interpreting_general first")
     return from_ratios(ratios_at(ratio_general, ratio), sizes["scoring"])
@@ -110,8 +105,8 @@ def mixture_on_axis(
 class EpochPlan:
     """Catalog rows of one epoch in global order.
 
-    `rows` is int64 of shape [total]; global batch k is rows[k·B:(k+1)·B] with B `global_batch`,
-    whatever the world size.
+    `rows` is int64 of shape [total]; global batch k is rows[k·B:(k+1)·B] with B `global_batch` for
+    every world size.
     """
 
     epoch: int
@@ -129,7 +124,7 @@ class EpochPlan:
 
     @cached_property
     def planned(self) -> int:
-        """Checksum of (global step, row) over all rows; the ranks' consumption adds up to it."""
+        """Checksum of (global step, row) over all rows; the ranks' own checksums add up to it."""
         steps = np.arange(len(self.rows), dtype=np.int64) // self.global_batch
         return checksum(steps, self.rows)
 
@@ -143,15 +138,14 @@ class EpochPlan:
     ) -> NDArray[np.int64]:
         """Rows of one step as [accumulation, world_size, micro_batch].
 
-        Rows are sorted by length before they are cut, so that rows of one micro-batch are about
-        equally long and padding is small; `lengths` has one entry a catalog row. Padding rows
-        count as shortest.
+        Rows are sorted by length first, so that those of one micro-batch are about equally long and
+        padding is small; `lengths` has one entry a catalog row. Padding rows count as shortest.
 
-        Raises ValueError when the global batch is no multiple of world_size · micro_batch.
+        Raises ValueError when the global batch is not a multiple of world_size · micro_batch.
         """
         if self.global_batch % (world_size * micro_batch):
             raise ValueError(
-                f"global batch {self.global_batch} is no multiple of "
+                f"global batch {self.global_batch} is not a multiple of "
                 f"{world_size} workers x micro-batch {micro_batch}"
             )
         rows = self.step_rows(step)
@@ -162,14 +156,14 @@ class EpochPlan:
 def plan_epoch(
     mixture: Mixture, sizes: Mapping[str, int], epoch: int, seed: int, global_batch: int
 ) -> EpochPlan:
-    """Which catalog rows the epoch trains on, in which global order.
+    """The epoch's catalog rows in their global order.
 
     The catalog numbers its rows domain after domain in the order of `DOMAINS`. A domain's rows
-    are taken from seeded permutations, one a pass over the domain and keyed by (seed, domain,
-    pass) but not by epoch: n rows are whole passes and a prefix of the next. So counts are exact,
-    uses of two rows differ by at most one, and a larger mixture contains a smaller one.
+    are taken from seeded permutations, one for each pass over the domain and keyed by (seed,
+    domain, pass) but not by epoch: n rows are whole passes and a prefix of the next. So counts are
+    exact, uses of two rows differ by at most one, and a larger mixture contains a smaller one.
 
-    Raises ValueError when rows of an empty domain are asked for.
+    Raises ValueError when the mixture takes rows of an empty domain.
     """
     chosen: list[NDArray[np.int64]] = []
     offset = 0
@@ -177,7 +171,9 @@ def plan_epoch(
         size, count = sizes[domain], mixture.counts()[domain]
         if count and not size:
             raise ValueError(f"domain {domain} is empty, but the mixture takes {count} rows of it")
-        chosen.extend(offset + rows for rows in _take(size, count, seed, key))
+        for number in range(-(-count // max(size, 1))):
+            one_pass = _generator(seed, key, number).permutation(size)
+            chosen.append(offset + one_pass[: count - number * size])
         offset += size
     rows = np.concatenate(chosen)
     order = _generator(seed, _ORDER_KEY, epoch).permutation(len(rows))
@@ -198,13 +194,6 @@ def checksum(steps: NDArray[np.int64], rows: NDArray[np.int64]) -> int:
     with np.errstate(over="ignore"):
         mixed = splitmix64(splitmix64(steps.astype(np.uint64)) + rows.astype(np.uint64))
         return int(np.sum(mixed, dtype=np.uint64))
-
-
-def _take(size: int, count: int, seed: int, key: int) -> Sequence[NDArray[np.int64]]:
-    passes = [(number, size) for number in range(count // size)] if count else []
-    if count and count % size:
-        passes.append((count // size, count % size))
-    return [_generator(seed, key, number).permutation(size)[:n] for number, n in passes]
 
 
 def _generator(*key: int) -> np.random.Generator:

@@ -14,8 +14,10 @@ import math
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,31 +25,23 @@ import pyarrow.compute as pc
 from qsit_ray.errors import InputError
 
 FORMATS = "csv, tsv, jsonl, json, parquet"
-Rows = Callable[[bool], Iterator[tuple[int, list[str]]]]
+MISSING = "missing"
+# The ways in which programs write a number that is missing.
+_MISSING = {"", "nan", "na", "n/a", "null", "none"}
 _BLANK = re.compile(r"\s*")
 
-
-# How programs write a number that is not there.
-_MISSING = {"", "nan", "na", "n/a", "null", "none"}
-MISSING = "missing"
 # A pyarrow.ChunkedArray (from csv and parquet) or a list (from JSON).
 Column = Any
 
 
-class Columns(NamedTuple):
-    """A file's columns: their length, their names, and `line(row)`: a data row's line or None."""
-
-    rows: int
-    names: Sequence[str]
-    columns: Sequence[Column]
-    line: Callable[[int], int | None]
+# The fields of `tables.Table` after its path.
+Columns = tuple[int, Sequence[str], Sequence[Column], Callable[[int], int | None]]
 
 
 def ending(path: Path) -> str:
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    ending = suffixes[-1] if suffixes else ""
-    if ending == ".gz" and len(suffixes) > 1:
-        ending = suffixes[-2]
+    """The format's ending, without .gz. Raises InputError for an unknown one."""
+    plain = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    ending = plain.suffix.lower()
     ending = {".ndjson": ".jsonl", ".pq": ".parquet"}.get(ending, ending)
     if ending not in (".csv", ".tsv", ".jsonl", ".json", ".parquet"):
         raise InputError(f"{path}: the file's ending must be one of {FORMATS} (.gz may follow)")
@@ -55,6 +49,8 @@ def ending(path: Path) -> str:
 
 
 def text_of(path: Path) -> str:
+    """The text of a file, decompressed. Raises InputError where it is missing, empty or not UTF-8
+    (or UTF-16 with its mark), with the line of the first wrong byte."""
     try:
         data = path.read_bytes()
         if path.suffix.lower() == ".gz":
@@ -78,10 +74,12 @@ def text_of(path: Path) -> str:
     return text
 
 
-def separated(path: Path, delimiter: str) -> Columns:
-    from pyarrow import csv as arrow
+def separated(path: Path, text: str, delimiter: str) -> Columns:
+    """Columns of strings from a csv or tsv with a header; blank lines are no rows.
 
-    text = text_of(path)
+    Raises InputError with row and line for a row of another width or a quote that is not closed.
+    """
+    from pyarrow import csv as arrow
 
     def rows(strict: bool) -> Iterator[tuple[int, list[str]]]:
         """The rows that are not blank, each with its first line; slow, so for errors only."""
@@ -93,7 +91,18 @@ def separated(path: Path, delimiter: str) -> Columns:
             before = reader.line_num
 
     def line(row: int) -> int | None:
-        return next((at for i, (at, _) in enumerate(rows(False), start=-1) if i == row), None)
+        return next(islice(rows(False), row + 1, None), (None, []))[0]
+
+    def first_error(reason: str) -> str:
+        number, at = 0, 1
+        try:
+            for number, (at, cells) in enumerate(rows(True)):
+                if len(cells) != len(names):
+                    found = f"{len(cells)} cells under {len(names)} names"
+                    return f", row {number} (line {at}): {found}"
+        except csv.Error as error:
+            return f", after row {number} (line {at}): {error} (a quote that is not closed?)"
+        return f": can't read it: {reason.splitlines()[0]}"
 
     names: list[str] = []
     try:
@@ -105,38 +114,23 @@ def separated(path: Path, delimiter: str) -> Columns:
             arrow.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             arrow.ConvertOptions(column_types=dict.fromkeys(keys, pa.string())),
         ).slice(1)
-        _check_quotes(table, rows)
+        if any(pc.any(pc.match_substring(column, "\n")).as_py() for column in table.columns):
+            # A quote that is never closed takes the rows after it into its cell; only the strict
+            # reader refuses that.
+            for _ in rows(True):
+                pass
     except (pa.ArrowInvalid, csv.Error) as error:
-        raise InputError(_broken(path, rows, len(names), str(error))) from None
+        raise InputError(f"{path}{first_error(str(error))}") from None
     if table.num_rows == 0:
         raise InputError(f"{path}: a header and no rows")
-    return Columns(table.num_rows, names, table.columns, line)
-
-
-def _check_quotes(table: pa.Table, rows: Rows) -> None:
-    """A quote that is never closed swallows the rows behind it; the strict reader refuses that."""
-    if any(pc.any(pc.match_substring(column, "\n")).as_py() for column in table.columns):
-        for _ in rows(True):
-            pass
-
-
-def _broken(
-    path: Path,
-    rows: Rows,
-    width: int,
-    reason: str,
-) -> str:
-    number, at = 0, 1
-    try:
-        for number, (at, cells) in enumerate(rows(True)):
-            if len(cells) != width:
-                return f"{path}, row {number} (line {at}): {len(cells)} cells under {width} names"
-    except csv.Error as error:
-        return f"{path}, after row {number} (line {at}): {error} (a quote that is not closed?)"
-    return f"{path}: can't read it: {reason.splitlines()[0]}"
+    return (table.num_rows, names, table.columns, line)
 
 
 def documents(path: Path, text: str) -> Any:
+    """The value of a JSON text, or the list of its values where one follows another.
+
+    Raises InputError with record and line where the text is not JSON.
+    """
     found: list[Any] = []
     decoder, at = json.JSONDecoder(), _skip(text, 0)
     while at < len(text):
@@ -150,16 +144,21 @@ def documents(path: Path, text: str) -> Any:
             raise InputError(f"{path}, record {len(found) + 1}: JSON nested too deep") from None
         found.append(value)
         at = _skip(text, at)
-    # One object is a table of columns or a record; which, `_from_json` tells.
+    # One object is a table of columns or a record; `from_json` decides.
     return found[0] if len(found) == 1 and not path.name.lower().endswith(".jsonl") else found
 
 
 def _skip(text: str, at: int) -> int:
+    """The first place from `at` on that is not blank."""
     found = _BLANK.match(text, at)
     return found.end() if found else at
 
 
 def from_json(path: Path, value: Any, text: str) -> Columns:
+    """Columns from records or columns in any of the shapes that `tables.read` lists.
+
+    `text` is the file's, for line numbers. Raises InputError for another shape, with the row.
+    """
     if isinstance(value, dict) and len(value) == 1:
         only = next(iter(value.values()))
         value = only if isinstance(only, list) and _all(only, dict) else value
@@ -168,26 +167,25 @@ def from_json(path: Path, value: Any, text: str) -> Columns:
         if _all(inner, list):
             return _of_columns(path, value)
         if _all(inner, dict):
-            # What pandas writes by default: each column an object keyed by row number.
+            # The form that pandas writes by default: each column an object keyed by row number.
             if list(inner[0]) == [str(i) for i in range(len(inner[0]))]:
                 return _of_columns(path, {name: list(c.values()) for name, c in value.items()})
             value = [{"key": key} | record for key, record in value.items()]
         else:
             value = [value]
     if not isinstance(value, list):
-        raise InputError(f"{path}: records or columns are needed, found {describe_value(value)}")
+        raise InputError(f"{path}: expected records or columns, got {describe_value(value)}")
     if not value:
         raise InputError(f"{path}: no records")
-
-    def line(row: int) -> int | None:
-        return _record_line(text, row)
-
-    for row, record in enumerate(value):
+    for number, record in enumerate(value, start=1):
         if not isinstance(record, dict):
-            raise InputError(f"{path}, row {row + 1}: {describe_value(record)} is no record")
+            raise InputError(
+                f"{path}, row {number}: expected a record, got {describe_value(record)}"
+            )
     flat = [_flat(r) if any(isinstance(v, dict) for v in r.values()) else r for r in value]
     names = list(dict.fromkeys(name for record in flat for name in record))
-    return Columns(len(flat), names, [[r.get(name) for r in flat] for name in names], line)
+    columns = [[record.get(name) for record in flat] for name in names]
+    return (len(flat), names, columns, partial(_record_line, text))
 
 
 def _all(values: list[Any], kind: type) -> bool:
@@ -197,15 +195,16 @@ def _all(values: list[Any], kind: type) -> bool:
 def _of_columns(path: Path, columns: dict[str, list[Any]]) -> Columns:
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise InputError(f"{path}: the columns differ in length: {told}")
+        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise InputError(f"{path}: the columns differ in length: {listed}")
     rows = next(iter(lengths.values()))
     if rows == 0:
         raise InputError(f"{path}: no rows")
-    return Columns(rows, list(columns), list(columns.values()), lambda row: None)
+    return (rows, list(columns), list(columns.values()), lambda row: None)
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with the keys of inner objects joined by a dot."""
     flat: dict[str, Any] = {}
     for name, value in record.items():
         if isinstance(value, dict):
@@ -216,7 +215,7 @@ def _flat(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _record_line(text: str, row: int) -> int | None:
-    """The line where a record of a list, or of records one after another, begins."""
+    """The first line of a record of a list, or of records one after another."""
     decoder, at = json.JSONDecoder(), _skip(text, 0)
     if text[at] == "[":
         at = _skip(text, at + 1)
@@ -229,6 +228,7 @@ def _record_line(text: str, row: int) -> int | None:
 
 
 def from_parquet(path: Path) -> Columns:
+    """Columns of a parquet file, structs flattened. Raises InputError where it can't be read."""
     from pyarrow import parquet
 
     try:
@@ -243,11 +243,11 @@ def from_parquet(path: Path) -> Columns:
         column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
         for column in table.columns
     ]
-    return Columns(table.num_rows, table.column_names, columns, lambda row: None)
+    return (table.num_rows, table.column_names, columns, lambda row: None)
 
 
 def describe_value(value: Any) -> str:
-    """A cell as messages show it: its text in quotes, shortened, or `missing`."""
+    """A cell as messages show it: its Python form, shortened to 40 characters, or `missing`."""
     value = value.as_py() if isinstance(value, pa.Scalar) else value
     if value is None or (isinstance(value, str) and value.strip().lower() in _MISSING):
         return MISSING

@@ -1,4 +1,4 @@
-"""rim: a run folder's life: opened with its configuration, then stage after stage."""
+"""rim: a run: its folder with the configuration, its stages in order, and its results."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import subprocess
 from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -16,8 +15,9 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import files
 from qsit_ray.config.config import Config
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import AXES, DOMAINS
-from qsit_ray.session import check_machine, cores, processes, session
+from qsit_ray.mixture import AXES
+from qsit_ray.run_files import FoundMix, read_epochs
+from qsit_ray.session import check_machine, processes, session
 from qsit_ray.terminal import Terminal
 
 MADE_WITH = "made_with"
@@ -27,17 +27,17 @@ PACKAGES = ("qsit_ray", "ray", "torch", "transformers", "deepspeed", "numpy", "s
 def create(run: RunFolder, config: Config) -> None:
     """Write the run's config.yaml, or check that it already holds this configuration.
 
-    Raises InputError when the folder was made by another configuration.
+    Raises InputError when the folder belongs to another configuration, or the machine is too small.
     """
     if run.config.exists():
-        changed = files.difference(opened(run), config)
-        if changed:
+        before, now = opened(run).model_dump(mode="json"), config.model_dump(mode="json")
+        if changed := files.changed(before, now):
             raise InputError(
                 f"{run.config}: made with another configuration ({', '.join(changed[:5])} "
                 "differ); use another --out or the same settings"
             )
         return
-    check_machine(config, run.path, cores())
+    check_machine(config, run.path)
     made_with = {"versions": {name: version(name) for name in PACKAGES}, "git": _revision()}
     artifacts.write_text(
         run.config, files.dump(config) + yaml.safe_dump({MADE_WITH: made_with}, sort_keys=False)
@@ -45,10 +45,7 @@ def create(run: RunFolder, config: Config) -> None:
 
 
 def opened(run: RunFolder) -> Config:
-    """The configuration that a run folder was made with.
-
-    Raises InputError when there is no run or its config.yaml can't be read.
-    """
+    """A run's configuration. Raises InputError when there is no run or its file can't be read."""
     if not run.config.exists():
         raise InputError(f"{run.path}: no run here (config.yaml is missing)")
     values = files.read_yaml(run.config)
@@ -58,7 +55,7 @@ def opened(run: RunFolder) -> Config:
 
 
 def build_data(run: RunFolder, config: Config, terminal: Terminal) -> None:
-    """The catalog, base models where the demo makes its own, and features that are shared."""
+    """Build the catalog, the demo's base models, and the features that stages share."""
     from qsit_ray.stages.base_models import prepare, share_features
     from qsit_ray.stages.catalog import build
 
@@ -70,9 +67,9 @@ def build_data(run: RunFolder, config: Config, terminal: Terminal) -> None:
 
 
 def search_next(run: RunFolder, config: Config, terminal: Terminal) -> str | None:
-    """Run the search that comes next: a missing axis, or the final proxies once both are fitted.
+    """Run the next search: an incomplete axis, or the final proxies once both axes are fitted.
 
-    Returns what was run; None when all of it stands.
+    Returns the name of what was run, None when all of it is complete.
     """
     from qsit_ray.stages.proxies import final_proxies
     from qsit_ray.stages.search import search_axis, search_inputs
@@ -86,17 +83,17 @@ def search_next(run: RunFolder, config: Config, terminal: Terminal) -> str | Non
 
 def ray_session(config: Config) -> AbstractContextManager[str]:
     """The Ray session that the configuration's stages need."""
-    held = processes(config, cores())
+    held = processes(config)
     if config.search.rehearsal is not None:
         return session(held, pretend_gpus=math.ceil(held * config.search.gpus_per_trial))
     return session(held, config.train.use_gpu)
 
 
 def run_all(run: RunFolder, config: Config, terminal: Terminal) -> None:
-    """Every stage in order; what stands already is skipped. A rehearsal ends with the mix."""
+    """Run every stage in order; complete ones are skipped. A rehearsal ends with the mix."""
     build_data(run, config, terminal)
     with ray_session(config) as dashboard:
-        from qsit_ray.stages.evaluate import evaluate
+        from qsit_ray.stages.evaluate import evaluate_models
         from qsit_ray.stages.fit import fit_run
         from qsit_ray.stages.proxies import final_proxies
         from qsit_ray.stages.search import search_axis
@@ -105,67 +102,63 @@ def run_all(run: RunFolder, config: Config, terminal: Terminal) -> None:
         terminal.say(f"Ray dashboard: http://{dashboard}   log: {run.log}")
         for axis in AXES if config.mix is None else ():
             search_axis(run, config, axis, terminal)
-            terminal.say(f"{axis}: {fit_run(run, config)[axis]['verdict']}")
+            terminal.say(f"{axis}: {fit_run(run, config)[axis].verdict}")
         final_proxies(run, config, terminal)
         if config.search.rehearsal is None:
             train(run, config, terminal)
-            evaluate(run, config, terminal)
+            evaluate_models(run, config, terminal)
     from qsit_ray.report.page import build as report
 
     report(run, config)
 
 
 def results(run: RunFolder) -> list[tuple[str, str]]:
-    """What a run has found so far, as (name, value) lines."""
+    """The results that a run has so far: names and values as they are printed."""
     lines = []
     if run.mixture.exists():
-        mix = artifacts.read_json(run.mixture)
-        shown = " : ".join(f"{mix[domain]:.3g}" for domain in DOMAINS)
-        lines.append(("D1 : D2 : D3", shown))
-        if mix["reference_loss_ratio"] is not None:
-            lines.append(("reference loss ratio λ", f"{mix['reference_loss_ratio']:.3f}"))
-    if run.epochs.exists():
-        last = artifacts.read_jsonl(run.epochs)[-1]
-        lines.append(("epochs trained", str(last["epoch"] + 1)))
-        lines.append(("last loss ratio", f"{last['loss_ratio']:.3f} ({last['verdict']})"))
+        mix = FoundMix.read(run.mixture)
+        lines.append(("D1 : D2 : D3", " : ".join(f"{ratio:.3g}" for ratio in mix.ratios.values())))
+        if mix.reference_loss_ratio is not None:
+            lines.append(("reference loss ratio λ", f"{mix.reference_loss_ratio:.3f}"))
+    if epochs := read_epochs(run.epochs):
+        last = epochs[-1]
+        lines.append(("epochs trained", str(last.epoch + 1)))
+        lines.append(("last loss ratio", f"{last.loss_ratio:.3f} ({last.verdict})"))
     if (run.evaluation / "llvisionqa.json").exists():
         lines.extend(_scores(run))
     return lines
 
 
 def _scores(run: RunFolder) -> list[tuple[str, str]]:
-    iqa = artifacts.read_json(run.evaluation / "iqa.json")
-    answers = artifacts.read_json(run.evaluation / "llvisionqa.json")
+    from evaluation.iqa import IqaResult
+    from evaluation.llvisionqa import AnswerResult
+
     lines = []
-    for model, datasets in iqa.items():
-        for dataset, scores in datasets.items():
-            lines.append((f"{model}: SRCC on {dataset}", _interval(scores, "srcc")))
-    for model, scores in answers.items():
-        lines.append((f"{model}: question accuracy", _interval(scores, "accuracy")))
-    guess = next(iter(answers.values()))["random_guess"]
-    if guess is not None:
-        lines.append(("random guess", f"{guess:.3f}"))
-    return lines
+    for model, datasets in artifacts.read_json(run.evaluation / "iqa.json").items():
+        for dataset, content in datasets.items():
+            scores = IqaResult.from_json(content)
+            shown = _with_interval(scores.srcc, scores.intervals["srcc"])
+            lines.append((f"{model}: SRCC on {dataset}", shown))
+    guess = None
+    for model, content in artifacts.read_json(run.evaluation / "llvisionqa.json").items():
+        answers = AnswerResult.from_json(content)
+        shown = _with_interval(answers.accuracy, answers.interval)
+        lines.append((f"{model}: question accuracy", shown))
+        guess = answers.random_guess  # of the questions, and so of every model
+    return lines if guess is None else [*lines, ("random guess", f"{guess:.3f}")]
 
 
-def _interval(scores: dict[str, Any], name: str) -> str:
-    if scores[name] is None:
+def _with_interval(value: float | None, interval: tuple[float, float] | None) -> str:
+    if value is None:
         return "undefined"
-    interval = scores.get("interval") or scores.get("intervals", {}).get(name)
-    around = f"  [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
-    return f"{scores[name]:.3f}{around}"
+    return f"{value:.3f}" + (f"  [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
 
 
 def _revision() -> str | None:
     """The git revision of the source tree, if it is one."""
+    words = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
+        done = subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, text=True)
+    except OSError:
         return None
-    return done.stdout.strip()
+    return done.stdout.strip() or None

@@ -1,7 +1,7 @@
-"""pure: how a score is asked for and computed: the two prompt profiles, and their self-test.
+"""pure: the paper's prompts, the two scoring profiles, and the test of a profile's level tokens.
 
-A checkpoint scores well only when it is asked as it was trained, so the question, the words before
-the level, the level words, their weights and how their tokens are found go together as one value.
+A checkpoint scores well only with the prompt of its training. So the question, the stem before the
+level, the level words, their weights and the rule for their tokens are one value, a `Profile`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ LEVEL_STEM = "The quality of the image is"
 
 
 def multiple_choice_prompt(question: str, candidates: Sequence[str]) -> str:
-    """Return the user turn of a closed question, for training rows and for evaluation alike.
+    """The user turn of a closed question, the same in training rows and in evaluation.
 
-    The options are listed by letter, the reply is the option's text. The image token comes first.
+    The options are listed by letter; the reply is the option's text. The image token comes first.
     """
     options = "\n".join(f"{chr(65 + i)}. {c}" for i, c in enumerate(candidates))
     return f"<image>\n{question}\n{options}\nAnswer with the text of one option."
@@ -49,19 +49,19 @@ RANK_DECIMALS = 9
 
 @dataclass(frozen=True)
 class Profile:
-    """How a score is asked for, and what the level logits then mean.
+    """A scoring prompt, and the meaning of its level logits.
 
-    `question`: the user's turn, with <image> once. `stem`: what the answer begins with. `words`:
+    `question`: the user's turn, with <image> once. `stem`: the beginning of the answer. `words`:
     the level words, worst first. `weights`: Eq. 2's numbers, rising with the words.
 
-    `in_context`: whether a word's token is the one that follows the stem and a space when the whole
-    sentence is tokenised, as in training; otherwise the word is tokenised by itself. Either way a
-    word of several tokens is known by its first.
+    `in_context`: a word's token is the one after the stem and a space when the whole sentence is
+    tokenised, as in training; if False, the word is tokenised alone. A word of several tokens is
+    represented by its first.
 
     `chat`: the text around the question, with {question} in it; None is the form of training rows
     (`qsit_ray.data.encode`).
 
-    Raises InputError where the words and the weights don't fit each other.
+    Raises InputError where words and weights don't match.
     """
 
     name: str
@@ -91,14 +91,14 @@ class Profile:
         return expected_score(logits, self.weights)
 
     def rank_key(self, logits: ArrayLike) -> NDArray[np.float64]:
-        """What to rank images by: ln((score - low) / (high - score)), shapes as in `score`.
+        """The value to rank images by: ln((score - low) / (high - score)), shapes as in `score`.
 
-        It orders images as the score does. Worked out from the logits in float64 it doesn't
-        saturate where the score runs into the end of its range, and for two levels it is their
-        logit margin. It is rounded to 9 decimals: images whose scores are equal in exact arithmetic
-        then tie, however the last bit of exp and log comes out on a platform.
+        It orders images as the score does. Computed from the logits in float64, it does not
+        saturate near the ends of the score's range; for two levels it is their logit margin. It is
+        rounded to 9 decimals, so that images with equal scores in exact arithmetic tie on every
+        platform, regardless of the last bit of exp and log.
 
-        Raises InputError for logits that are not finite or not one a level.
+        Raises InputError for logits that are not finite, or whose number is not that of the levels.
         """
         self.score(logits)
         values = np.asarray(logits, dtype=np.float64)
@@ -135,8 +135,8 @@ OFFICIAL = Profile(
     in_context=False,
     chat="<|im_start|>user {question}<|im_end|><|im_start|>assistant\n",
 )
-"""As the released scripts ask the released weights: scores in [0, 1]. See docs/SCORING.md for what
-of it is confirmed."""
+"""The prompt of the released scripts for the released weights: scores in [0, 1]. docs/SCORING.md
+lists the parts of it that are confirmed."""
 
 PROFILES = {profile.name: profile for profile in (PAPER, OFFICIAL)}
 
@@ -144,16 +144,16 @@ PROFILES = {profile.name: profile for profile in (PAPER, OFFICIAL)}
 def profile_named(name: str) -> Profile:
     """The profile of that name. Raises InputError that lists the names."""
     if name not in PROFILES:
-        raise InputError(f"profile {name!r} is not known; there are: {', '.join(PROFILES)}")
+        raise InputError(f"profile {name!r} is not known; expected one of: {', '.join(PROFILES)}")
     return PROFILES[name]
 
 
 def level_tokens(tokenizer: Any, profile: Profile = PAPER) -> list[int]:
-    """The self-test: the token number of each level word, in the order of the words.
+    """The token number of each level word, in the order of the words.
 
-    Call it when a checkpoint is loaded; scoring calls it too, before it reads an image. Raises
-    InputError when two words share their token, since Eq. 4 could not tell them apart, when a word
-    has no token of its own, or when the stem's tokens change with the word that follows.
+    It tests the tokenizer, so call it when a checkpoint is loaded; scoring calls it before it reads
+    an image. Raises InputError when two words share their token, since Eq. 4 could not tell them
+    apart, when a word has no token of its own, or when the stem's tokens change with the next word.
     """
     found: dict[int, str] = {}
     for word in profile.words:

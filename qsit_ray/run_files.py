@@ -5,13 +5,12 @@ The keys of the files are the names of the fields; both are a documented format.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from qsit_ray import artifacts
+from qsit_ray.config.files import validated
 from qsit_ray.controller import Verdict
-from qsit_ray.errors import InputError
 from qsit_ray.mixture import DOMAINS, Mixture
 
 
@@ -37,25 +36,21 @@ class FoundMix:
         """The ratio of each domain."""
         return {domain: getattr(self, domain) for domain in DOMAINS}
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return asdict(self)
 
     @classmethod
     def read(cls, path: Path) -> FoundMix:
         """Raises InputError naming the file that can't be read or lacks a key."""
-        content = artifacts.read_json(path)
-        try:
-            return cls(**{**content, "rows": Mixture(**content["rows"])})
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: not a mixture file: {error}") from None
+        return validated(cls, artifacts.read_json(path), str(path))
 
 
 @dataclass(frozen=True)
 class EpochLine:
-    """One line of epochs.jsonl: what an epoch trained, measured and decided.
+    """One line of epochs.jsonl: the rows of an epoch, its validation and the decision after it.
 
     Losses are means over answer tokens of validation rows, in nats; `srcc` and `accuracy` are None
-    where undefined. `consumed` is the checksum of what was trained, `planned` that of the plan.
+    where undefined. `consumed` is the checksum of the rows trained, `planned` that of the plan.
     `next_sizes` is None after the last epoch. `timing` holds seconds.
     """
 
@@ -78,30 +73,18 @@ class EpochLine:
     answers_cut: int
     timing: dict[str, float]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> EpochLine:
-        """The inverse of `to_json`. Raises KeyError or TypeError for content of another form."""
-        values = {field.name: content[field.name] for field in fields(cls)}
-        values["sizes"] = Mixture(**values["sizes"])
-        if values["next_sizes"] is not None:
-            values["next_sizes"] = Mixture(**values["next_sizes"])
-        return cls(**values)
 
 
 def read_epochs(path: Path) -> list[EpochLine]:
-    """The epochs that have ended; none where the file is not there yet.
+    """The epochs that have ended; none where the file does not exist yet.
 
     Raises InputError naming the file and the line that can't be read.
     """
     if not path.exists():
         return []
-    lines = []
-    for number, content in enumerate(artifacts.read_jsonl(path), start=1):
-        try:
-            lines.append(EpochLine.from_json(content))
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path}, line {number}: not an epoch's line: {error}") from None
-    return lines
+    return [
+        validated(EpochLine, content, f"{path}, line {number}")
+        for number, content in enumerate(artifacts.read_jsonl(path), start=1)
+    ]

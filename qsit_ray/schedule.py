@@ -13,8 +13,8 @@ def share_of_peak(epochs_done: float, epochs: int | None, warmup: float, final: 
     first epoch, then constant.
 
     Time is counted in epochs, not steps. When |D| changes between epochs, a step of a larger epoch
-    moves the schedule by less, so that the rest of warm-up and decay is spread anew over the rows
-    to come, without a jump, and the end is always met.
+    moves the schedule by less: the rest of warm-up and decay is spread over the rows to come,
+    without a jump, and the run always ends at `final`.
     """
     progress = epochs_done if epochs is None else epochs_done / epochs
     if progress < warmup:

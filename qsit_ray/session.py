@@ -1,4 +1,4 @@
-"""rim: one Ray session for a command: the cluster at hand, or a local one on loopback."""
+"""rim: one Ray session for a command, and a check that the machine can hold its run."""
 
 from __future__ import annotations
 
@@ -35,6 +35,16 @@ QUIET = {
 for _name, _value in QUIET.items():
     os.environ.setdefault(_name, _value)
 
+GIB = 2**30
+# Measured on the demo: a Python process with torch and transformers, and Ray's own processes.
+PROCESS_GIB = 0.7
+RAY_GIB = 1.5
+# A row's image and text, and a run's models, logs and checkpoints.
+ROW_BYTES = 20_000
+RUN_GIB = 1.0
+# Trials that a rehearsal without a cluster runs at once; they only wait.
+REHEARSED_AT_ONCE = 4
+
 
 def cores() -> int:
     """Cores that this process may use."""
@@ -46,9 +56,9 @@ def session(processes: int, use_gpu: bool = False, pretend_gpus: int = 0) -> Ite
     """Yield the dashboard's address of a Ray session with room for `processes` of one CPU each.
 
     Joins the cluster that RAY_ADDRESS names (as under `ray job submit`); otherwise starts one on
-    loopback that ends with this process. Where the machine has fewer cores than the work needs
-    processes, CPUs are counted logically, so that small machines run the same code; so are the
-    GPUs of a rehearsal, `pretend_gpus`.
+    loopback that ends with this process. There, CPUs are counted logically where the machine has
+    fewer cores than processes, so that small machines run the same code; so are `pretend_gpus`, the
+    GPUs of a rehearsal.
     """
     if not use_gpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -74,8 +84,8 @@ def session(processes: int, use_gpu: bool = False, pretend_gpus: int = 0) -> Ite
 def concurrency(cpus: float) -> int | None:
     """Trials that run at once on this machine's cores; None, no limit, on a cluster.
 
-    A local session counts CPUs logically, so its trials are held to the cores that are there. An
-    autoscaler must see all trials waiting, or it would never bring the nodes they need.
+    A local session counts CPUs logically, so its trials are limited to the real cores. On a cluster
+    an autoscaler must see all waiting trials, or it would never bring the nodes that they need.
     """
     return None if "RAY_ADDRESS" in os.environ else max(1, int(cores() / cpus))
 
@@ -92,38 +102,24 @@ def slots(cpus: float, gpus: float) -> int:
     return max(1, int(min(fit)))
 
 
-GIB = 2**30
-
-# Measured on the demo: a Python process with torch and transformers, and Ray's own processes.
-PROCESS_GIB = 0.7
-RAY_GIB = 1.5
-# A row's image and text, and a run's models, logs and checkpoints.
-ROW_BYTES = 20_000
-RUN_GIB = 1.0
-
-
-# Trials that a rehearsal holds at once where there is no cluster; they only wait.
-REHEARSED_AT_ONCE = 4
-
-
-def processes(config: Config, cores: int) -> int:
+def processes(config: Config) -> int:
     """Processes of one CPU each that the run's widest stage holds at once."""
     if config.search.rehearsal is not None:
         return REHEARSED_AT_ONCE
-    trials = max(1, int(cores / config.search.cpus_per_trial))
-    # Training workers, and two more CPUs or Ray Data's tasks would wait for ever.
+    trials = max(1, int(cores() / config.search.cpus_per_trial))
+    # Without two CPUs besides the workers', Ray Data's tasks would never start.
     return max(trials, config.train.workers + 2)
 
 
-def check_machine(config: Config, folder: Path, cores: int) -> None:
+def check_machine(config: Config, folder: Path) -> None:
     """Raises InputError when memory or disk is less than the run needs."""
-    needed = RAY_GIB + PROCESS_GIB * processes(config, cores)
+    needed = RAY_GIB + PROCESS_GIB * processes(config)
     free = psutil.virtual_memory().available / GIB
     if free < needed:
         raise InputError(f"memory: {free:.1f} GiB free, the run needs about {needed:.1f} GiB")
     data = config.data
     rows = 0
-    if isinstance(data, DemoData):  # other sources' images stay where they are
+    if isinstance(data, DemoData):  # images of other sources stay in their own folders
         rows = data.scoring + data.interpreting + data.general + data.test_images
     needed = RUN_GIB + rows * ROW_BYTES / GIB
     existing = next(parent for parent in [folder, *folder.resolve().parents] if parent.exists())

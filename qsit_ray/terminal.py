@@ -1,4 +1,4 @@
-"""pure: what the user sees; everything that libraries print goes to a log file."""
+"""pure: lines, tables and progress bars for the user; libraries' own output goes to a log file."""
 
 from __future__ import annotations
 
@@ -23,10 +23,7 @@ from rich.table import Table
 
 @dataclass
 class Bar:
-    """Progress of one piece of work.
-
-    Where there is no terminal it prints a line for each new note and each tenth of the way.
-    """
+    """The progress of one task: a bar, or without a terminal a line at each new note and tenth."""
 
     title: str
     console: Console
@@ -38,14 +35,14 @@ class Bar:
         if self.live is not None and self.task is not None:
             self.live.update(self.task, completed=done, total=total, note=note)
             return
-        here = (note, 10 * done // total)
-        if here != self.last:
-            self.last = here
+        now = (note, 10 * done // total)
+        if now != self.last:
+            self.last = now
             self.console.print(f"  {self.title}: {done} of {total} {note}".rstrip())
 
 
 class Terminal:
-    """Prints lines, tables and progress bars to the user's terminal."""
+    """Prints to the user's terminal."""
 
     def __init__(self, console: Console | None = None):
         self.console = console or Console()
@@ -80,10 +77,10 @@ class Terminal:
 
 @contextmanager
 def quiet(log: Path) -> Iterator[Terminal]:
-    """Send this process's and its children's output to `log`; yield the user's terminal.
+    """Send the output of this process and its children to `log`; yield the user's terminal.
 
-    File descriptors are redirected, not only Python's streams: Ray's core, DeepSpeed and the
-    processes they start write to the descriptors.
+    File descriptors are redirected, not only Python's streams: Ray's core, DeepSpeed and their
+    processes write to the descriptors.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()

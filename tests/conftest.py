@@ -1,4 +1,4 @@
-"""Real labels and model outputs that lie beside the repository, and a tiny checkpoint."""
+"""Fixtures: real labels and model outputs from beside the repository, and a tiny checkpoint."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The run folder: whole files or none, stages that stand, one process at a time."""
+"""The run folder: complete files or none, completed stages, one process at a time."""
 
 import subprocess
 import sys
@@ -16,13 +16,13 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     with pytest.raises(ValueError, match="JSON compliant"):
         artifacts.write_json(path, {"a": float("nan")})
     with pytest.raises(RuntimeError), artifacts.atomic(path) as temporary:
-        temporary.write_text("half")
+        temporary.write_text("part")
         raise RuntimeError
     assert artifacts.read_json(path) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_takes_the_place_of_an_old_one(tmp_path):
+def test_a_new_folder_replaces_an_old_one(tmp_path):
     for content in ("old", "new"):
         with artifacts.atomic(tmp_path / "folder") as temporary:
             temporary.mkdir()
@@ -30,16 +30,16 @@ def test_a_folder_takes_the_place_of_an_old_one(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["folder", "new"]
 
 
-def test_a_stage_stands_for_its_inputs_only_once_it_has_ended(tmp_path):
+def test_a_stage_is_complete_for_its_inputs_once_it_has_ended(tmp_path):
     run = RunFolder(tmp_path)
     with pytest.raises(RuntimeError), run.stage("fit", {"a": 1}):
         raise RuntimeError
     assert not run.is_complete("fit", {"a": 1})
     with run.stage("fit", {"a": 1, "b": 2}) as cost:
-        cost["device_seconds"] = 7.5
+        cost.device_seconds = 7.5
     assert run.is_complete("fit", {"b": 2, "a": 1})
     assert not run.is_complete("fit", {"a": 2, "b": 2})
-    assert run.costs()["fit"]["device_seconds"] == 7.5
+    assert run.completed()["fit"].device_seconds == 7.5
 
 
 def test_unreadable_files_are_named(tmp_path):
@@ -65,7 +65,7 @@ def test_a_second_process_is_refused(tmp_path):
     assert done.returncode == 0
 
 
-def test_a_file_in_the_place_of_the_run_is_refused(tmp_path):
+def test_a_file_where_the_run_folder_should_be_is_refused(tmp_path):
     (tmp_path / "run").touch()
     with (
         pytest.raises(InputError, match="can't write the run folder"),

@@ -1,23 +1,23 @@
-"""The controller grows the side that lags behind λ, and answers the same when asked again."""
+"""The controller grows the side that lags behind λ, and repeats its answer when asked again."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qsit_ray.config.files import validated
 from qsit_ray.config.train import Controller
-from qsit_ray.controller import MixtureController
+from qsit_ray.controller import Decision, MixtureController
 from qsit_ray.mixture import Mixture
 
 FIRST = Mixture(100, 200, 80)
 losses = st.floats(0.01, 10)
 
 
-def controller(catalog=None, **rule):
-    return MixtureController(
-        FIRST, reference_loss_ratio=0.5, rule=Controller(**rule), catalog=catalog
-    )
+def controller(catalog=None, decisions=(), **rule):
+    return MixtureController(FIRST, 0.5, Controller(**rule), catalog, list(decisions))
 
 
 def test_scoring_ahead_grows_the_blend_and_keeps_its_ratio():
@@ -66,17 +66,17 @@ def test_observing_an_epoch_again_gives_the_same_answer(history):
 
 
 @given(st.lists(st.tuples(losses, losses), max_size=6))
-def test_a_new_controller_takes_up_the_state(history):
-    subject, successor = controller(), controller()
+def test_a_new_controller_continues_from_the_decisions_as_json(history):
+    subject, steady = controller(), controller()
     for epoch, pair in enumerate(history):
-        subject.observe(epoch, *pair)
-    successor.begin(json.loads(json.dumps(subject.state())))
-    assert successor == subject
-    assert successor.position() == (len(history), subject.mixture(len(history)))
+        stored = json.loads(json.dumps([asdict(decision) for decision in subject.decisions]))
+        subject = controller(decisions=validated(list[Decision], stored, "state.json"))
+        assert subject.observe(epoch, *pair) == steady.observe(epoch, *pair)
+    assert subject.mixture(len(history)) == steady.mixture(len(history))
 
 
 @pytest.mark.parametrize("loss", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_loss_that_is_no_loss_is_refused(loss):
+def test_a_loss_that_is_not_a_positive_number_is_refused(loss):
     with pytest.raises(ValueError, match="loss_scoring"):
         controller().observe(0, loss, 1.0)
 
@@ -109,7 +109,7 @@ def test_with_shrink_the_leading_side_gives_back_down_to_its_floor():
     assert subject.observe(2, 0.3, 1.0).next_sizes == Mixture(133, 150, 60)
 
 
-def test_by_default_what_gives_back_never_falls_below_its_first_size():
+def test_by_default_a_shrinking_side_never_falls_below_its_first_size():
     subject = controller(step=0.5, shrink=True)
     assert subject.observe(0, 0.7, 1.0).next_sizes == Mixture(150, 200, 80)
     assert subject.observe(1, 0.3, 1.0).next_sizes == Mixture(100, 300, 120)
@@ -146,7 +146,7 @@ def test_no_row_is_used_more_often_than_allowed(history, catalog, repeats, shrin
         assert all(sizes[d] <= max(repeats * catalog[d], FIRST.counts()[d]) for d in catalog)
 
 
-def test_what_the_cap_cut_is_told():
+def test_the_limit_is_reported_where_it_applied():
     subject = controller(step=0.6, max_growth=1.5)
     assert subject.observe(0, 0.7, 1.0).limit == "max_growth"
     assert controller(step=0.5, max_growth=1.5).observe(0, 0.7, 1.0).limit is None

@@ -84,7 +84,7 @@ def test_sha256_is_of_little_endian_row_numbers():
     assert plan.sha256 == hashlib.sha256(expected).hexdigest()
 
 
-def test_the_checksum_tells_a_swapped_step_from_the_plan():
+def test_the_checksum_changes_when_two_steps_swap_rows():
     steps, rows = np.array([0, 0, 1, 1]), np.array([3, 4, 5, 6])
     assert checksum(steps, rows) == checksum(steps[::-1], rows[::-1])
     assert checksum(steps, rows) != checksum(steps, np.array([3, 5, 4, 6]))
@@ -97,7 +97,7 @@ def test_an_empty_domain_is_refused_by_name():
 
 def test_a_global_batch_that_the_workers_cannot_share_is_refused():
     plan = plan_epoch(Mixture(8, 0, 0), dict.fromkeys(DOMAINS, 8), 0, 0, 8)
-    with pytest.raises(ValueError, match="no multiple of 3 workers"):
+    with pytest.raises(ValueError, match="not a multiple of 3 workers"):
         plan.micro_batches(0, 3, 2, np.zeros(24, np.int64))
 
 

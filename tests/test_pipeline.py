@@ -1,6 +1,6 @@
 """The whole method through the command line: small models, real Ray, real DeepSpeed.
 
-One undisturbed run serves most tests; another is killed again and again and must end the same.
+One undisturbed run serves most tests; another is killed several times and must end the same.
 """
 
 import json
@@ -35,7 +35,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory, cache):
-    """A run that nothing disturbed."""
+    """An undisturbed run."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     done = subprocess.run(command(out, cache), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -45,7 +45,7 @@ def run(tmp_path_factory, cache):
 
 
 def comparable(run):
-    """All results of a run but what took how long."""
+    """All results of a run except the seconds."""
     trials = {}
     for axis in AXES:
         table = pq.read_table(run / "search" / axis / "trials.parquet")
@@ -91,9 +91,8 @@ def test_the_mixture_is_the_two_optima(run):
         assert mixture["rows"][domain] == half_up(40 * ratio)
     assert all(0.1 <= optimum <= 10 for optimum in optima)
     proxies = pq.read_table(run / "proxy" / "trials.parquet").to_pylist()
-    scoring, interpreting = (
-        sum(row[f"loss_{task}"] for row in proxies) for task in ("scoring", "interpreting")
-    )
+    scoring = sum(row["loss_scoring"] for row in proxies)
+    interpreting = sum(row["loss_interpreting"] for row in proxies)
     assert mixture["reference_loss_ratio"] == pytest.approx(scoring / interpreting)
 
 
@@ -139,13 +138,13 @@ def test_evaluation_has_all_models_and_every_item(run):
     assert len(rows) == 3 * (24 + 30)
 
 
-def test_the_report_and_the_ledger_stand(run):
+def test_the_report_and_the_ledger_are_written(run):
     assert "D1" in (run / "report.html").read_text()
     stages = read(run / "ledger.json")["stages"]
     assert {"data", "pretrain", "proxies", "train", "evaluate"} <= set(stages)
 
 
-def test_the_terminal_shows_progress_and_the_answer_and_nothing_else(run):
+def test_the_terminal_shows_progress_and_results_and_nothing_else(run):
     shown = (run / "stdout.txt").read_text()
     assert "Train the primary: " in shown
     assert str(run / "report.html") in shown
@@ -154,7 +153,7 @@ def test_the_terminal_shows_progress_and_the_answer_and_nothing_else(run):
         assert noise not in shown
 
 
-def test_the_same_command_again_does_nothing_new(run, cache):
+def test_the_same_command_again_changes_nothing(run, cache):
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*.json*") if path.is_file()}
     assert subprocess.run(command(run, cache), capture_output=True).returncode == 0
     kept = {p: t for p, t in before.items() if p.name not in ("ledger.json",)}
@@ -178,8 +177,8 @@ def test_another_configuration_is_refused_and_nothing_is_lost(run, cache):
     assert (run / "mixture.json").read_text() == before
 
 
-def test_a_killed_run_goes_on_stage_by_stage_and_ends_the_same(run, tmp_path):
-    """kill -9 of the command and all its processes, at moments that a seed chooses."""
+def test_a_killed_run_resumes_stage_by_stage_and_ends_the_same(run, tmp_path):
+    """kill -9 of the command and all its processes, at moments drawn from a seed."""
     out = tmp_path / "killed"
     chance = random.Random(7)
     finished = {}
@@ -200,7 +199,7 @@ def test_a_killed_run_goes_on_stage_by_stage_and_ends_the_same(run, tmp_path):
     for axis in AXES:
         kill_when(outcomes(axis, chance.randint(1, 4)), cold)
         check_that_no_trial_ran_again()
-        if axis == AXES[0]:  # the stages alone go on as well as the whole
+        if axis == AXES[0]:  # single stages resume as well
             for verb in (["search", "run"], ["fit"]):
                 done = call(*verb, out)
                 assert done.returncode == 0, done.stdout + done.stderr
@@ -232,7 +231,7 @@ def test_an_unreadable_run_is_one_line_and_status_2(run, tmp_path, break_it, wor
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_stage_whose_input_is_missing_says_which(run, tmp_path):
+def test_a_stage_names_its_missing_input(run, tmp_path):
     early = tmp_path / "early"
     early.mkdir()
     shutil.copy(run / "config.yaml", early)
@@ -241,8 +240,8 @@ def test_a_stage_whose_input_is_missing_says_which(run, tmp_path):
     assert "qsit search run" in done.stderr
 
 
-def test_more_memory_or_disk_than_there_is_is_refused(cache, tmp_path):
-    for setting, told in (("train.workers", "memory"), ("data.general", "disk")):
+def test_a_run_that_needs_more_memory_or_disk_is_refused(cache, tmp_path):
+    for setting, resource in (("train.workers", "memory"), ("data.general", "disk")):
         extra = {setting: 10**9, "train.training.batch_size": 16 * 10**9}
         if setting == "data.general":
             extra = {setting: 10**12}
@@ -250,5 +249,5 @@ def test_more_memory_or_disk_than_there_is_is_refused(cache, tmp_path):
             command(tmp_path / "big", cache, **extra), capture_output=True, text=True
         )
         assert done.returncode == 2
-        assert done.stderr.startswith(f"qsit: {told}")
+        assert done.stderr.startswith(f"qsit: {resource}")
         assert not (tmp_path / "big" / "config.yaml").exists()

@@ -1,4 +1,4 @@
-"""Two ways to ask for a score; a tokenizer that can't keep the levels apart is refused."""
+"""Two profiles of a scoring prompt; a tokenizer that confuses the levels is refused."""
 
 import base64
 import importlib.util
@@ -40,7 +40,7 @@ def words(*names, in_context=False):
     return Profile("mine", "Q\n<image>", "It is", names, weights, in_context)
 
 
-def test_paper_and_official_are_what_the_paper_and_the_release_use():
+def test_paper_and_official_are_the_papers_and_the_releases_prompts():
     assert PROFILES == {"paper": PAPER, "official": OFFICIAL}
     assert PAPER.words == ("bad", "poor", "fair", "good", "excellent")
     assert (PAPER.score_range, OFFICIAL.score_range) == ((1.0, 5.0), (0.0, 1.0))
@@ -48,7 +48,7 @@ def test_paper_and_official_are_what_the_paper_and_the_release_use():
     assert all(profile.question.count("<image>") == 1 for profile in PROFILES.values())
     assert "Excellent, Good, Fair, Poor, and Bad (from high to low)" in OFFICIAL.question
     assert profile_named("official") is OFFICIAL
-    with pytest.raises(InputError, match="'papr' is not known; there are: paper, official"):
+    with pytest.raises(InputError, match="'papr' is not known; expected one of: paper, official"):
         profile_named("papr")
 
 
@@ -81,12 +81,12 @@ def test_the_rank_key_orders_as_the_score_does():
         assert key == pytest.approx(np.log((score - low) / (high - score)), abs=1e-8)
 
 
-def test_the_rank_key_ties_what_is_equal_and_parts_what_saturates():
-    # Any logits symmetric about the middle give exactly 3, whatever exp makes of them.
+def test_the_rank_key_ties_equal_scores_and_separates_saturated_ones():
+    # Logits that are symmetric about the middle give exactly 3, regardless of how exp rounds.
     sides = np.random.default_rng(1).normal(0, 5, (500, 2))
     symmetric = np.column_stack([sides, np.zeros(500), sides[:, ::-1]])
     assert (PAPER.rank_key(symmetric) == 0).all()
-    # Softmaxes this steep are all one score.
+    # All softmaxes this steep give the same score.
     steep = np.array([[0, 0, 0, 0, 60.0], [0, 0, 0, 0, 90.0], [0, 0, 0, 0, 1500.0]])
     assert len(set(PAPER.score(steep))) == 1
     assert (np.diff(PAPER.rank_key(steep)) > 0).all()
@@ -100,7 +100,7 @@ def test_the_rank_key_of_two_levels_is_their_margin():
 
 
 def test_logits_that_are_missing_have_no_rank():
-    with pytest.raises(InputError, match="not finite in row 1"):
+    with pytest.raises(InputError, match="not finite in row 2"):
         PAPER.rank_key([[0.0] * 5, [np.nan] * 5])
     with pytest.raises(InputError, match="4 level logits a row, but 5 weights"):
         PAPER.rank_key([0.0] * 4)
@@ -117,7 +117,7 @@ def test_words_that_share_their_first_token_are_refused():
         level_tokens(tokenizer, words("bad", "good", in_context=True))
 
 
-def test_a_word_that_splits_is_known_by_its_first_token():
+def test_a_word_of_several_tokens_has_its_first_token():
     tokenizer = byte_pair(["c e", "l l", "o d", "Ġ g", "Ġ b"])
     split = tokenizer.tokenize("Excellent")
     assert split == ["E", "x", "ce", "ll", "e", "n", "t"]

@@ -28,7 +28,7 @@ def test_it_warms_up_from_nothing_to_the_peak_and_ends_at_the_final_share():
 
 
 @given(st.lists(st.integers(40, 400), min_size=2, max_size=5), st.floats(0.0, 0.5), shares)
-def test_whatever_the_epochs_sizes_it_falls_smoothly_after_the_warm_up(steps, warmup, final):
+def test_it_falls_smoothly_after_the_warm_up_for_any_sizes_of_epochs(steps, warmup, final):
     values = walk(steps, len(steps), warmup, final)
     peak = values.index(max(values))
     after = values[peak:]

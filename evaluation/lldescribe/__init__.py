@@ -1,1 +1,1 @@
-"""pure: LLDescribe: a judge over HTTP compares descriptions with golden ones."""
+"""pure: the benchmark LLDescribe: a judge over HTTP compares descriptions with golden ones."""

@@ -1,36 +1,26 @@
-"""pure: LLDescribe (Q-Bench): a judge compares a model's description of an image's quality with a
-golden one (Table VI).
+"""pure: LLDescribe (Q-Bench): a judge compares descriptions of images' quality with golden ones.
 
-For each image the judge scores completeness, precision and relevance 0, 1 or 2, in five rounds.
-With P0, P1 and P2 the shares of these scores, a dimension's score is P1 + 2·P2, between 0 and 2,
-and a model's is their sum, between 0 and 6. What the judge is told and the rule that reads its
-replies are in `evaluation.lldescribe.rubric`; a judgement without a score is invalid and never taken for 0.
-docs/LLDESCRIBE.md has the formats.
+Table VI of the paper. For each image the judge scores completeness, precision and relevance 0, 1 or
+2, in five rounds. With P0, P1 and P2 the shares of these scores, a dimension's score is
+P1 + 2·P2, between 0 and 2, and a model's is their sum, between 0 and 6. The prompts and the rule
+that reads replies are in `evaluation.lldescribe.rubric`; a judgement without a score is invalid and
+never counts as 0. docs/LLDESCRIBE.md has the formats.
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from evaluation.intervals import check_confidence, percentiles
-from evaluation.lldescribe.judge import (
-    Ask,
-    Endpoint,
-    Outcome,
-    Progress,
-    Reply,
-    ReplyLog,
-    Sleep,
-    ask_all,
-)
-from evaluation.lldescribe.rubric import DIMENSIONS, prompt, read_score
+from evaluation.intervals import Interval, check_confidence, percentiles, resampled_clusters
+from evaluation.lldescribe.judge import Endpoint, Progress, Question
+from evaluation.lldescribe.log import Reply, ReplyLog
+from evaluation.lldescribe.rubric import DIMENSIONS, prompt
 from qsit_ray import tables
 from qsit_ray.errors import InputError
 
@@ -38,10 +28,101 @@ ROUNDS = 5
 SCORES = (0, 1, 2)
 
 
-def read_descriptions(path: Path) -> dict[str, str]:
-    """{image: text} of a table with img_path (or image) and description; a null is "".
+@dataclass(frozen=True)
+class DimensionScore:
+    """One dimension: shares of the scores among valid judgements (None without any), P1 + 2·P2 and
+    its interval, and the numbers of valid and of invalid judgements."""
 
-    Raises InputError as `tables.read` does, and for an image that comes twice.
+    p0: float | None
+    p1: float | None
+    p2: float | None
+    score: float | None
+    interval: Interval | None
+    judgements: int
+    invalid: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A row of Table VI. `sum` is None where a dimension has no valid judgement."""
+
+    dimensions: dict[str, DimensionScore]
+    sum: float | None
+    sum_interval: Interval | None
+    confidence: float
+    images: int
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Replies and their tokens. `price` is None without prices, or where a reply has no usage."""
+
+    replies: int
+    replies_without_usage: int
+    prompt_tokens: int
+    completion_tokens: int
+    price: float | None
+
+    @classmethod
+    def of(cls, replies: Sequence[Reply], prices: tuple[float, float] | None) -> Usage:
+        asked = sum(reply.prompt_tokens or 0 for reply in replies)
+        answered = sum(reply.completion_tokens or 0 for reply in replies)
+        unknown = sum(None in (reply.prompt_tokens, reply.completion_tokens) for reply in replies)
+        price = None
+        if prices and not unknown:
+            price = (asked * prices[0] + answered * prices[1]) / 1e6
+        return cls(len(replies), unknown, asked, answered, price)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The result of `judge_descriptions`. `invalid`: the texts of replies without a score;
+    `unanswered`: the reason. `calls` and `this_run` are of this run, `all_runs` is the usage of all
+    replies that the result rests on; images with one text only are listed."""
+
+    endpoint: Endpoint
+    rounds: int
+    scores: Scores
+    invalid: dict[Question, list[str]]
+    unanswered: dict[Question, str]
+    without_golden: list[str]
+    without_description: list[str]
+    calls: int
+    this_run: Usage
+    all_runs: Usage
+    replies: Path
+
+    @property
+    def calls_without_reply(self) -> int:
+        return self.calls - self.this_run.replies
+
+    def to_json(self) -> dict[str, object]:
+        calls = {"calls": self.calls, "calls_without_reply": self.calls_without_reply}
+        return {
+            "judge": self.endpoint.model,
+            "base_url": self.endpoint.base_url,
+            "rounds": self.rounds,
+            **asdict(self.scores),
+            "invalid": len(self.invalid),
+            "invalid_judgements": [{**q.place, "replies": r} for q, r in self.invalid.items()],
+            "unanswered": len(self.unanswered),
+            "unanswered_judgements": [{**q.place, "reason": r} for q, r in self.unanswered.items()],
+            "missing": {
+                "without_golden": self.without_golden,
+                "without_description": self.without_description,
+            },
+            "cost": {
+                "this_run": {**calls, **asdict(self.this_run)},
+                "all_runs": asdict(self.all_runs),
+            },
+            "replies": str(self.replies),
+        }
+
+
+def read_descriptions(path: Path) -> dict[str, str]:
+    """{image: text} of a table with img_path (or image) and description; null becomes "".
+
+    Raises InputError as `tables.read` does, and for an image that occurs twice.
     """
     table = tables.read(path)
     names = [name for name in ("img_path", "image") if name in table.names]
@@ -57,61 +138,58 @@ def aggregate(
     *,
     seed: int = 0,
     confidence: float = 0.95,
-) -> dict[str, Any]:
-    """Table VI's figures of {dimension: {image: scores of its rounds, None where invalid}}.
+) -> Scores:
+    """A row of Table VI from {dimension: {image: scores of its rounds, None where invalid}}.
 
-    Returns dimensions {name: {p0, p1, p2, score, interval, judgements, invalid}}, sum and
-    sum_interval. Shares are over valid judgements, null without any. Intervals resample images,
-    the same ones in every dimension (null below two images). Neither the order of the images nor
-    that of the rounds matters. Raises InputError for a score that is not 0, 1, 2 or None.
+    Intervals resample images, the same ones in every dimension (None below two images). The result
+    does not depend on the order of images or rounds. Raises InputError for a score that is not
+    0, 1, 2 or None.
     """
     check_confidence(confidence)
     names = list(scores)
     images = sorted({image for by_image in scores.values() for image in by_image})
-    counts = np.zeros((len(names), len(images), len(SCORES)), dtype=np.int64)
-    invalid = np.zeros(len(names), dtype=np.int64)
     place = {image: i for i, image in enumerate(images)}
+    every = np.zeros((len(names), len(images), len(SCORES) + 1), dtype=np.int64)  # last: invalid
     for d, by_image in enumerate(scores.values()):
         for image, rounds in by_image.items():
             for score in rounds:
-                if score is None:
-                    invalid[d] += 1
-                elif isinstance(score, bool) or score not in SCORES:
+                if score is not None and (isinstance(score, bool) or score not in SCORES):
                     raise InputError(f"{names[d]} of {image!r}: score {score!r} is not 0, 1 or 2")
-                else:
-                    counts[d, place[image], int(score)] += 1
+                every[d, place[image], -1 if score is None else int(score)] += 1
 
+    counts, invalid = every[..., :-1], every[..., -1].sum(axis=1)
     points = counts @ np.array(SCORES)  # (dimensions, images)
     totals = counts.sum(axis=2)
-    rng = np.random.default_rng(seed)
-    resampled = np.full((2000 if len(images) > 1 else 0, len(names)), np.nan)
-    with np.errstate(invalid="ignore"):  # a resample may hold no valid judgement: undefined
-        for row in resampled:
-            drawn = rng.integers(len(images), size=len(images))
-            row[:] = points[:, drawn].sum(axis=1) / totals[:, drawn].sum(axis=1)
+    with np.errstate(invalid="ignore"):  # a resample without a valid judgement is undefined
+        resampled = np.array(
+            [
+                points[:, drawn].sum(axis=1) / totals[:, drawn].sum(axis=1)
+                for drawn in resampled_clusters(len(images), seed)
+            ]
+        ).reshape(-1, len(names))
 
-    found: dict[str, dict[str, Any]] = {}
+    dimensions = {}
     for d, name in enumerate(names):
         valid = int(totals[d].sum())
-        shares = counts[d].sum(axis=0) / valid if valid else None
-        found[name] = {
-            **{f"p{s}": None if shares is None else float(shares[s]) for s in SCORES},
-            "score": int(points[d].sum()) / valid if valid else None,
-            "interval": _ends(resampled[:, d], confidence),
-            "judgements": valid,
-            "invalid": int(invalid[d]),
-        }
-    parts = [entry["score"] for entry in found.values()]
-    return {
-        "dimensions": found,
-        "sum": math.fsum(parts) if parts and None not in parts else None,
-        "sum_interval": _ends(resampled.sum(axis=1), confidence),
-        "confidence": confidence,
-        "images": len(images),
-    }
+        p0, p1, p2 = (counts[d].sum(axis=0) / valid).tolist() if valid else (None, None, None)
+        dimensions[name] = DimensionScore(
+            *(p0, p1, p2),
+            score=int(points[d].sum()) / valid if valid else None,
+            interval=percentiles(resampled[:, d], confidence),
+            judgements=valid,
+            invalid=int(invalid[d]),
+        )
+    found = [entry.score for entry in dimensions.values() if entry.score is not None]
+    return Scores(
+        dimensions=dimensions,
+        sum=math.fsum(found) if found and len(found) == len(names) else None,
+        sum_interval=percentiles(resampled.sum(axis=1), confidence),
+        confidence=confidence,
+        images=len(images),
+    )
 
 
-def evaluate(
+def judge_descriptions(
     golden: Mapping[str, str],
     described: Mapping[str, str],
     endpoint: Endpoint,
@@ -121,16 +199,19 @@ def evaluate(
     prices: tuple[float, float] | None = None,
     seed: int = 0,
     confidence: float = 0.95,
-    sleep: Sleep = asyncio.sleep,
     progress: Progress = lambda done, total, note: None,
-) -> dict[str, Any]:
+) -> Judged:
     """Judge every image that has both texts, {image: text} each, and aggregate.
 
-    `prices`: of a million prompt and a million completion tokens. Beside `aggregate`'s figures
-    returns invalid_judgements (with the judge's texts), unanswered (no reply could be had; the
-    next run asks again), missing (images with one text only) and cost. Raises InputError as
-    `ask_all` does, for settings out of range, and where no image has both texts.
+    `prices`: of a million prompt and of a million completion tokens. Raises InputError as `ask_all`
+    does, for settings out of range, where no image has both texts, and without the package
+    `openai`.
     """
+    try:
+        from evaluation.lldescribe.client import ask_all
+    except ImportError as error:
+        message = f"a judge is asked through the package openai: install qsit_ray[judge] ({error})"
+        raise InputError(message) from None
     check_confidence(confidence)
     if rounds < 1:
         raise InputError(f"rounds {rounds} must be at least 1")
@@ -139,83 +220,40 @@ def evaluate(
     images = sorted(image for image in golden if golden[image] and described.get(image))
     if not images:
         raise InputError("no image has both a golden text and a description")
-    asks: dict[str, Ask] = {}
-    place: dict[tuple[str, str, int], str] = {}
     # Neighbours are about different images, so that a text on which the endpoint fails is not taken
     # for an endpoint that is down.
-    for number, dimension, image in product(range(1, rounds + 1), DIMENSIONS, images):
-        about = {"image": image, "dimension": dimension, "round": number}
-        ask = Ask(prompt(golden[image], described[image], dimension), number, about)
-        # Two images with the same two texts share a judgement.
-        place[image, dimension, number] = key = ask.key(endpoint.model)
-        asks.setdefault(key, ask)
+    judgements = [
+        Question(image, dimension, number, prompt(golden[image], described[image], dimension))
+        for number, dimension, image in product(range(1, rounds + 1), DIMENSIONS, images)
+    ]
+    questions: dict[str, Question] = {}
+    for question in judgements:  # two images with the same two texts share a key
+        questions.setdefault(question.key(endpoint.model), question)
 
-    outcome = ask_all(endpoint, asks, log, read_score, sleep=sleep, progress=progress)
+    run = ask_all(endpoint, questions, log, progress)
 
     scores: dict[str, dict[str, list[int | None]]] = {
         dimension: {image: [] for image in images} for dimension in DIMENSIONS
     }
-    invalid, unanswered = [], []
-    for (image, dimension, number), key in sorted(place.items()):
-        here = {"image": image, "dimension": dimension, "round": number}
-        replies = log.replies(key)
-        score = next((reply.score for reply in replies if reply.score is not None), None)
-        if key in outcome.unanswered:
-            unanswered.append({**here, "reason": outcome.unanswered[key]})
+    invalid, unanswered = {}, {}
+    for question in sorted(judgements):
+        key = question.key(endpoint.model)
+        if key in run.unanswered:
+            unanswered[question] = run.unanswered[key]
             continue
-        scores[dimension][image].append(score)
-        if score is None:
-            invalid.append({**here, "replies": [reply.text for reply in replies]})
-    return {
-        "judge": endpoint.model,
-        "base_url": endpoint.base_url,
-        "rounds": rounds,
-        **aggregate(scores, seed=seed, confidence=confidence),
-        "invalid": len(invalid),
-        "invalid_judgements": invalid,
-        "unanswered": len(unanswered),
-        "unanswered_judgements": unanswered,
-        "missing": {
-            "without_golden": sorted(set(described) - {i for i in golden if golden[i]}),
-            "without_description": sorted(set(golden) - {i for i in described if described[i]}),
-        },
-        "cost": cost(outcome, [reply for key in asks for reply in log.replies(key)], prices),
-    }
-
-
-def cost(
-    outcome: Outcome, replies: Sequence[Reply], prices: tuple[float, float] | None
-) -> dict[str, Any]:
-    """Calls and tokens of this run, and of all replies that the result rests on.
-
-    price is null without prices, or where a reply came without its usage: its cost isn't known.
-    """
-    return {
-        "this_run": {
-            "calls": outcome.calls,
-            "calls_without_reply": outcome.failed,
-            **_tokens(outcome.replies, prices),
-        },
-        "all_runs": _tokens(replies, prices),
-    }
-
-
-def _tokens(replies: Sequence[Reply], prices: tuple[float, float] | None) -> dict[str, Any]:
-    asked = sum(reply.prompt_tokens or 0 for reply in replies)
-    answered = sum(reply.completion_tokens or 0 for reply in replies)
-    unknown = sum(None in (reply.prompt_tokens, reply.completion_tokens) for reply in replies)
-    price = None
-    if prices and not unknown:
-        price = (asked * prices[0] + answered * prices[1]) / 1e6
-    return {
-        "replies": len(replies),
-        "replies_without_usage": unknown,
-        "prompt_tokens": asked,
-        "completion_tokens": answered,
-        "price": price,
-    }
-
-
-def _ends(values: np.ndarray, confidence: float) -> list[float] | None:
-    ends = percentiles(values, confidence)
-    return list(ends) if ends else None
+        scores[question.dimension][question.image].append(log.score(key))
+        if log.score(key) is None:
+            invalid[question] = [reply.text for reply in log.replies(key)]
+    return Judged(
+        endpoint=endpoint,
+        rounds=rounds,
+        scores=aggregate(scores, seed=seed, confidence=confidence),
+        invalid=invalid,
+        unanswered=unanswered,
+        without_golden=sorted(set(described) - {i for i in golden if golden[i]}),
+        without_description=sorted(set(golden) - {i for i in described if described[i]}),
+        calls=run.calls,
+        this_run=Usage.of(run.replies, prices),
+        all_runs=Usage.of([r for key in questions for r in log.replies(key)], prices),
+        replies=log.path,
+    )

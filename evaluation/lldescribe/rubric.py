@@ -1,11 +1,11 @@
-"""pure: what LLDescribe's judge is told, and the rule that reads its reply."""
+"""pure: the prompts to LLDescribe's judge, and the rule that reads its replies."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-# What each dimension asks, after Q-Bench's definitions; the wording is ours.
+# After Q-Bench's definitions; the wording is ours. A changed text has other keys in the log.
 DIMENSIONS = {
     "completeness": (
         "Completeness: how much of what the reference says about the image does the description "
@@ -46,7 +46,7 @@ _DENIED = re.compile(r"(?:\b(?:not|never)|n['’]t)\s+(?:\w+\s+)?[012]\b", re.IG
 
 
 def prompt(golden: str, description: str, dimension: str) -> str:
-    """The whole of what the judge is told."""
+    """The one message to the judge."""
     return _PROMPT.format(
         golden=golden.strip(), description=description.strip(), dimension=DIMENSIONS[dimension]
     )
@@ -55,9 +55,9 @@ def prompt(golden: str, description: str, dimension: str) -> str:
 def read_score(reply: str) -> int | None:
     """The score in a judge's reply, or None where the reply is malformed. One rule:
 
-    a leading <think> block is set aside; then every piece of the text that has a digit in it must
-    be one and the same 0, 1 or 2, and not stand behind a "not". So "2", "**2**", "Score: 2." and
-    "I'd say 2" give 2; "3", "1.5", "-1", "1/2", "1 or 2", "not 2", "two" and "" give None.
+    a leading <think> block is removed; then every piece of the text that has a digit must be the
+    same 0, 1 or 2, and not follow a "not". So "2", "**2**", "Score: 2." and "I'd say 2" give 2;
+    "3", "1.5", "-1", "1/2", "1 or 2", "not 2", "two" and "" give None.
     """
     text = _THOUGHT.sub("", unicodedata.normalize("NFKC", reply))
     if "<think>" in text or _DENIED.search(text):

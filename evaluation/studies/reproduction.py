@@ -1,23 +1,24 @@
-"""pure: published figures beside ours, from published labels and raw model outputs alone.
+"""pure: published figures and ours, from published labels and raw model outputs alone.
 
-`python -m evaluation.studies.reproduction SHARED_DATA --out docs/REPRODUCTION.md` computes every row. What
-can't be reproduced stands there too, with the reason.
+Writes the section `figures` of docs/REPRODUCTION.md. Figures that are not reproduced are in it too,
+with the reason.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
-import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import pandas as pd
 import typer
+from numpy.typing import ArrayLike
 
-from evaluation import iqa, llvisionqa
-from qsit_ray.artifacts import write_text
+from evaluation import llvisionqa
+from evaluation.correlation import plcc, srcc
+from evaluation.studies.sections import Page, table, write_section
 from qsit_ray.errors import InputError
 from qsit_ray.levels import (
     LEVELS,
@@ -28,12 +29,29 @@ from qsit_ray.levels import (
     two_level_margin,
     two_level_score,
 )
+from qsit_ray.tables import read_json
+
+LABELS = "Released levels and opinion scores"
+TABLE_II = "Table II: levels against MOS"
+TABLE_III = "Table III: the databases' MOS"
+EQUATION_5 = "Eq. 5 from stored logits, against the stored score"
+LLVISIONQA = "LLVisionQA"
+
+# Published SRCC and PLCC of Table II, the largest difference allowed, and the reason for one.
+NOT_REPORTED = "the paper's rule or rows are not reported"
+SAMPLED = {
+    "KADID-10k": ("kadid", (0.979, 0.982), 0.005, "2,000 of the 10,125 images"),
+    "LIVEC": ("livec", (0.933, 0.930), 5e-4, NOT_REPORTED),
+    "AGIQA-3K": ("agi", (0.942, 0.955), 5e-4, NOT_REPORTED),
+}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure: as published (None where nothing is), as found here, and how far they may lie
-    apart. `why` explains a figure that is not reproduced, or one that has no published twin."""
+    """One figure: published (None where nothing is), ours, and the largest difference allowed.
+
+    `why` explains a figure that is not reproduced, or one without a published counterpart.
+    """
 
     section: str
     figure: str
@@ -52,139 +70,111 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        told = {True: "reproduced", False: "not reproducible", None: "no published figure"}
-        return told[self.reproduced] + (f": {self.why}" if self.why else "")
+        words = {True: "reproduced", False: "not reproducible", None: "no published figure"}
+        return words[self.reproduced] + (f": {self.why}" if self.why else "")
+
+    @property
+    def cells(self) -> list[str]:
+        published, tolerance = "", ""
+        if self.published is not None:
+            published, tolerance = f"{self.published:.{self.digits}f}", f"{self.tolerance:g}"
+        return [self.figure, published, f"{self.ours:.{self.digits}f}", tolerance, self.verdict]
 
 
 def rows(data: Path) -> list[Row]:
-    """Every row of the page, from the shared data. Raises InputError naming a file not there."""
-    return [
-        *_labels(data),
-        *_table_ii(data),
-        *_table_iii(data),
-        *_qbench(data),
-        *_equation_5(data),
-        *_llvisionqa(data),
-    ]
+    """Every row of the page, from the shared data. Raises InputError naming an absent file."""
+    return [*_databases(data), *_qbench(data), *_equation_5(data), *_llvisionqa(data)]
 
 
-def page(found: list[Row]) -> str:
-    """The rows as Markdown, a table a section."""
+def parts(found: list[Row]) -> list[str]:
+    """The page's section: counts, and one table per section of the rows."""
     counts = [sum(row.reproduced is kind for row in found) for kind in (True, False, None)]
-    lines = [
-        "# Reproduction",
-        "",
-        "Published figures beside ours, from public labels and raw model outputs; no model runs.",
-        "A figure on the margin or at temperature 1 stands beside a stored check value.",
-        "Made by `python -m evaluation.studies.reproduction SHARED_DATA --out docs/REPRODUCTION.md`.",
-        "",
+    text = [
         f"{counts[0]} figures reproduced, {counts[1]} not reproducible, {counts[2]} without a "
-        "published figure. A figure is reproduced if it lies within the tolerance.",
+        "published figure. A figure is reproduced if it is within the tolerance."
     ]
-    section = ""
-    for row in found:
-        if row.section != section:
-            section = row.section
-            lines += ["", f"## {section}", ""]
-            lines += ["| figure | published | ours | tolerance | verdict |"]
-            lines += ["|---|---|---|---|---|"]
-        published = "" if row.published is None else f"{row.published:.{row.digits}f}"
-        tolerance = "" if row.published is None else f"{row.tolerance:g}"
-        ours = f"{row.ours:.{row.digits}f}"
-        lines.append(f"| {row.figure} | {published} | {ours} | {tolerance} | {row.verdict} |")
-    return "\n".join(lines) + "\n"
+    columns = ["figure", "published", "ours", "tolerance", "verdict"]
+    for section in dict.fromkeys(row.section for row in found):
+        text.append(f"## {section}")
+        text.append(table(columns, [row.cells for row in found if row.section == section]))
+    return text
 
 
-def _labels(data: Path) -> list[Row]:
-    section = "Released levels and opinion scores"
-    found = []
+def _databases(data: Path) -> Iterator[Row]:
     train = _frame(data, "qsit_train_labels_koniq.parquet")
     every = _frame(data, "mos_koniq_spaq.parquet")
-    spaq = every[(every.dataset == "spaq") & every.qsit_level.notna()]
-    for name, mos, words in (
-        ("KonIQ", train.mos, train.level),
-        ("SPAQ", spaq.mos, spaq.qsit_level),
+    koniq, spaq = every[every.dataset == "koniq"], every[every.dataset == "spaq"]
+    labelled = spaq[spaq.qsit_level.notna()]
+    for name, mos, words, plain_range, table_ii, whole, table_iii in (
+        ("KonIQ", train.mos, train.level, 74, (0.9517, 0.9606), koniq.mos, (58.73, 15.43)),
+        (
+            "SPAQ",
+            labelled.mos,
+            labelled.qsit_level,
+            377,
+            (0.9690, 0.9681),
+            spaq.mos,
+            (50.32, 20.90),
+        ),
     ):
-        released = level_numbers(words.tolist())
-        for scale, published in (
-            (f"{name.lower()}-release", 0),
-            ("dataset", {"KonIQ": 74, "SPAQ": 377}[name]),
+        levels = level_numbers(words.tolist())
+        for scale, published, why in (
+            (f"{name.lower()}-release", 0, ""),
+            ("dataset", plain_range, "not the release's rule"),
         ):
-            conversion = mos_to_levels(mos, Range.parse(scale))
-            wrong = int(np.sum(conversion.levels != released))
-            what = f"{name}, {len(mos):,} rows, range {scale}: levels that differ from the release"
-            why = "Eq. 1 with the plain minimum and maximum is not the release's rule"
-            found.append(
-                Row(section, what, published, wrong, 0, 0, why if scale == "dataset" else "")
+            wrong = int(np.sum(mos_to_levels(mos, Range.parse(scale)).levels != levels))
+            figure = (
+                f"{name}, {len(mos):,} rows, range {scale}: levels that differ from the release"
             )
-    koniq = every[every.dataset == "koniq"]
+            yield Row(LABELS, figure, published, wrong, 0, 0, why)
+        yield from _correlations(f"{name}, training rows", mos, levels, table_ii)
+        mean, deviation = table_iii
+        yield Row(TABLE_III, f"{name}, {len(whole):,} rows: mean", mean, whole.mean(), 0.005, 2)
+        yield Row(TABLE_III, f"{name}: standard deviation", deviation, whole.std(), 0.005, 2)
+
     from_histogram = sum(i * koniq[f"c{i}"].to_numpy() for i in range(1, 6))
     truth = _frame(data, "qbench_logits_koniq.parquet").set_index("image").gt_score
     apart = np.abs(from_histogram - truth.loc[koniq.image].to_numpy()).max()
-    what = f"KonIQ, {len(koniq):,} rating histograms to 1-5 MOS: largest distance from Q-Bench's"
-    return [*found, Row(section, what, 0, float(apart), 0.005)]
+    figure = f"KonIQ, {len(koniq):,} rating histograms to 1-5 MOS: largest distance from Q-Bench's"
+    yield Row(LABELS, figure, 0, float(apart), 0.005)
 
-
-def _table_ii(data: Path) -> list[Row]:
-    section = "Table II: levels against MOS"
-    found = []
-
-    def pair(name: str, mos: Any, numbers: Any, published: Any, tolerance: float, why: str) -> None:
-        values = (iqa.srcc(mos, numbers), iqa.plcc(mos, numbers))
-        for metric, ours, paper in zip(("SRCC", "PLCC"), values, published, strict=True):
-            digits = 3 if why else 4
-            found.append(Row(section, f"{name}: {metric}", paper, ours, tolerance, digits, why))
-
-    train = _frame(data, "qsit_train_labels_koniq.parquet")
-    every = _frame(data, "mos_koniq_spaq.parquet")
-    spaq = every[(every.dataset == "spaq") & every.qsit_level.notna()]
-    pair("KonIQ, training rows", train.mos, level_numbers(train.level), (0.9517, 0.9606), 5e-4, "")
-    pair(
-        "SPAQ, training rows", spaq.mos, level_numbers(spaq.qsit_level), (0.9690, 0.9681), 5e-4, ""
-    )
     sample = _frame(data, "lmm_level_logits_sample.parquet").drop_duplicates(["dataset", "image"])
-    for name, key, published, tolerance, why in (
-        ("KADID-10k", "kadid", (0.979, 0.982), 0.005, "2,000 of the 10,125 images are at hand"),
-        ("LIVEC", "livec", (0.933, 0.930), 5e-4, _NO_RULE),
-        ("AGIQA-3K", "agi", (0.942, 0.955), 5e-4, _NO_RULE),
-    ):
+    for name, (key, table_ii, tolerance, why) in SAMPLED.items():
         mos = sample[sample.dataset == key].gt_mos
         levels = mos_to_levels(mos, Range.parse("dataset")).levels
-        pair(f"{name}, {len(mos):,} rows, Eq. 1", mos, levels, published, tolerance, why)
-    return found
+        title = f"{name}, {len(mos):,} rows, Eq. 1"
+        yield from _correlations(title, mos, levels, table_ii, tolerance, why)
 
 
-_NO_RULE = (
-    "Eq. 1 on these MOS agrees with them more closely than the paper prints; the rule or the rows "
-    "behind the printed figure are not told"
-)
+def _correlations(
+    title: str,
+    mos: ArrayLike,
+    levels: ArrayLike,
+    published: tuple[float, float],
+    tolerance: float = 5e-4,
+    why: str = "",
+) -> Iterator[Row]:
+    """SRCC and PLCC of levels with MOS."""
+    digits = 3 if why else 4
+    for name, metric, paper in (("SRCC", srcc, published[0]), ("PLCC", plcc, published[1])):
+        figure = f"{title}: {name}"
+        yield Row(TABLE_II, figure, paper, metric(mos, levels), tolerance, digits, why)
 
 
-def _table_iii(data: Path) -> list[Row]:
-    section = "Table III: the databases' MOS"
-    every = _frame(data, "mos_koniq_spaq.parquet")
-    found = []
-    for name, mean, deviation in (("KonIQ", 58.73, 15.43), ("SPAQ", 50.32, 20.90)):
-        mos = every[every.dataset == name.lower()].mos
-        found.append(Row(section, f"{name}, {len(mos):,} rows: mean", mean, mos.mean(), 0.005, 2))
-        found.append(Row(section, f"{name}: standard deviation", deviation, mos.std(), 0.005, 2))
-    return found
-
-
-def _qbench(data: Path) -> list[Row]:
+def _qbench(data: Path) -> Iterator[Row]:
     expected = _frame(data, "qbench_expected_koniq_livec.csv")
-    found = []
-    for row in expected.itertuples():
+    outputs = {key: _frame(data, f"qbench_logits_{key}.parquet") for key in ("koniq", "livec")}
+    for row in expected.sort_values("dataset", kind="stable").itertuples():
         section = f"Q-Bench A3 on {'KonIQ' if row.dataset == 'koniq' else 'LIVEC'}, from raw logits"
-        table = _frame(data, f"qbench_logits_{row.dataset}.parquet")
+        stored = outputs[row.dataset]
         good, poor = (
-            table[f"{row.model}__{key.removeprefix('logit_')}"].to_numpy(np.float64)
+            stored[f"{row.model}__{key.removeprefix('logit_')}"].to_numpy(np.float64)
             for key in (row.good_key, row.poor_key)
         )
-        truth = table.gt_score.to_numpy()
-        rank = iqa.srcc(truth, two_level_margin(good, poor))
-        warm = iqa.plcc(truth, two_level_score(good, poor, 100))
-        cold = iqa.plcc(truth, two_level_score(good, poor, 1))
+        truth = stored.gt_score.to_numpy()
+        rank = srcc(truth, two_level_margin(good, poor))
+        warm = plcc(truth, two_level_score(good, poor, 100))
+        cold = plcc(truth, two_level_score(good, poor, 1))
         for figure, published, ours, tolerance, digits in (
             ("SRCC on the margin", row.srcc_margin_exact_ties, rank, 5e-4, 4),
             ("SRCC as published (its ties go by rounding)", row.notebook_srcc, rank, 0.003, 3),
@@ -192,45 +182,33 @@ def _qbench(data: Path) -> list[Row]:
             ("PLCC as published", row.notebook_plcc, warm, 0.001, 3),
             ("PLCC, temperature 1", row.plcc_T1, cold, 5e-4, 4),
         ):
-            found.append(Row(section, f"{row.model}: {figure}", published, ours, tolerance, digits))
-    return sorted(found, key=lambda row: row.section)
+            yield Row(section, f"{row.model}: {figure}", published, ours, tolerance, digits)
 
 
-def _equation_5(data: Path) -> list[Row]:
-    section = "Eq. 5 from stored logits, against the stored score"
+def _equation_5(data: Path) -> Iterator[Row]:
     sample = _frame(data, "lmm_level_logits_sample.parquet")
     score = expected_score(sample[list(LEVELS)].to_numpy())
-    apart = (sample.pred_mos - score).abs().groupby(sample.run.astype(str)).max()
-    rows_of = sample.groupby(sample.run.astype(str)).size()
-    return [
-        Row(section, f"{run}, {rows_of[run]:,} rows: largest distance", 0, float(d), 0.03)
-        for run, d in apart.items()
-    ]
+    for run, apart in (sample.pred_mos - score).abs().groupby(sample.run.astype(str)):
+        figure = f"{run}, {len(apart):,} rows: largest distance"
+        yield Row(EQUATION_5, figure, 0, float(apart.max()), 0.03)
 
 
-def _llvisionqa(data: Path) -> list[Row]:
-    section = "LLVisionQA"
-    found = []
-    questions = {}
-    for split, published in (("dev", 0.3780), ("test", 0.3794)):
-        questions[split] = _json(data, f"llvisionqa_{split}.json.gz")
-        ours = llvisionqa.random_guess(questions[split]) or 0.0
-        found.append(Row(section, f"{split}: random guess", published, ours, 5e-5))
-    runs = _json(data, "llvisionqa_dev_model_answers.json.gz")
-    for run, replies in runs["answers"].items():
-        for rule in ("default", "official"):
-            result = llvisionqa.evaluate(questions["dev"], replies, rule=rule)
-            why = (
-                f"{result['missing']} missing, {result['unparsable']} unparsable, counted as wrong"
-            )
+def _llvisionqa(data: Path) -> Iterator[Row]:
+    dev, test = (read_json(data / f"llvisionqa_{split}.json.gz") for split in ("dev", "test"))
+    for split, questions, published in (("dev", dev, 0.3780), ("test", test, 0.3794)):
+        guess = llvisionqa.random_guess(questions) or 0.0
+        yield Row(LLVISIONQA, f"{split}: random guess", published, guess, 5e-5)
+    rules: tuple[llvisionqa.Rule, ...] = ("default", "official")
+    answers = read_json(data / "llvisionqa_dev_model_answers.json.gz")["answers"]
+    for run, replies in answers.items():
+        for rule in rules:
+            result = llvisionqa.grade_replies(dev, replies, rule=rule)
+            why = f"{result.missing} missing, {result.unparsable} unparsable"
             figure = f"dev, {run}: accuracy by the {rule} rule"
-            found.append(Row(section, figure, None, result["accuracy"], 0, 4, why))
-    return found
+            yield Row(LLVISIONQA, figure, None, result.accuracy or 0.0, 0, 4, why)
 
 
-def _frame(data: Path, name: str) -> Any:
-    import pandas as pd
-
+def _frame(data: Path, name: str) -> Any:  # a DataFrame; the types of its columns are the files'
     path = data / name
     try:
         return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
@@ -238,27 +216,9 @@ def _frame(data: Path, name: str) -> Any:
         raise InputError(f"{path}: can't read it: {error}") from None
 
 
-def _json(data: Path, name: str) -> Any:
-    path = data / name
-    try:
-        return json.loads(gzip.decompress(path.read_bytes()))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: can't read it: {error}") from None
-
-
-def main(
+def write(
     shared_data: Annotated[Path, typer.Argument(help="The folder of shared labels and outputs.")],
-    out: Annotated[Path, typer.Option(help="The page to write.")],
+    out: Page,
 ) -> None:
-    """Write the page of published figures beside ours."""
-    try:
-        found = rows(shared_data)
-        write_text(out, page(found))
-    except InputError as error:
-        print(f"qsit: {error}", file=sys.stderr)
-        raise typer.Exit(2) from None
-    print(f"{out}: {len(found)} figures")
-
-
-if __name__ == "__main__":
-    typer.run(main)
+    """Published figures and ours."""
+    write_section(out, "figures", *parts(rows(shared_data)))

@@ -1,4 +1,4 @@
-"""pure: a family of simulated responses of a score to a ratio, to try searches and surrogates on.
+"""pure: a family of simulated responses of a score to a ratio, to test searches and surrogates.
 
 A response is a sum of bumps over log-ratio, none of them a polynomial in any coordinate. Scores are
 accuracies in [0, 1]: one point is 0.01. `family("peak", 200, seed=0)` is the same on every machine.
@@ -6,7 +6,6 @@ accuracies in [0, 1]: one point is 0.01. `family("peak", 200, seed=0)` is the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
@@ -28,8 +27,8 @@ _FINE = np.linspace(_START, _STOP, 20_001)
 
 @dataclass(frozen=True)
 class Bump:
-    """Rises by `height` around `place` in log-ratio and falls as a hyperbolic secant, at speeds
-    `left` and `right`; within `half` of its place it is flat."""
+    """Rises by `height` at `place` in log-ratio and falls as a hyperbolic secant, at speeds `left`
+    and `right`; within `half` of its place it is flat."""
 
     height: float
     place: float
@@ -39,7 +38,8 @@ class Bump:
 
     def __call__(self, x: Floats) -> Floats:
         distance = np.maximum(np.abs(x - self.place) - self.half, 0.0)
-        return self.height / np.cosh(distance * np.where(x < self.place, self.left, self.right))
+        speed = np.where(x < self.place, self.left, self.right)
+        return np.asarray(self.height / np.cosh(distance * speed))
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,20 @@ class Curve:
         return self._at(np.log(np.asarray(ratios, dtype=np.float64)))
 
     def regret(self, ratios: ArrayLike) -> Floats:
-        """What is lost against the best ratio at `ratios`, same shape, 0 or more."""
-        return np.maximum(self._best - self.truth(ratios), 0.0)
+        """The loss at `ratios` against the best ratio, same shape, 0 or more."""
+        return np.maximum(self.truth(self.argmax) - self.truth(ratios), 0.0)
 
     @cached_property
     def top(self) -> tuple[float, float]:
-        """The stretch of best ratios: all of a plateau, else twice the same ratio."""
+        """The range of best ratios: all of a plateau, else twice the same ratio."""
         bump = self.bumps[0]
         if self.kind == "two peaks":
-            best = _refined(self._at)
+            # The top of the parabola around the best fine point.
+            values = self._at(_FINE)
+            at = int(np.clip(np.argmax(values), 1, _FINE.size - 2))
+            left, middle, right = values[at - 1 : at + 2]
+            shift = 0.5 * (left - right) / (left - 2 * middle + right)
+            best = _ratio(float(_FINE[at] + shift * (_FINE[1] - _FINE[0])))
             return best, best
         first, last = bump.place - bump.half, bump.place + bump.half
         return _ratio(first), _ratio(last)
@@ -74,7 +79,7 @@ class Curve:
         return float(np.sqrt(low * high)) if low < high else low
 
     def covered(self, low: float, high: float) -> bool:
-        """Whether an interval of ratios holds a best one."""
+        """True where an interval of ratios includes a best one."""
         return low <= self.top[1] and self.top[0] <= high
 
     def observed(self, ratios: ArrayLike, noise: float, rng: np.random.Generator) -> Floats:
@@ -83,11 +88,7 @@ class Curve:
         return truth + noise * rng.standard_normal(truth.shape)
 
     def _at(self, x: Floats) -> Floats:
-        return _FLOOR + np.sum([bump(x) for bump in self.bumps], axis=0)
-
-    @cached_property
-    def _best(self) -> float:
-        return float(self.truth(self.argmax))
+        return np.asarray(_FLOOR + np.sum([bump(x) for bump in self.bumps], axis=0))
 
 
 def family(kind: Kind, count: int, seed: int = 0) -> list[Curve]:
@@ -117,28 +118,13 @@ def _curve(kind: Kind, rng: np.random.Generator) -> Curve:
         return Curve(kind, (Bump(height, place, left, right),))
     apart = rng.uniform(2.0, 3.0)
     first = rng.uniform(_START + 0.4, _STOP - apart - 0.4)
-    heights = rng.permutation([height, height - rng.uniform(0.002, 0.010)])
-    speeds = rng.uniform(1.8, 2.6, 2)
-    return Curve(
-        kind,
-        tuple(
-            Bump(float(h), place, speed, speed)
-            for h, place, speed in zip(heights, (first, first + apart), speeds, strict=True)
-        ),
-    )
+    heights = rng.permutation([height, height - rng.uniform(0.002, 0.010)]).tolist()
+    here, there = rng.uniform(1.8, 2.6, 2)
+    left_peak = Bump(heights[0], first, here, here)
+    right_peak = Bump(heights[1], first + apart, there, there)
+    return Curve(kind, (left_peak, right_peak))
 
 
 def _ratio(x: float) -> float:
     """The ratio at log-ratio `x`; beyond the searched interval, its end."""
-    if x <= _START:
-        return LOW
-    return HIGH if x >= _STOP else float(np.exp(x))
-
-
-def _refined(score: Callable[[Floats], Floats]) -> float:
-    """The ratio of the greatest score: the top of the parabola around the best fine point."""
-    values = score(_FINE)
-    at = int(np.clip(np.argmax(values), 1, _FINE.size - 2))
-    left, middle, right = values[at - 1 : at + 2]
-    bend = left - 2 * middle + right
-    return _ratio(float(_FINE[at] + 0.5 * (left - right) / bend * (_FINE[1] - _FINE[0])))
+    return float(np.clip(np.exp(x), LOW, HIGH))

@@ -1,4 +1,4 @@
-"""rim: the command line: every verb in its place, and what an error becomes."""
+"""rim: the command line: its verbs, and the exit status of an error."""
 
 from __future__ import annotations
 
@@ -20,18 +20,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find the data mix of a vision-language model with a small proxy, then train on it.",
 )
-groups = {
-    name: typer.Typer(no_args_is_help=True, help=text)
-    for name, text in {
-        "config": "Presets and settings.",
-        "data": "The catalog of rows.",
-        "search": "The proxy search.",
-        "train": "The primary's run.",
-        "evaluate": "Benchmarks.",
-    }.items()
-}
-for _name, _group in groups.items():
-    app.add_typer(_group, name=_name)
+groups: dict[str, typer.Typer] = {}
+for _name, _text in {
+    "config": "Presets and settings.",
+    "data": "The catalog of rows.",
+    "search": "The proxy search.",
+    "train": "The primary's run.",
+    "evaluate": "Benchmarks.",
+}.items():
+    groups[_name] = typer.Typer(no_args_is_help=True, help=_text)
+    app.add_typer(groups[_name], name=_name)
 
 # Typer brings its own click; this is that click's error for a wrong option or argument.
 USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
@@ -53,18 +51,17 @@ def show(run: Run) -> None:
     folder = RunFolder(run.absolute())
     pipeline.opened(folder)
     terminal = Terminal()
-    costs = folder.costs().items()
-    terminal.table(
-        "Completed stages",
-        ["stage", "wall s", "device s"],
-        [(name, f"{c['wall_seconds']:.1f}", f"{c['device_seconds']:.1f}") for name, c in costs],
-    )
+    stages = [
+        (name, f"{stage.wall_seconds:.1f}", f"{stage.device_seconds:.1f}")
+        for name, stage in folder.completed().items()
+    ]
+    terminal.table("Completed stages", ["stage", "wall s", "device s"], stages)
     terminal.table("Results", ["result", "value"], pipeline.results(folder))
 
 
 @app.command()
 def report(run: Run) -> None:
-    """Write report.html and ledger.json from what the run folder holds."""
+    """Write report.html and ledger.json from the files of the run folder."""
     from qsit_ray.report.page import build
 
     folder = RunFolder(run.absolute())
@@ -85,10 +82,7 @@ def main() -> None:
     """Run the command line: exit status 2 for a user's mistake, 1 for a failure, 130 for Ctrl-C."""
     try:
         status = app(standalone_mode=False)
-    except (InputError, OSError) as error:  # `working` handles what a run's own work raises
-        print(f"qsit: {error}", file=sys.stderr)
-        status = 2
-    except USAGE_ERROR as error:
+    except (InputError, OSError, USAGE_ERROR) as error:  # `working` handles a run's failures
         if str(error):  # a verb without arguments has printed its help instead
             print(f"qsit: {error}", file=sys.stderr)
         status = 2

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from qsit_ray.cli.options import Set
+from qsit_ray.cli.options import Json, Set
+from qsit_ray.cli.printing import print_json
 
 
 def register(config: typer.Typer) -> None:
@@ -18,9 +19,14 @@ def register(config: typer.Typer) -> None:
 def show(
     preset: Annotated[str, typer.Option(help="A preset's name, or a YAML file.")],
     assignments: Set = [],  # noqa: B006
+    as_json: Json = False,
 ) -> None:
-    """Print a whole configuration as YAML: every setting, resolved."""
+    """Print every setting as YAML, with its description; --preset reads the file back."""
     from qsit_ray.config import presets
-    from qsit_ray.config.files import dump, override
+    from qsit_ray.config.files import dump_described, override
 
-    print(dump(override(presets.resolve(preset), assignments)), end="")
+    settings = override(presets.resolve(preset), assignments)
+    if as_json:
+        print_json(settings.model_dump(mode="json"))
+    else:
+        print(dump_described(settings), end="")

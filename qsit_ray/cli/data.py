@@ -1,4 +1,4 @@
-"""rim: the verbs around the data: data build, data levels."""
+"""rim: the data verbs: data build, data levels."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def levels(
             help="dataset, trimmed:FRACTION, explicit:LOW:HIGH, koniq-release or spaq-release.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Where id, mos, level go: .csv, .jsonl or .parquet.")],
+    out: Annotated[Path, typer.Option(help="File for id, mos, level: .csv, .jsonl or .parquet.")],
     boundary: Annotated[
         Boundary | None,
         typer.Option(help="right: (a, b], left: [a, b). A released range has its own side."),
@@ -54,14 +54,14 @@ def levels(
     seed: Seed = 0,
     confidence: Confidence = 0.95,
 ) -> None:
-    """Convert MOS to level words, and tell what the conversion keeps of them (Table II)."""
+    """Convert MOS to level words, and correlate the levels with the MOS (Table II)."""
     from evaluation import outputs
     from qsit_ray import tables
 
     tables.check_output(out)
     if out.exists() and table.exists() and out.samefile(table):
-        raise InputError(f"{out}: --out is the table that is read")
-    result, columns = outputs.levels(
+        raise InputError(f"{out}: --out is the input table")
+    result = outputs.convert_mos(
         table,
         id_column=id_,
         mos_column=mos,
@@ -70,10 +70,11 @@ def levels(
         seed=seed,
         confidence=confidence,
     )
-    tables.write(out, columns)
+    tables.write(out, result.columns())
+    content = result.to_json()
     if as_json:
-        return print_json(result | {"out": str(out)})
+        return print_json(content | {"out": str(out)})
     shown = ("rows", "written", "rejected", "clipped", "low", "high", "boundary", "srcc", "plcc")
-    print_table(f"{table} to {out}", ("figure", "value"), [(name, result[name]) for name in shown])
-    print_table("Levels", ("level", "rows"), list(result["counts"].items()))
-    print_reasons(result["reasons"])
+    print_table(f"{table} to {out}", ("figure", "value"), [(name, content[name]) for name in shown])
+    print_table("Levels", ("level", "rows"), list(result.conversion.counts().items()))
+    print_reasons(result.reasons)

@@ -5,10 +5,9 @@ Each prints one JSON object with --json, and a table without.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -20,6 +19,10 @@ from qsit_ray.cli.printing import print_json, print_reasons, print_table, say
 from qsit_ray.cli.working import working
 from qsit_ray.errors import InputError
 from qsit_ray.terminal import Terminal
+
+if TYPE_CHECKING:
+    from evaluation.efficiency import Efficiency
+    from evaluation.outputs import Scoring
 
 
 class Rule(StrEnum):
@@ -37,11 +40,9 @@ Logits = Annotated[
 ]
 TwoLevel = Annotated[str | None, typer.Option(help="good=COLUMN,poor=COLUMN: Q-Bench's rule.")]
 Temperature = Annotated[
-    float | None, typer.Option(help="Of --two-level; 100 as in Q-Bench if not given.")
+    float | None, typer.Option(help="Of --two-level; 100 as in Q-Bench by default.")
 ]
-Replies = Annotated[Rule, typer.Option(help="How replies are matched to candidates.")]
-
-FIGURES = ("srcc", "plcc", "plcc_logistic", "krcc", "rmse")
+Matching = Annotated[Rule, typer.Option(help="Rule that matches replies to candidates.")]
 
 
 def register(evaluate: typer.Typer) -> None:
@@ -53,11 +54,11 @@ def register(evaluate: typer.Typer) -> None:
 
 def run(run: Run) -> None:
     """Evaluate the primary, the untrained primary and the proxy on the test benchmarks."""
-    from qsit_ray.stages.evaluate import evaluate
+    from qsit_ray.stages.evaluate import evaluate_models
 
     folder = RunFolder(run.absolute())
     with working(folder) as (config, terminal), pipeline.ray_session(config):
-        evaluate(folder, config, terminal)
+        evaluate_models(folder, config, terminal)
 
 
 def iqa(
@@ -85,26 +86,24 @@ def iqa(
         id_column=id_,
         truth_column=truth,
         by=by,
-        trained_on=_names(trained_on),
+        trained_on=trained_on and [name.strip() for name in trained_on.split(",")],
         seed=seed,
         confidence=confidence,
     )
     if as_json:
-        return print_json(result)
-    blocks = {**result["groups"], "overall": result["overall"]}
+        return print_json(result.to_json())
+    settings = {name: f"{name} ({setting})" for name, setting in result.settings.items()}
+    rows = {**result.groups, "overall": result.overall}
     print_table(
-        f"{predictions}: ranked on {result['ranked_on']}",
-        ("group", "rows", *(name.replace("_logistic", " log.") for name in FIGURES), "average"),
+        f"{predictions}: ranked on {result.predicted.ranked_on}",
+        ("group", "rows", "srcc", "plcc", "plcc log.", "krcc", "rmse", "average"),
         [
-            (
-                f"{name} ({block['setting']})" if "setting" in block else name,
-                *(block[key] for key in ("rows", *FIGURES, "average")),
-            )
-            for name, block in blocks.items()
+            (settings.get(n, n), r.rows, r.srcc, r.plcc, r.plcc_logistic, r.krcc, r.rmse, r.average)
+            for n, r in rows.items()
         ],
     )
-    for name, block in blocks.items():
-        print_reasons(block["reasons"], f"{name}: ")
+    for name, r in rows.items():
+        print_reasons(r.reasons, f"{name}: ")
 
 
 def llvisionqa(
@@ -112,7 +111,7 @@ def llvisionqa(
     answers: Annotated[
         Path, typer.Option(help="JSON list in question order, or a table of img_path and answer.")
     ],
-    rule: Replies = Rule.default,
+    rule: Matching = Rule.default,
     submission: Annotated[
         Path | None, typer.Option(help="Write the replies as one JSON list to send in.")
     ] = None,
@@ -125,24 +124,26 @@ def llvisionqa(
     from evaluation.replies import score_llvisionqa
     from qsit_ray.artifacts import write_json
 
-    result, asked, texts = score_llvisionqa(
-        questions, answers, rule=rule.value, seed=seed, confidence=confidence
-    )
+    scored = score_llvisionqa(questions, answers, rule=rule.value, seed=seed, confidence=confidence)
+    content, result = scored.to_json(), scored.result
     if submission is not None:
-        records = benchmark.submission(asked, texts)
+        records = benchmark.submission(scored.questions, scored.replies.texts)
         try:
             write_json(submission, records)
         except OSError as error:
             raise InputError(f"{submission}: can't write it: {error}") from None
-        result["submission"] = str(submission)
+        content["submission"] = str(submission)
     if as_json:
-        return print_json(result)
-    rows = benchmark.table_v(asked, {answers.name: result})
-    print_table(f"{answers} ({rule} rule)", list(rows[0]), [tuple(r.values()) for r in rows])
-    print_reasons(result["reasons"])
-    for what in ("missing", "unparsable", "unknown"):
-        if result[what]:
-            say(f"{what}: {result[what]} of {result['rows']} (listed with --json)")
+        return print_json(content)
+    rows = benchmark.table_v(scored.questions, {answers.name: result})
+    columns = ("model", *rows[answers.name])
+    print_table(
+        f"{answers} ({rule} rule)", columns, [(name, *row.values()) for name, row in rows.items()]
+    )
+    print_reasons(scored.reasons)
+    for name in ("missing", "unparsable", "unknown"):
+        if content[name]:
+            say(f"{name}: {content[name]} of {result.rows} (listed with --json)")
 
 
 def compare(
@@ -156,32 +157,30 @@ def compare(
     two_level: TwoLevel = None,
     temperature: Temperature = None,
     questions: Annotated[Path | None, typer.Option(help="llvisionqa: the questions.")] = None,
-    rule: Replies = Rule.default,
+    rule: Matching = Rule.default,
     as_json: Json = False,
     seed: Seed = 0,
     confidence: Confidence = 0.95,
 ) -> None:
     """Two models on the same ids, A - B, with a p-value and an interval."""
-    if task is Task.iqa:
-        from evaluation.outputs import compare_iqa
+    from evaluation.outputs import compare_iqa
+    from evaluation.replies import compare_llvisionqa
 
+    if task is Task.iqa:
         if questions is not None:
             raise InputError("--questions belongs to --task llvisionqa")
-        ways = (score, logits, two_level, temperature)
+        source = (score, logits, two_level, temperature)
         result = compare_iqa(
             a,
             b,
-            None if ways == (None,) * 4 else _scoring(*ways),
+            None if source == (None,) * 4 else _scoring(*source),
             id_column=id_,
             truth_column=truth,
             seed=seed,
             confidence=confidence,
         )
-        metrics: Mapping[str, Mapping[str, Any]] = result["metrics"]
     else:
-        from evaluation.replies import compare_llvisionqa
-
-        if any(way is not None for way in (truth, score, logits, two_level, temperature)):
+        if any(option is not None for option in (truth, score, logits, two_level, temperature)):
             raise InputError("--truth and scores belong to --task iqa")
         result = compare_llvisionqa(
             a,
@@ -192,37 +191,30 @@ def compare(
             seed=seed,
             confidence=confidence,
         )
-        metrics = {"accuracy": result}
-    result |= {"files": {"a": str(a), "b": str(b)}}
     if as_json:
-        return print_json(result)
-    keys = ("a", "b", "difference", "interval", "p_value")
+        return print_json(result.content | {"files": {"a": str(a), "b": str(b)}})
     print_table(
-        f"{a} - {b}, {result['rows']} rows",
-        ("", *keys),
-        [(name, *(found[key] for key in keys)) for name, found in metrics.items()],
+        f"{a} - {b}, {result.rows} rows",
+        ("", "a", "b", "difference", "interval", "p_value"),
+        [(n, m.a, m.b, m.difference, m.interval, m.p_value) for n, m in result.metrics.items()],
     )
-    print_reasons({n: f["reason"] for n, f in metrics.items() if f.get("reason")})
-    for side in ("a", "b"):
-        if result[f"only_in_{side}_count"]:
-            say(f"only in {side.upper()}: {result[f'only_in_{side}_count']} (listed with --json)")
+    print_reasons({name: m.reason for name, m in result.metrics.items() if m.reason})
+    for side, only in (("A", result.ids.only_in_a), ("B", result.ids.only_in_b)):
+        if only:
+            say(f"only in {side}: {len(only)} (listed with --json)")
 
 
 def _scoring(
     score: str | None, logits: str | None, two_level: str | None, temperature: float | None
-) -> Any:
-    from evaluation.outputs import Scoring, words
+) -> Scoring:
+    from evaluation.outputs import Scoring, word_columns
 
     return Scoring(
         score,
-        None if logits is None else words(logits, "--logits"),
-        None if two_level is None else words(two_level, "--two-level"),
+        None if logits is None else word_columns(logits, "--logits"),
+        None if two_level is None else word_columns(two_level, "--two-level"),
         temperature,
     )
-
-
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",")]
 
 
 def efficiency(
@@ -234,17 +226,17 @@ def efficiency(
         ),
     ],
     image: Annotated[
-        Path | None, typer.Option(help="The image; noise of 768 x 1024 pixels if not given.")
+        Path | None, typer.Option(help="The image; noise of 768 x 1024 pixels by default.")
     ] = None,
     profile: Annotated[str, typer.Option(help="paper or official.")] = "paper",
     answer_tokens: Annotated[int, typer.Option(help="Tokens generated in answering.")] = 32,
     repeats: Annotated[int, typer.Option(help="Timed runs, after two others.")] = 10,
     device: Annotated[
-        str, typer.Option(help="cpu or cuda; cuda where there is one if not given.")
+        str, typer.Option(help="cpu or cuda; by default cuda where there is one.")
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """What scoring and answering cost: latency, peak memory, FLOPs, parameters."""
+    """Cost of scoring and answering: latency, peak memory, FLOPs, parameters."""
     from qsit_ray.prompts import profile_named
 
     asked = profile_named(profile)
@@ -273,9 +265,9 @@ def efficiency(
             checkpoint, asked, image, answer_tokens=answer_tokens, repeats=repeats
         )
     if as_json:
-        print_json(result)
+        print_json(result.to_json())
     else:
-        _print(result, Terminal())
+        _print_efficiency(result, Terminal())
 
 
 def image_size(file: Path) -> tuple[int, int]:
@@ -289,31 +281,30 @@ def image_size(file: Path) -> tuple[int, int]:
         raise InputError(f"{file}: not a readable image ({error})") from None
 
 
-def _print(result: dict[str, Any], terminal: Terminal) -> None:
-    shown, latency, memory = (
-        result[key] for key in ("image", "latency_seconds", "peak_memory_bytes")
-    )
-    where = f" on {result['device']}, {result['dtype']}" if result["device"] else ""
+def _print_efficiency(result: Efficiency, terminal: Terminal) -> None:
+    counts, latency, memory = result.counts, result.latency_seconds, result.peak_memory_bytes
     columns = ["", "prompt tokens", "GFLOPs", "to analytic"]
-    columns += ["median s", "p90 s", "peak MiB"] if latency else []
     rows = []
-    for work, flops in result["flops"].items():
-        row = [work, str(result["prompt_tokens"][work])]
-        row += [f"{flops['counted'] / 1e9:,.2f}", f"{flops['ratio']:.4f}"]
-        if latency:
-            row += [f"{latency[work][key]:.3f}" for key in ("median", "p90")]
-            row.append(f"{memory[work] / 2**20:.0f}")
-        rows.append(row)
-    title = f"{result['model']}{where}, profile {result['profile']}"
+    for work, flops in counts.flops.items():
+        row = [work, str(counts.prompt_tokens[work])]
+        rows.append([*row, f"{flops.counted / 1e9:,.2f}", f"{flops.ratio:.4f}"])
+    if latency and memory:
+        columns += ["median s", "p90 s", "peak MiB"]
+        peaks = (memory.scoring, memory.answering)
+        for row, work, peak in zip(rows, counts.flops, peaks, strict=True):
+            seconds = latency[work]
+            row += [f"{seconds.median:.3f}", f"{seconds.p90:.3f}", f"{peak / 2**20:.0f}"]
+    where = f" on {result.device}, {result.dtype}" if result.device else ""
+    title = f"{result.model}{where}, profile {result.profile}"
     terminal.table(escape(title), columns, rows)
+    image, parameters = counts.image, counts.parameters.items()
     terminal.say(
-        f"one image of {shown['height']} x {shown['width']} pixels: {shown['tiles']} tiles, "
-        f"{shown['tokens']} tokens; an answer is {result['answer_tokens']} tokens"
+        f"one image of {image['height']} x {image['width']} pixels: {image['tiles']} tiles, "
+        f"{image['tokens']} tokens; an answer is {counts.answer_tokens} tokens"
     )
-    counts = result["parameters"].items()
-    terminal.say("parameters: " + ", ".join(f"{part} {number:,}" for part, number in counts))
-    if latency:
-        terminal.say(f"preprocessing: {latency['preprocessing']['median']:.3f} s (median)")
-        terminal.say(f"memory: {memory['of']}")
-    for reason in dict.fromkeys(result["reasons"].values()):
+    terminal.say("parameters: " + ", ".join(f"{part} {number:,}" for part, number in parameters))
+    if latency and memory:
+        terminal.say(f"preprocessing: {latency['preprocessing'].median:.3f} s (median)")
+        terminal.say(f"memory: {memory.of}")
+    for reason in dict.fromkeys(result.reasons.values()):
         terminal.say(reason)

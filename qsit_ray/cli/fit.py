@@ -1,9 +1,10 @@
-"""rim: the verb that fits a curve, to a run's searches or to anyone's table: fit."""
+"""rim: the verb that fits a curve to a run's searches or to a table: fit."""
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,6 +14,10 @@ from qsit_ray.cli.printing import print_json
 from qsit_ray.cli.working import working
 from qsit_ray.errors import InputError
 from qsit_ray.terminal import Terminal
+
+if TYPE_CHECKING:
+    from qsit_ray.stages.fit import FitSettings
+    from qsit_ray.surrogate.comparison import Comparison
 
 
 def fit(
@@ -33,76 +38,74 @@ def fit(
     confidence: Annotated[float | None, typer.Option(help="Of the intervals [0.95].")] = None,
     as_json: Json = False,
 ) -> None:
-    """Fit a curve to scores over ratios: its peak, how sure it is, and rival curves beside.
+    """Fit a curve to scores over ratios: its peak, its interval, and alternative curves.
 
     Of a run, each axis that has trials is fitted by the run's own settings, and its fit.json
     written; with other settings the fit is printed only.
     """
+    from qsit_ray.stages.fit import FitSettings, axes_with_trials, fit_run, fit_settings
+
     columns = {"ratio": ratio, "score": score, "repeat": repeat}
-    settings = {
+    settings: dict[str, Any] = {
         "degree": degree, "coordinate": coordinate, "seed": seed, "confidence": confidence,
     }  # fmt: skip
     given = {k: v for k, v in settings.items() if v is not None}
     if run_or_table.is_file() or (run_or_table.suffix and not run_or_table.is_dir()):
-        found = _fit_table(run_or_table, columns, given)
-        _say(found, as_json, {str(run_or_table): found})
+        found = _fit_table(run_or_table, columns, replace(FitSettings(), **given))
+        if as_json:
+            print_json(found.to_json())
+        else:
+            _show(str(run_or_table), found)
         return
-    from qsit_ray.stages.fit import axes_with_trials, fit_run, settings_of
-
     folder = RunFolder(run_or_table.absolute())
     with working(folder) as (config, _):
         if any(columns.values()) or given:
             fits = {
-                str(axis): _fit_table(
-                    folder.trials(axis), columns, {**settings_of(config, axis), **given}
+                axis: _fit_table(
+                    folder.trials(axis), columns, replace(fit_settings(config, axis), **given)
                 )
                 for axis in axes_with_trials(folder)
             }
         else:
             fits = fit_run(folder, config)
-    _say(fits, as_json, fits)
+    if as_json:
+        print_json({axis: found.to_json() for axis, found in fits.items()})
+        return
+    for axis, found in fits.items():
+        _show(axis, found)
 
 
-def _fit_table(
-    path: Path, columns: dict[str, str | None], settings: dict[str, Any]
-) -> dict[str, Any]:
-    from qsit_ray.surrogate.comparison import compare
+def _fit_table(path: Path, columns: dict[str, str | None], settings: FitSettings) -> Comparison:
+    from qsit_ray.surrogate.comparison import compare_curves
     from qsit_ray.surrogate.observations import read_observations
 
     seen = read_observations(path, **columns)
     try:
-        return compare(seen, **settings).to_json()
+        return compare_curves(seen, **asdict(settings))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
 
-def _say(content: dict[str, Any], as_json: bool, fits: dict[str, dict[str, Any]]) -> None:
-    if as_json:
-        print_json(content)
-        return
+def _show(title: str, found: Comparison) -> None:
     terminal = Terminal()
-    for title, found in fits.items():
-        terminal.table(
-            title,
-            ["curve", "best ratio", "interval", "at an end", "regret zone", "left-out error"],
-            [_row(name, found) for name in found["curves"]],
-        )
-        terminal.say(found["verdict"])
+    terminal.table(
+        title,
+        ["curve", "best ratio", "interval", "at an end", "regret zone", "leave-one-out error"],
+        [_row(name, found) for name in found.curves],
+    )
+    terminal.say(found.verdict)
 
 
-def _row(name: str, found: dict[str, Any]) -> tuple[str, ...]:
-    curve, error = found["curves"][name], found["rivals"][name]
-    marks = [
-        mark
-        for mark, marked in (("used", found["curve"]), ("recommended", found["recommended"]))
-        if name == marked
-    ]
-    edge = curve["edge_probability"]
+def _row(name: str, found: Comparison) -> tuple[str, ...]:
+    curve, error = found.curves[name], found.alternatives[name]
+    curves = {"used": found.used, "recommended": found.recommended}
+    marks = [mark for mark, marked in curves.items() if marked == name]
+    edge = curve.edge_probability
     return (
         f"{name} ({', '.join(marks)})" if marks else name,
-        f"{curve['optimum']:.3g}",
-        "{:.3g} to {:.3g}".format(*curve["interval"]),
+        f"{curve.optimum:.3g}",
+        "{:.3g} to {:.3g}".format(*curve.interval),
         "–" if edge is None else f"{100 * edge:.0f} %",
-        "{:.3g} to {:.3g}".format(*curve["regret_zone"]),
+        "{:.3g} to {:.3g}".format(*curve.regret_zone),
         "–" if error is None else f"{error:.3g}",
     )

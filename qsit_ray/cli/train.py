@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from contextlib import redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,10 @@ from qsit_ray.cli.options import Json, Run, Set
 from qsit_ray.cli.printing import print_json
 from qsit_ray.cli.working import working
 from qsit_ray.errors import InputError
+from qsit_ray.terminal import Terminal
+
+if TYPE_CHECKING:
+    from qsit_ray.train.estimate import Estimate
 
 
 def register(train: typer.Typer, app: typer.Typer) -> None:
@@ -30,10 +34,10 @@ def register(train: typer.Typer, app: typer.Typer) -> None:
 def run(
     run: Run,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Workers this time; by default train.workers.")
+        int | None, typer.Option(min=1, help="Workers this time; default train.workers.")
     ] = None,
 ) -> None:
-    """Train the primary at the mixture; resumes by itself, on fewer or more workers too."""
+    """Train the primary at the mixture, or resume it, also on another number of workers."""
     from qsit_ray.stages.train import train
 
     folder = RunFolder(run.absolute())
@@ -46,18 +50,18 @@ def run(
 
 def plan(
     run: Annotated[
-        Path | None, typer.Argument(help="A run folder, whose configuration and mixture are used.")
+        Path | None, typer.Argument(help="A run folder; its configuration and mixture are used.")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="A preset's name, or a YAML file, where there is no run.")
+        str | None, typer.Option(help="In place of a run: a preset's name or a YAML file.")
     ] = None,
     assignments: Set = [],  # noqa: B006
     gpus: Annotated[
-        int | None, typer.Option(help="GPUs of the run; by default train.workers.")
+        int | None, typer.Option(help="GPUs of the training; default train.workers.")
     ] = None,
-    gpu_memory_gb: Annotated[float, typer.Option(help="Memory of one, in 10^9 bytes.")] = 80.0,
+    gpu_memory_gb: Annotated[float, typer.Option(help="Memory of one GPU, in 10^9 bytes.")] = 80.0,
     tokens_per_second: Annotated[
-        float | None, typer.Option(help="Tokens that all GPUs together train a second.")
+        float | None, typer.Option(help="Tokens per second of all GPUs together.")
     ] = None,
     epoch: Annotated[
         int | None, typer.Option(min=0, help="Write this epoch's rows; needs RUN and --out.")
@@ -65,7 +69,7 @@ def plan(
     out: Annotated[Path | None, typer.Option(help="Parquet file for --epoch.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Memory, steps, tokens and hours of the primary's run; or one epoch's rows, with --epoch."""
+    """Estimate the training's memory, steps, tokens and hours; or write one epoch's rows."""
     if (epoch is None) != (out is None):
         raise InputError("--epoch and --out go together")
     if (run is None) == (preset is None):
@@ -75,42 +79,54 @@ def plan(
             raise InputError("--epoch needs a RUN")
         _write_epoch(run, epoch, out, as_json)
         return
-    found = _estimate(run, preset, assignments, gpus, gpu_memory_gb, tokens_per_second)
-    if as_json:
-        print_json(found)
-        return
-    from qsit_ray.terminal import Terminal
+    from qsit_ray.config import presets
+    from qsit_ray.config.files import override
 
+    folder = RunFolder(run.absolute()) if run else None
+    config = pipeline.opened(folder) if folder else presets.resolve(preset or "")
+    config = override(config, assignments)
+    # DeepSpeed searches for a GPU when it is imported, and prints to stdout when there is none.
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    with redirect_stdout(sys.stderr):
+        from qsit_ray.stages.base_models import model_config
+        from qsit_ray.train.estimate import estimate
+
+        shape = model_config(config.models.primary)
+        found = estimate(config, shape, folder, gpus, gpu_memory_gb, tokens_per_second)
+    if as_json:
+        print_json(asdict(found))
+        return
     terminal = Terminal()
     terminal.table(f"Training of {run or preset}", ["", ""], _lines(found))
-    for text in found["assumptions"]:
+    for text in found.assumptions:
         terminal.say(f"assumed: {text}")
 
 
 def show(run: Run, as_json: Json = False) -> None:
-    """A run's epochs: losses, the controller's decisions, and time that steps waited for data."""
-    from qsit_ray.train import planned
+    """A run's epochs: losses, the controller's decisions, and the share of time waited for data."""
+    from qsit_ray.run_files import read_epochs
+    from qsit_ray.train.planned import stall_fraction
 
     folder = RunFolder(run.absolute())
     pipeline.opened(folder)
-    lines = planned.epochs(folder)
-    stalled = planned.stall_fraction(lines)
+    lines = read_epochs(folder.epochs)
+    stalled = stall_fraction(lines)
     if as_json:
-        print(json.dumps({"epochs": lines, "stall_fraction": stalled}, allow_nan=False))
+        print_json({"epochs": [line.to_json() for line in lines], "stall_fraction": stalled})
         return
-    from qsit_ray.terminal import Terminal
-
     terminal = Terminal()
     terminal.table(
         "Epochs",
         ["epoch", "D1", "D2", "D3", "L_S", "L_I", "L_S/L_I", "λ", "then"],
         [
             (
-                str(line["epoch"]),
-                *(f"{line['sizes'][d]:,}" for d in ("scoring", "interpreting", "general")),
-                *(_number(line[k]) for k in ("loss_scoring", "loss_interpreting", "loss_ratio")),
-                _number(line["reference_loss_ratio"]),
-                line["verdict"],
+                str(line.epoch),
+                *(f"{rows:,}" for rows in line.sizes.counts().values()),
+                _number(line.loss_scoring),
+                _number(line.loss_interpreting),
+                _number(line.loss_ratio),
+                _number(line.reference_loss_ratio),
+                line.verdict,
             )
             for line in lines
         ],
@@ -121,7 +137,7 @@ def show(run: Run, as_json: Json = False) -> None:
 
 def export(
     run: Run,
-    out: Annotated[Path, typer.Option(help="The folder to make.")],
+    out: Annotated[Path, typer.Option(help="The folder to create.")],
     licence: Annotated[
         str | None, typer.Option("--license", help="The model's licence, for its card.")
     ] = None,
@@ -134,97 +150,48 @@ def export(
     print(f"{out}: {', '.join(names)}")
 
 
-def _estimate(
-    run: Path | None,
-    preset: str | None,
-    assignments: list[str],
-    gpus: int | None,
-    gpu_memory_gb: float,
-    tokens_per_second: float | None,
-) -> dict[str, Any]:
-    from qsit_ray import artifacts, pipeline
-    from qsit_ray.config import presets
-    from qsit_ray.config.files import override
-    from qsit_ray.data.catalog import read_sizes
-    from qsit_ray.train import planned
-
-    mixture, sizes, catalog = None, None, None
-    if run is not None:
-        folder = RunFolder(run.absolute())
-        config = pipeline.opened(folder)
-        mixture = artifacts.read_json(folder.mixture) if folder.mixture.exists() else None
-        if (folder.catalog / "manifest.json").exists():
-            sizes, catalog = read_sizes(folder.catalog), planned.catalog_rows(folder)
-    else:
-        config = presets.resolve(preset or "")
-    config = override(config, assignments)
-    # DeepSpeed looks for a GPU when it is imported, and says on stdout when there is none.
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    with redirect_stdout(sys.stderr):
-        from qsit_ray.stages.base_models import model_config
-        from qsit_ray.train.estimate import estimate, first_mixture, tokens_of
-
-        first, source = first_mixture(config, sizes or config.expected_sizes, mixture)
-        shape = model_config(config.models.primary)
-        return estimate(
-            config,
-            shape,
-            first,
-            source,
-            gpus if gpus is not None else config.train.workers,
-            gpu_memory_gb,
-            tokens_per_second,
-            tokens_of(shape, config.models.max_length, planned.row_sizes(catalog))
-            if catalog is not None
-            else None,
-        )
-
-
 def _write_epoch(run: Path, epoch: int, out: Path, as_json: bool) -> None:
     from qsit_ray.data.catalog import read_sizes
     from qsit_ray.train import planned
 
     folder = RunFolder(run.absolute())
-    config = pipeline.opened(folder)
-    made = planned.plan_of(folder, config, epoch)
-    planned.write_plan(made, read_sizes(folder.catalog), out)
-    told = {
-        "epoch": epoch,
-        "rows": len(made.rows),
-        "steps": made.steps,
-        "plan_sha256": made.sha256,
-        "planned": made.planned,
-        "out": str(out),
-    }
-    print(
-        json.dumps(told)
-        if as_json
-        else f"{out}: {told['rows']} rows in {told['steps']} steps, plan {made.sha256}"
-    )
+    plan = planned.plan_of(folder, pipeline.opened(folder), epoch)
+    planned.write_plan(plan, read_sizes(folder.catalog), out)
+    if as_json:
+        written = {
+            "epoch": epoch,
+            "rows": len(plan.rows),
+            "steps": plan.steps,
+            "plan_sha256": plan.sha256,
+            "planned": plan.planned,
+            "out": str(out),
+        }
+        print_json(written)
+    else:
+        print(f"{out}: {len(plan.rows)} rows in {plan.steps} steps, plan {plan.sha256}")
 
 
-def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
-    hours = found["hours"]
+def _lines(found: Estimate) -> list[tuple[str, str]]:
     return [
-        ("model", found["model"]),
-        ("parameters", f"{found['parameters'] / 1e6:,.1f} M"),
-        ("trained", f"{found['trainable_parameters'] / 1e6:,.1f} M"),
-        ("GPUs", f"{found['gpus']} x {found['gpu_memory_gb']:g} GB"),
-        ("ZeRO stage", str(found["zero_stage"])),
-        ("states a GPU", f"{found['state_gib_per_gpu']:.1f} GiB ({found['state_from']})"),
-        ("activations a GPU", f"{found['activation_gib_per_gpu']:.1f} GiB"),
-        ("reserved a GPU", f"{found['reserved_gib_per_gpu']:.1f} GiB"),
-        ("fits", "yes" if found["fits"] else "no"),
+        ("model", found.model),
+        ("parameters", f"{found.parameters / 1e6:,.1f} M"),
+        ("trained", f"{found.trainable_parameters / 1e6:,.1f} M"),
+        ("GPUs", f"{found.gpus} x {found.gpu_memory_gb:g} GB"),
+        ("ZeRO stage", str(found.zero_stage)),
+        ("states a GPU", f"{found.state_gib_per_gpu:.1f} GiB ({found.state_from})"),
+        ("activations a GPU", f"{found.activation_gib_per_gpu:.1f} GiB"),
+        ("reserved a GPU", f"{found.reserved_gib_per_gpu:.1f} GiB"),
+        ("fits", "yes" if found.fits else "no"),
         (
             "global batch",
-            f"{found['global_batch']} = {found['gpus']} GPUs x {found['micro_batch']} rows "
-            f"x {found['accumulation']}",
+            f"{found.global_batch} = {found.gpus} GPUs x {found.micro_batch} rows "
+            f"x {found.accumulation}",
         ),
-        ("rows an epoch", f"{found['rows_per_epoch']:,}"),
-        ("steps an epoch", f"{found['steps_per_epoch']:,}"),
-        ("tokens an epoch", f"{found['tokens_per_epoch']:,}"),
-        ("epochs", str(found["epochs"])),
-        ("hours", "give --tokens-per-second" if hours is None else f"{hours:.1f}"),
+        ("rows an epoch", f"{found.rows_per_epoch:,}"),
+        ("steps an epoch", f"{found.steps_per_epoch:,}"),
+        ("tokens an epoch", f"{found.tokens_per_epoch:,}"),
+        ("epochs", str(found.epochs)),
+        ("hours", "give --tokens-per-second" if found.hours is None else f"{found.hours:.1f}"),
     ]
 
 

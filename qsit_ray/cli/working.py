@@ -1,4 +1,4 @@
-"""rim: a run folder held by one command: its configuration, its lock, its terminal and its log."""
+"""rim: the run folder while a command works on it: configuration, lock, terminal and log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pure: the typed, frozen, strict configuration; YAML in, resolved YAML out."""
+"""pure: the typed, frozen, strict configuration of a run."""
 
 from __future__ import annotations
 
@@ -10,43 +10,58 @@ from qsit_ray.config.data import DemoData, LlavaData, RehearsalData
 from qsit_ray.config.search import Search, Space
 from qsit_ray.config.section import Count, NotNegative, Section
 from qsit_ray.config.train import Train
-from qsit_ray.mixture import DOMAINS
+from qsit_ray.mixture import DOMAINS, Axis
 
 DEMO_MODELS = {"demo/proxy", "demo/primary"}
 
 
 class Models(Section):
-    """Base checkpoints: `demo/proxy` and `demo/primary` are made once and cached; else a Hugging
-    Face name or a local folder. `remember_features` keeps a frozen tower's features in memory."""
+    """The base checkpoints, and the treatment that proxy and primary share."""
 
     proxy: str
+    """Small model of the search: `demo/proxy`, which is pre-trained once and cached, a Hugging Face
+    name, or a local folder."""
     primary: str
+    """Large model to be trained: `demo/primary`, a Hugging Face name, or a local folder."""
     freeze_vision: bool = True
+    """Keeps the vision tower's weights in proxy and primary alike. On: it costs less, and λ of the
+    proxy then compares with a primary that trains the same parts. The paper trains the tower."""
     remember_features: bool = False
+    """Computes a frozen tower's features of each image once for all stages, and keeps encoded rows
+    in memory. Off, since only small sets of images fit."""
     max_length: Count = 2048
+    """Tokens of a row, image tokens included; longer answers are cut. 2048 is the length of LLaVA's
+    own training; LLaVA-OneVision's largest images alone take over 7,000 tokens."""
 
     @model_validator(mode="after")
     def _frozen(self) -> Models:
         if self.remember_features and not self.freeze_vision:
-            raise ValueError("remember_features needs freeze_vision: a trained tower moves")
+            raise ValueError("remember_features needs freeze_vision: a trained tower changes")
         return self
 
 
 class Pretraining(Section):
-    """Length of the demo models' pre-training, in optimiser steps, and its crops."""
+    """The length of the demo models' pre-training."""
 
     tower_steps: Count
+    """Optimiser steps of the vision tower, on 64 crops each."""
     alignment_steps: Count
+    """Optimiser steps of each model's alignment, on 32 captioned crops each."""
     crops: Count
+    """Crops of training photographs that the tower learns from."""
     alignment_crops: Count
+    """Crops that the alignment captions: the first of `crops`, or all where there are fewer."""
 
 
 class Mix(Section):
-    """A mix given instead of searched: rows of each domain as multiples of D1's training rows."""
+    """A given mix: rows of each domain as multiples of D1's training rows."""
 
     scoring: NotNegative
+    """D1."""
     interpreting: NotNegative
+    """D2."""
     general: NotNegative
+    """D3."""
 
     @model_validator(mode="after")
     def _some(self) -> Mix:
@@ -56,56 +71,71 @@ class Mix(Section):
 
 
 class Evaluate(Section):
+    """Evaluation, and the intervals of its results and of fitted optima."""
+
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Confidence of the intervals; 95 % is customary."""
     batch_size: Count = 64
+    """Rows, images or prompts that go through a model at once in validation and evaluation: a
+    matter of memory and speed. 64 suits the demo's small models."""
 
 
 class Config(Section):
-    """A whole run. `preset` names where it came from; `cache` holds pre-trained base models.
-
-    With `mix` nothing is searched: the final proxies are trained at it, for λ.
-    """
+    """A whole run."""
 
     preset: str
+    """Name of the preset that the settings started from."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of everything that is drawn: rows, plans, initial weights, resamples. A trial's own seed
+    is added to 1000 times this one."""
     cache: str = "~/.cache/qsit_ray"
+    """Folder of the demo's pre-trained base models; outside the run, so that runs share them."""
     data: Annotated[DemoData | LlavaData | RehearsalData, Field(discriminator="source")]
+    """Source of the rows, by its `source`: demo, llava or rehearsal."""
     models: Models
+    """Base checkpoints."""
     pretraining: Pretraining | None = None
+    """Length of the demo models' pre-training. Null: other models are used, which need none."""
     search: Search
+    """The proxy search, and the final proxies at its result."""
     mix: Mix | None = None
+    """A given mix to train at. Final proxies are then trained at it for λ, unless there is no
+    `train.controller`. Null: the mix is searched."""
     train: Train
+    """The primary's training."""
     evaluate: Evaluate = Evaluate()
+    """Evaluation."""
 
     @model_validator(mode="after")
     def _gathered_together(self) -> Config:
         if self.models.remember_features and self.train.zero_stage == 3:
-            # Ranks would gather the tower's weights for different tiles, and wait for ever.
-            raise ValueError("models.remember_features can't go with train.zero_stage 3")
+            # Ranks would gather the tower's weights for different tiles, and wait for each other.
+            raise ValueError("models.remember_features does not work with train.zero_stage 3")
         return self
 
     @model_validator(mode="after")
     def _demo_models(self) -> Config:
         if self.pretraining is None and DEMO_MODELS & {self.models.proxy, self.models.primary}:
-            raise ValueError("models: the demo's are made by pretraining, which is missing")
+            raise ValueError("pretraining: the demo's models need it")
         return self
 
     @property
     def has_proxies(self) -> bool:
-        """Whether final proxies are trained; a fixed mix without a controller needs no λ."""
+        """False for a given mix without a controller: it needs no λ."""
         return self.mix is None or self.train.controller is not None
 
     @property
     def expected_sizes(self) -> dict[str, int] | None:
-        """Training rows of each domain before the catalog is there; None when nothing says."""
+        """Training rows of each domain before the catalog is built; None when not known."""
         data = self.data
         if not isinstance(data, LlavaData):
-            return {domain: getattr(data, domain) for domain in DOMAINS}
+            return data.model_dump(include=set(DOMAINS))
         if data.expected_rows is None:
             return None
         sizes = data.expected_rows.model_dump()
         sizes["scoring"] -= round(data.validation_share * sizes["scoring"])
         return sizes
 
-    def space(self, axis: str) -> Space:
-        return getattr(self.search, axis)
+    def space(self, axis: Axis) -> Space:
+        first = axis == "interpreting_general"
+        return self.search.interpreting_general if first else self.search.interpreting_scoring

@@ -1,4 +1,4 @@
-"""pure: where the rows come from: the demo, LLaVA files, or counts alone."""
+"""pure: the source of the rows: the demo, files in LLaVA's shape, or counts alone."""
 
 from __future__ import annotations
 
@@ -13,49 +13,68 @@ SOURCES = {"demo", "llava", "rehearsal"}
 
 
 class DemoData(Section):
-    """Rows that the demo makes of its photographs, by domain and split."""
+    """Rows made from the demo's photographs, by domain and split."""
 
     source: Literal["demo"] = "demo"
+    """Distorted crops of real photographs that ship inside Python packages."""
     scoring: Count
+    """Training rows of D1, each with an image of its own."""
     interpreting: Count
+    """Training rows of D2. D2 and D3 share images, three rows of the larger domain to an image."""
     general: Count
+    """Training rows of D3, about the same images as D2's."""
     validation_scoring: Count
+    """Rows of the validation loss on scoring."""
     validation_interpreting: Count
+    """Rows of the validation loss on interpreting."""
     validation_images: Count
+    """Images on which the search measures SRCC and PLCC, and the primary's epochs SRCC."""
     validation_questions: Count
+    """Questions on which the search and the primary's epochs measure accuracy."""
     test_images: Count
+    """Images of the final evaluation."""
     test_questions: Count
+    """Questions of the final evaluation."""
 
 
 class Rows(Section):
-    """Rows of each domain."""
+    """Training rows of each domain."""
 
     scoring: Count
+    """Rows of D1."""
     interpreting: Count
+    """Rows of D2."""
     general: Count
+    """Rows of D3."""
 
 
 class LlavaData(Section):
-    """Training files in LLaVA's shape by domain, and benchmarks, as their owners ship them.
-
-    Image names are relative to the folder `images`. `validation_questions` and `test_questions`
-    are LLVisionQA files with answers; `test_images` names tables with columns image and mos.
-    `expected_rows` is what the training files hold, so that a run can be planned without them.
-    """
+    """Training files by domain, and benchmarks, in the formats that their owners ship."""
 
     source: Literal["llava"] = "llava"
+    """Files in LLaVA's shape."""
     images: str
+    """Folder that image names are relative to; itself relative to the command's working folder."""
     scoring: Files
+    """Files of D1: .json or .jsonl, with Q-SIT's ids `<file>-><MOS>` and a level in the answer."""
     interpreting: Files
+    """Files of D2: .json or .jsonl."""
     general: Files
+    """Files of D3: .json or .jsonl."""
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of D1's rows that is held out for validation; 0.1 as in the paper (IV-A)."""
     validation_questions: str
+    """LLVisionQA file with answers: accuracy, and the validation loss on interpreting."""
     test_images: dict[str, str] = Field(default_factory=dict)
+    """Tables with the columns image and mos for the final evaluation, by name of the dataset."""
     test_questions: str | None = None
+    """LLVisionQA file with answers for the final evaluation. Null: no questions."""
     expected_rows: Rows | None = None
+    """Records of the training files, to plan a run without them. Null: not known."""
 
 
 class RehearsalData(Rows):
-    """Nothing but row counts: a catalog of that size without text or image."""
+    """Row counts alone: a catalog of that size without texts or images."""
 
     source: Literal["rehearsal"] = "rehearsal"
+    """Counts alone, for trials that only pretend to train."""

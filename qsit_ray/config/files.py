@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from qsit_ray.config.config import Config
 from qsit_ray.config.data import SOURCES
 from qsit_ray.errors import InputError
 
-AnySection = TypeVar("AnySection", bound=BaseModel)
+Value = TypeVar("Value")
+WIDTH = 100
 
 
 def parse(values: Any, origin: str) -> Config:
@@ -22,13 +24,13 @@ def parse(values: Any, origin: str) -> Config:
     return validated(Config, values, origin)
 
 
-def validated(section: type[AnySection], values: Any, origin: str) -> AnySection:
-    """Any section from plain values. Raises InputError naming `origin` and the dotted key."""
+def validated(kind: type[Value], values: Any, origin: str) -> Value:
+    """A section or dataclass from plain values. Raises InputError naming `origin` and the key."""
     try:
-        return section.model_validate(values)
+        return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
-        # Behind `data` pydantic names the kind of source that it checked against.
+        # Below `data` pydantic inserts the kind of source that it checked against.
         parts = [p for i, p in enumerate(first["loc"]) if i != 1 or p not in SOURCES]
         key = ".".join(str(part) for part in parts)
         message = first["msg"].removeprefix("Value error, ")
@@ -42,7 +44,7 @@ def validated(section: type[AnySection], values: Any, origin: str) -> AnySection
 def override(config: Config, assignments: Iterable[str]) -> Config:
     """`config` with `a.b=value` assignments applied; values are YAML.
 
-    Raises InputError naming the dotted key when it does not exist or its value is impossible.
+    Raises InputError naming the dotted key when it does not exist or its value is not valid.
     """
     values = config.model_dump(mode="json")
     for assignment in assignments:
@@ -52,26 +54,21 @@ def override(config: Config, assignments: Iterable[str]) -> Config:
         *parents, name = key.split(".")
         target = values
         for depth, parent in enumerate(parents, start=1):
+            at = ".".join(parents[:depth])
             if parent in target and target[parent] is None:
-                at = ".".join(parents[:depth])
                 raise InputError(f"--set: {at} is null; give all of it, as {at}={{…}}")
             if not isinstance(target.get(parent), dict):
-                raise InputError(f"--set: {'.'.join(parents[:depth])}: unknown key")
+                raise InputError(f"--set: {at}: unknown key")
             target = target[parent]
         try:
-            target[name] = _value(text)
+            target[name] = yaml.safe_load(text)
         except yaml.YAMLError:
             raise InputError(f"--set {key}: {text!r} is not YAML") from None
+        # 1e-3 too is a number, which YAML 1.1 reads as a string.
+        if isinstance(target[name], str):
+            with suppress(ValueError):
+                target[name] = float(target[name])
     return parse(values, "--set")
-
-
-def _value(text: str) -> Any:
-    """A YAML value; 1e-3 too is a number, which YAML 1.1 takes for a word."""
-    value = yaml.safe_load(text)
-    if isinstance(value, str):
-        with suppress(ValueError):
-            return float(value)
-    return value
 
 
 def load(path: Path) -> Config:
@@ -80,39 +77,61 @@ def load(path: Path) -> Config:
 
 
 def dump(config: Config) -> str:
+    """YAML that `load` reads back."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
+def dump_described(section: BaseModel, indent: str = "") -> str:
+    """YAML that `load` reads back, with each field's description as a comment above its key."""
+    lines = []
+    values = section.model_dump(mode="json")
+    for name, field in type(section).model_fields.items():
+        comment = textwrap.wrap(
+            " ".join((field.description or "").split()), WIDTH - len(indent) - 2
+        )
+        lines += [f"{indent}# {line}\n" for line in comment]
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            lines += [f"{indent}{name}:\n", dump_described(value, indent + "  ")]
+        elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+            lines.append(f"{indent}{name}:\n")
+            for each in value:
+                lines += [f"{indent}  -\n", dump_described(each, indent + "    ")]
+        else:
+            style = None if isinstance(value, tuple) else False  # None: a list on one line
+            text = yaml.safe_dump(
+                {name: values[name]}, default_flow_style=style, sort_keys=False, width=WIDTH
+            )
+            lines.append(textwrap.indent(text, indent))
+    return "".join(lines)
+
+
 def read_yaml(path: Path) -> Any:
+    """The value of a YAML file. Raises InputError naming the file, also for a repeated key."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _OneOfEach)
+        return yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: can't read it: {error}") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
 
 
-class _OneOfEach(yaml.SafeLoader):
-    """YAML itself would take the last of two values with one key, and say nothing."""
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML itself takes the last of two values with one key, without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
             if key.value in seen:
                 raise yaml.MarkedYAMLError(
-                    problem=f"{key.value} is there twice,", problem_mark=key.start_mark
+                    problem=f"key {key.value} occurs twice,", problem_mark=key.start_mark
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
-def difference(one: Config, other: Config) -> list[str]:
-    """Dotted names of the settings in which two configurations differ."""
-    return changed(one.model_dump(mode="json"), other.model_dump(mode="json"))
-
-
 def changed(one: Any, other: Any, prefix: str = "") -> list[str]:
-    """Dotted names of what differs between two nested dicts."""
+    """Dotted names of the values in which two nested dicts differ."""
     if isinstance(one, dict) and isinstance(other, dict):
         keys = list(one) + [key for key in other if key not in one]
         return [

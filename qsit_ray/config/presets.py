@@ -1,4 +1,4 @@
-"""pure: presets are functions that return a whole configuration; a variant changes two fields."""
+"""pure: presets: functions that return a whole configuration; a variant changes a field or two."""
 
 from __future__ import annotations
 
@@ -35,10 +35,7 @@ def demo() -> Config:
             test_questions=480,
         ),
         models=Models(
-            proxy="demo/proxy",
-            primary="demo/primary",
-            remember_features=True,
-            max_length=512,
+            proxy="demo/proxy", primary="demo/primary", remember_features=True, max_length=512
         ),
         pretraining=Pretraining(
             tower_steps=800, alignment_steps=200, crops=10_000, alignment_crops=3_000
@@ -61,8 +58,18 @@ def demo() -> Config:
     )
 
 
+# The paper's result, and its pools as they are (section IV).
+FOUND = Mix(scoring=1.0, interpreting=2.5, general=1.04)
+POOLS = Rows(scoring=15_943, interpreting=150_000, general=157_712)
+ALL_ROWS = Mix(
+    scoring=1.0,
+    interpreting=POOLS.interpreting / POOLS.scoring,
+    general=POOLS.general / POOLS.scoring,
+)
+
+
 def paper() -> Config:
-    """The paper's search and primary run on its own models; data where docs/PAPER_DATA.md says."""
+    """The paper's search and primary run on its own models; docs/PAPER_DATA.md lists the data."""
     return Config(
         preset="paper",
         data=LlavaData(
@@ -75,7 +82,7 @@ def paper() -> Config:
                 name: f"data/{name}.csv"
                 for name in ("koniq", "spaq", "livec", "agiqa3k", "kadid10k")
             },
-            expected_rows=Rows(scoring=15_943, interpreting=150_000, general=157_712),
+            expected_rows=POOLS,
         ),
         models=Models(
             proxy="llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
@@ -109,8 +116,8 @@ def paper() -> Config:
 
 
 def rehearsal() -> Config:
-    """The paper's whole search with trials that only pretend to train: the same grid, the same
-    resources asked, durations scaled down, and the paper's optima and λ planted."""
+    """The paper's whole search with trials that only pretend to train: the same grid and resources,
+    scaled durations, and the paper's optima and λ planted."""
     real = paper()
     sizes = real.expected_sizes or {}
     search = real.search.model_copy(
@@ -126,92 +133,60 @@ def rehearsal() -> Config:
             ),
         }
     )
-    return real.model_copy(
-        update={
-            "preset": "rehearsal",
-            "data": RehearsalData.model_validate(sizes),
-            "search": search,
-        }
-    )
-
-
-# The paper's answer, and its pools as they are: 15,943 scoring, 150,000 interpreting and 157,712
-# general rows (section IV).
-FOUND = Mix(scoring=1.0, interpreting=2.5, general=1.04)
-_POOLS = Mix(scoring=1.0, interpreting=150_000 / 15_943, general=157_712 / 15_943)
-
-
-def ablations() -> dict[str, Config]:
-    """Table VII: the paper's run without a domain, the searched ratio, the adjustment, or both.
-
-    Without scoring or interpreting rows there is no balance to keep, so nothing is adjusted.
-    """
-    return {
-        "without-scoring": _fixed(FOUND.model_copy(update={"scoring": 0.0}), adjusted=False),
-        "without-interpreting": _fixed(
-            FOUND.model_copy(update={"interpreting": 0.0}), adjusted=False
-        ),
-        "without-general": _fixed(FOUND.model_copy(update={"general": 0.0})),
-        "without-coarse-ratio": _fixed(_POOLS),
-        "without-fine-adjustment": _changed(paper(), controller=None),
-        "without-both": _fixed(_POOLS, adjusted=False),
-    }
-
-
-def training_sets() -> dict[str, Config]:
-    """Table IV: scoring trained on KonIQ, on SPAQ, or on both."""
-    return {
-        f"trained-on-{name}": _scored_on(tuple(f"data/scoring_{part}.json" for part in parts))
-        for name, parts in {
-            "koniq": ("koniq",),
-            "spaq": ("spaq",),
-            "both": ("koniq", "spaq"),
-        }.items()
-    }
-
-
-def baselines() -> dict[str, Config]:
-    """What Q-Align (scoring rows only) and Q-Instruct (interpreting rows only) train on."""
-    return {
-        "q-align-like": _fixed(Mix(scoring=1.0, interpreting=0.0, general=0.0), adjusted=False),
-        "q-instruct-like": _fixed(
-            _POOLS.model_copy(update={"scoring": 0.0, "general": 0.0}), False
-        ),
-    }
-
-
-def _changed(config: Config, **train: object) -> Config:
-    return config.model_copy(update={"train": config.train.model_copy(update=train)})
-
-
-def _fixed(mix: Mix, adjusted: bool = True) -> Config:
-    """The paper's run at a given mix."""
-    config = paper().model_copy(update={"mix": mix})
-    return config if adjusted else _changed(config, controller=None)
-
-
-def _scored_on(files: tuple[str, ...]) -> Config:
-    config = paper()
-    return config.model_copy(update={"data": config.data.model_copy(update={"scoring": files})})
+    data = RehearsalData.model_validate(sizes)
+    return real.model_copy(update={"preset": "rehearsal", "data": data, "search": search})
 
 
 def papers() -> dict[str, Config]:
-    """The paper's run and its variants, by the names that --preset takes."""
-    named = {**ablations(), **training_sets(), **baselines()}
-    presets = {"paper": paper()} | {f"paper-{name}": config for name, config in named.items()}
+    """The paper's run and its variants, by the names that --preset takes.
+
+    Table VII: without a domain, the searched ratio, the adjustment, or both; without scoring or
+    interpreting rows there is no balance to keep, so nothing is adjusted. Table IV: scoring trained
+    on KonIQ, on SPAQ, or on both. Last the training sets of Q-Align (scoring rows only) and of
+    Q-Instruct (interpreting rows only).
+    """
+    koniq, spaq = "data/scoring_koniq.json", "data/scoring_spaq.json"
+    only_scoring = Mix(scoring=1.0, interpreting=0.0, general=0.0)
+    only_interpreting = ALL_ROWS.model_copy(update={"scoring": 0.0, "general": 0.0})
+    presets = {
+        "paper": paper(),
+        "paper-without-scoring": _at(FOUND.model_copy(update={"scoring": 0.0}), adjusted=False),
+        "paper-without-interpreting": _at(
+            FOUND.model_copy(update={"interpreting": 0.0}), adjusted=False
+        ),
+        "paper-without-general": _at(FOUND.model_copy(update={"general": 0.0})),
+        "paper-without-coarse-ratio": _at(ALL_ROWS),
+        "paper-without-fine-adjustment": _at(None, adjusted=False),
+        "paper-without-both": _at(ALL_ROWS, adjusted=False),
+        "paper-trained-on-koniq": _trained_on(koniq),
+        "paper-trained-on-spaq": _trained_on(spaq),
+        "paper-trained-on-both": _trained_on(koniq, spaq),
+        "paper-q-align-like": _at(only_scoring, adjusted=False),
+        "paper-q-instruct-like": _at(only_interpreting, adjusted=False),
+    }
     return {n: config.model_copy(update={"preset": n}) for n, config in presets.items()}
+
+
+def _at(mix: Mix | None, adjusted: bool = True) -> Config:
+    """The paper's run at a given mix, None for the searched one, with or without the controller."""
+    config = paper()
+    update = {} if adjusted else {"controller": None}
+    return config.model_copy(update={"mix": mix, "train": config.train.model_copy(update=update)})
+
+
+def _trained_on(*scoring: str) -> Config:
+    config = paper()
+    data = config.data.model_copy(update={"scoring": scoring})
+    return config.model_copy(update={"data": data})
 
 
 def resolve(name_or_file: str) -> Config:
     """A preset by its name, or a configuration file by its path."""
-    if name_or_file in ("demo", "rehearsal"):
-        return demo() if name_or_file == "demo" else rehearsal()
-    presets = papers()
+    presets = {"demo": demo(), "rehearsal": rehearsal(), **papers()}
     if name_or_file in presets:
         return presets[name_or_file]
     if Path(name_or_file).suffix in {".yaml", ".yml"}:
         return load(Path(name_or_file))
     raise InputError(
-        f"--preset {name_or_file}: unknown; expected demo, rehearsal, {', '.join(presets)} "
-        "or a YAML file"
+        f"--preset {name_or_file}: unknown; expected {', '.join(presets)} or a YAML file"
     )

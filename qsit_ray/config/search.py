@@ -4,39 +4,46 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from qsit_ray.config.section import Count, NotNegative, Positive, Section
 from qsit_ray.config.train import Training
 from qsit_ray.mixture import Axis
 
-# YAML has lists only; everything else keeps its type strictly.
-Ratios = Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)]
-Seed = Annotated[int, Field(ge=0, lt=1000)]
-Seeds = Annotated[tuple[Seed, ...], Field(strict=False, min_length=1)]
 
-
-def distinct(values: tuple[float, ...]) -> tuple[float, ...]:
+def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
     if len(set(values)) < len(values):
         raise ValueError("values repeat")
     return values
 
 
+# YAML has lists only; everything else keeps its type strictly.
+_List = Field(strict=False, min_length=1)
+Ratios = Annotated[tuple[Positive, ...], _List, AfterValidator(_distinct)]
+Seed = Annotated[int, Field(ge=0, lt=1000)]
+Seeds = Annotated[tuple[Seed, ...], _List, AfterValidator(_distinct)]
+
+
 class Space(Section):
-    """One search axis, as a file of search_spaces/ holds it."""
+    """One search axis: the content of a file of search_spaces/."""
 
     axis: Axis
+    """The searched ratio: `interpreting_general` is D2:D3, `interpreting_scoring` is (D2+D3):D1
+    (Algorithm 1, steps 1 and 2)."""
     ratios: Ratios
+    """Ratios of the grid. An adaptive search takes its interval from the least and the greatest."""
     seeds: Seeds
+    """Seeds of the repeats at each ratio, below 1000: the run's `seed` times 1000 is added."""
     objective: Literal["interpreting", "both"]
+    """Score to maximise on validation data: `interpreting` is question accuracy, `both` the mean of
+    accuracy and (SRCC + PLCC) / 2."""
     coordinate: Literal["ratio", "log", "share"]
+    """Coordinate of the polynomial: the ratio r, its logarithm, or the share r / (1 + r)."""
     degree: Annotated[int, Field(ge=1, le=8)] = 4
+    """Degree of the polynomial; 4 is the paper's quartic. It must be below the number of ratios."""
     surrogate: Literal["polynomial", "recommended"] = "polynomial"
-
-    @field_validator("ratios", "seeds")
-    @classmethod
-    def _different(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        return distinct(values)
+    """Curve that gives the optimum. `polynomial` is the paper's; `recommended` is a Gaussian
+    process over log-ratio, whose intervals cover the best ratio as often as stated."""
 
     @model_validator(mode="after")
     def _enough(self) -> Space:
@@ -48,65 +55,79 @@ class Space(Section):
 
 
 class Adaptive(Section):
-    """Ratios proposed in rounds of `batch` trials, each seeing the rounds before, instead of the
-    grid: until the regret that can still be is under `tolerance` (in units of the score) or an
-    axis has had `trials`. The first round of `batch` is spread evenly in log-ratio.
-
-    By default a quarter of the paper's grid, to a tenth of a point of accuracy; docs/SEARCH.md has
-    what that loses. A larger `batch` fills more devices at once, and each trial knows less."""
+    """Ratios proposed in rounds, each from the scores of all rounds before."""
 
     trials: Count = 14
+    """Most trials of an axis; 14 is a quarter of the paper's grid (docs/SEARCH.md: its loss)."""
     batch: Count = 4
+    """Trials of a round; more fill more devices at once, each proposed from fewer scores."""
     tolerance: Positive = 0.001
+    """The search ends when the best ratio loses at most this with 95 % probability, in units of the
+    score; 0.001 is a tenth of a point of accuracy."""
 
 
 class Rehearsal(Section):
-    """Trials only pretend to train: for as long as their rows take at `rows_per_second`, to a
-    score of a planted curve with its peak at the axis' optimum and `noise` on each run."""
+    """Trials that wait instead of training and return a score of a planted curve."""
 
     interpreting_general: Positive
+    """Ratio at which the planted curve of this axis peaks."""
     interpreting_scoring: Positive
+    """Ratio at which the planted curve of this axis peaks."""
     loss_ratio: Positive
+    """Planted λ = L_S / L_I."""
     noise: NotNegative
+    """Standard deviation of a trial's score around the curve, in units of the score."""
     rows_per_second: Positive
+    """Speed of the pretended training."""
 
 
 class Search(Section):
-    """The proxy grid. Trials leave outcomes, checkpoints and Tune's state in `storage`, a folder or
-    a URL such as s3://bucket/run that every node reaches; null is the run folder.
-
-    A trial ends after `max_steps` or `max_epochs` passes over its mixture, whichever is first, or
-    when validation loss has not improved by `min_improvement` nats for `patience` looks,
-    `evaluate_every` steps apart. A batch goes through the model in parts of `micro_batch` rows;
-    null is whole. No plan may use a row more than `max_repeats` times. Weights and optimiser are
-    fp32; with `precision` bf16 the arithmetic is autocast. With `activation_checkpointing`
-    activations are computed again instead of kept.
-    """
+    """The proxy search. A trial ends at `max_steps` or `max_epochs`, whichever is first, or when
+    its validation loss no longer improves."""
 
     interpreting_general: Space
+    """First axis, D2:D3."""
     interpreting_scoring: Space
+    """Second axis, (D2+D3):D1, searched at the optimum of the first."""
     adaptive: Adaptive | None = None
+    """Proposes ratios from the scores so far. Null: every ratio of the grid, as in the paper."""
     storage: str | None = None
+    """Folder or URL, such as s3://bucket/run, for outcomes, checkpoints and Tune's state; every
+    node must reach it. Null: the run folder, which is enough on one machine."""
     rehearsal: Rehearsal | None = None
+    """Makes trials pretend to train, to try a cluster out. Null: trials train."""
     training: Training
+    """Optimisation of a proxy."""
     max_steps: Count | None = None
+    """Most optimiser steps of a trial. Null: only `max_epochs` limits it."""
     max_epochs: Count | None = None
+    """Most passes over a trial's mixture. Null: only `max_steps` limits it."""
     max_repeats: Count = 4
+    """Most uses of one row in one pass; a mixture that needs more is refused. Up to 4 uses of a
+    row are worth nearly as much as new rows (Muennighoff et al. 2023, arXiv 2305.16264)."""
     evaluate_every: Count
+    """Optimiser steps between two evaluations, each of which leaves a checkpoint."""
     patience: Count
+    """Evaluations without improvement after which a trial ends."""
     micro_batch: Count | None = None
+    """Rows that go through the proxy at once; gradients accumulate. Null: the whole batch."""
     precision: Literal["fp32", "bf16"] = "fp32"
+    """Type of the arithmetic; `bf16` is autocast. Weights and optimiser states are fp32 in both.
+    `fp32` runs on every machine."""
     activation_checkpointing: bool = False
+    """Computes activations again in the backward pass instead of keeping them: less memory, about a
+    third more work. Off, since small proxies fit without it."""
     min_improvement: Annotated[float, Field(ge=0)] = 0.0
+    """Nats a token by which the validation loss must fall to improve; at 0 any fall counts."""
     proxy_seeds: Seeds = (0, 1, 2)
+    """Seeds of the final proxies, which give λ; three, like the paper's repeats of a trial."""
     cpus_per_trial: Positive = 1.0
+    """CPU cores that a trial holds; 1 runs as many trials at once as the machine has cores."""
     gpus_per_trial: Annotated[float, Field(ge=0)] = 0.0
+    """GPUs that a trial holds; fractions share one. At 0 trials run on CPU."""
     max_failures: Annotated[int, Field(ge=0)] = 2
-
-    @field_validator("proxy_seeds")
-    @classmethod
-    def _different(cls, values: tuple[int, ...]) -> tuple[float, ...]:
-        return distinct(values)
+    """Restarts of a failed trial, before the search continues without it; 2 outlasts a lost node,
+    not a fault of the trial itself."""
 
     @model_validator(mode="after")
     def _ends(self) -> Search:
@@ -123,7 +144,7 @@ class Search(Section):
         return self
 
     def longest(self, rows: int) -> int:
-        """Steps after which a trial on a mixture of `rows` rows ends at the latest."""
+        """Most optimiser steps of a trial on a mixture of `rows` rows."""
         limits = [self.max_steps] if self.max_steps is not None else []
         if self.max_epochs is not None:
             limits.append(self.max_epochs * -(-rows // self.training.batch_size))

@@ -1,4 +1,4 @@
-"""pure: what every section of the configuration is: frozen, strict, and without unknown keys."""
+"""pure: the base of every section of the configuration: frozen, strict, without unknown keys."""
 
 from __future__ import annotations
 
@@ -12,4 +12,8 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    """The docstring under a field becomes its description, which `qsit config show` prints."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )

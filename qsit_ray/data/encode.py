@@ -7,7 +7,7 @@ the user turn.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from qsit_ray.data.catalog import CatalogRow
 from qsit_ray.errors import InputError
 
 LOSS_MASK = "answer"
-"""Which tokens count in the loss: every answer and the end-of-turn token after it, nothing else."""
+"""The tokens that count in the loss: every answer and the end-of-turn token after it."""
 
 IGNORED = -100
 IMAGE = "<image>"
 END = "<|im_end|>"
-_ROLES = {"human": "user", "gpt": "assistant"}
-
 Encoded = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A preprocessed image: float32 [P, 3, H, W], its (height, width), and its number of
-    placeholder tokens."""
+    """A preprocessed image: float32 [tiles, 3, H, W], the image's (height, width), and its number
+    of placeholder tokens."""
 
     pixel_values: NDArray[np.float32]
     size: tuple[int, int]
@@ -42,16 +41,12 @@ class Picture:
 class Encoder:
     """Turns rows of a catalog into arrays for one processor.
 
-    `cut` counts the rows whose answer was cut at `max_length` so far. `cache`, when given, keeps
-    each image's pixel values by path: a trial reads the same rows many times.
+    `cut` counts the rows so far whose answer was cut at `max_length` tokens. A `cache` keeps each
+    image's pixel values by path, since a trial reads the same rows many times.
     """
 
     def __init__(
-        self,
-        processor: Any,
-        root: Path,
-        max_length: int,
-        cache: dict[str, Picture] | None = None,
+        self, processor: Any, root: Path, max_length: int, cache: dict[str, Picture] | None = None
     ) -> None:
         self.processor = processor
         self.root = root
@@ -61,22 +56,22 @@ class Encoder:
         self._image_id = int(processor.image_token_id)
         self._texts: dict[str, list[int]] = {}
 
-    def encode(self, row: Mapping[str, Any]) -> Encoded:
+    def encode(self, row: CatalogRow) -> Encoded:
         """Encode a training row.
 
         Returns input_ids, attention_mask, labels: int64 [L]; pixel_values: float32 [P, 3, H, W];
-        image_sizes: int64 [2] (height, width). Labels are -100 but for answer tokens and their
-        end-of-turn token. A row without an image gets a blank one behind its text, whose
-        placeholders no token attends to: every micro-batch then touches the vision tower, which
-        ZeRO-3 needs of all ranks.
+        image_sizes: int64 [2] (height, width). Labels are -100 except for answer tokens and their
+        end-of-turn token. A row without an image gets a blank one after its text, whose
+        placeholders no token attends to: every micro-batch then uses the vision tower, which ZeRO-3
+        needs of all ranks.
 
-        Raises InputError naming the row or the image file: no image token for an image or the
-        reverse, turns that do not alternate, a missing or undecodable image, nothing left to learn
-        within `max_length`.
+        Raises InputError naming the row or the image file: an image without its image token or the
+        reverse, turns that do not alternate, a missing or undecodable image, no answer token within
+        `max_length`.
         """
         name = f"row {row.get('id', '?')}"
-        turns = list(row["conversation"])
-        speakers = [t["from"] for t in turns]
+        turns = row["conversation"]
+        speakers = [turn["from"] for turn in turns]
         if not turns or speakers != ["human", "gpt"] * (len(turns) // 2):
             raise InputError(f"{name}: turns must alternate human, gpt and end with gpt")
         ids: list[int] = []
@@ -90,43 +85,48 @@ class Encoder:
         return self._with_image(ids, labels, row.get("image"), name)
 
     def prompt(self, image: str | Path | Image.Image, question: str, reply: str = "") -> Encoded:
-        """Encode one question up to and with the beginning of its answer; no labels. Shapes as
-        `encode`."""
+        """Encode one question and the start of its answer, without labels; shapes as `encode`."""
         ids = self._ask(question) + (self._tokens(reply) if reply else [])
         return self._with_image(ids, [IGNORED] * len(ids), image, f"image {image}")
 
     def answer(self, image: str | Path | Image.Image, question: str, reply: str) -> Encoded:
         """Encode one question with a whole answer, labelled as in `encode`."""
-        asked, said = self._ask(question), self._tokens(reply + END)
-        return self._with_image(
-            asked + said, [IGNORED] * len(asked) + said, image, f"image {image}"
-        )
+        asked, answer = self._ask(question), self._tokens(reply + END)
+        labels = [IGNORED] * len(asked) + answer
+        return self._with_image(asked + answer, labels, image, f"image {image}")
 
     def picture(self, image: str | Path | Image.Image) -> Picture:
-        """Preprocess an image (a path relative to the root, an absolute one, or a PIL image)."""
+        """Preprocess an image: a path, absolute or relative to the root, or a PIL image."""
         if isinstance(image, Image.Image):
             return self._preprocess(image)
-        key = str(image)
-        if self.cache is not None and key in self.cache:
-            return self.cache[key]
-        file = self.root / image
+        return self._cached(str(image), lambda: self._read(self.root / image))
+
+    def blank(self) -> Picture:
+        """The black image of a row without one."""
+        side = int(self.processor.image_processor.size["height"])
+        return self._cached("", lambda: self._preprocess(Image.new("RGB", (side, side))))
+
+    def _cached(self, key: str, make: Callable[[], Picture]) -> Picture:
+        if self.cache is None:
+            return make()
+        if key not in self.cache:
+            self.cache[key] = make()
+        return self.cache[key]
+
+    def _read(self, file: Path) -> Picture:
         try:
             with Image.open(file) as opened:
-                picture = self._preprocess(opened)
+                return self._preprocess(opened)
         except FileNotFoundError:
             raise InputError(f"{file}: image file is missing") from None
         except (UnidentifiedImageError, OSError, SyntaxError) as error:
             raise InputError(f"{file}: not a readable image ({error})") from None
-        if self.cache is not None:
-            self.cache[key] = picture
-        return picture
 
     def _ask(self, text: str) -> list[int]:
         return self._tokens(f"<|im_start|>user\n{text}{END}\n<|im_start|>assistant\n")
 
     def _tokens(self, text: str) -> list[int]:
-        # Prompts repeat endlessly (one scoring question for all of D1), so token numbers are
-        # remembered.
+        # All of D1 asks one question, so token numbers are remembered.
         known = self._texts.get(text)
         if known is None:
             known = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -140,15 +140,9 @@ class Encoder:
         values = np.asarray(inputs["pixel_values"][0], dtype=np.float32)
         height, width = (int(v) for v in inputs["image_sizes"][0])
         expanded = self.processor.replace_image_token(
-            {
-                "pixel_values": [values],
-                "image_sizes": [(height, width)],
-                "batch_num_images": [1],
-            },
-            0,
+            {"pixel_values": [values], "image_sizes": [(height, width)], "batch_num_images": [1]}, 0
         )
-        tokens = expanded.count(self.processor.image_token)
-        return Picture(values, (height, width), tokens)
+        return Picture(values, (height, width), expanded.count(self.processor.image_token))
 
     def _with_image(self, ids: list[int], labels: list[int], image: Any, name: str) -> Encoded:
         places = [i for i, t in enumerate(ids) if t == self._image_id]
@@ -162,17 +156,15 @@ class Encoder:
                     f"{name}: expected {IMAGE} once for its image, found it {len(places)} times"
                 )
             picture = self.picture(image)
-            at = places[0]
-            extra = picture.tokens
-            ids = ids[:at] + [self._image_id] * extra + ids[at + 1 :]
-            labels = labels[:at] + [IGNORED] * extra + labels[at + 1 :]
+            at, tokens = places[0], picture.tokens
+            ids = ids[:at] + [self._image_id] * tokens + ids[at + 1 :]
+            labels = labels[:at] + [IGNORED] * tokens + labels[at + 1 :]
         ids, labels = self._shorten(ids, labels, name)
         mask = [1] * len(ids)
         if image is None:
-            ids, labels, mask = (
-                old + [new] * picture.tokens
-                for old, new in ((ids, self._image_id), (labels, IGNORED), (mask, 0))
-            )
+            ids = ids + [self._image_id] * picture.tokens
+            labels = labels + [IGNORED] * picture.tokens
+            mask += [0] * picture.tokens
         return {
             "input_ids": np.array(ids, np.int64),
             "attention_mask": np.array(mask, np.int64),
@@ -195,24 +187,13 @@ class Encoder:
         self.cut += sum(t != IGNORED for t in kept) < labelled
         return ids[: self.max_length], kept
 
-    def blank(self) -> Picture:
-        """What a row without an image is given."""
-        if self.cache is not None and "" in self.cache:
-            return self.cache[""]
-        size = self.processor.image_processor.size
-        side = int(size["height"])
-        picture = self._preprocess(Image.new("RGB", (side, side)))
-        if self.cache is not None:
-            self.cache[""] = picture
-        return picture
-
 
 def collate(rows: Sequence[Encoded], pad_token_id: int) -> Encoded:
     """Stack encoded rows: input_ids, attention_mask, labels int64 [B, L], pixel_values float32 [B,
     P, 3, H, W], image_sizes int64 [B, 2].
 
     Text is padded on the right. Images of fewer tiles are padded with zero tiles at the end, as
-    transformers does: the model works out from image_sizes how many are real.
+    transformers does: the model computes the number of real ones from image_sizes.
     """
     length = max(len(r["input_ids"]) for r in rows)
     fill = {"input_ids": pad_token_id, "attention_mask": 0, "labels": IGNORED}

@@ -1,8 +1,9 @@
-"""rim: the epoch's plan as a Ray Dataset, resized by the controller actor.
+"""rim: the epoch's plan as a Ray Dataset, whose size the course actor sets.
 
-Ray executes the trainer's Dataset anew each epoch and asks `PlanSource` for its read tasks; the
-source asks the named actor where the run stands and lays out the rest of that epoch's plan. One row
-of the Dataset is one micro-batch, in the order that gives rank r its share of each global batch.
+Ray executes the trainer's Dataset again each epoch and asks `PlanSource` for its read tasks; the
+source asks the named actor for the position of the training and lays out the rest of that epoch's
+plan. One row of the Dataset is one micro-batch, in the order that gives rank r its share of each
+global batch.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ from qsit_ray.data.catalog import open_catalog
 from qsit_ray.mixture import EpochPlan, Mixture, plan_epoch
 
 NAMESPACE = "qsit_ray"
+DataRow = dict[str, Any]
+"""One row of the Dataset: `step` and `rows` of a micro-batch, and the keys that `encode` adds."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How an epoch's plan is cut into micro-batches; the plan itself hangs on none of it."""
+    """The catalog, the seed and the batch sizes, from which an epoch's plan and its micro-batches
+    follow. The rows and their order don't depend on the batch sizes."""
 
     catalog: Path
     seed: int
@@ -39,7 +43,7 @@ class Layout:
 
 
 class PlanSource(Datasource):
-    """Read tasks, one a micro-batch, from where the actor `course` says that the run stands."""
+    """Read tasks, one for each micro-batch from the position of the actor `course` on."""
 
     def __init__(self, course: str, layout: Layout):
         super().__init__()
@@ -67,13 +71,11 @@ class PlanSource(Datasource):
         ]
 
 
-def plan_dataset(
-    course: str, layout: Layout, encode: Callable[[dict[str, Any]], dict[str, Any]]
-) -> Dataset:
+def plan_dataset(course: str, layout: Layout, encode: Callable[[DataRow], DataRow]) -> Dataset:
     """The trainer's Dataset: plan, then `encode` on {"step", "rows"} of each micro-batch."""
-    # An InputError of `encode` then arrives as itself, with the row or file that it names.
+    # An InputError of `encode` then keeps its type, and with it the row or file that it names.
     ray.data.DataContext.get_current().raise_original_map_exception = True
-    # One block asked for: Ray then never splits the blocks of a read task further.
+    # With one block requested, Ray never splits the blocks of a read task further.
     return ray.data.read_datasource(PlanSource(course, layout), override_num_blocks=1).map(encode)
 
 

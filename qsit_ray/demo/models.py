@@ -1,14 +1,13 @@
 """torch: two small LLaVA-OneVision models of the real transformers classes, and their tokenizer.
 
 Crops are 64 x 64 pixels, tiles 32 x 32, patches 8 x 8: a crop becomes its thumbnail and four tiles,
-and anyres_max_1 pools the tiles' 64 tokens to 16. With a newline a row that makes 16 + 16 + 4 = 36
-image tokens, through the same code that packs the 0.5B's and the 7B's.
+and anyres_max_1 pools the tiles' 64 tokens to 16. With a newline token a row these are 16 + 16 + 4
+= 36 image tokens, packed by the same code as the 0.5B's and the 7B's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -34,22 +33,11 @@ PIXEL_MEAN = (0.5, 0.5, 0.5)
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>", "<video>")
 VOCABULARY = 768
 
-# Qwen2's own rule for where a token may end.
+# Qwen2's own rule for the ends of tokens.
 _QWEN_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-
-
-@dataclass(frozen=True)
-class Decoder:
-    """Sizes of a Qwen2 decoder."""
-
-    hidden: int
-    layers: int
-    heads: int
-    key_value_heads: int
-    intermediate: int
 
 
 TOWER = SiglipVisionConfig(
@@ -64,15 +52,27 @@ TOWER = SiglipVisionConfig(
 """Proxy and primary share the tower, as the real 0.5B and 7B share theirs."""
 
 DECODERS = {
-    "proxy": Decoder(hidden=96, layers=2, heads=3, key_value_heads=1, intermediate=256),
-    "primary": Decoder(hidden=192, layers=4, heads=6, key_value_heads=2, intermediate=640),
+    "proxy": {
+        "hidden_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+        "num_key_value_heads": 1,
+        "intermediate_size": 256,
+    },
+    "primary": {
+        "hidden_size": 192,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 2,
+        "intermediate_size": 640,
+    },
 }
 
 
 def make_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE tokenizer of 768 tokens with Qwen's special tokens and chat form.
 
-    Being byte-level it can write any text; words of `texts` come out as few tokens.
+    Byte-level, it encodes every text; words of `texts` become few tokens.
     """
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence(
@@ -100,16 +100,15 @@ def make_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def make_model(decoder: Decoder, tokenizer: Any, seed: int) -> Any:
-    """Return a LlavaOnevisionForConditionalGeneration with random weights, in evaluation mode."""
+def make_model(decoder: Mapping[str, int], tokenizer: Any, seed: int) -> Any:
+    """Return a LlavaOnevisionForConditionalGeneration with random weights, in evaluation mode.
+
+    `decoder`: sizes of a Qwen2 decoder, by Qwen2Config's names.
+    """
     ids = {name: tokenizer.convert_tokens_to_ids(name) for name in SPECIAL}
     text = Qwen2Config(
         vocab_size=VOCABULARY,
-        hidden_size=decoder.hidden,
-        intermediate_size=decoder.intermediate,
-        num_hidden_layers=decoder.layers,
-        num_attention_heads=decoder.heads,
-        num_key_value_heads=decoder.key_value_heads,
+        **decoder,
         max_position_embeddings=1024,
         tie_word_embeddings=True,
         bos_token_id=None,
@@ -127,21 +126,16 @@ def make_model(decoder: Decoder, tokenizer: Any, seed: int) -> Any:
     )
     torch.manual_seed(seed)
     model = LlavaOnevisionForConditionalGeneration(config)
-    _initialise(model)
-    model.generation_config = GenerationConfig(
-        eos_token_id=ids["<|im_end|>"], pad_token_id=ids["<|endoftext|>"], max_new_tokens=64
-    )
-    return model.eval()
-
-
-def _initialise(model: Any) -> None:
     # transformers draws every matrix with a standard deviation of 0.02, which suits thousands of
-    # columns. At about a hundred it makes the first hundreds of steps grow the weights and learn
-    # nothing else.
+    # columns. With about a hundred, the first hundreds of steps would only grow the weights.
     for name, weight in model.named_parameters():
         if weight.dim() == 2 and "vision_tower" not in name:
             spread = 0.1 if "embed_tokens" in name else weight.shape[1] ** -0.5
             nn.init.normal_(weight, std=spread)
+    model.generation_config = GenerationConfig(
+        eos_token_id=ids["<|im_end|>"], pad_token_id=ids["<|endoftext|>"], max_new_tokens=64
+    )
+    return model.eval()
 
 
 def processor_of(model: Any, tokenizer: Any) -> Any:

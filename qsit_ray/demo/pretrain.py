@@ -1,8 +1,8 @@
-"""torch: give the two tiny models what the real ones come with: eyes, words, and the two joined.
+"""torch: pre-training of the two tiny models: vision tower, tokenizer and alignment.
 
 First the vision tower learns distortion, strength and place on crops of training photographs. Then
-each model is aligned: projector and decoder learn short captions, in words of their own. Neither
-the scoring question nor a multiple choice is seen here, so both are left for the mixture to teach.
+each model is aligned: projector and decoder learn short captions, whose words the catalog does not
+use. Neither the scoring question nor a multiple choice occurs here: the mixture teaches both.
 """
 
 from __future__ import annotations
@@ -33,25 +33,7 @@ from qsit_ray.schedule import learning_rate
 Report = Callable[[str, int, int], None]
 KINDS = (photographs.PRISTINE, *photographs.DISTORTIONS)
 
-# A caption's own words, on purpose not those of the catalog's questions.
-_CAPTION = dict(
-    zip(
-        questions.FAMILIES,
-        (
-            "grainy",
-            "soft",
-            "flaky",
-            "icy",
-            "hazy",
-            "washed-out",
-            "flat",
-            "wavy",
-            "blocky",
-            "smeared",
-        ),
-        strict=True,
-    )
-)
+# The words of captions, on purpose not those of the catalog's questions.
 _AMOUNT = {"slight": "a bit", "moderate": "rather", "severe": "very"}
 
 SEED = 0
@@ -61,6 +43,8 @@ _ALIGNMENT_RATE = {"proxy": 3e-3, "primary": 2e-3}
 
 @dataclass(frozen=True)
 class _Pool:
+    """Drawn crops."""
+
     samples: list[photographs.Sample]
     pixels: np.ndarray  # uint8 [n, 64, 64, 3]
     quality: np.ndarray  # float32 [n], pseudo-MOS 0..100
@@ -72,28 +56,26 @@ class _Pool:
 def pretrain(
     cache: Path, settings: Pretraining, report: Report, workers: int = 2, threads: int = 2
 ) -> None:
-    """Write `cache`/tower, `cache`/proxy and `cache`/primary; what is there already is kept.
+    """Write `cache`/tower, `cache`/proxy and `cache`/primary; folders that exist are kept.
 
-    Each folder appears whole or not at all, so a killed pre-training goes on with the stage it was
-    in. Only crops of training photographs are used. The same settings and `threads` give the same
+    Each folder is written atomically, so a killed pre-training resumes with the stage it was in.
+    Only crops of training photographs are used. The same settings and `threads` give the same
     weights; `workers` processes draw the crops.
     """
-    cache.mkdir(parents=True, exist_ok=True)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         pool = None
         if not (cache / "tower").is_dir():
-            pool = _draw(settings.crops, settings, report, workers)
+            pool = _draw(settings.crops, report, workers)
             with artifacts.atomic(cache / "tower") as folder:
                 folder.mkdir()
                 _train_tower(pool, settings, report, folder)
         missing = [name for name in models.DECODERS if not (cache / name).is_dir()]
         if missing:
-            # The first crops of a long draw are those of a short one, so a resumed run sees the
-            # same.
+            # A short draw gives the first crops of a long one, so a resumed run has the same.
             few = min(settings.alignment_crops, settings.crops)
-            pool = pool.first(few) if pool else _draw(few, settings, report, workers)
+            pool = pool.first(few) if pool else _draw(few, report, workers)
             for name in missing:
                 with artifacts.atomic(cache / name) as folder:
                     folder.mkdir()
@@ -102,24 +84,18 @@ def pretrain(
         torch.set_num_threads(before)
 
 
-def _draw(count: int, settings: Pretraining, report: Report, workers: int) -> _Pool:
+def _draw(count: int, report: Report, workers: int) -> _Pool:
     rng = np.random.default_rng([SEED, 7])
     samples = photographs.draw_samples("train", count, rng, rows.HALF_SHARE, rows.PRISTINE_SHARE)
-    chunks = [samples[i : i + 200] for i in range(0, count, 200)]
     report("drawing crops", 0, count)
-    drawn = [x for part in rows.render_chunks(chunks, workers) for x in part]
+    drawn = list(rows.render_in_processes(samples, 200, workers))
     report("drawing crops", count, count)
-    return _Pool(
-        samples,
-        np.stack([pixels for pixels, _ in drawn]),
-        np.array(
-            [rows.pseudo_mos(s, ssim) for s, (_, ssim) in zip(samples, drawn, strict=True)],
-            np.float32,
-        ),
-    )
+    quality = [rows.pseudo_mos(s, ssim) for s, (_, ssim) in zip(samples, drawn, strict=True)]
+    return _Pool(samples, np.stack([pixels for pixels, _ in drawn]), np.array(quality, np.float32))
 
 
 def _update(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float, progress: float) -> None:
+    """One optimiser step after the share `progress` of the steps; `rate` is the peak."""
     for group in optimiser.param_groups:
         group["lr"] = learning_rate(progress, rate, 0.1, 0.0)
     optimiser.zero_grad()
@@ -132,8 +108,8 @@ def _update(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float, progres
 def _features(tower: Any, images: Tensor) -> Tensor:
     """Return the tower's features of the four tiles of each crop, pooled to [B, 4, 4, hidden].
 
-    `images`: float [B, 3, 64, 64]. The features are those before the last layer norm, as
-    LLaVA-OneVision takes them.
+    `images`: float [B, 3, 64, 64]. The features are those before the last layer norm, as in
+    LLaVA-OneVision.
     """
     size, side, per = len(images), models.SIDE // models.TILE, models.TILE // models.PATCH
     tiles = images.view(size, 3, side, models.TILE, side, models.TILE).permute(0, 2, 4, 1, 3, 5)
@@ -148,8 +124,8 @@ def _features(tower: Any, images: Tensor) -> Tensor:
 
 
 class _Heads(nn.Module):
-    """What the tower is asked in pre-training: of the crop kind and quality; of each spot whether
-    it is distorted, how, and its mean colour."""
+    """The tower's tasks in pre-training: kind of distortion and quality of the crop; presence and
+    kind of distortion, and mean colour, of each of its 4 x 4 spots."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -182,20 +158,15 @@ def _train_tower(pool: _Pool, settings: Pretraining, report: Report, folder: Pat
     pixels = torch.from_numpy(pool.pixels).permute(0, 3, 1, 2)
     quality = torch.from_numpy(pool.quality)
     kind = torch.tensor([KINDS.index(s.distortion) for s in pool.samples])
-    step = models.SIDE // 4
-    spots = np.stack(
-        [
-            photographs.place_mask(s.place)[step // 2 :: step, step // 2 :: step]
-            for s in pool.samples
-        ]
-    )
-    mask = torch.from_numpy(spots) & (kind > 0)[:, None, None]
+    centres = slice(models.SIDE // 8, None, models.SIDE // 4)
+    places = [photographs.place_mask(s.place)[centres, centres] for s in pool.samples]
+    mask = torch.from_numpy(np.stack(places)) & (kind > 0)[:, None, None]
     for done in range(settings.tower_steps):
         chosen = torch.randint(len(pixels), (64,), generator=rng)
         images, spotted = (pixels[chosen].float() / 255 - 0.5) / 0.5, mask[chosen]
         if torch.rand((), generator=rng) < 0.5:
             images, spotted = images.flip(3), spotted.flip(2)
-        # Swapped colour channels make other photographs of the few there are.
+        # There are few photographs; swapped colour channels make more of them.
         images = images[:, torch.randperm(3, generator=rng)].contiguous()
         loss = heads.loss(_features(tower, images), images, kind[chosen], quality[chosen], spotted)
         _update(optimiser, loss, _TOWER_RATE, (done + 1) / settings.tower_steps)
@@ -207,32 +178,29 @@ def _train_tower(pool: _Pool, settings: Pretraining, report: Report, folder: Pat
 
 
 def caption(sample: photographs.Sample, rng: np.random.Generator) -> str:
-    """Return a short caption of a crop: what it shows, and how it looks in words the catalog does
-    not use."""
-    size = photographs.pixels_of(sample.photograph).shape[:2]
-    items = questions.content_items(sample, (size[0], size[1]), rng)
+    """Return a short caption of a crop's content and quality, in words that the catalog does not
+    use."""
+    items = questions.content_items(sample, rng)
     shown = items[0].answer if items else "a detail"
     if sample.distortion == photographs.PRISTINE:
         return f"{shown}, fine all over"
     amount = _AMOUNT[questions.strength_of(sample.severity)]
-    word = _CAPTION[questions.FAMILY[sample.distortion]]
+    word = photographs.DISTORTIONS[sample.distortion].caption
     place = "all over" if sample.place == "whole" else f"on the {sample.place.split()[0]}"
     return f"{shown}, {amount} {word} {place}"
 
 
 def make_tokenizer(samples: list[photographs.Sample], seed: int) -> PreTrainedTokenizerFast:
-    """Train the tokenizer on what can be said of `samples`, the level words and the prompts."""
+    """Train the tokenizer on questions, answers and captions of `samples`, levels and prompts."""
     rng = np.random.default_rng([seed, 9])
     texts = [f"{LEVEL_STEM} {level}." for level in LEVELS for _ in range(50)]
     texts += [SCORING_QUESTION] * 50
     texts += [f"<|im_start|>{role}\n" for role in ("user", "assistant", "system")] * 20
     blank = np.zeros((photographs.CROP, photographs.CROP, 3), np.uint8)
     for sample in samples:
-        size = photographs.pixels_of(sample.photograph).shape[:2]
         items = questions.quality_items(sample, blank, rng)
-        items += questions.content_items(sample, (size[0], size[1]), rng)
-        for item in items:
-            texts.append(multiple_choice_prompt(item.question, [item.answer, *item.wrong]))
+        items += questions.content_items(sample, rng)
+        texts += [multiple_choice_prompt(i.question, [i.answer, *i.wrong]) for i in items]
         texts += [*questions.description(sample, blank, rng), caption(sample, rng)]
     texts += [f"Which colour fills most of this image? {c}" for c in questions.COLOURS] * 20
     texts += [f"The lighting is {w}. Is this image {w}?" for w in questions.LIGHT] * 20
@@ -248,7 +216,7 @@ def _align(name: str, pool: _Pool, settings: Pretraining, report: Report, folder
     processor = models.processor_of(model, tokenizer)
     encoder = Encoder(processor, Path(), max_length=512)
     rng = np.random.default_rng([SEED, 11])
-    rows = [
+    captioned = [
         encoder.answer(Image.fromarray(pixels), "<image>\nCaption this.", caption(sample, rng))
         for sample, pixels in zip(pool.samples, pool.pixels, strict=True)
     ]
@@ -258,8 +226,8 @@ def _align(name: str, pool: _Pool, settings: Pretraining, report: Report, folder
     optimiser = torch.optim.AdamW(weights, weight_decay=0.0)
     model.train()
     for done in range(settings.alignment_steps):
-        chosen = rng.integers(len(rows), size=32)
-        batch = tensors(collate([rows[i] for i in chosen], tokenizer.pad_token_id))
+        chosen = rng.integers(len(captioned), size=32)
+        batch = tensors(collate([captioned[i] for i in chosen], tokenizer.pad_token_id))
         loss, tokens = answer_loss(model, batch)
         _update(optimiser, loss / tokens, rate, (done + 1) / settings.alignment_steps)
         if (done + 1) % 10 == 0 or done + 1 == settings.alignment_steps:

@@ -1,44 +1,50 @@
-"""torch: the two real LLaVA-OneVision architectures by their numbers, for what needs no weights."""
+"""torch: the two real LLaVA-OneVision architectures without weights, and tokens of their images."""
 
 from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from transformers import (
     AutoModelForImageTextToText,
     LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
     Qwen2Config,
     SiglipVisionConfig,
 )
 from transformers.initialization import no_init_weights
+from transformers.models.llava_onevision.modeling_llava_onevision import (
+    get_anyres_image_grid_shape,
+    image_size_to_num_patches,
+    unpad_image,
+)
 
 from qsit_ray.errors import InputError
 
 
-@dataclass(frozen=True)
-class TextModel:
-    """Sizes of a Qwen2 decoder; `tied`: the output head is the embedding table."""
+def _qwen2(
+    hidden: int, layers: int, heads: int, key_value_heads: int, intermediate: int, tied: bool
+) -> Qwen2Config:
+    """A Qwen2 decoder; `tied`: the output head is the embedding table."""
+    return Qwen2Config(
+        vocab_size=152_000,
+        hidden_size=hidden,
+        intermediate_size=intermediate,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=key_value_heads,
+        max_position_embeddings=32_768,
+        tie_word_embeddings=tied,
+    )
 
-    hidden: int
-    layers: int
-    heads: int
-    key_value_heads: int
-    intermediate: int
-    tied: bool
 
-
-# The models RELEASED.format("0.5b") and RELEASED.format("7b"); both have the tower below.
+# The released models, by RELEASED.format("0.5b") and RELEASED.format("7b"); one tower for both.
 RELEASED = "llava-hf/llava-onevision-qwen2-{}-ov-hf"
 TEXT_MODELS = {
-    "0.5b": TextModel(896, 24, 14, 2, 4864, tied=True),
-    "7b": TextModel(3584, 28, 28, 4, 18944, tied=False),
+    "0.5b": _qwen2(896, 24, 14, 2, 4864, tied=True),
+    "7b": _qwen2(3584, 28, 28, 4, 18944, tied=False),
 }
-VOCABULARY = 152_000
-CONTEXT = 32_768
 IMAGE_TOKEN, VIDEO_TOKEN = 151_646, 151_647
 
 
@@ -49,8 +55,9 @@ def architecture(name: str) -> LlavaOnevisionConfig:
     2304 x 2304) and anyres_max_9 are the class's own defaults. Raises InputError for another name.
     """
     if name not in TEXT_MODELS:
-        raise InputError(f"architecture {name!r} is not known; there are: {', '.join(TEXT_MODELS)}")
-    sizes = TEXT_MODELS[name]
+        raise InputError(
+            f"architecture {name!r} is not known; expected one of: {', '.join(TEXT_MODELS)}"
+        )
     vision = SiglipVisionConfig(
         hidden_size=1152,
         intermediate_size=4304,
@@ -60,74 +67,40 @@ def architecture(name: str) -> LlavaOnevisionConfig:
         patch_size=14,
         vision_use_head=False,
     )
-    text = Qwen2Config(
-        vocab_size=VOCABULARY,
-        hidden_size=sizes.hidden,
-        intermediate_size=sizes.intermediate,
-        num_hidden_layers=sizes.layers,
-        num_attention_heads=sizes.heads,
-        num_key_value_heads=sizes.key_value_heads,
-        max_position_embeddings=CONTEXT,
-        tie_word_embeddings=sizes.tied,
-    )
+    text = TEXT_MODELS[name]
     return LlavaOnevisionConfig(
         vision_config=vision.to_dict(),
         text_config=text.to_dict(),
         image_token_index=IMAGE_TOKEN,
         video_token_index=VIDEO_TOKEN,
-        tie_word_embeddings=sizes.tied,
+        tie_word_embeddings=text.tie_word_embeddings,
     )
 
 
-def on_meta(config: Any) -> Any:
-    """A LlavaOnevisionForConditionalGeneration of shapes alone, in evaluation mode.
+def on_meta(config: LlavaOnevisionConfig) -> LlavaOnevisionForConditionalGeneration:
+    """A LlavaOnevisionForConditionalGeneration on the meta device, in evaluation mode.
 
-    It holds no numbers, so the 7B takes no memory. Attention is the plain one, written as matrix
-    products: fused kernels differ from device to device, and some are unknown to a FLOP counter.
+    It has shapes and no numbers, so the 7B takes no memory. Attention is written as plain matrix
+    products: fused kernels differ from device to device, and a FLOP counter misses some.
     """
-    # There is nothing to draw first weights for, and the 7B's would take ten seconds.
+    # Weights on the meta device need no initialisation; the 7B's would take ten seconds.
     with torch.device("meta"), no_init_weights():
         model = AutoModelForImageTextToText.from_config(
             copy.deepcopy(config), attn_implementation="eager"
         )
-    model.tie_weights()  # which comes with the first weights otherwise
+    model.tie_weights()  # otherwise done by the initialisation
     return model.eval()
 
 
-def grid(size: tuple[int, int], config: Any) -> tuple[int, int]:
-    """Rows and columns of tiles that the image is cut into, the whole image's own tile aside.
-
-    Of the allowed resolutions it is the one that keeps most of the image's pixels, and of those
-    the one that adds the fewest.
-    """
-    height, width = size
-
-    def fit(resolution: tuple[int, int]) -> tuple[int, int]:
-        scale = min(resolution[0] / height, resolution[1] / width)
-        kept = min(int(height * scale) * int(width * scale), height * width)
-        return kept, -resolution[0] * resolution[1]
-
-    best = max((tuple(pinpoint) for pinpoint in config.image_grid_pinpoints), key=fit)
+def image_tokens(size: tuple[int, int], config: LlavaOnevisionConfig) -> int:
+    """Tokens of an image of (height, width): its thumbnail's, and its tiles' without padding and
+    with a newline for each row, pooled where they are more than the configuration allows."""
     side = config.vision_config.image_size
-    return best[0] // side, best[1] // side
-
-
-def tiles(size: tuple[int, int], config: Any) -> int:
-    """Tiles that the tower sees of one image."""
-    rows, columns = grid(size, config)
-    return 1 + rows * columns
-
-
-def tokens(size: tuple[int, int], config: Any) -> int:
-    """Tokens of one image: its thumbnail's, and its tiles' without padding and with a newline a
-    row, pooled where they are more than the configuration allows."""
-    patches = config.vision_config.image_size // config.vision_config.patch_size
-    rows, columns = (patches * n for n in grid(size, config))
-    height, width = size
-    if width / height > columns / rows:
-        rows -= (rows - int(round(height * columns / width, 7))) // 2 * 2
-    else:
-        columns -= (columns - int(round(width * rows / height, 7))) // 2 * 2
+    patches = side // config.vision_config.patch_size
+    grid = get_anyres_image_grid_shape(size, config.image_grid_pinpoints, side)
+    tiles = torch.empty(1, *(patches * number for number in grid), device="meta")
+    _, rows, columns = unpad_image(tiles, size).shape
+    # As the model's pack_image_features, which takes no tensor without numbers.
     allowed = int(config.vision_aspect_ratio.removeprefix("anyres_max_")) * patches**2
     ratio = math.sqrt(rows * columns / allowed)
     if ratio > 1.1:
@@ -135,6 +108,7 @@ def tokens(size: tuple[int, int], config: Any) -> int:
     return patches**2 + rows * (columns + 1)
 
 
-def most_tiles(config: Any) -> int:
-    """Tiles of the image that takes the most."""
-    return max(tiles((height, width), config) for height, width in config.image_grid_pinpoints)
+def most_tiles(config: LlavaOnevisionConfig) -> int:
+    """The largest number of tiles of one image, its thumbnail included."""
+    sizes, side = config.image_grid_pinpoints, config.vision_config.image_size
+    return max(image_size_to_num_patches(size, sizes, side) for size in sizes)

@@ -1,4 +1,4 @@
-"""torch: where the base checkpoints are, and how the demo's come into the cache."""
+"""pure: the folders and the identity of the base checkpoints."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ def base_checkpoint(config: Config, which: Literal["proxy", "primary"]) -> str:
 
 @cache
 def identity(name: str) -> dict[str, str]:
-    """What a checkpoint is: hashes of a folder's weights, tokenizer and configurations, or the
-    Hugging Face name itself."""
+    """The hashes of a folder's weights, tokenizer and configurations, or the Hugging Face name."""
     files = sorted(p for kind in ("*.safetensors", "*.json") for p in Path(name).glob(kind))
     return {path.name: artifacts.file_sha256(path) for path in files} or {"name": name}
 
@@ -30,6 +29,6 @@ def pretraining_inputs(config: Config) -> dict[str, object]:
 
 
 def cache_folder(config: Config) -> Path:
-    """Base models of other lengths of pre-training lie beside each other."""
+    """Each length of pre-training has its own folder in the cache."""
     key = artifacts.digest(pretraining_inputs(config))[:12]
     return Path(config.cache).expanduser() / f"demo-{key}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +11,36 @@ from safetensors.numpy import load as load_bytes
 from safetensors.numpy import save as save_bytes
 from torch import Tensor
 
-from qsit_ray.data.catalog import Catalog, Row, open_catalog
-from qsit_ray.data.encode import IGNORED, Encoder, collate
+from qsit_ray.data.catalog import CatalogRow, open_catalog
+from qsit_ray.data.encode import IGNORED, Encoded, Encoder, collate
 from qsit_ray.mixture import PADDING
 from qsit_ray.models.loss import tensors
 
 
-@dataclass
 class Batches:
-    """Turns catalog rows into batches; with `keep` each row is encoded once a process."""
+    """Turns catalog rows into batches; with `keep` a process encodes each row once."""
 
-    catalog: Catalog
-    encoder: Encoder
-    pad_token: int
-    keep: bool = False
-    _kept: dict[int, dict[str, np.ndarray]] = field(default_factory=dict)
-    _cut: set[int] = field(default_factory=set)
+    def __init__(self, catalog: Path, processor: Any, max_length: int, keep: bool = False):
+        self.catalog = open_catalog(catalog)
+        self.encoder = Encoder(processor, catalog, max_length)
+        self.pad_token: int = processor.tokenizer.pad_token_id
+        self.keep = keep
+        self._kept: dict[int, Encoded] = {}
+        self._cut: set[int] = set()
 
-    def of(self, rows: Sequence[int]) -> dict[str, np.ndarray]:
+    def of(self, rows: Sequence[int]) -> Encoded:
         """The padded batch of catalog row numbers; `PADDING` becomes a row without labels."""
         return collate([self._sample(row) for row in rows], self.pad_token)
 
-    def of_rows(self, rows: Sequence[Row]) -> dict[str, np.ndarray]:
+    def of_rows(self, rows: Sequence[CatalogRow]) -> Encoded:
         """The padded batch of rows that are not training rows of the catalog."""
         return collate([self.encoder.encode(row) for row in rows], self.pad_token)
 
     def cut(self, rows: Sequence[int]) -> int:
-        """How many of `rows`, encoded before, had their answer cut at the encoder's length."""
+        """The number of `rows`, encoded before, whose answer was cut at the encoder's length."""
         return sum(row in self._cut for row in rows)
 
-    def _sample(self, row: int) -> dict[str, np.ndarray]:
+    def _sample(self, row: int) -> Encoded:
         if row == PADDING:
             blank = dict(self._sample(0))
             blank["labels"] = np.full_like(blank["labels"], IGNORED)
@@ -57,16 +56,7 @@ class Batches:
         return sample
 
 
-def batches(catalog: Path, processor: Any, max_length: int, keep: bool = False) -> Batches:
-    return Batches(
-        open_catalog(catalog),
-        Encoder(processor, catalog, max_length),
-        processor.tokenizer.pad_token_id,
-        keep,
-    )
-
-
-def pack(batch: dict[str, np.ndarray]) -> bytes:
+def pack(batch: Encoded) -> bytes:
     return save_bytes({name: np.ascontiguousarray(array) for name, array in batch.items()})
 
 

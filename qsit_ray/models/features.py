@@ -14,8 +14,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from qsit_ray import artifacts
 
-# Tiles go through the tower in groups of one size, filled with zeros: a matrix product's rounding
-# may depend on its shape, and a tile's features must not depend on which tiles came with it.
+# The tower computes tiles in groups of one size, filled with zeros: a matrix product's rounding may
+# depend on its shape, and a tile's features must not depend on the other tiles of its batch.
 GROUP = 16
 
 
@@ -23,8 +23,7 @@ def write_features(model: Any, tiles: Iterable[Tensor], folder: Path) -> Path:
     """Compute the features of each distinct tile [3, H, W] and store them below `folder`.
 
     The store is a folder named after the tower's weights: keys.npy (uint8 [N, 16], sorted) and
-    features.npy (float32 [N, tokens, hidden], memory-mapped by those who read it). One that is
-    there already stands.
+    features.npy (float32 [N, tokens, hidden], to be memory-mapped). An existing one is kept.
     """
     tower = _Tower(model)
     store = folder / tower.digest
@@ -51,9 +50,9 @@ def write_features(model: Any, tiles: Iterable[Tensor], folder: Path) -> Path:
 def remember_features(model: Any, folder: Path | None = None) -> None:
     """Make the vision tower of a LlavaOnevision model compute no distinct tile twice.
 
-    Features that `write_features` stored below `folder` for this tower are read from there; others
-    are computed and kept in this process' memory, so this is for image sets that fit. Only right
-    while the tower's weights stay as they are: raises ValueError when it has weights to train.
+    Features that `write_features` stored below `folder` for this tower are read from there. Others
+    are computed and kept in this process's memory, so the image set must fit. Features are only
+    valid while the tower's weights stay the same: raises ValueError when some are trainable.
     """
     tower = _Tower(model)
     known: dict[bytes, Tensor] = {}
@@ -73,7 +72,7 @@ def remember_features(model: Any, folder: Path | None = None) -> None:
         }
         known.update(tower.features(new))
         features = torch.stack([feature(key) for key in keys]).to(pixel_values.device)
-        # The model reads one layer of the hidden states, so one is all there is.
+        # The model reads only this layer of the hidden states.
         return BaseModelOutputWithPooling(
             last_hidden_state=features,
             hidden_states={tower.layer: features},
@@ -83,7 +82,7 @@ def remember_features(model: Any, folder: Path | None = None) -> None:
 
 
 class _Tower:
-    """A frozen tower: its own forward, the layer that the model reads, and what it is."""
+    """A frozen tower: its own forward, the layer that the model reads, and its weights' digest."""
 
     def __init__(self, model: Any):
         tower = model.model.vision_tower

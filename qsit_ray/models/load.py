@@ -1,9 +1,7 @@
-"""torch: checkpoints in and out: ordinary Hugging Face folders, safetensors only, no remote
-code."""
+"""torch: checkpoints read and written as ordinary Hugging Face folders, without remote code."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +17,14 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
     LlavaOnevisionImageProcessorPil,
 )
 
+from qsit_ray import artifacts
 from qsit_ray.data.encode import END, IMAGE
 from qsit_ray.errors import InputError
-from qsit_ray.prompts import PAPER, level_tokens
+from qsit_ray.prompts import CHAT_TEMPLATE, PAPER, level_tokens
 
 
 class ImageTextProcessor(LlavaOnevisionProcessor):
-    """LlavaOnevisionProcessor without its video part, which can't be made where torchvision is
-    absent."""
+    """LlavaOnevisionProcessor without its video part, which needs torchvision."""
 
     def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
         if argument_name == "video_processor" and argument is None:
@@ -36,7 +34,7 @@ class ImageTextProcessor(LlavaOnevisionProcessor):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model with its processor, and the folder or Hub name both came from."""
+    """A model with its processor, and the folder or Hub name of both."""
 
     model: Any
     processor: Any
@@ -46,7 +44,7 @@ class Checkpoint:
 def load(folder_or_name: str | Path, dtype: Any = None) -> Checkpoint:
     """Load a LLaVA-OneVision checkpoint in evaluation mode, on the CPU.
 
-    Only safetensors are read and no code of the checkpoint is run. Raises InputError naming the
+    Only safetensors are read, and no code of the checkpoint is run. Raises InputError naming the
     folder when it is not such a checkpoint.
     """
     name = str(folder_or_name)
@@ -64,21 +62,18 @@ def load(folder_or_name: str | Path, dtype: Any = None) -> Checkpoint:
 
 
 def load_processor(name: str | Path, config: Any = None) -> Any:
-    """Load the processor alone: enough to encode rows in a data task, without the model's
-    weights."""
+    """Load the processor alone, to encode rows without the model's weights."""
     name = str(name)
     if config is None:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-    # LlavaOnevisionProcessor.from_pretrained wants a video processor, which wants torchvision;
-    # images need neither.
+    # LlavaOnevisionProcessor.from_pretrained needs a video processor, which needs torchvision.
     tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     images = LlavaOnevisionImageProcessorPil.from_pretrained(name)
     return make_processor(images, tokenizer, config)
 
 
 def make_processor(images: Any, tokenizer: Any, config: Any) -> Any:
-    """Join an image processor and a tokenizer to the processor that a model configuration asks
-    for."""
+    """The processor of a model configuration, from its image processor and its tokenizer."""
     vision = config.vision_config
     return ImageTextProcessor(
         image_processor=images,
@@ -96,62 +91,55 @@ def save(
 ) -> None:
     """Write model and processor as an ordinary Hugging Face folder (safetensors).
 
-    `state_dict` replaces the model's own weights, for those gathered from several ranks.
+    `state_dict` replaces the model's own weights, where they were gathered from several ranks.
     """
-    from qsit_ray.prompts import CHAT_TEMPLATE  # which itself builds on this module
-
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(target, state_dict=state_dict)
     processor.tokenizer.save_pretrained(target)
     processor.image_processor.save_pretrained(target)
-    # The chat form that was trained, whatever the base model's own was.
+    # The chat form of the training rows, regardless of the base model's own.
     (target / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
-    # Written by hand because the processor has no video part here; with torchvision installed,
+    # Written here because this processor has no video part; where torchvision is installed,
     # LlavaOnevisionProcessor.from_pretrained reads these two files.
-    size = {k: int(processor.image_processor.size[k]) for k in ("height", "width")}
-    files: dict[str, dict[str, Any]] = {
-        "processor_config.json": {
-            "processor_class": "LlavaOnevisionProcessor",
-            "num_image_tokens": processor.num_image_tokens,
-            "vision_feature_select_strategy": processor.vision_feature_select_strategy,
-            "vision_aspect_ratio": processor.vision_aspect_ratio,
-            "image_token": processor.image_token,
-            "video_token": processor.video_token,
-        },
-        "video_preprocessor_config.json": {
-            "video_processor_type": "LlavaOnevisionVideoProcessor",
-            "processor_class": "LlavaOnevisionProcessor",
-            "image_mean": list(processor.image_processor.image_mean),
-            "image_std": list(processor.image_processor.image_std),
-            "size": size,
-        },
+    whole = {
+        "processor_class": "LlavaOnevisionProcessor",
+        "num_image_tokens": processor.num_image_tokens,
+        "vision_feature_select_strategy": processor.vision_feature_select_strategy,
+        "vision_aspect_ratio": processor.vision_aspect_ratio,
+        "image_token": processor.image_token,
+        "video_token": processor.video_token,
     }
-    for file, content in files.items():
-        (target / file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    images = processor.image_processor
+    video = {
+        "video_processor_type": "LlavaOnevisionVideoProcessor",
+        "processor_class": "LlavaOnevisionProcessor",
+        "image_mean": list(images.image_mean),
+        "image_std": list(images.image_std),
+        "size": {side: int(images.size[side]) for side in ("height", "width")},
+    }
+    artifacts.write_json(target / "processor_config.json", whole)
+    artifacts.write_json(target / "video_preprocessor_config.json", video)
 
 
 def check_vocabulary(processor: Any, name: str) -> None:
     """Compare a processor with the configuration of the checkpoint `name`.
 
-    Raises InputError naming the checkpoint: a tokenizer larger than the embeddings, without the
-    image or the end-of-turn token, with another number for the image token than the model looks
-    for, or one that can't tell the level words apart.
+    Raises InputError naming the checkpoint for a tokenizer that is larger than the embeddings, has
+    no image or end-of-turn token or another number for the image token than the model, or can't
+    tell the level words apart.
     """
-    config, tokenizer = (
-        AutoConfig.from_pretrained(name, trust_remote_code=False),
-        (processor.tokenizer),
-    )
+    config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    tokenizer = processor.tokenizer
     rows = config.text_config.vocab_size
     if len(tokenizer) > rows:
         raise InputError(
-            f"{name}: its tokenizer knows {len(tokenizer)} tokens, the model only {rows}; this is "
+            f"{name}: its tokenizer has {len(tokenizer)} tokens, the model only {rows}; this is "
             "another model's tokenizer"
         )
     for token in (IMAGE, END):
-        if tokenizer(token, add_special_tokens=False)["input_ids"] != [
-            tokenizer.convert_tokens_to_ids(token)
-        ]:
+        numbers = tokenizer(token, add_special_tokens=False)["input_ids"]
+        if numbers != [tokenizer.convert_tokens_to_ids(token)]:
             raise InputError(f"{name}: its tokenizer has no token {token}")
     image = tokenizer.convert_tokens_to_ids(IMAGE)
     if image != config.image_token_id:

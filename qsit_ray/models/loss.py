@@ -16,15 +16,15 @@ from qsit_ray.errors import InputError
 def tensors(
     batch: Mapping[str, np.ndarray], device: torch.device | str = "cpu"
 ) -> dict[str, Tensor]:
-    """Return a collated batch as tensors."""
+    """A collated batch as tensors."""
     return {key: torch.from_numpy(np.ascontiguousarray(v)).to(device) for key, v in batch.items()}
 
 
 def row_losses(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the summed negative log-likelihood of each row's labelled tokens, float [B], and their
-    number, int [B].
+    """The summed negative log-likelihood of each row's labelled tokens in nats, float [B], and
+    their number, int [B].
 
-    `model` is a LlavaOnevisionForConditionalGeneration, `batch` what `collate` made, as tensors.
+    `model` is a LlavaOnevisionForConditionalGeneration; `batch` comes from `collate`, as tensors.
     The head runs on the labelled positions alone: a vocabulary of 152,000 at every image token
     would cost more than the decoder.
     """
@@ -39,11 +39,10 @@ def row_losses(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]
 
 
 def answer_loss(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, int]:
-    """Return the sum of the negative log-likelihood over answer tokens (with its graph), and how
-    many there are.
+    """The summed negative log-likelihood of the answer tokens (with its graph), and their number.
 
-    A batch without any answer token gives a zero that still has a graph, so that every rank can go
-    backward.
+    A batch without any answer token gives a zero that still has a graph, so that every rank can run
+    a backward pass.
     """
     sums, tokens = row_losses(model, batch)
     return sums.sum(), int(tokens.sum())
@@ -51,7 +50,7 @@ def answer_loss(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, int]:
 
 @torch.no_grad()
 def evaluate_loss(model: Any, batches: Iterable[Mapping[str, Tensor]]) -> float:
-    """Return the mean negative log-likelihood per answer token over all batches, in nats.
+    """The mean negative log-likelihood of an answer token over all batches, in nats.
 
     Raises InputError when there is no answer token.
     """

@@ -1,4 +1,4 @@
-"""torch: quality scores by level probabilities (Eq. 4-5) and closed-set multiple choice."""
+"""torch: level logits of images (Eq. 4) and closed-set multiple choice."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from qsit_ray.data.catalog import Question
 from qsit_ray.data.encode import Encoded, Encoder, Picture, collate
-from qsit_ray.levels import level_probabilities as closed_softmax
 from qsit_ray.models.load import Checkpoint
 from qsit_ray.models.loss import row_losses, tensors
 from qsit_ray.prompts import PAPER, Profile, level_tokens, multiple_choice_prompt
 
 
 class Prompter(Encoder):
-    """An Encoder whose user turns stand in a profile's chat form."""
+    """An Encoder that writes the user's turn in a profile's chat form."""
 
     def __init__(
         self,
@@ -51,12 +51,13 @@ def level_logits(
     batch_size: int = 64,
     cache: dict[str, Picture] | None = None,
 ) -> NDArray[np.float64]:
-    """Return the logit of each level word for each image, float64 [n, levels], in the order of
+    """The logit of each level word for each image, float64 [n, levels], in the order of
     `profile.words`.
 
-    Rank images on `profile.rank_key` of these. Paths are relative to `root`. Raises InputError for
-    an image that can't be read, and for a tokenizer that can't tell the level words apart, before
-    any image is read.
+    `profile.score` of these is the score (Eq. 5), `profile.rank_key` the value to rank by, and
+    `qsit_ray.levels.level_probabilities` the probabilities (Eq. 4). Paths are relative to `root`.
+    Raises InputError for an image that can't be read, and, before any image is read, for a
+    tokenizer that can't tell the level words apart.
     """
     model, processor = checkpoint.model, checkpoint.processor
     words = level_tokens(processor.tokenizer, profile)
@@ -74,78 +75,52 @@ def level_logits(
 
 @torch.no_grad()
 def logits_at_end(model: Any, batch: Mapping[str, Tensor], tokens: Sequence[int]) -> Tensor:
-    """Return the next-token logits of `tokens` after each row's last real token, float64 [B,
-    len(tokens)] on the CPU.
+    """The next-token logits of `tokens` after each row's last real token, float64 [B, len(tokens)]
+    on the CPU.
 
-    `batch` is what `collate` made, as tensors; its labels are not looked at. The head's few rows
-    are multiplied in float64: in bfloat16 a logit of 20 comes in steps of 1/8, and images tie.
+    `batch` comes from `collate`, as tensors; its labels are ignored. The head's few rows are
+    multiplied in float64: in bfloat16 a logit of 20 comes in steps of 1/8, and images tie.
     """
     inputs = {name: value for name, value in batch.items() if name != "labels"}
     hidden = model.model(**inputs, use_cache=False).last_hidden_state
     last = inputs["attention_mask"].sum(dim=1) - 1
     at_end = hidden[torch.arange(len(hidden), device=hidden.device), last]
     head = model.lm_head.weight[torch.tensor(tokens, device=model.lm_head.weight.device)]
-    # Moved first, because not every accelerator knows float64.
+    # Moved first, because not every accelerator has float64.
     return at_end.cpu().double() @ head.cpu().double().T
 
 
-def level_probabilities(
-    checkpoint: Checkpoint,
-    images: Sequence[str | Path | Image.Image],
-    root: Path = Path(),
-    *,
-    profile: Profile = PAPER,
-    batch_size: int = 64,
-    cache: dict[str, Picture] | None = None,
-) -> NDArray[np.float64]:
-    """Return the probability of each level for each image, float64 [n, levels], rows adding up to 1
-    (Eq. 4): the softmax of `level_logits`, which says the rest."""
-    return closed_softmax(
-        level_logits(checkpoint, images, root, profile=profile, batch_size=batch_size, cache=cache)
-    )
-
-
-def scores(
-    checkpoint: Checkpoint,
-    images: Sequence[str | Path | Image.Image],
-    root: Path = Path(),
-    *,
-    profile: Profile = PAPER,
-    batch_size: int = 64,
-    cache: dict[str, Picture] | None = None,
-) -> NDArray[np.float64]:
-    """Return the score of each image (Eq. 5), float64 [n], in `profile.score_range`: the profile's
-    score of `level_logits`, which says the rest."""
-    return profile.score(
-        level_logits(checkpoint, images, root, profile=profile, batch_size=batch_size, cache=cache)
-    )
+def candidate_rows(encoder: Encoder, question: Question) -> list[Encoded]:
+    """The multiple-choice prompt with each candidate as its answer."""
+    candidates = question["candidates"]
+    text = multiple_choice_prompt(question["question"], candidates)
+    return [encoder.answer(question["img_path"], text, candidate) for candidate in candidates]
 
 
 @torch.no_grad()
 def choose(
     checkpoint: Checkpoint,
-    questions: Sequence[Mapping[str, Any]],
+    questions: Sequence[Question],
     root: Path = Path(),
     *,
     batch_size: int = 96,
     cache: dict[str, Picture] | None = None,
 ) -> list[int]:
-    """Return, for each LLVisionQA question, which of its candidates the model finds likeliest.
+    """The index of the likeliest candidate for each LLVisionQA question.
 
     After the multiple-choice prompt each candidate is scored by the summed log-likelihood of its
-    tokens and the end-of-turn token: with the end included that is the probability of exactly this
-    reply, so a longer candidate needs no correction. Ties go to the first. A closed set over the
-    candidates, as Eq. 4 is over the levels.
+    tokens and the end-of-turn token. With the end included that is the probability of exactly this
+    reply, so a longer candidate needs no correction. Ties go to the first. The candidates are a
+    closed set, as the levels are in Eq. 4.
     """
     model, processor = checkpoint.model, checkpoint.processor
     encoder = Encoder(processor, root, max_length=1 << 20, cache=cache)
     flat = [
-        (q, c, encoder.answer(question["img_path"], text, candidate))
+        (q, c, row)
         for q, question in enumerate(questions)
-        for text in [multiple_choice_prompt(question["question"], question["candidates"])]
-        for c, candidate in enumerate(question["candidates"])
+        for c, row in enumerate(candidate_rows(encoder, question))
     ]
-    # Rows of like length go together, which saves padding.
+    # Rows of similar length share a batch, which saves padding.
     flat.sort(key=lambda entry: len(entry[2]["input_ids"]))
     likelihood = [np.full(len(q["candidates"]), -np.inf) for q in questions]
     was_training = model.training

@@ -1,4 +1,4 @@
-"""torch: which weights training changes, how fast, and low-rank adapters in their place."""
+"""torch: the trained weights, their learning rates, and low-rank adapters in their place."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from qsit_ray.config.train import Lora, Train
 from qsit_ray.errors import InputError
 
 Part = Literal["vision", "projector", "language"]
+Group = dict[str, Any]
+"""A parameter group of a torch optimiser."""
 
 
 def part_of(name: str) -> Part:
@@ -36,7 +38,7 @@ def trained_weights(model: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def prepare(model: Any, freeze_vision: bool, train: Train) -> None:
-    """Make the primary what `train` trains: parts frozen, adapters in, activations checkpointed.
+    """Prepare the primary as `train` asks: freeze parts, add adapters, checkpoint activations.
 
     Raises InputError when nothing would be trained, or an adapter finds no layer.
     """
@@ -50,15 +52,15 @@ def prepare(model: Any, freeze_vision: bool, train: Train) -> None:
     if not any(p.requires_grad for p in model.parameters()):
         raise InputError("train.frozen and models.freeze_vision leave nothing to train")
     if train.activation_checkpointing:
-        # The re-entrant kind gives no gradients where a checkpoint's inputs need none: under a
-        # frozen embedding, for one.
+        # The re-entrant kind gives no gradients where a checkpoint's inputs need none, for example
+        # after a frozen embedding.
         model.activation_checkpointing_enable({"use_reentrant": False})
 
 
-def parameter_groups(model: torch.nn.Module, train: Train) -> list[dict[str, Any]]:
-    """The trained weights as an optimiser takes them: one group a part, with its peak rate.
+def parameter_groups(model: torch.nn.Module, train: Train) -> list[Group]:
+    """The trained weights for an optimiser: one group for each part, with its peak rate.
 
-    `initial_lr` keeps the peak where `lr` moves (see `set_rates`).
+    `initial_lr` keeps the peak while `lr` changes (see `set_rates`).
     """
     groups = []
     for part in get_args(Part):
@@ -76,17 +78,17 @@ def parameter_groups(model: torch.nn.Module, train: Train) -> list[dict[str, Any
     return groups
 
 
-def set_rates(groups: list[dict[str, Any]], share: float) -> None:
+def set_rates(groups: list[Group], share: float) -> None:
     """Set each group's rate to `share` (0 to 1) of its own peak."""
     for group in groups:
         group["lr"] = group["initial_lr"] * share
 
 
 def add_adapters(model: Any, lora: Lora) -> None:
-    """Put low-rank adapters beside the language model's layers named by `lora.targets`.
+    """Add low-rank adapters to the language model's layers named by `lora.targets`.
 
-    The model keeps its class, so that everything that calls it goes on to work. Raises InputError
-    naming the targets that are no layer of it.
+    The model keeps its class, so that its callers need no change. Raises InputError naming the
+    targets that are no layer of it.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -109,10 +111,10 @@ def add_adapters(model: Any, lora: Lora) -> None:
 
 
 def merged(weights: Mapping[str, Tensor], lora: Lora) -> dict[str, Tensor]:
-    """The weights of a model with adapters, as those of the model without.
+    """The weights of a model with adapters, merged to those of the model without.
 
-    `weights` is its state dict, gathered from all ranks; W + alpha/rank · B·A is worked out in
-    float32 and kept in W's own type.
+    `weights` is its state dict, gathered from all ranks; W + alpha/rank · B·A is computed in
+    float32 and stored in W's own type.
     """
     plain = {}
     for name, weight in weights.items():

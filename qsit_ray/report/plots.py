@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qsit_ray.mixture import DOMAINS
+from qsit_ray.run_files import EpochLine
+from qsit_ray.search.trials import TrialOutcome
 from qsit_ray.surrogate.comparison import Comparison
 from qsit_ray.surrogate.curve import Fit, predict
 
@@ -20,52 +22,36 @@ if TYPE_CHECKING:
 LABELS = {"scoring": "D1", "interpreting": "D2", "general": "D3"}
 Shares = Callable[[float], Mapping[str, float]]
 
-# Matplotlib knows no CSS variable: each stands in as a colour that is drawn nowhere else, and is
-# put back in the SVG. So one drawing serves the light page, the dark page and print.
+# Matplotlib has no CSS variables: each is drawn as a colour that nothing else has, and replaced
+# in the SVG. So one drawing serves the light page, the dark page and print.
 _INK, _MUTED, _RULE, _PAPER = "#010203", "#010204", "#010205", "#010206"
 _DOMAIN = {"scoring": "#010207", "interpreting": "#010208", "general": "#010209"}
-_VARIABLES = {
-    _INK: "ink",
-    _MUTED: "muted",
-    _RULE: "rule",
-    _PAPER: "paper",
-    **{colour: domain for domain, colour in _DOMAIN.items()},
-}
+_VARIABLES = {_INK: "ink", _MUTED: "muted", _RULE: "rule", _PAPER: "paper"}
+_VARIABLES |= {colour: domain for domain, colour in _DOMAIN.items()}
 _WIDTH = 6.4  # inches of 72 units; the page scales the drawing to its column
 _SETTINGS: Any = {
-    "svg.fonttype": "none",
-    "font.size": 11.5,
-    "text.color": _INK,
-    "axes.edgecolor": _RULE,
-    "axes.labelcolor": _MUTED,
-    "axes.titlecolor": _MUTED,
-    "axes.titlesize": 11.5,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": _MUTED,
-    "ytick.color": _MUTED,
-    "xtick.labelsize": 11,
-    "ytick.labelsize": 11,
-    "xtick.major.size": 3,
-    "ytick.major.size": 0,
-    "grid.color": _RULE,
-    "grid.linewidth": 0.6,
-}
+    "svg.fonttype": "none", "font.size": 11.5, "text.color": _INK,
+    "axes.edgecolor": _RULE, "axes.labelcolor": _MUTED, "axes.titlecolor": _MUTED,
+    "axes.titlesize": 11.5, "axes.titlelocation": "left",
+    "axes.spines.top": False, "axes.spines.right": False,
+    "xtick.color": _MUTED, "xtick.labelsize": 11, "xtick.major.size": 3,
+    "ytick.color": _MUTED, "ytick.labelsize": 11, "ytick.major.size": 0,
+    "grid.color": _RULE, "grid.linewidth": 0.6,
+}  # fmt: skip
 
 
 def curve(
-    trials: Sequence[Mapping[str, Any]],
+    trials: Sequence[TrialOutcome],
     fitted: Comparison | None,
     x_title: str,
     y_title: str,
     shares: Shares | None,
 ) -> str:
-    """Score over ratio: trials, mean and standard deviation a ratio, the fit and its optimum.
+    """Score over ratio: trials, mean and standard deviation of each ratio, the fit, its optimum.
 
-    The curve is thick where the fit's regret zone is; the curve to compare it with, the recommended
-    one or else the paper's, is dotted. `shares` gives the rows of each domain at a
-    ratio, in any unit; they are drawn as a strip below.
+    The curve is thick in the fit's regret zone. Dotted: the recommended curve, or the paper's where
+    the recommended one is used. `shares` gives the rows of each domain at a ratio, in any unit;
+    they are drawn as a strip below.
     """
 
     def draw(figure: Figure) -> None:
@@ -74,9 +60,11 @@ def curve(
         heights = [6, 1] if shares else [1]
         axes = figure.subplots(len(heights), 1, height_ratios=heights, sharex=True, squeeze=False)
         top, bottom = axes[0, 0], axes[-1, 0]
-        done = [row for row in trials if row["score"] is not None]
-        ratios = [row["ratio"] for row in trials]
-        low, high = min(ratios), max(ratios)
+        scores: dict[float, list[float]] = {}
+        for row in trials:
+            if row.score is not None:
+                scores.setdefault(row.ratio, []).append(row.score)
+        low, high = min(row.ratio for row in trials), max(row.ratio for row in trials)
         top.set_xscale("log")
         margin = (high / low) ** 0.04 if high > low else 2.0
         top.set_xlim(low / margin, high * margin)
@@ -84,19 +72,19 @@ def curve(
         top.grid(axis="y")
         if fitted is not None:
             _fit(top, fitted.fit)
-            _beside(top, fitted)
-        # Beside the mean's bar, which would hide them.
-        beside = ScaledTranslation(-7 / 72, 0, figure.dpi_scale_trans)
+            _second_curve(top, fitted)
+        # Left of the mean's bar, which would hide them.
+        left = ScaledTranslation(-7 / 72, 0, figure.dpi_scale_trans)
+        done = [row for row in trials if row.score is not None]
         top.plot(
-            [row["ratio"] for row in done], [row["score"] for row in done],
+            [row.ratio for row in done], [row.score for row in done],
             "o", markersize=4.5, color=_MUTED, alpha=0.7, markeredgewidth=0,
-            transform=top.transData + beside,
+            transform=top.transData + left,
         )  # fmt: skip
-        for ratio in sorted({row["ratio"] for row in done}):
-            scores = [row["score"] for row in done if row["ratio"] == ratio]
-            spread = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
+        for ratio, repeats in sorted(scores.items()):
+            spread = float(np.std(repeats, ddof=1)) if len(repeats) > 1 else None
             top.errorbar(
-                [ratio], [float(np.mean(scores))], yerr=spread,
+                [ratio], [float(np.mean(repeats))], yerr=spread,
                 fmt="o", markersize=7, color=_INK, markeredgecolor=_PAPER, markeredgewidth=1.2,
                 elinewidth=1.2, capsize=3,
             )  # fmt: skip
@@ -108,13 +96,13 @@ def curve(
     return _svg(draw, 4.7, f"{y_title} over {x_title}")
 
 
-def loss_ratio(epochs: Sequence[Mapping[str, Any]], tolerance: float) -> str:
+def loss_ratio(epochs: Sequence[EpochLine], tolerance: float) -> str:
     """L_S / L_I of each epoch against λ, with the band in which the controller holds."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        numbers = [line["epoch"] for line in epochs]
-        reference = epochs[-1]["reference_loss_ratio"]
+        numbers = [line.epoch for line in epochs]
+        reference = epochs[-1].reference_loss_ratio
         if reference is not None:
             axes.axhspan(
                 reference * (1 - tolerance), reference * (1 + tolerance),
@@ -125,14 +113,14 @@ def loss_ratio(epochs: Sequence[Mapping[str, Any]], tolerance: float) -> str:
                 f"λ = {reference:#.3g}", (1, reference), xycoords=("axes fraction", "data"),
                 xytext=(0, 4), textcoords="offset points", ha="right", va="bottom",
             )  # fmt: skip
-        ratios = [line["loss_ratio"] for line in epochs]
+        ratios = [line.loss_ratio for line in epochs]
         axes.plot(
             numbers, ratios, "o-", color=_INK, markersize=7,
             markeredgecolor=_PAPER, markeredgewidth=1.2,
         )  # fmt: skip
         for at, ratio in enumerate(ratios):
             neighbours = [*ratios[max(0, at - 1) : at], *ratios[at + 1 : at + 2]] or [ratio]
-            above = ratio >= float(np.mean(neighbours))  # on the side that the line leaves free
+            above = ratio >= float(np.mean(neighbours))  # the line is on the other side
             axes.annotate(
                 f"{ratio:#.3g}", (numbers[at], ratio), xytext=(0, 9 if above else -9),
                 textcoords="offset points", ha="center", va="bottom" if above else "top",
@@ -145,16 +133,16 @@ def loss_ratio(epochs: Sequence[Mapping[str, Any]], tolerance: float) -> str:
     return _svg(draw, 3.7, "Loss ratio against λ by epoch")
 
 
-def sizes(epochs: Sequence[Mapping[str, Any]]) -> str:
+def sizes(epochs: Sequence[EpochLine]) -> str:
     """Rows of each domain by epoch, stacked."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        numbers = [line["epoch"] for line in epochs]
+        numbers = [line.epoch for line in epochs]
         base = np.zeros(len(epochs))
-        tallest = max(sum(line["sizes"].values()) for line in epochs)
+        tallest = max(line.sizes.total for line in epochs)
         for domain in DOMAINS:
-            rows = np.array([line["sizes"][domain] for line in epochs], dtype=float)
+            rows = np.array([line.sizes.counts()[domain] for line in epochs], dtype=float)
             axes.bar(
                 numbers, rows, bottom=base, width=0.62,
                 color=_DOMAIN[domain], edgecolor=_PAPER, linewidth=1,
@@ -183,7 +171,7 @@ def _fit(axes: Axes, fitted: Fit) -> None:
     axes.axvspan(*fitted.interval, color=_MUTED, alpha=0.14, linewidth=0)
     for (low, high), width in (((fitted.low, fitted.high), 1.4), (fitted.regret_zone, 3.2)):
         ratios = np.geomspace(low, high, 200)
-        # Rounding may carry an end a hair outside of the searched interval.
+        # Rounding may put an end slightly outside of the searched interval.
         ratios = np.clip(ratios, fitted.low, fitted.high)
         axes.plot(ratios, predict(fitted, ratios), color=_INK, linewidth=width)
     axes.axvline(fitted.optimum, color=_INK, linestyle=(0, (4, 3)), linewidth=1.1)
@@ -193,7 +181,7 @@ def _fit(axes: Axes, fitted: Fit) -> None:
     )  # fmt: skip
 
 
-def _beside(axes: Axes, fitted: Comparison) -> None:
+def _second_curve(axes: Axes, fitted: Comparison) -> None:
     others = [name for name in (fitted.recommended, *fitted.curves) if name != fitted.used]
     if others:
         other = fitted.curves[others[0]]
@@ -204,7 +192,7 @@ def _beside(axes: Axes, fitted: Comparison) -> None:
 
 
 def _strip(axes: Axes, shares: Shares, low: float, high: float) -> None:
-    """What a ratio means: the share of each domain in the rows, over the axis."""
+    """The share of each domain in the rows, over the axis."""
     ratios = np.geomspace(low, high, 120)
     rows = np.array([[shares(float(r)).get(domain, 0.0) for r in ratios] for domain in DOMAINS])
     edges = np.vstack([np.zeros_like(ratios), np.cumsum(rows / rows.sum(axis=0), axis=0)])
@@ -243,7 +231,7 @@ def _epoch_ticks(axes: Axes, numbers: Sequence[int]) -> None:
 
 
 def _svg(draw: Callable[[Figure], None], height: float, label: str) -> str:
-    """An SVG element without size, namespace or metadata, to stand in an HTML page."""
+    """An SVG element without size, namespace or metadata, for an HTML page."""
     import matplotlib
     from matplotlib.figure import Figure
 

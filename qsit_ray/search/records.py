@@ -1,7 +1,7 @@
-"""pure: what the trials of a search leave in its folder: outcomes, models, and what attempts cost.
+"""pure: the files that trials leave in a search's folder, and the cost of their attempts.
 
-outcomes/<trial>.json     the row of a finished trial; one that is there is never run again
-checkpoints/<trial>/      what a trial that was cut short goes on from
+outcomes/<trial>.json     the row of a finished trial, which never runs again
+checkpoints/<trial>/      the state from which an interrupted trial resumes
 attempts/<trial>.jsonl    one line an attempt: its end, and device seconds since a checkpoint
 models/<trial>/           its model, where models are kept
 """
@@ -11,22 +11,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Container, Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
+from qsit_ray.errors import InputError
+from qsit_ray.search.trials import Point, TrialOutcome
 
-Point = tuple[float, int]
 FINAL_PROXIES = "final_proxies"
-
 HEARTBEAT_SECONDS = 5.0
 
 
 def folder_of(run: RunFolder, search: str, storage: str | None) -> Path:
-    """Where the trials of an axis, or the final proxies, leave what they do: in the run folder, or
-    in the same place below `storage`."""
-    root = artifacts.place(storage) if storage else run.path
+    """The folder of the trials of an axis, or of the final proxies: in the run folder, or at the
+    same place in `storage`."""
+    root = artifacts.path_of(storage) if storage else run.path
     return root / "proxy" if search == FINAL_PROXIES else root / "search" / search
 
 
@@ -50,35 +51,35 @@ def attempts_file(folder: Path, ratio: float, seed: int) -> Path:
     return folder / "attempts" / f"{point_name(ratio, seed)}.jsonl"
 
 
-def outcomes(folder: Path, points: Iterable[Point]) -> dict[Point, dict[str, Any]]:
-    """The rows of those of `points` that have finished."""
-    return {
-        point: artifacts.read_json(path)
-        for point in points
-        if (path := outcome_file(folder, *point)).exists()
-    }
+def read_outcome(path: Path) -> TrialOutcome:
+    """Raises InputError naming a file that can't be read."""
+    content = artifacts.read_json(path)
+    try:
+        return TrialOutcome.from_json(content)
+    except TypeError as error:
+        raise InputError(f"{path}: not the outcome of a trial: {error}") from None
 
 
-def finished(folder: Path) -> dict[Point, dict[str, Any]]:
-    """The rows of all trials of a search's folder that have finished."""
-    rows = [artifacts.read_json(path) for path in sorted((folder / "outcomes").glob("*.json"))]
-    return {(row["ratio"], row["seed"]): row for row in rows}
+def finished(folder: Path) -> dict[Point, TrialOutcome]:
+    """The outcomes of all trials of a search's folder that have finished."""
+    rows = [read_outcome(path) for path in sorted((folder / "outcomes").glob("*.json"))]
+    return {row.point: row for row in rows}
 
 
 def attempted(folder: Path, point: Point) -> int:
-    """How often a trial has been started on its own work."""
+    """Attempts at a trial so far."""
     path = attempts_file(folder, *point)
     return len(artifacts.read_jsonl(path)) if path.exists() else 0
 
 
-def wasted_seconds(folder: Path, unsaid: Container[str] = ()) -> dict[str, float]:
-    """Device seconds lost with attempts that did not end well, by the trial's name.
+def wasted_seconds(folder: Path, unreported: Container[str] = ()) -> dict[str, float]:
+    """Device seconds of attempts that did not end well, by the trial's name.
 
-    An attempt that never said how it ended was killed, unless its trial is among `unsaid`.
+    An attempt that did not report its end was killed, unless its trial is among `unreported`.
     """
     lost = {}
     for path in sorted((folder / "attempts").glob("*.jsonl")):
-        ended_well = {"completed", "running"} if path.stem in unsaid else {"completed"}
+        ended_well = {"completed", "running"} if path.stem in unreported else {"completed"}
         lines = artifacts.read_jsonl(path)
         lost[path.stem] = sum(
             line["device_seconds"] for line in lines if line["ended"] not in ended_well
@@ -86,11 +87,62 @@ def wasted_seconds(folder: Path, unsaid: Container[str] = ()) -> dict[str, float
     return lost
 
 
-class Attempts:
-    """The attempts at one trial, the last of which runs now.
+@dataclass(frozen=True)
+class TrialCost:
+    """Device seconds of one trial: `used` by the attempt that completed, and `wasted`: by others
+    after their last checkpoint."""
 
-    A heartbeat keeps its line fresh, so that an attempt that is killed leaves what it had used
-    since its last checkpoint: that much is lost.
+    ratio: float
+    seed: int
+    status: str
+    used: float
+    wasted: float
+
+
+@dataclass(frozen=True)
+class SearchCost:
+    """Trials by status and device seconds of one search; `device_seconds` are those `used`."""
+
+    completed: int
+    failed: int
+    device_seconds: float
+    used: float
+    wasted: float
+    by_trial: list[TrialCost]
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def search_cost(folder: Path, rows: Iterable[TrialOutcome]) -> SearchCost:
+    """The cost of the search in `folder`; `rows` are those of trials.parquet."""
+    table = list(rows)
+    # A last attempt that reported no end is lost where its trial failed. Otherwise it may still
+    # run, or was killed after it had written its outcome.
+    unreported = {point_name(*row.point) for row in table if row.status != "failed"}
+    lost = wasted_seconds(folder, unreported)
+    by_trial = [
+        TrialCost(
+            *row.point, row.status, row.device_seconds or 0.0, lost.get(point_name(*row.point), 0.0)
+        )
+        for row in table
+    ]
+    used = sum(trial.used for trial in by_trial)
+    return SearchCost(
+        completed=sum(row.status == "completed" for row in table),
+        failed=sum(row.status == "failed" for row in table),
+        device_seconds=used,
+        used=used,
+        wasted=sum(trial.wasted for trial in by_trial),
+        by_trial=by_trial,
+    )
+
+
+class Attempts:
+    """The attempts at one trial, the last of which is running.
+
+    A heartbeat updates its line, so that a killed attempt leaves the seconds since its last
+    checkpoint, which are lost.
     """
 
     def __init__(self, path: Path):
@@ -102,30 +154,23 @@ class Attempts:
         self.since = time.monotonic()
         self._ended = threading.Event()
         self._writing = threading.Lock()
-        self._note("running")
+        self.report("running")
         threading.Thread(target=self._beat, daemon=True).start()
 
     def checkpoint(self) -> None:
-        """Nothing up to here is lost any more."""
+        """Time up to here can no longer be lost."""
         self.since = time.monotonic()
-
-    def end(self, how: str) -> None:
-        """Close the line: `completed`, `failed` or `stopped`; the first word counts."""
-        if self._ended.is_set():
-            return
-        with self._writing:
-            self._ended.set()
-            self._write(how)
 
     def _beat(self) -> None:
         while not self._ended.wait(HEARTBEAT_SECONDS):
-            self._note("running")
+            self.report("running")
 
-    def _note(self, how: str) -> None:
-        with self._writing:
-            if not self._ended.is_set():
-                self._write(how)
-
-    def _write(self, how: str) -> None:
-        seconds = round(time.monotonic() - self.since, 3)
-        artifacts.write_jsonl(self.path, [*self.lines, {"device_seconds": seconds, "ended": how}])
+    def report(self, state: Literal["running", "completed", "failed", "stopped"]) -> None:
+        """Write the attempt's line; after its end nothing is written."""
+        with self._writing:  # or a heartbeat could replace the end
+            if self._ended.is_set():
+                return
+            if state != "running":
+                self._ended.set()
+            line = {"device_seconds": round(time.monotonic() - self.since, 3), "ended": state}
+            artifacts.write_jsonl(self.path, [*self.lines, line])

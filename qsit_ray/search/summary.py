@@ -1,82 +1,97 @@
-"""pure: what a run's searches came to so far: trials by status, best ratios, cost."""
+"""pure: the state of a run's searches: trials by status, best ratios, cost."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
-from qsit_ray.mixture import AXES
-from qsit_ray.search.records import finished, folder_of
-from qsit_ray.search.trials import read_trials, trial_costs
+from qsit_ray.errors import InputError
+from qsit_ray.mixture import AXES, Axis
+from qsit_ray.search.records import SearchCost, finished, folder_of, search_cost
+from qsit_ray.search.trials import TrialOutcome, read_trials
+from qsit_ray.surrogate.comparison import Comparison
 
 
-def summary(run: RunFolder, config: Config) -> dict[str, Any]:
-    """What `qsit search show` prints: trials by status, best ratio and device seconds, by axis and
-    in all. `best_ratio` is the fit's optimum, or before there is a fit the ratio whose finished
-    trials have the best mean; null without any.
+@dataclass(frozen=True)
+class AxisSummary:
+    """The trials of an axis; while it is searched, those not ended are `waiting`."""
 
-    Raises InputError naming a file that can't be read.
-    """
-    by_axis = {axis: _axis(run, config, axis) for axis in AXES if config.mix is None}
-    statuses: Counter[str] = Counter()
-    for found in by_axis.values():
-        statuses.update(found["trials"])
+    rows: list[TrialOutcome]
+    cost: SearchCost
+    fitted: Comparison | None
+
+    @property
+    def best_ratio(self) -> float | None:
+        """The fit's optimum; before there is a fit, the ratio whose finished trials have the best
+        mean, None without any."""
+        if self.fitted is not None:
+            return self.fitted.fit.optimum
+        scores: dict[float, list[float]] = {}
+        for row in self.rows:
+            if row.score is not None:
+                scores.setdefault(row.ratio, []).append(row.score)
+        return max(scores, key=lambda ratio: float(np.mean(scores[ratio])), default=None)
+
+    @property
+    def failures(self) -> list[TrialOutcome]:
+        return [row for row in self.rows if row.status == "failed"]
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "trials": dict(Counter(row.status for row in self.rows)),
+            "best_ratio": self.best_ratio,
+            "verdict": self.fitted.verdict if self.fitted else None,
+            "device_seconds": {"used": self.cost.used, "wasted": self.cost.wasted},
+            "failures": [
+                {"ratio": row.ratio, "seed": row.seed, "reason": row.reason}
+                for row in self.failures
+            ],
+        }
+
+
+def summary(run: RunFolder, config: Config) -> dict[Axis, AxisSummary]:
+    """The searches of a run. Raises InputError naming a file that can't be read."""
+    return {axis: _axis(run, config, axis) for axis in AXES if config.mix is None}
+
+
+def to_json(searches: Mapping[Axis, AxisSummary]) -> dict[str, object]:
+    """The content of `qsit search show --json`: both axes together, and each."""
     return {
-        "trials": dict(statuses),
-        "best_ratio": {axis: found["best_ratio"] for axis, found in by_axis.items()},
+        "trials": dict(Counter(row.status for found in searches.values() for row in found.rows)),
+        "best_ratio": {axis: found.best_ratio for axis, found in searches.items()},
         "device_seconds": {
-            kind: sum(found["device_seconds"][kind] for found in by_axis.values())
-            for kind in ("used", "wasted")
+            "used": sum(found.cost.used for found in searches.values()),
+            "wasted": sum(found.cost.wasted for found in searches.values()),
         },
-        "by_axis": by_axis,
+        "by_axis": {axis: found.to_json() for axis, found in searches.items()},
     }
 
 
-def rows(run: RunFolder, config: Config, axis: str) -> list[dict[str, Any]]:
-    """The trials of an axis as in trials.parquet; while it is searched, those that have ended, and
-    the rest as `waiting`."""
+def read_fit(run: RunFolder, axis: Axis) -> Comparison | None:
+    """The fit of an axis, if there is one yet. Raises InputError for a file that can't be read."""
+    path = run.fit(axis)
+    if not path.exists():
+        return None
+    try:
+        return Comparison.from_json(artifacts.read_json(path))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a fit of a search: {error}") from None
+
+
+def _axis(run: RunFolder, config: Config, axis: Axis) -> AxisSummary:
+    folder = folder_of(run, axis, config.search.storage)
     if run.trials(axis).exists():
-        return read_trials(run.trials(axis))
-    space, done = config.space(axis), finished(folder_of(run, axis, config.search.storage))
-    grid = [(ratio, seed) for ratio in space.ratios for seed in space.seeds]
-    # Which ratios an adaptive search will ask for, nobody knows yet.
-    points = grid if config.search.adaptive is None else list(done)
-    return [
-        {**done[point], "status": "completed", "reason": None}
-        if point in done
-        else {"ratio": point[0], "seed": point[1], "status": "waiting", "score": None}
-        for point in points
-    ]
-
-
-def _axis(run: RunFolder, config: Config, axis: str) -> dict[str, Any]:
-    table = rows(run, config, axis)
-    account = trial_costs(folder_of(run, axis, config.search.storage), table)
-    return {
-        "trials": dict(Counter(row["status"] for row in table)),
-        "best_ratio": _best(run, axis, table),
-        "verdict": artifacts.read_json(run.fit(axis))["verdict"]
-        if run.fit(axis).exists()
-        else None,
-        "device_seconds": {kind: account[kind] for kind in ("used", "wasted")},
-        "failures": [
-            {"ratio": row["ratio"], "seed": row["seed"], "reason": row["reason"]}
-            for row in table
-            if row["status"] == "failed"
-        ],
-    }
-
-
-def _best(run: RunFolder, axis: str, table: list[dict[str, Any]]) -> float | None:
-    if run.fit(axis).exists():
-        return artifacts.read_json(run.fit(axis))["optimum"]
-    scores: dict[float, list[float]] = {}
-    for row in table:
-        if row["score"] is not None:
-            scores.setdefault(row["ratio"], []).append(row["score"])
-    return max(scores, key=lambda ratio: np.mean(scores[ratio])) if scores else None
+        rows = read_trials(run.trials(axis))
+    else:
+        space, done = config.space(axis), finished(folder)
+        grid = [(ratio, seed) for ratio in space.ratios for seed in space.seeds]
+        # The next ratios of an adaptive search are not known yet.
+        points = grid if config.search.adaptive is None else list(done)
+        rows = [done.get(point, TrialOutcome(*point, status="waiting")) for point in points]
+    return AxisSummary(rows, search_cost(folder, rows), read_fit(run, axis))

@@ -1,4 +1,4 @@
-"""torch: one proxy training: a mixture, a seed, a plateau, and what validation says of it."""
+"""torch: one proxy training: on a mixture with a seed, until its validation loss plateaus."""
 
 from __future__ import annotations
 
@@ -8,60 +8,58 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from evaluation import iqa
+from evaluation import correlation
 from qsit_ray import artifacts
-from qsit_ray.config.config import Config
 from qsit_ray.data.encode import IGNORED, Picture
 from qsit_ray.mixture import Mixture, plan_epoch
 from qsit_ray.models import load, score
-from qsit_ray.models.batch import Batches, batches
+from qsit_ray.models.base import base_checkpoint
+from qsit_ray.models.batch import Batches
 from qsit_ray.models.features import remember_features
 from qsit_ray.models.loss import answer_loss, evaluate_loss, tensors
 from qsit_ray.models.trainable import freeze, trained_weights
 from qsit_ray.prompts import PAPER
 from qsit_ray.schedule import learning_rate
+from qsit_ray.search.trials import Task, TrialMetrics
 
 
 class Bench:
-    """What one process keeps for all its trials: model, base weights, rows, validation data."""
+    """Shared by all trials of one process: model, base weights, rows, validation data."""
 
-    def __init__(self, config: Config, catalog: Path, base: str, features: Path | None = None):
-        self.config = config
-        self.device = "cuda" if config.search.gpus_per_trial else "cpu"
-        self.checkpoint = load.load(base, dtype=torch.float32)
+    def __init__(self, task: Task):
+        self.search, models = task.config.search, task.config.models
+        self.batch_size = task.config.evaluate.batch_size
+        self.keep = models.remember_features
+        self.device = "cuda" if self.search.gpus_per_trial else "cpu"
+        self.checkpoint = load.load(base_checkpoint(task.config, "proxy"), dtype=torch.float32)
         self.model = self.checkpoint.model.to(self.device)
-        freeze(self.model, config.models.freeze_vision)
-        if config.search.activation_checkpointing:
+        freeze(self.model, models.freeze_vision)
+        if self.search.activation_checkpointing:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
-        if config.models.remember_features:
-            remember_features(self.model, features)
+        if self.keep:
+            remember_features(self.model, task.run.features)
         self.base = {name: _smallest(w) for name, w in trained_weights(self.model).items()}
-        self.batches: Batches = batches(
-            catalog,
-            self.checkpoint.processor,
-            config.models.max_length,
-            keep=config.models.remember_features,
-        )
+        processor = self.checkpoint.processor
+        self.batches = Batches(task.run.catalog, processor, models.max_length, self.keep)
         self.catalog = self.batches.catalog
         self.images = self.catalog.images("validation")
         self.questions = self.catalog.questions("validation")
-        self.pixels: dict[str, Picture] | None = {} if config.models.remember_features else None
+        self.pixels: dict[str, Picture] | None = {} if self.keep else None
         self._validation: dict[str, list[dict[str, torch.Tensor]]] = {}
 
     def validation(self, domain: str) -> Iterable[dict[str, torch.Tensor]]:
         """Batches of the domain's validation rows; kept where rows are kept."""
-        rows, size = self.catalog.validation(domain), self.config.evaluate.batch_size
+        rows, size = self.catalog.validation(domain), self.batch_size
         encoded = (
             tensors(self.batches.of_rows(rows[start : start + size]), self.device)
             for start in range(0, len(rows), size)
         )
-        if not self.config.models.remember_features:
+        if not self.keep:
             return encoded
         if domain not in self._validation:
             self._validation[domain] = list(encoded)
@@ -71,19 +69,19 @@ class Bench:
         self.model.load_state_dict(self.base, strict=False)
 
     def autocast(self) -> torch.autocast:
-        bf16 = self.config.search.precision == "bf16"
+        bf16 = self.search.precision == "bf16"
         return torch.autocast(self.device, torch.bfloat16, enabled=bf16)
 
 
 def _smallest(weights: torch.Tensor) -> torch.Tensor:
-    """A copy, in bf16 where that holds the same numbers, as it does what was stored in bf16."""
+    """A copy, in bf16 where that is exact: that of weights which were stored in bf16."""
     half = weights.bfloat16()
     return half if torch.equal(half.to(weights.dtype), weights) else weights.clone()
 
 
 @dataclass
-class Look:
-    """Validation losses after `step`, in nats a token."""
+class Evaluation:
+    """Validation losses after `step`, in nats per answer token."""
 
     step: int
     loss_scoring: float
@@ -97,7 +95,7 @@ class ProxyTraining:
         self.bench = bench
         self.mixture = mixture
         self.seed = seed
-        self.search = bench.config.search
+        self.search = bench.search
         bench.restore()
         torch.manual_seed(seed)
         self.optimizer = torch.optim.AdamW(
@@ -106,14 +104,14 @@ class ProxyTraining:
             weight_decay=self.search.training.weight_decay,
         )
         self.max_steps = self.search.longest(mixture.total)
-        self.looks: list[Look] = []
-        self.best: tuple[Look, dict[str, torch.Tensor]] | None = None
+        self.evaluations: list[Evaluation] = []
+        self.best: tuple[Evaluation, dict[str, torch.Tensor]] | None = None
         self.steps = 0
         self._rows = self._stream()
         self.plan_sha256 = self._plan(0).sha256
 
     def advance(self) -> bool:
-        """Train up to the next look at validation; True when the training has ended."""
+        """Train up to the next evaluation; True when the training has ended."""
         for _ in range(min(self.search.evaluate_every, self.max_steps - self.steps)):
             self._step(next(self._rows))
         with self.bench.autocast():
@@ -121,67 +119,58 @@ class ProxyTraining:
                 evaluate_loss(self.bench.model, self.bench.validation(domain))
                 for domain in ("scoring", "interpreting")
             )
-        look = Look(self.steps, scoring, interpreting)
-        if not (math.isfinite(look.loss_scoring) and math.isfinite(look.loss_interpreting)):
-            raise FloatingPointError(f"step {self.steps}: validation losses {look}")
-        self.looks.append(look)
-        if self.best is None or self._watched(look) < self._watched(self.best[0]):
-            self.best = look, copy.deepcopy(trained_weights(self.bench.model))
+        if not (math.isfinite(scoring) and math.isfinite(interpreting)):
+            raise FloatingPointError(f"step {self.steps}: losses {scoring}, {interpreting}")
+        new = Evaluation(self.steps, scoring, interpreting)
+        self.evaluations.append(new)
+        if self.best is None or self._watched(new) < self._watched(self.best[0]):
+            self.best = new, copy.deepcopy(trained_weights(self.bench.model))
         return self.plateaued or self.steps >= self.max_steps
 
     @property
     def plateaued(self) -> bool:
-        """Whether the last `patience` looks brought no improvement over the best before."""
-        watched = [self._watched(look) for look in self.looks]
+        """True when the last `patience` evaluations did not improve on the best before them."""
+        watched = [self._watched(evaluation) for evaluation in self.evaluations]
         old, new = watched[: -self.search.patience], watched[-self.search.patience :]
         return bool(old) and min(new) > min(old) - self.search.min_improvement
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> TrialMetrics:
         """Metrics of the best weights, which the model holds afterwards."""
         if self.best is None:
-            raise RuntimeError("result() before the first look")
-        look, weights = self.best
-        self.bench.model.load_state_dict(weights, strict=False)
+            raise RuntimeError("result() before the first evaluation")
+        best, weights = self.best
         bench = self.bench
-        size = bench.config.evaluate.batch_size
+        bench.model.load_state_dict(weights, strict=False)
+        images, folder = [row["image"] for row in bench.images], bench.catalog.folder
+        size, cache = bench.batch_size, bench.pixels
         with bench.autocast():
             logits = score.level_logits(
-                bench.checkpoint,
-                [row["image"] for row in bench.images],
-                bench.catalog.folder,
-                batch_size=size,
-                cache=bench.pixels,
+                bench.checkpoint, images, folder, batch_size=size, cache=cache
             )
             chosen = score.choose(
-                bench.checkpoint,
-                bench.questions,
-                bench.catalog.folder,
-                batch_size=size,
-                cache=bench.pixels,
+                bench.checkpoint, bench.questions, folder, batch_size=size, cache=cache
             )
         truth = [row["mos"] for row in bench.images]
-        correlations = {
-            "srcc": iqa.srcc(truth, PAPER.rank_key(logits)),
-            "plcc": iqa.plcc(truth, PAPER.score(logits)),
-        }
+        srcc = correlation.srcc(truth, PAPER.rank_key(logits))
+        plcc = correlation.plcc(truth, PAPER.score(logits))
         right = [
             question["candidates"][choice] == question["correct_ans"]
             for question, choice in zip(bench.questions, chosen, strict=True)
         ]
-        return {
-            "loss_scoring": look.loss_scoring,
-            "loss_interpreting": look.loss_interpreting,
-            "accuracy": float(np.mean(right)),
-            # Undefined where the proxy gives every image the same score.
-            **{name: v if math.isfinite(v) else None for name, v in correlations.items()},
-            "steps": self.steps,
-            "best_step": look.step,
-            "stopped": "plateau" if self.plateaued else "max_steps",
-            "plan_sha256": self.plan_sha256,
-        }
+        return TrialMetrics(
+            loss_scoring=best.loss_scoring,
+            loss_interpreting=best.loss_interpreting,
+            accuracy=float(np.mean(right)),
+            srcc=srcc if math.isfinite(srcc) else None,
+            plcc=plcc if math.isfinite(plcc) else None,
+            steps=self.steps,
+            best_step=best.step,
+            stopped="plateau" if self.plateaued else "max_steps",
+            plan_sha256=self.plan_sha256,
+        )
 
     def save(self, folder: Path) -> None:
-        """Write all that the training goes on from; `load` gives the same steps bit for bit."""
+        """Write the state of the training; after `load` the steps are the same bit for bit."""
         state = self.optimizer.state_dict()["state"]
         parts: dict[str, Mapping[str, torch.Tensor]] = {
             "weights": trained_weights(self.bench.model),
@@ -199,12 +188,13 @@ class ProxyTraining:
             },
             folder / "training.safetensors",
         )
-        at = self.looks.index(self.best[0]) if self.best else None
-        looks = [asdict(look) for look in self.looks]
-        artifacts.write_json(folder / "training.json", {"looks": looks, "best": at})
+        best = self.evaluations.index(self.best[0]) if self.best else None
+        looks = [asdict(evaluation) for evaluation in self.evaluations]
+        artifacts.write_json(folder / "training.json", {"looks": looks, "best": best})
 
     def load(self, folder: Path) -> None:
-        """Go on from what `save` wrote. Raises InputError or OSError when it can't be read."""
+        """Resume from a state that `save` wrote. Raises InputError or OSError when it can't be
+        read."""
         meta = artifacts.read_json(folder / "training.json")
         parts: dict[str, dict[str, torch.Tensor]] = {}
         device = str(self.bench.device)
@@ -219,10 +209,10 @@ class ProxyTraining:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         torch.set_rng_state(parts["random"]["torch"].cpu())
-        self.looks = [Look(**look) for look in meta["looks"]]
+        self.evaluations = [Evaluation(**look) for look in meta["looks"]]
         if meta["best"] is not None:
-            self.best = self.looks[meta["best"]], parts["best"]
-        self.steps = self.looks[-1].step if self.looks else 0
+            self.best = self.evaluations[meta["best"]], parts["best"]
+        self.steps = self.evaluations[-1].step if self.evaluations else 0
         self._rows = itertools.islice(self._stream(), self.steps, None)
 
     def _plan(self, epoch: int):
@@ -268,10 +258,10 @@ class ProxyTraining:
         if not math.isfinite(loss.item()):
             raise FloatingPointError(f"step {self.steps}: loss is {loss.item()}; rows {rows}")
 
-    def _watched(self, look: Look) -> float:
+    def _watched(self, evaluation: Evaluation) -> float:
         """The loss that decides the plateau: of the domains that the mixture trains."""
         if not self.mixture.scoring:
-            return look.loss_interpreting
+            return evaluation.loss_interpreting
         if not self.mixture.interpreting:
-            return look.loss_scoring
-        return (look.loss_scoring + look.loss_interpreting) / 2
+            return evaluation.loss_scoring
+        return (evaluation.loss_scoring + evaluation.loss_interpreting) / 2

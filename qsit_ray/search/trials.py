@@ -1,41 +1,126 @@
-"""pure: a search's grid points, its objective, and the table of its trials."""
+"""pure: the trials of a search: their task, their outcomes, and the table of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qsit_ray import artifacts
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.config.config import Config
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import Axis, Mixture, mixture_on_axis
-from qsit_ray.search.records import point_name, wasted_seconds
 
-SCHEMA = pa.schema(
-    [
-        ("ratio", pa.float64()),
-        ("seed", pa.int64()),
-        ("rows_scoring", pa.int64()),
-        ("rows_interpreting", pa.int64()),
-        ("rows_general", pa.int64()),
-        ("score", pa.float64()),
-        ("loss_scoring", pa.float64()),
-        ("loss_interpreting", pa.float64()),
-        ("accuracy", pa.float64()),
-        ("srcc", pa.float64()),
-        ("plcc", pa.float64()),
-        ("steps", pa.int64()),
-        ("best_step", pa.int64()),
-        ("stopped", pa.string()),
-        ("device_seconds", pa.float64()),
-        ("plan_sha256", pa.string()),
-        ("status", pa.string()),
-        ("reason", pa.string()),
-    ]
-)
+Point = tuple[float, int]  # ratio and seed of a trial
+Objective = Literal["interpreting", "both"]
+
+_F, _I, _S = pa.float64(), pa.int64(), pa.string()
+SCHEMA = pa.schema([
+    ("ratio", _F), ("seed", _I), ("rows_scoring", _I), ("rows_interpreting", _I),
+    ("rows_general", _I), ("score", _F), ("loss_scoring", _F), ("loss_interpreting", _F),
+    ("accuracy", _F), ("srcc", _F), ("plcc", _F), ("steps", _I), ("best_step", _I),
+    ("stopped", _S), ("device_seconds", _F), ("plan_sha256", _S), ("status", _S), ("reason", _S),
+])  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Task:
+    """The settings that all trials of one search share.
+
+    Trials write to `folder`. `mixture_at` gives the rows at a ratio. `optimum` is the peak of a
+    rehearsal's planted curve, by default the trial's own ratio.
+    """
+
+    run: RunFolder
+    config: Config
+    folder: Path
+    mixture_at: Callable[[float], Mixture]
+    objective: Objective
+    optimum: float | None = None
+    keep_models: bool = False
+
+
+@dataclass(frozen=True)
+class TrialMetrics:
+    """Validation results of a trial's best weights, those after `best_step`.
+
+    Losses are in nats per answer token. `srcc` and `plcc` are None where the proxy gives every
+    image the same score. `plan_sha256` is that of the first epoch's plan.
+    """
+
+    loss_scoring: float
+    loss_interpreting: float
+    accuracy: float
+    srcc: float | None
+    plcc: float | None
+    steps: int
+    best_step: int
+    stopped: Literal["plateau", "max_steps"]
+    plan_sha256: str
+
+
+class Training(Protocol):
+    """A proxy training as a trial drives it; after `load` it resumes exactly where it was saved."""
+
+    mixture: Mixture
+
+    def advance(self) -> bool:
+        """Train up to the next evaluation; True when the training has ended."""
+
+    def result(self) -> TrialMetrics: ...
+
+    def save(self, folder: Path) -> None: ...
+
+    def load(self, folder: Path) -> None: ...
+
+
+@dataclass(frozen=True)
+class TrialOutcome:
+    """One row of trials.parquet (docs/RUN_FOLDER.md); `score` is the search's objective.
+
+    A `failed` trial has no metrics, but a reason. A `waiting` one, not yet in any table, has its
+    ratio and seed only.
+    """
+
+    ratio: float
+    seed: int
+    rows_scoring: int | None = None
+    rows_interpreting: int | None = None
+    rows_general: int | None = None
+    score: float | None = None
+    loss_scoring: float | None = None
+    loss_interpreting: float | None = None
+    accuracy: float | None = None
+    srcc: float | None = None
+    plcc: float | None = None
+    steps: int | None = None
+    best_step: int | None = None
+    stopped: Literal["plateau", "max_steps"] | None = None
+    plan_sha256: str | None = None
+    device_seconds: float | None = None
+    status: Literal["completed", "failed", "waiting"] = "completed"
+    reason: str | None = None
+
+    @property
+    def point(self) -> Point:
+        return self.ratio, self.seed
+
+    def to_json(self) -> dict[str, object]:
+        """The content of a completed trial's file; `status` and `reason` are in the table only."""
+        content = asdict(self)
+        del content["status"], content["reason"]
+        return content
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> TrialOutcome:
+        """The outcome in a trial's file, a row of the table or a result of Tune, which has more
+        keys. Raises TypeError where ratio or seed is missing."""
+        return cls(**{f.name: content[f.name] for f in fields(cls) if f.name in content})
 
 
 def mixture_at(
@@ -47,7 +132,7 @@ def mixture_at(
 ) -> Mixture:
     """The mixture of one ratio.
 
-    Raises InputError naming the axis, also for one that uses its rows more than `max_repeats`
+    Raises InputError naming the axis, also for a mixture that uses rows more than `max_repeats`
     times an epoch.
     """
     try:
@@ -63,93 +148,37 @@ def mixture_at(
     return mixture
 
 
-def mixtures(
-    axis: Axis,
-    ratios: Iterable[float],
-    sizes: Mapping[str, int],
-    ratio_general: float | None,
-    max_repeats: int,
-) -> dict[float, Mixture]:
-    """The mixture of each ratio. Errors as `mixture_at`."""
-    return {ratio: mixture_at(axis, ratio, sizes, ratio_general, max_repeats) for ratio in ratios}
-
-
-def objective(name: str, metrics: Mapping[str, Any]) -> float | None:
-    """What a trial is judged by, higher is better; None where a correlation is undefined.
+def score_of(objective: Objective, metrics: TrialMetrics) -> float | None:
+    """The score of a trial, higher is better; None where a correlation is undefined.
 
     `interpreting`: accuracy on validation questions (paper IV-B). `both`: mean of that accuracy
     and (SRCC + PLCC) / 2 on validation images (paper III-C).
     """
-    if name == "interpreting":
-        return metrics["accuracy"]
-    if metrics["srcc"] is None or metrics["plcc"] is None:
+    if objective == "interpreting":
+        return metrics.accuracy
+    if metrics.srcc is None or metrics.plcc is None:
         return None
-    return (metrics["accuracy"] + (metrics["srcc"] + metrics["plcc"]) / 2) / 2
+    return (metrics.accuracy + (metrics.srcc + metrics.plcc) / 2) / 2
 
 
-def write_trials(
-    path: Path,
-    points: Sequence[tuple[float, int]],
-    outcomes: Mapping[tuple[float, int], Mapping[str, Any]],
-    reasons: Mapping[tuple[float, int], str],
-    rows: Mapping[float, Mixture],
-) -> list[dict[str, Any]]:
-    """Write one row a grid point to `path` and a .csv beside it; return the rows.
+def reference_loss_ratio(rows: Sequence[TrialOutcome]) -> float:
+    """λ = mean L_S / mean L_I over trials that completed (Eq. 8)."""
+    scoring = sum(row.loss_scoring or 0.0 for row in rows)
+    return scoring / sum(row.loss_interpreting or 0.0 for row in rows)
 
-    A point without an outcome is `failed`, with its metrics null and the reason.
-    """
-    table = []
-    for ratio, seed in points:
-        outcome = outcomes.get((ratio, seed))
-        if outcome is None:
-            counts = {f"rows_{domain}": n for domain, n in rows[ratio].counts().items()}
-            row = {"ratio": ratio, "seed": seed, **counts, "status": "failed"}
-            row["reason"] = reasons.get((ratio, seed), "no result")
-        else:
-            row = {**outcome, "status": "completed", "reason": None}
-        table.append({name: row.get(name) for name in SCHEMA.names})
-    arrow = pa.Table.from_pylist(table, schema=SCHEMA)
+
+def write_trials(path: Path, rows: Sequence[TrialOutcome]) -> None:
+    """Write one row a trial to `path` and to a .csv of the same name."""
+    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
     with artifacts.atomic(path) as temporary:
-        pq.write_table(arrow, temporary)
+        pq.write_table(table, temporary)
     with artifacts.atomic(path.with_suffix(".csv")) as temporary:
-        arrow.to_pandas().to_csv(temporary, index=False)
-    return table
+        table.to_pandas().to_csv(temporary, index=False)
 
 
-def read_trials(path: Path) -> list[dict[str, Any]]:
+def read_trials(path: Path) -> list[TrialOutcome]:
+    """Raises InputError naming a file that can't be read."""
     try:
-        return pq.read_table(path).to_pylist()
-    except (OSError, pa.ArrowInvalid) as error:
+        return [TrialOutcome.from_json(row) for row in pq.read_table(path).to_pylist()]
+    except (OSError, pa.ArrowInvalid, TypeError) as error:
         raise InputError(f"{path}: can't read the trials: {error}") from None
-
-
-def trial_costs(folder: Path, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the trials of the search in `folder` cost; `rows` are those of trials.parquet.
-
-    `used`: device seconds of trials that completed. `wasted`: of attempts that failed or were
-    killed, since their last checkpoint.
-    """
-    table = list(rows)
-    # A last attempt without a word is lost where its trial failed. Else it may run now, or was
-    # killed after it had left its outcome.
-    unsaid = {point_name(r["ratio"], r["seed"]) for r in table if r["status"] != "failed"}
-    lost = wasted_seconds(folder, unsaid)
-    by_trial = [
-        {
-            "ratio": row["ratio"],
-            "seed": row["seed"],
-            "status": row["status"],
-            "used": row.get("device_seconds") or 0.0,
-            "wasted": lost.get(point_name(row["ratio"], row["seed"]), 0.0),
-        }
-        for row in table
-    ]
-    used = sum(trial["used"] for trial in by_trial)
-    return {
-        "completed": sum(trial["status"] == "completed" for trial in by_trial),
-        "failed": sum(trial["status"] == "failed" for trial in by_trial),
-        "device_seconds": used,
-        "used": used,
-        "wasted": sum(trial["wasted"] for trial in by_trial),
-        "by_trial": by_trial,
-    }

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, from_numpy
-from transformers import (
-    AutoConfig,
-)
+from transformers import AutoConfig, PretrainedConfig
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
@@ -22,16 +19,17 @@ from qsit_ray.terminal import Terminal
 
 
 def prepare(run: RunFolder, config: Config, terminal: Terminal) -> None:
-    """Pre-train the demo's base models into the cache, unless they are there or not asked for."""
+    """Pre-train the demo's base models into the cache, where the run uses them and they are not
+    there yet."""
     if config.pretraining is None or not DEMO_MODELS & {config.models.proxy, config.models.primary}:
         return
     inputs = {"pretraining": pretraining_inputs(config)}
     folder = cache_folder(config)
-    wanted = [folder / name.removeprefix("demo/") for name in sorted(DEMO_MODELS)]
-    if run.is_complete("pretrain", inputs) and all(path.is_dir() for path in wanted):
+    there = all((folder / name.removeprefix("demo/")).is_dir() for name in DEMO_MODELS)
+    if there and run.is_complete("pretrain", inputs):
         return
     with run.stage("pretrain", inputs), terminal.bar("Pre-train the base models") as bar:
-        if all(path.is_dir() for path in wanted):
+        if there:
             return
         from qsit_ray.demo import pretrain
 
@@ -41,10 +39,8 @@ def prepare(run: RunFolder, config: Config, terminal: Terminal) -> None:
 
 
 def share_features(run: RunFolder, config: Config, terminal: Terminal) -> None:
-    """Compute a frozen tower's features of all the catalog's images, for every later stage.
-
-    Nothing to do where the features are not remembered.
-    """
+    """Compute the features of all the catalog's images for the later stages, where a frozen tower's
+    features are remembered."""
     if not config.models.remember_features:
         return
     names = {name: base_checkpoint(config, name) for name in ("proxy", "primary")}
@@ -75,11 +71,11 @@ def share_features(run: RunFolder, config: Config, terminal: Terminal) -> None:
             write_features(checkpoint.model, tiles(), run.features)
 
 
-def model_config(name: str) -> Any:
-    """The configuration of a model that training may start from, without its weights or a hub.
+def model_config(name: str) -> PretrainedConfig:
+    """The configuration of a base model, without its weights and without access to the Hub.
 
     `name`: one of the released models, one of the demo's, or a folder with a config.json. Raises
-    InputError naming it when it is none of these.
+    InputError for any other.
     """
     for size in TEXT_MODELS:
         if name == RELEASED.format(size):
@@ -92,7 +88,7 @@ def model_config(name: str) -> Any:
         return models.make_model(decoder, make_tokenizer([], seed=0), seed=0).config
     if not (Path(name) / "config.json").is_file():
         known = ", ".join(RELEASED.format(size) for size in TEXT_MODELS)
-        raise InputError(f"{name}: no folder with a config.json, and none of {known}")
+        raise InputError(f"{name}: expected a folder with a config.json, or one of {known}")
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:

@@ -1,9 +1,8 @@
-"""pure: the data stage: rows and images into the run's catalog."""
+"""pure: the data stage: the catalog of a run, from its source of rows."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
@@ -15,8 +14,8 @@ from qsit_ray.terminal import Terminal
 
 
 def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
-    """Write the catalog of the run's data source."""
-    inputs: dict[str, Any] = {"data": config.data.model_dump(mode="json"), "seed": config.seed}
+    """Write the run's catalog. Raises InputError naming a file that can't be read."""
+    inputs: dict[str, object] = {"data": config.data.model_dump(mode="json"), "seed": config.seed}
     if isinstance(config.data, LlavaData):
         inputs["files"] = {name: _sha256(name) for name in _files(config.data)}
     if run.is_complete("data", inputs):
@@ -30,8 +29,7 @@ def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
         if isinstance(config.data, DemoData):
             from qsit_ray.demo import rows
 
-            made = rows.build(folder, config.data, config.seed, bar.update)
-            catalog.write(folder, made.train, made.validation, made.iqa, made.questions)
+            catalog.write(folder, rows.build(folder, config.data, config.seed, bar.update))
         elif isinstance(config.data, RehearsalData):
             catalog.write_counts(folder, config.data.model_dump(exclude={"source"}))
         else:
@@ -39,12 +37,12 @@ def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
 
             found = llava.read(config.data, config.seed, bar.update)
             artifacts.write_jsonl(folder / "rejects.jsonl", found.rejects)
-            catalog.write(folder, found.train, found.validation, found.images, found.questions)
+            catalog.write(folder, found)
             terminal.say(f"{len(found.train)} training rows, {len(found.rejects)} rejects")
 
 
 def _files(data: LlavaData) -> list[str]:
-    """Every file that the catalog is made of, images apart."""
+    """Every file that the catalog is built from, except images."""
     files = [*data.scoring, *data.interpreting, *data.general, data.validation_questions]
     return [*files, *data.test_images.values(), *filter(None, [data.test_questions])]
 

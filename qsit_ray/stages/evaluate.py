@@ -1,19 +1,23 @@
-"""rim: the evaluate stage: three models on the test benchmarks, one Ray task a model."""
+"""rim: the evaluate stage: three models on the test benchmarks, one Ray task for each model."""
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
+from numpy.typing import NDArray
 
 from evaluation import iqa, llvisionqa
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
-from qsit_ray.data.catalog import open_catalog
+from qsit_ray.data.catalog import BenchmarkImage, Question, open_catalog
 from qsit_ray.errors import InputError
 from qsit_ray.models.base import base_checkpoint, identity
 from qsit_ray.terminal import Terminal
@@ -21,23 +25,29 @@ from qsit_ray.terminal import Terminal
 SPLIT = "test"
 
 
-def evaluate(run: RunFolder, config: Config, terminal: Terminal) -> None:
-    """Score and question the primary, the untrained primary and the proxy; write evaluation/.
+@dataclass(frozen=True)
+class Predictions:
+    """One model's answers: scores in [1, 5] and the values to rank by for each test image, both
+    float64 [images], and a reply to each question. `seconds`: device time."""
+
+    scores: NDArray[np.float64]
+    rank_keys: NDArray[np.float64]
+    replies: list[str]
+    seconds: float
+
+
+def evaluate_models(run: RunFolder, config: Config, terminal: Terminal) -> None:
+    """Evaluate the primary, the untrained primary and the proxy; write evaluation/.
 
     Intervals are bootstrapped over photographs: crops of one photograph are not independent.
     Raises InputError when a model is missing.
     """
-    trained = {"primary": run.model}
+    models = {"primary": str(run.model), "primary_untrained": base_checkpoint(config, "primary")}
     if config.has_proxies:
-        trained["proxy"] = run.proxy_model
-    for name, folder in trained.items():
-        if not folder.exists():
-            raise InputError(f"{folder}: the {name} model is missing; train first")
-    models = {
-        "primary": str(run.model),
-        "primary_untrained": base_checkpoint(config, "primary"),
-        **{name: str(folder) for name, folder in trained.items()},
-    }
+        models["proxy"] = str(run.proxy_model)
+    for name, model in models.items():
+        if name != "primary_untrained" and not Path(model).exists():
+            raise InputError(f"{model}: the {name} model is missing; train first")
     inputs = {
         "evaluate": config.evaluate.model_dump(mode="json"),
         "seed": config.seed,
@@ -51,50 +61,55 @@ def evaluate(run: RunFolder, config: Config, terminal: Terminal) -> None:
     with run.stage("evaluate", inputs) as cost, terminal.bar("Evaluate") as bar:
         predict = _predict.options(num_gpus=1 if config.train.use_gpu else 0)
         tasks = {predict.remote(run, model, config): name for name, model in models.items()}
-        pending, predictions = list(tasks), {}
+        pending = list(tasks)
+        predictions: dict[str, Predictions] = {}
         while pending:
             bar.update(len(tasks) - len(pending), len(tasks), "models")
             (done,), pending = ray.wait(pending)
             predictions[tasks[done]] = ray.get(done)
         bar.update(len(tasks), len(tasks), "models")
-        cost["device_seconds"] = sum(p["seconds"] for p in predictions.values())
+        cost.device_seconds = sum(p.seconds for p in predictions.values())
         truth = np.array([row["mos"] for row in images])
         datasets = np.array([row.get("dataset", config.data.source) for row in images])
         photographs = np.array([row["photograph"] for row in images])
-        scores, answers = {}, {}
-        for name in models:
-            scores[name] = {
-                dataset: iqa.evaluate(
+        scores = {
+            name: {
+                dataset: iqa.score_predictions(
                     truth[of_dataset],
-                    np.array(predictions[name]["scores"])[of_dataset],
-                    rank_on=np.array(predictions[name]["rank_keys"])[of_dataset],
+                    predictions[name].scores[of_dataset],
+                    rank_on=predictions[name].rank_keys[of_dataset],
                     cluster=photographs[of_dataset],
                     seed=config.seed,
                     confidence=config.evaluate.confidence,
-                )
+                ).to_json()
                 for dataset in dict.fromkeys(datasets.tolist())
                 for of_dataset in [datasets == dataset]
             }
-            answers[name] = llvisionqa.evaluate(
+            for name in models
+        }
+        answers = {
+            name: llvisionqa.grade_replies(
                 questions,
-                predictions[name]["replies"],
+                predictions[name].replies,
                 rule="default",
                 cluster=[question["photograph"] for question in questions],
                 seed=config.seed,
                 confidence=config.evaluate.confidence,
-            )
+            ).to_json()
+            for name in models
+        }
         artifacts.write_json(run.evaluation / "iqa.json", scores)
         artifacts.write_json(run.evaluation / "llvisionqa.json", answers)
-        table = _prediction_rows(images, questions, predictions)
+        table = pa.concat_tables(
+            _table(name, images, questions, predicted) for name, predicted in predictions.items()
+        )
         with artifacts.atomic(run.evaluation / "predictions.parquet") as temporary:
-            pq.write_table(pa.Table.from_pylist(table), temporary)
+            pq.write_table(table, temporary)
 
 
 @ray.remote(num_cpus=1, max_retries=2)
-def _predict(run: RunFolder, model: str, config: Config) -> dict[str, Any]:
-    """Scores in [1, 5] of the test images, what to rank them by, and replies to the questions."""
-    import time
-
+def _predict(run: RunFolder, model: str, config: Config) -> Predictions:
+    from qsit_ray.data.encode import Picture
     from qsit_ray.models import load, score
     from qsit_ray.models.features import remember_features
     from qsit_ray.models.trainable import freeze
@@ -104,59 +119,39 @@ def _predict(run: RunFolder, model: str, config: Config) -> dict[str, Any]:
     opened = open_catalog(run.catalog)
     checkpoint = load.load(model)
     checkpoint.model.to("cuda" if config.train.use_gpu else "cpu")
+    cache: dict[str, Picture] | None = None
     if config.models.remember_features:
+        cache = {}
         freeze(checkpoint.model, vision=True)
         remember_features(checkpoint.model, run.features)
     size = config.evaluate.batch_size
-    cache: dict[str, Any] | None = {} if config.models.remember_features else None
     paths = [row["image"] for row in opened.images(SPLIT)]
     questions = opened.questions(SPLIT)
     logits = score.level_logits(checkpoint, paths, opened.folder, batch_size=size, cache=cache)
     chosen = score.choose(checkpoint, questions, opened.folder, batch_size=size, cache=cache)
-    return {
-        "scores": PAPER.score(logits).tolist(),
-        "rank_keys": PAPER.rank_key(logits).tolist(),
-        "replies": [q["candidates"][c] for q, c in zip(questions, chosen, strict=True)],
-        "seconds": time.monotonic() - began,
-    }
+    replies = [q["candidates"][c] for q, c in zip(questions, chosen, strict=True)]
+    scores, rank_keys = PAPER.score(logits), PAPER.rank_key(logits)
+    return Predictions(scores, rank_keys, replies, time.monotonic() - began)
 
 
-def _prediction_rows(
-    images: list[dict[str, Any]],
-    questions: list[dict[str, Any]],
-    predictions: dict[str, dict[str, Any]],
-) -> list[dict[str, Any]]:
-    """One row a model and item: benchmark `iqa` has truth and score, `llvisionqa` the texts."""
-    rows = []
-    for model, predicted in predictions.items():
-        for image, value in zip(images, predicted["scores"], strict=True):
-            rows.append(
-                {
-                    "model": model,
-                    "benchmark": "iqa",
-                    "id": image["image"],
-                    "photograph": image["photograph"],
-                    "truth": image["mos"],
-                    "score": value,
-                    "question": None,
-                    "correct_ans": None,
-                    "reply": None,
-                }
-            )
-        for number, (question, reply) in enumerate(
-            zip(questions, predicted["replies"], strict=True)
-        ):
-            rows.append(
-                {
-                    "model": model,
-                    "benchmark": "llvisionqa",
-                    "id": str(number),
-                    "photograph": question["photograph"],
-                    "truth": None,
-                    "score": None,
-                    "question": question["question"],
-                    "correct_ans": question["correct_ans"],
-                    "reply": reply,
-                }
-            )
-    return rows
+def _table(
+    model: str,
+    images: Sequence[BenchmarkImage],
+    questions: Sequence[Question],
+    predicted: Predictions,
+) -> pa.Table:
+    """A row for each image, benchmark `iqa`, then for each question, benchmark `llvisionqa`."""
+    no_image, no_question = [None] * len(questions), [None] * len(images)
+    return pa.table(
+        {
+            "model": [model] * (len(images) + len(questions)),
+            "benchmark": ["iqa"] * len(images) + ["llvisionqa"] * len(questions),
+            "id": [image["image"] for image in images] + list(map(str, range(len(questions)))),
+            "photograph": [each["photograph"] for each in (*images, *questions)],
+            "truth": [image["mos"] for image in images] + no_image,
+            "score": predicted.scores.tolist() + no_image,
+            "question": no_question + [question["question"] for question in questions],
+            "correct_ans": no_question + [question["correct_ans"] for question in questions],
+            "reply": no_question + predicted.replies,
+        }
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
@@ -10,23 +10,41 @@ from qsit_ray.config.config import Config
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import AXES, Axis
 from qsit_ray.search.trials import read_trials
-from qsit_ray.surrogate.comparison import compare
+from qsit_ray.surrogate.comparison import PAPER_DEGREE, Comparison, Surrogate, compare_curves
+from qsit_ray.surrogate.coordinates import Coordinate
 from qsit_ray.surrogate.observations import observed
 
 
-def fit_run(run: RunFolder, config: Config) -> dict[str, dict[str, Any]]:
+@dataclass(frozen=True)
+class FitSettings:
+    """The arguments of `compare_curves`; the defaults are the paper's."""
+
+    use: Surrogate = "polynomial"
+    degree: int = PAPER_DEGREE
+    coordinate: Coordinate = "ratio"
+    seed: int = 0
+    confidence: float = 0.95
+
+
+def fit_run(run: RunFolder, config: Config) -> dict[Axis, Comparison]:
     """Fit every axis that has trials; write its fit.json. Returns the fits by axis.
 
     Raises InputError when no axis has trials yet.
     """
-    fits: dict[str, dict[str, Any]] = {}
+    fits: dict[Axis, Comparison] = {}
     for axis in axes_with_trials(run):
-        settings = settings_of(config, axis)
+        settings = asdict(fit_settings(config, axis))
         inputs = {"trials": artifacts.file_sha256(run.trials(axis)), **settings}
         if not run.is_complete(f"fit {axis}", inputs):
             with run.stage(f"fit {axis}", inputs):
-                artifacts.write_json(run.fit(axis), _fit(run, axis, settings))
-        fits[axis] = artifacts.read_json(run.fit(axis))
+                table = read_trials(run.trials(axis))
+                try:
+                    seen = observed([row.ratio for row in table], [row.score for row in table])
+                    found = compare_curves(seen, **settings)
+                except InputError as error:
+                    raise InputError(f"{run.trials(axis)}: {error}") from None
+                artifacts.write_json(run.fit(axis), found.to_json())
+        fits[axis] = Comparison.from_json(artifacts.read_json(run.fit(axis)))
     return fits
 
 
@@ -38,25 +56,14 @@ def axes_with_trials(run: RunFolder) -> list[Axis]:
     return found
 
 
-def settings_of(config: Config, axis: Axis) -> dict[str, Any]:
-    """How `compare` fits an axis of a run.
-
-    Adaptive trials crowd around the peak, where a polynomial over the whole axis goes astray.
-    """
+def fit_settings(config: Config, axis: Axis) -> FitSettings:
+    """An adaptive search is fitted by the recommended curve: its trials crowd around the peak,
+    where a polynomial over the whole axis is wrong."""
     space = config.space(axis)
-    return {
-        "use": space.surrogate if config.search.adaptive is None else "recommended",
-        "degree": space.degree,
-        "coordinate": space.coordinate,
-        "seed": config.seed,
-        "confidence": config.evaluate.confidence,
-    }
-
-
-def _fit(run: RunFolder, axis: Axis, settings: dict[str, Any]) -> dict[str, Any]:
-    table = read_trials(run.trials(axis))
-    try:
-        seen = observed([row["ratio"] for row in table], [row["score"] for row in table])
-        return compare(seen, **settings).to_json()
-    except InputError as error:
-        raise InputError(f"{run.trials(axis)}: {error}") from None
+    return FitSettings(
+        use=space.surrogate if config.search.adaptive is None else "recommended",
+        degree=space.degree,
+        coordinate=space.coordinate,
+        seed=config.seed,
+        confidence=config.evaluate.confidence,
+    )

@@ -1,11 +1,12 @@
-"""rim: the search stages: an axis of the grid, and the final proxies at the fitted mix."""
+"""rim: the search stage: the trials of one axis."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
@@ -16,28 +17,31 @@ from qsit_ray.errors import InputError
 from qsit_ray.mixture import Axis
 from qsit_ray.models.base import base_checkpoint, identity
 from qsit_ray.search import trials
-from qsit_ray.search.estimate import longest_first, planned
+from qsit_ray.search.estimate import planned
 from qsit_ray.search.records import finished, folder_of
-from qsit_ray.search.trial import Task
-from qsit_ray.search.tuner import run_rounds, run_trials
+from qsit_ray.search.study import SearchStudy
+from qsit_ray.search.trials import Point, Task
+from qsit_ray.search.tuner import run_search
 from qsit_ray.terminal import Terminal
 
-# Read off after the trials; changing them repeats none.
+if TYPE_CHECKING:
+    from qsit_ray.search.adaptive import Rounds
+
+# Read from the trials afterwards; changing them repeats no trial.
 FIT_SETTINGS = {"coordinate", "degree", "surrogate"}
 
 
-def search_inputs(run: RunFolder, config: Config, axis: Axis) -> dict[str, Any]:
-    """What the trials of `axis` depend on. Raises InputError when an earlier fit is missing."""
-    second = axis != "interpreting_general"
+def search_inputs(run: RunFolder, config: Config, axis: Axis) -> dict[str, object]:
+    """The inputs of the trials of `axis`. Raises InputError when an earlier fit is missing."""
     return {
         **proxy_inputs(run, config),
         "space": config.space(axis).model_dump(mode="json", exclude=FIT_SETTINGS),
-        "ratio_general": fitted_ratio(run, "interpreting_general") if second else None,
+        "ratio_general": _ratio_general(run, axis),
     }
 
 
 def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) -> None:
-    """Train the proxy at each ratio and seed of `axis`; write trials.parquet.
+    """Train the proxy at each ratio and seed of `axis`; write trials.parquet and the study.
 
     Raises RuntimeError when every trial failed.
     """
@@ -45,56 +49,46 @@ def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) 
     name = f"search {axis}"
     if run.is_complete(name, inputs):
         return
-    space = config.space(axis)
-    search = config.search
-    mixture_at = partial(
-        trials.mixture_at,
-        axis,
-        sizes=read_sizes(run.catalog),
-        ratio_general=inputs["ratio_general"],
-        max_repeats=search.max_repeats,
-    )
-    # All of them now: a ratio that can't be had is said before anything is trained.
-    planned(config, read_sizes(run.catalog))
-    rows = {ratio: mixture_at(ratio) for ratio in space.ratios}
+    space, search, sizes = config.space(axis), config.search, read_sizes(run.catalog)
+    planned(config, sizes)  # raises for a ratio that is not available, before anything is trained
     task = Task(
+        run=run,
         config=config,
-        catalog=run.catalog,
-        features=run.features,
-        base=base_checkpoint(config, "proxy"),
         folder=open_folder(folder_of(run, axis, search.storage), inputs),
-        mixture_at=mixture_at,
+        mixture_at=partial(
+            trials.mixture_at,
+            axis,
+            sizes=sizes,
+            ratio_general=_ratio_general(run, axis),
+            max_repeats=search.max_repeats,
+        ),
         objective=space.objective,
         optimum=getattr(search.rehearsal, axis) if search.rehearsal else None,
     )
+    points: Sequence[Point] | Rounds
+    points = [(ratio, seed) for ratio in space.ratios for seed in space.seeds]
+    if search.adaptive is not None:
+        from qsit_ray.search.adaptive import Rounds
+
+        low, high = min(space.ratios), max(space.ratios)
+        points = Rounds(search.adaptive, low, high, space.seeds, config.seed)
+    study = SearchStudy(run.search(axis) / "study.journal", space)
     with run.stage(name, inputs) as cost, terminal.bar(f"Search {axis}") as bar:
-        if search.adaptive is None:
-            points = [(ratio, seed) for ratio in space.ratios for seed in space.seeds]
-            in_order = longest_first(points, lambda ratio: search.longest(rows[ratio].total))
-            outcomes, reasons = run_trials(task, in_order, bar)
-        else:
-            from qsit_ray.search.adaptive import progress, propose
-
-            low, high = min(space.ratios), max(space.ratios)
-            rounds = partial(propose, search.adaptive, low, high, space.seeds, config.seed)
-            outcomes, reasons, points = run_rounds(task, rounds, search.adaptive.trials, bar)
-            rows = {ratio: mixture_at(ratio) for ratio, _ in points}
-            scores = [outcomes[point]["score"] if point in outcomes else None for point in points]
-            seen = [(*point, score) for point, score in zip(points, scores, strict=True)]
-            ended = progress(search.adaptive, low, high, config.seed, seen)
+        rows = run_search(task, points, bar, study)
+        trials.write_trials(run.trials(axis), rows)
+        if not isinstance(points, Sequence):
+            ended = points.progress([(*row.point, row.score) for row in rows])
             artifacts.write_json(run.search(axis) / "adaptive.json", asdict(ended))
-        table = trials.write_trials(run.trials(axis), points, outcomes, reasons, rows)
-        cost["device_seconds"] = sum(row["device_seconds"] or 0.0 for row in table)
-        if not outcomes:
-            first = next(iter(reasons.values()), "no reason given")
-            raise RuntimeError(f"{name}: every trial failed; the first: {first}")
+        cost.device_seconds = sum(row.device_seconds or 0.0 for row in rows)
+        if not any(row.status == "completed" for row in rows):
+            raise RuntimeError(f"{name}: every trial failed; the first: {rows[0].reason}")
 
 
-def proxy_inputs(run: RunFolder, config: Config) -> dict[str, Any]:
-    """What every proxy training depends on."""
-    apart = {"interpreting_general", "interpreting_scoring", "proxy_seeds"}
+def proxy_inputs(run: RunFolder, config: Config) -> dict[str, object]:
+    """The inputs of every proxy training."""
+    others = {"interpreting_general", "interpreting_scoring", "proxy_seeds"}
     return {
-        "search": config.search.model_dump(mode="json", exclude=apart),
+        "search": config.search.model_dump(mode="json", exclude=others),
         "models": config.models.model_dump(mode="json"),
         "base": identity(base_checkpoint(config, "proxy")),
         "seed": config.seed,
@@ -109,7 +103,7 @@ def fitted_ratio(run: RunFolder, axis: Axis) -> float:
     return artifacts.read_json(run.fit(axis))["optimum"]
 
 
-def open_folder(folder: Path, inputs: dict[str, Any]) -> Path:
+def open_folder(folder: Path, inputs: dict[str, object]) -> Path:
     """`folder`, for trials of these inputs.
 
     Raises InputError where trials of other inputs have finished: they are not thrown away.
@@ -117,12 +111,17 @@ def open_folder(folder: Path, inputs: dict[str, Any]) -> Path:
     file = folder / "inputs.json"
     before = artifacts.read_json(file) if file.exists() else {}
     names = changed(before, inputs)
-    if names and (trials := finished(folder)):
+    if names and (done := finished(folder)):
         raise InputError(
-            f"{folder}: {len(trials)} trials finished with another "
-            f"{' and another '.join(names[:3])}; remove it to search anew"
+            f"{folder}: {len(done)} trials finished with another "
+            f"{' and another '.join(names[:3])}; remove it to search again"
         )
     if names:
         artifacts.remove(folder)
         artifacts.write_json(file, inputs)
     return folder
+
+
+def _ratio_general(run: RunFolder, axis: Axis) -> float | None:
+    """The optimum of the first axis, at which the second is searched."""
+    return fitted_ratio(run, "interpreting_general") if axis == "interpreting_scoring" else None

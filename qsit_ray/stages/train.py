@@ -1,143 +1,126 @@
-"""rim: the train stage: the course actor, the resizing Dataset and the TorchTrainer."""
+"""rim: the train stage: the course actor, the Dataset of the plan and the TorchTrainer."""
 
 from __future__ import annotations
 
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import ray
+from ray.data import ExecutionOptions
+from ray.train import (
+    DataConfig,
+    FailureConfig,
+    LoggingConfig,
+    RunConfig,
+    ScalingConfig,
+    TrainingFailedError,
+)
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
-from qsit_ray.config.train import Controller
-from qsit_ray.controller import MixtureController
 from qsit_ray.data.catalog import open_catalog
-from qsit_ray.data.source import NAMESPACE, Layout, plan_dataset
+from qsit_ray.data.source import NAMESPACE, plan_dataset
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import Mixture
 from qsit_ray.models.base import base_checkpoint, identity
+from qsit_ray.run_files import FoundMix, read_epochs
 from qsit_ray.terminal import Bar, Terminal
 from qsit_ray.train.bad_loss import BadBatch
-from qsit_ray.train.checkpoint import Checkpoints, check_standing
+from qsit_ray.train.checkpoint import Checkpoints, Inputs, check_resumable
 from qsit_ray.train.deepspeed_config import accumulation
-from qsit_ray.train.encoding import encode, warm
-from qsit_ray.train.state import Course, Job, State
+from qsit_ray.train.elastic import convert
+from qsit_ray.train.encoding import encode, layout, warm_up
+from qsit_ray.train.state import Course, Job, TrainState
 from qsit_ray.train.trackers import require
 from qsit_ray.train.worker import train_loop
 
-# Every call of it may be made twice, so those that its death interrupts are.
+# The methods of Course may run twice, so Ray may repeat a call that a death interrupted.
 CourseActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Course)
 
 
-def train_inputs(config: Config, run: RunFolder) -> dict[str, Any]:
-    return {
-        "train": config.train.model_dump(mode="json"),
-        "models": config.models.model_dump(mode="json"),
-        "base": identity(base_checkpoint(config, "primary")),
-        "seed": config.seed,
-        "mixture": artifacts.read_json(run.mixture),
-        "catalog": artifacts.file_sha256(run.catalog / "manifest.json"),
-    }
-
-
 def train(run: RunFolder, config: Config, terminal: Terminal, workers: int | None = None) -> None:
-    """Train the primary at the mixture, remixed each epoch; write epochs.jsonl and the model.
+    """Train the primary at the mixture, resized each epoch; write epochs.jsonl and the model.
 
-    `workers` is for this time in place of `train.workers`; the global batch stays the same.
+    `workers` replaces `train.workers` this time; the global batch stays the same.
 
-    Raises InputError when there is no mixture yet, when what was trained so far can't be gone on
-    from, or when a row or the base checkpoint can't be trained on; FloatingPointError naming the
-    rows of a bad loss.
+    Raises InputError when there is no mixture yet, when the training so far can't be resumed, or
+    when a row or the base checkpoint can't be trained on; FloatingPointError naming the rows of a
+    bad loss.
     """
     if not run.mixture.exists():
         raise InputError(f"{run.mixture}: missing; the search comes first")
-    inputs = train_inputs(config, run)
+    base = base_checkpoint(config, "primary")
+    catalog = artifacts.file_sha256(run.catalog / "manifest.json")
+    inputs: Inputs = {
+        "train": config.train.model_dump(mode="json"),
+        "models": config.models.model_dump(mode="json"),
+        "base": identity(base),
+        "seed": config.seed,
+        "mixture": artifacts.read_json(run.mixture),
+        "catalog": catalog,
+    }
     if run.is_complete("train", inputs):
         return
     workers = workers or config.train.workers
     accumulation(config.train, workers)
     require(config.train.trackers)
     key = artifacts.digest(inputs)[:12]
-    # Two runs may share a cluster, and a killed one's processes linger.
+    # Named apart: two runs may share a cluster, and processes of a killed run may still work.
     session = f"{key}-{uuid.uuid4().hex[:8]}"
     checkpoints = Checkpoints(run.train / f"ray-{key}", config.train.checkpoints_kept)
-    check_standing(run.train, run.epochs, checkpoints, inputs)
+    check_resumable(run.train, run.epochs, checkpoints, inputs)
     open_catalog(run.catalog).check()
-    mixture = artifacts.read_json(run.mixture)
-    if mixture.get("catalog", inputs["catalog"]) != inputs["catalog"]:
+    mixture = FoundMix.read(run.mixture)
+    if mixture.catalog not in (None, catalog):
         raise InputError(
-            f"{run.mixture}: of another catalog; build the catalog as it was, or begin a new run"
+            f"{run.mixture}: of another catalog; build the catalog as it was, or start a new run"
         )
-    job = Job(
-        config=config,
-        catalog=run.catalog,
-        features=run.features,
-        base=base_checkpoint(config, "primary"),
-        epochs_file=run.epochs,
-        model_folder=run.model,
-        reference_loss_ratio=mixture["reference_loss_ratio"],
-        checkpoints=checkpoints,
-        session=session,
-        course=f"course-{session}",
-    )
-    job.bad_batches.forget()
+    job = Job(run, config, base, mixture, checkpoints, session)
+    job.bad_batches.clear()
     with (
         run.stage("train", inputs) as cost,
-        _course(job, Mixture(**mixture["rows"])) as course,
+        _course_actor(job) as course,
         terminal.bar("Train the primary") as bar,
-        _shown(course, bar),
+        _progress_shown(job, bar),
     ):
-        warm(job, workers)
+        warm_up(job, workers)
         while True:
             checkpoints.claim(session, inputs)
-            state = _ready(job, workers)
-            ray.get(course.begin.remote(state.decisions, state.step, workers))
+            # Before the workers do it: Ray asks for the read tasks when the Dataset is made, too.
+            position = job.position(_state_to_resume(job, workers))
+            ray.get(course.move_to.remote(position))
             _fit(job, workers)
-            bad = job.bad_batches.met()
+            bad = job.bad_batches.recorded()
             if bad is None:
                 break
-            _pass_over(job, bad)
-        lines = artifacts.read_jsonl(run.epochs)
-        seconds = sum(
-            v for line in lines for k, v in line["timing"].items() if k != "stall_seconds"
+            _skip_or_stop(job, bad)
+        cost.device_seconds = workers * sum(
+            seconds
+            for line in read_epochs(run.epochs)
+            for name, seconds in line.timing.items()
+            if name != "stall_seconds"  # contained in train_seconds
         )
-        cost["device_seconds"] = seconds * workers
 
 
-def _ready(job: Job, workers: int) -> State:
-    """The state that training goes on from, its checkpoint made to fit this number of workers."""
-    from qsit_ray.train.elastic import convert
-
+def _state_to_resume(job: Job, workers: int) -> TrainState:
+    """The state of the last checkpoint, which is converted if another number of ranks wrote it."""
     latest = job.checkpoints.latest()
     if latest is None:
-        return State()
-    state = State.read(latest[1])
+        return TrainState(world_size=workers)
+    state = TrainState.read(latest[1])
     if state.world_size != workers and job.config.train.zero_stage:
         ray.get(ray.remote(num_cpus=1)(convert).remote(latest[1], "deepspeed"))
-    return state
+    return replace(state, world_size=workers)
 
 
 def _fit(job: Job, workers: int) -> None:
-    from ray.data import ExecutionOptions
-    from ray.train import (
-        DataConfig,
-        FailureConfig,
-        LoggingConfig,
-        RunConfig,
-        ScalingConfig,
-        TrainingFailedError,
-    )
-    from ray.train.torch import TorchConfig, TorchTrainer
-
     settings = job.config.train
-    layout = Layout(
-        job.catalog, job.config.seed, settings.training.batch_size, settings.micro_batch
-    )
     trainer = TorchTrainer(
         partial(train_loop, job),
         torch_config=TorchConfig(backend="nccl" if settings.use_gpu else "gloo"),
@@ -147,23 +130,26 @@ def _fit(job: Job, workers: int) -> None:
             storage_path=str(job.checkpoints.folder.parent),
             failure_config=FailureConfig(
                 max_failures=settings.max_failures,
-                # Unlimited by default: a group that can't start would be retried for ever.
+                # Unlimited by default: workers that can't start would be retried for ever.
                 controller_failure_limit=3,
             ),
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
-        datasets={"train": plan_dataset(job.course, layout, partial(encode, job))},
-        # The plan's order is the order of training; the same stream for each rank in each run.
+        datasets={"train": plan_dataset(job.course, layout(job), partial(encode, job))},
+        # Rows are trained in the plan's order: each rank gets the same stream in every run.
         dataset_config=DataConfig(execution_options=ExecutionOptions(preserve_order=True)),
     )
     try:
         trainer.fit()
     except TrainingFailedError as error:
-        raise _mendable(error) or error from None
+        raise _find_input_error(error) or error from None
 
 
-def _mendable(error: BaseException) -> InputError | None:
-    """The InputError that a worker or a data task failed with, if it was one."""
+def _find_input_error(error: BaseException) -> InputError | None:
+    """The InputError that a worker or a data task failed with, if there is one.
+
+    Ray wraps it several times: in each worker's failure, then as a cause under one of three names.
+    """
     chain = list(getattr(error, "worker_failures", {}).values())
     while chain:
         each = chain.pop()
@@ -174,10 +160,11 @@ def _mendable(error: BaseException) -> InputError | None:
     return None
 
 
-def _pass_over(job: Job, bad: BadBatch) -> None:
-    """Have the global batch of a bad loss skipped when training goes back to its last checkpoint.
+def _skip_or_stop(job: Job, bad: BadBatch) -> None:
+    """Have the global batch of a bad loss skipped after the return to the last checkpoint.
 
-    Raises FloatingPointError where the policy is to stop, or this epoch has had its fill.
+    Raises FloatingPointError where `on_bad_loss` is stop, or `max_failures` batches of this epoch
+    are skipped already.
     """
     settings = job.config.train
     before = [batch for batch in job.bad_batches.skipped() if batch.epoch == bad.epoch]
@@ -187,16 +174,8 @@ def _pass_over(job: Job, bad: BadBatch) -> None:
 
 
 @contextmanager
-def _course(job: Job, first: Mixture) -> Iterator[Any]:
-    """The actor that holds the training's Course, and with it the MixtureController."""
-    rule = job.config.train.controller
-    controller = MixtureController(
-        first,
-        job.reference_loss_ratio if rule else None,
-        rule or Controller(),
-        open_catalog(job.catalog).sizes,
-    )
-    actor = CourseActor.options(name=job.course, namespace=NAMESPACE).remote(controller)
+def _course_actor(job: Job) -> Iterator[Any]:
+    actor = CourseActor.options(name=job.course, namespace=NAMESPACE).remote()
     try:
         yield actor
     finally:
@@ -204,17 +183,16 @@ def _course(job: Job, first: Mixture) -> Iterator[Any]:
 
 
 @contextmanager
-def _shown(course: Any, bar: Bar) -> Iterator[None]:
-    """The bar follows what the workers tell the actor."""
+def _progress_shown(job: Job, bar: Bar) -> Iterator[None]:
+    """The bar follows rank 0's progress file, which is removed at the end."""
+    for left_by_a_kill in job.checkpoints.folder.glob("progress_*.json"):
+        left_by_a_kill.unlink(missing_ok=True)
     ended = threading.Event()
 
     def watch() -> None:
         while not ended.wait(1.0):
-            try:
-                done, total = ray.get(course.shown.remote(), timeout=5)
-            except ray.exceptions.RayError:
-                continue
-            if total:
+            with suppress(InputError):  # not written yet
+                done, total = artifacts.read_json(job.progress_file)
                 bar.update(done, total)
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -224,3 +202,4 @@ def _shown(course: Any, bar: Bar) -> Iterator[None]:
     finally:
         ended.set()
         watcher.join()
+        job.progress_file.unlink(missing_ok=True)

@@ -1,1 +1,1 @@
-"""pure: the curve fitted to a search, its best ratio, and how sure one can be of it."""
+"""pure: the curve fitted to a search, its best ratio, and the uncertainty of that ratio."""

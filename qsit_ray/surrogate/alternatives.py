@@ -1,7 +1,7 @@
-"""pure: rival curves, judged by how they foretell the scores at a ratio that they have not seen.
+"""pure: alternative curves, compared by their leave-one-ratio-out errors.
 
-For curves that are linear in their coefficients the error with a ratio left out follows from the
-full fit: its residual over one less its leverage.
+For a curve that is linear in its coefficients the error at an omitted ratio follows from the full
+fit: its residual over one minus its leverage.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def polynomial_name(degree: int, coordinate: Coordinate) -> str:
     return f"{name} over {coordinate}" if degree else name
 
 
-def left_out_errors(
+def leave_one_out_errors(
     seen: Observations, degree: int, coordinate: Coordinate
 ) -> dict[str, float | None]:
     """Leave-one-ratio-out root mean square error by curve, in units of the score; None where too
@@ -45,17 +45,16 @@ def left_out_errors(
 def _polynomial(seen: Observations, degree: int, coordinate: Coordinate) -> float | None:
     if seen.distinct.size < degree + 2:
         return None
-    basis = chebyshev.chebvander(
-        Scale(coordinate, seen.low, seen.high).units(seen.distinct), degree
-    )
+    u = Scale(coordinate, seen.low, seen.high).units(seen.distinct)
+    basis = chebyshev.chebvander(u, degree)
     if np.linalg.cond(basis) > 1e10:
         return None
     root = np.sqrt(seen.counts)
     q, _ = np.linalg.qr(root[:, None] * basis)
     means = seen.means - seen.scores.mean()
     residual = means - (q @ (q.T @ (root * means))) / root
-    missed, _ = _left_out(seen, residual, np.einsum("ij,ij->i", q, q))
-    return float(np.sqrt(missed.sum() / seen.scores.size))
+    squares, _ = _leave_one_out_squares(seen, residual, np.einsum("ij,ij->i", q, q))
+    return float(np.sqrt(squares.sum() / seen.scores.size))
 
 
 def _law(seen: Observations) -> float | None:
@@ -63,29 +62,32 @@ def _law(seen: Observations) -> float | None:
         return None
     share, rows = seen.distinct / (1 + seen.distinct), seen.scores.size
     powers = _EXPONENTS[:, None] * share
-    rise = np.exp(powers - powers.max(axis=1, keepdims=True))  # at most 1; k takes it back
+    rise = np.exp(powers - powers.max(axis=1, keepdims=True))  # at most 1; k absorbs the factor
     rise -= (rise @ seen.counts / rows)[:, None]
     spread = rise**2 @ seen.counts
     means = seen.means - seen.scores.mean()
     slope = (rise * means) @ seen.counts / spread
     leverage = seen.counts * (1 / rows + rise**2 / spread[:, None])
-    missed, rest = _left_out(seen, means - slope[:, None] * rise, leverage)
-    # With a ratio left out, the exponent too is chosen without it.
-    chosen = np.take_along_axis(missed, np.argmin(rest, axis=0)[None], axis=0)
+    squares, rest = _leave_one_out_squares(seen, means - slope[:, None] * rise, leverage)
+    # The exponent is chosen without the omitted ratio too.
+    chosen = np.take_along_axis(squares, np.argmin(rest, axis=0)[None], axis=0)
     return float(np.sqrt(chosen.sum() / rows))
 
 
 def _process(seen: Observations) -> float | None:
     if seen.distinct.size < 3:
         return None
-    errors = gaussian_process.left_out_errors(seen.ratios, seen.scores, seen.low, seen.high)
+    errors = gaussian_process.leave_one_out_errors(seen.ratios, seen.scores, seen.low, seen.high)
     return float(np.sqrt(np.mean(errors**2)))
 
 
-def _left_out(seen: Observations, residual: Floats, leverage: Floats) -> tuple[Floats, Floats]:
-    """From a full fit's residuals and leverages by ratio, shape (..., ratios) each: the squared
-    errors of a ratio's rows when it is left out, summed; and the other rows' squares then."""
-    # A curve that passes through a ratio by force foretells nothing of it.
+def _leave_one_out_squares(
+    seen: Observations, residual: Floats, leverage: Floats
+) -> tuple[Floats, Floats]:
+    """For each ratio omitted in turn: the squared errors summed over its rows, and the squared
+    residuals summed over the other rows, from a full fit's residuals and leverages by ratio. Shape
+    (..., ratios) each."""
+    # A leverage of 1 forces the curve through its ratio: the full fit predicts nothing there.
     error = residual / np.maximum(1 - leverage, 1e-9)
     within = np.bincount(seen.group, (seen.scores - seen.means[seen.group]) ** 2)
     total = np.sum(seen.counts * residual**2, axis=-1, keepdims=True) + within.sum()

@@ -1,4 +1,4 @@
-"""pure: the curve that a search goes by, the paper's and the recommended one (`fit.json`)."""
+"""pure: the curves fitted to one search: the used, the paper's and the recommended (`fit.json`)."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from qsit_ray.errors import InputError
-from qsit_ray.surrogate.alternatives import PROCESS, left_out_errors, polynomial_name
+from qsit_ray.surrogate.alternatives import PROCESS, leave_one_out_errors, polynomial_name
 from qsit_ray.surrogate.coordinates import COORDINATES, Coordinate
 from qsit_ray.surrogate.curve import Fit, polynomial, process
 from qsit_ray.surrogate.observations import Observations
 
 Surrogate = Literal["polynomial", "recommended"]
 PAPER_DEGREE = 4
-# In simulation its intervals hold on every kind of curve, those of polynomials do not, and neither
-# do those of whichever curve has the least left-out error: docs/SEARCH.md.
+# In simulation its intervals cover the best ratio for every kind of curve; those of polynomials do
+# not, nor do those of the curve with the least leave-one-out error (docs/SEARCH.md).
 RECOMMENDED = PROCESS
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Curves fitted to one search by name: the recommended one, the paper's quartic in each
-    coordinate and the polynomial asked for, of which `used` is gone by.
+    coordinate and the polynomial asked for. `used` names the one that gives the optimum.
 
-    `rivals`: leave-one-ratio-out errors by curve, of more curves than were worked out. `lost`:
+    `alternatives`: leave-one-ratio-out errors by curve, also of curves not in `curves`. `lost`:
     ratios without any score.
     """
 
     used: str
     recommended: str
     curves: Mapping[str, Fit]
-    rivals: Mapping[str, float | None]
+    alternatives: Mapping[str, float | None]
     lost: tuple[float, ...]
 
     @property
@@ -41,26 +41,25 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """That of the used curve; where it is not the recommended one, what that one says."""
+        """That of the used curve, and the optimum of the recommended one where that is another."""
         text = self.fit.verdict
         if self.used != self.recommended:
             other = self.curves[self.recommended]
             low, high = other.interval
             text += (
                 f" The recommended curve, a {self.recommended}, has its best ratio at "
-                f"{other.optimum:.3g}, with {100 * other.confidence:g} % from {low:.3g} to "
+                f"{other.optimum:.3g}, {100 * other.confidence:g} % interval {low:.3g} to "
                 f"{high:.3g}."
             )
         return text
 
     def to_json(self) -> dict[str, Any]:
-        """The used curve's content, and beside it `recommended`, `rivals`, `degraded`,
-        `lost_ratios` and all `curves` by name."""
+        """The content of fit.json: the used curve's values and those of the comparison."""
         return {
             **self.fit.to_json(),
             "verdict": self.verdict,
             "recommended": self.recommended,
-            "rivals": dict(self.rivals),
+            "rivals": dict(self.alternatives),
             "degraded": self.fit.dropped > 0,
             "lost_ratios": list(self.lost),
             "curves": {name: fit.to_json() for name, fit in self.curves.items()},
@@ -68,17 +67,17 @@ class Comparison:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Comparison:
-        """The inverse of `to_json`."""
+        """The inverse of `to_json`. Raises KeyError where a key is absent."""
         return cls(
             used=content["curve"],
             recommended=content["recommended"],
             curves={name: Fit.from_json(fit) for name, fit in content["curves"].items()},
-            rivals=content["rivals"],
+            alternatives=content["rivals"],
             lost=tuple(content["lost_ratios"]),
         )
 
 
-def compare(
+def compare_curves(
     seen: Observations,
     use: Surrogate = "polynomial",
     degree: int = PAPER_DEGREE,
@@ -86,15 +85,14 @@ def compare(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> Comparison:
-    """Fit all curves to one search and go by the polynomial asked for or the recommended curve.
+    """Fit all curves to one search; the polynomial asked for or the recommended curve is used.
 
-    A quartic that the ratios do not carry is left out, unless it is the one asked for. Raises
-    InputError where the curve to use can't be fitted.
+    A polynomial that is not used is omitted where the ratios are too few for it. Raises InputError
+    where the used curve cannot be fitted.
     """
     asked = polynomial_name(degree, coordinate)
-    wanted = {asked: (degree, coordinate)} | {
-        polynomial_name(PAPER_DEGREE, c): (PAPER_DEGREE, c) for c in COORDINATES
-    }
+    wanted = {asked: (degree, coordinate)}
+    wanted |= {polynomial_name(PAPER_DEGREE, c): (PAPER_DEGREE, c) for c in COORDINATES}
     curves = {RECOMMENDED: process(seen, seed, confidence)}
     for name, (d, c) in wanted.items():
         try:
@@ -106,6 +104,6 @@ def compare(
         used=RECOMMENDED if use == "recommended" else asked,
         recommended=RECOMMENDED,
         curves=curves,
-        rivals=left_out_errors(seen, degree, coordinate),
+        alternatives=leave_one_out_errors(seen, degree, coordinate),
         lost=seen.lost,
     )

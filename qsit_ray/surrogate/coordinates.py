@@ -1,4 +1,4 @@
-"""pure: the coordinates over which a response is fitted: the ratio, its logarithm, its share."""
+"""pure: the coordinates that a response is fitted over: the ratio, its logarithm, its share."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Scale:
         """u of each ratio, same shape."""
         start, stop = self._ends
         t = _transform(np.asarray(ratios, dtype=np.float64), self.coordinate)
-        return 2 * (t - start) / (stop - start) - 1
+        return np.asarray(2 * (t - start) / (stop - start) - 1)
 
     def ratios(self, units: ArrayLike) -> Floats:
-        """The inverse of `units`, same shape; exact at both ends, which nothing passes."""
+        """The inverse of `units`, same shape; exact at both ends, which no result exceeds."""
         u = np.asarray(units, dtype=np.float64)
         start, stop = self._ends
         t = start + (u + 1) / 2 * (stop - start)

@@ -1,27 +1,25 @@
-"""pure: what a search has observed: scores by ratio, and which runs have none."""
+"""pure: the observations of a search: scores by ratio, and the runs without a score."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from qsit_ray import tables
 from qsit_ray.errors import InputError
+from qsit_ray.surrogate.coordinates import Floats
 from qsit_ray.tables import Table
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Observations:
-    """Rows with a score: `ratios` and `scores`, shape (rows,). `missing` counts the rows without
-    one by ratio."""
+    """Rows with a score: `ratios` and `scores`, shape (rows,); higher scores are better. `missing`
+    counts the rows without one by ratio."""
 
     ratios: Floats
     scores: Floats
@@ -34,7 +32,7 @@ class Observations:
 
     @cached_property
     def group(self) -> NDArray[np.intp]:
-        """The place of each row's ratio in `distinct`, shape (rows,)."""
+        """The index of each row's ratio in `distinct`, shape (rows,)."""
         return np.searchsorted(self.distinct, self.ratios)
 
     @cached_property
@@ -66,50 +64,47 @@ class Observations:
         return tuple(sorted(set(self.missing) - set(self.distinct.tolist())))
 
 
-def observed(ratios: ArrayLike, scores: Sequence[float | None] | ArrayLike) -> Observations:
-    """Observations of one row a run, shape (rows,) each.
+def observed(ratios: Iterable[float], scores: Iterable[float | None]) -> Observations:
+    """Observations of one run per row, shape (rows,) each.
 
-    A score that is None, NaN or infinite is a run without one. Raises InputError for a ratio that
-    is missing or not positive (with its row, the first being 0), a value that is no number, and
-    where no row has a score.
+    A score that is None, NaN or infinite counts as missing. Raises InputError for a ratio that is
+    missing or not positive and for a value that is not a number, naming the row from 1, and where
+    no row has a score.
     """
     x, y = _numbers(ratios, "ratio"), _numbers(scores, "score")
     if x.size != y.size:
-        raise InputError(f"{x.size} ratios but {y.size} scores; one of each a row is needed")
+        raise InputError(f"{x.size} ratios but {y.size} scores: expected one of each per row")
     wrong = np.flatnonzero(~(np.isfinite(x) & (x > 0)))
     if wrong.size:
-        row = int(wrong[0])
-        raise InputError(f"ratio {x[row]:g} in row {row} (first row is 0) must be positive")
+        raise InputError(f"ratio {x[wrong[0]]:g} in row {wrong[0] + 1} must be positive")
     # 0.1 + 0.2 and 0.3 are one ratio.
     x = np.array([float(f"{ratio:.12g}") for ratio in x])
     kept = np.isfinite(y)
     if not kept.any():
-        raise InputError(f"none of the {y.size} rows has a score; one run a ratio must finish")
+        raise InputError(f"none of the {y.size} rows has a score; one run per ratio must finish")
     gone, counts = np.unique(x[~kept], return_counts=True)
     return Observations(x[kept], y[kept], dict(zip(gone.tolist(), counts.tolist(), strict=True)))
 
 
-def _numbers(values: Any, what: str) -> Floats:
+def _numbers(values: Iterable[float | None], name: str) -> Floats:
     numbers = []
-    for row, value in enumerate(values):
+    for row, value in enumerate(values, start=1):
         try:
             numbers.append(np.nan if value is None else float(value))
         except (TypeError, ValueError):
-            raise InputError(
-                f"{what} {value!r} in row {row} (first row is 0) is no number"
-            ) from None
+            raise InputError(f"{name} in row {row}: expected a number, got {value!r}") from None
     return np.array(numbers, dtype=np.float64)
 
 
 def read_observations(
     path: Path, ratio: str | None = None, score: str | None = None, repeat: str | None = None
 ) -> Observations:
-    """Columns `ratio` and `score` of a csv, tsv, jsonl, json or parquet file; not given, they are
-    those called so. A score that is missing, NaN or infinite is a run without one.
+    """Observations from columns of a csv, tsv, jsonl, json or parquet file, by default the columns
+    `ratio` and `score`. A score that is missing, NaN or infinite counts as missing.
 
     Rows with the same ratio are repeats. With `repeat`, the column that numbers them (a seed), no
     ratio may have one twice. Raises InputError naming the file, and the row and column of a ratio
-    that is missing or not positive, a score that is no number, and a repeat that stands twice.
+    that is missing or not positive, a score that is not a number, and a repeat that occurs twice.
     """
     table = tables.read(path)
     ratio = ratio or table.first_of("--ratio", ["ratio"])

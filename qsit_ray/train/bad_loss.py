@@ -1,4 +1,4 @@
-"""pure: global batches whose loss was no number or beyond all bounds, and those passed over."""
+"""pure: global batches whose loss is not finite or too large, recorded and skipped."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from qsit_ray import artifacts
 
 
 class BadLoss(FloatingPointError):
-    """A global batch's loss is not finite or over `train.loss_limit`, on all ranks alike.
+    """A global batch's loss is not finite or over `train.loss_limit`; raised on all ranks alike.
 
-    `suspects` are those of this rank's micro-batches whose own loss is.
+    `suspects` are the indices of this rank's micro-batches whose own loss is.
     """
 
     def __init__(self, loss: float, suspects: Sequence[int]):
@@ -23,7 +23,8 @@ class BadLoss(FloatingPointError):
 
 @dataclass(frozen=True)
 class BadBatch:
-    """Where it happened; `rows` are catalog rows of the suspected micro-batches, `ids` theirs."""
+    """A bad loss: its epoch and step, and the catalog rows of the suspected micro-batches with
+    their `ids`."""
 
     epoch: int
     step: int
@@ -38,31 +39,31 @@ class BadBatch:
 
 @dataclass(frozen=True)
 class BadBatches:
-    """The bad batches of a training, in `folder`: the last one met, and those to pass over."""
+    """Files in `folder`: the bad batch recorded last, and the batches to skip."""
 
     folder: Path
 
     @property
-    def _met(self) -> Path:
+    def _recorded(self) -> Path:
         return self.folder / "bad_loss.json"
 
     @property
     def _skipped(self) -> Path:
         return self.folder / "skipped.json"
 
-    def meet(self, batch: BadBatch) -> None:
-        artifacts.write_json(self._met, asdict(batch))
+    def record(self, batch: BadBatch) -> None:
+        artifacts.write_json(self._recorded, asdict(batch))
 
-    def met(self) -> BadBatch | None:
-        return BadBatch(**artifacts.read_json(self._met)) if self._met.exists() else None
+    def recorded(self) -> BadBatch | None:
+        return BadBatch(**artifacts.read_json(self._recorded)) if self._recorded.exists() else None
 
-    def forget(self) -> None:
-        self._met.unlink(missing_ok=True)
+    def clear(self) -> None:
+        self._recorded.unlink(missing_ok=True)
 
     def skip(self, batch: BadBatch) -> None:
-        """Pass over its global batch from now on."""
+        """Have its whole global batch skipped from now on."""
         artifacts.write_json(self._skipped, [asdict(each) for each in [*self.skipped(), batch]])
-        self.forget()
+        self.clear()
 
     def skipped(self) -> list[BadBatch]:
         if not self._skipped.exists():

@@ -7,39 +7,42 @@ from typing import Any
 from qsit_ray.config.train import Train
 from qsit_ray.errors import InputError
 
+Settings = dict[str, Any]
+"""DeepSpeed's JSON configuration."""
+
 
 def accumulation(train: Train, world_size: int) -> int:
-    """Micro-batches that each of `world_size` ranks adds up for one global batch.
+    """The number of micro-batches that each of `world_size` ranks trains for one global batch.
 
-    Raises InputError when the global batch can't be cut into whole micro-batches.
+    Raises InputError when the global batch can't be divided into whole micro-batches.
     """
     batch, micro = train.training.batch_size, train.micro_batch
     if world_size < 1:
         raise InputError(f"{world_size} workers; at least 1 is needed")
     if batch % world_size:
         raise InputError(
-            f"train.training.batch_size {batch} can't be shared evenly by {world_size} workers"
+            f"train.training.batch_size {batch} can't be divided evenly among {world_size} workers"
         )
     if batch // world_size % micro:
         raise InputError(
-            f"train.micro_batch {micro} doesn't divide the {batch // world_size} rows that each of "
-            f"{world_size} workers has of a global batch of {batch}"
+            f"train.micro_batch {micro} doesn't divide the {batch // world_size} rows of each of "
+            f"{world_size} workers in a global batch of {batch}"
         )
     return batch // (world_size * micro)
 
 
-def deepspeed_config(train: Train, world_size: int | None = None) -> dict[str, Any]:
+def deepspeed_config(train: Train, world_size: int | None = None) -> Settings:
     """The configuration that `deepspeed.initialize` takes; it has no "auto" values.
 
     The global batch is the same for every `world_size` (by default `train.workers`). Learning
-    rates are set before each step by the loop, since the number of steps changes between epochs;
-    DeepSpeed's own scheduler stays out. Activation checkpointing is the model's own
+    rates are set before each step by the engine, without DeepSpeed's scheduler, since the number of
+    steps changes between epochs. Activation checkpointing is the model's own
     (`qsit_ray.models.trainable.prepare`), not DeepSpeed's.
 
-    Raises InputError when the global batch can't be cut for this world size.
+    Raises InputError when the global batch can't be divided for this world size.
     """
     settings = train.training
-    config: dict[str, Any] = {
+    config: Settings = {
         "train_batch_size": settings.batch_size,
         "train_micro_batch_size_per_gpu": train.micro_batch,
         "gradient_accumulation_steps": accumulation(train, world_size or train.workers),
@@ -54,7 +57,7 @@ def deepspeed_config(train: Train, world_size: int | None = None) -> dict[str, A
             "params": {
                 "lr": settings.learning_rate,
                 "weight_decay": settings.weight_decay,
-                # The fused CPU kernel would be compiled on first use; torch's own is at hand.
+                # DeepSpeed's fused CPU kernel would be compiled on first use.
                 "torch_adam": not train.use_gpu,
             },
         },

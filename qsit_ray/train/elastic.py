@@ -1,4 +1,4 @@
-"""torch: a DeepSpeed checkpoint made to load on any number of ranks."""
+"""torch: a DeepSpeed checkpoint converted to load on any number of ranks."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ UNIVERSAL = "universal"
 
 
 def convert(folder: Path, tag: str) -> None:
-    """Write `folder`/universal from the ZeRO checkpoint `folder`/`tag`, unless it is there.
+    """Write `folder`/universal from the ZeRO checkpoint `folder`/`tag`, unless it exists.
 
-    It takes as much room again as the checkpoint. Raises RuntimeError with the end of the
+    It takes as much disk space as the checkpoint. Raises RuntimeError with the end of the
     converter's output when it fails.
     """
     if (folder / UNIVERSAL).is_dir():
@@ -34,7 +34,7 @@ def convert(folder: Path, tag: str) -> None:
                 f"--output_folder={temporary}",
                 "--num_extract_workers=1",
                 "--num_merge_workers=1",
-                # Stages 1 and 2 don't say in their checkpoints how it is to be read.
+                # The converter needs state that checkpoints of stages 1 and 2 lack.
                 "--inject_missing_state",
             ],
             capture_output=True,
@@ -46,11 +46,11 @@ def convert(folder: Path, tag: str) -> None:
 
 @contextmanager
 def loads_universal(engine: Any) -> Iterator[None]:
-    """Within it a DeepSpeed engine loads universal checkpoints, after it its own again.
+    """A block in which a DeepSpeed engine loads universal checkpoints instead of its own.
 
     At stage 3 DeepSpeed 0.19 gives every group of parameters the rate and decay of the checkpoint's
-    first, and all of them one tensor to count steps in, which each then adds to: both are mended
-    here, or the steps after it would differ from an uninterrupted training's.
+    first group, and all of them one shared step counter, which each group then increments. Both are
+    corrected here; otherwise the next steps would differ from an uninterrupted training's.
     """
     groups = engine.optimizer.param_groups
     own = [{key: group[key] for key in group if key != "params"} for group in groups]

@@ -1,10 +1,10 @@
-"""rim: what Ray Data's tasks do: rows decoded and tokenised, in processes that are warm by then."""
+"""rim: the encoding of catalog rows in Ray Data's tasks, in processes warmed up before."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ray
 from ray._common.constants import RAY_WARN_BLOCKING_GET_INSIDE_ASYNC_ENV_VAR
@@ -13,10 +13,14 @@ from ray.train.v2._internal.constants import (
     get_env_vars_to_propagate,
 )
 
+from qsit_ray.data.source import DataRow, Layout
 from qsit_ray.errors import InputError
 from qsit_ray.train.state import Job
 
-# More than feed a training worker; a large cluster has CPUs for other work too.
+if TYPE_CHECKING:
+    from qsit_ray.models.batch import Batches
+
+# Enough to feed one training worker; the rest of a large cluster's CPUs stay free for other work.
 PROCESSES_A_WORKER = 8
 
 WARNS = {
@@ -24,34 +28,34 @@ WARNS = {
 }
 
 
-def encode(job: Job, row: dict[str, Any]) -> dict[str, Any]:
+def layout(job: Job) -> Layout:
+    train = job.config.train
+    return Layout(job.run.catalog, job.config.seed, train.training.batch_size, train.micro_batch)
+
+
+def encode(job: Job, row: DataRow) -> DataRow:
     """Decode, tokenise and pad one micro-batch of catalog rows; count the answers cut."""
     from qsit_ray.models.batch import pack
 
     rows = list(row["rows"])
-    batches = _opened(job)
-    batch = batches.of(rows)
-    return {
-        "step": row["step"],
-        "rows": row["rows"],
-        "batch": pack(batch),
-        "cut": batches.cut(rows),
-    }
+    batches = _batches_of(job)
+    packed = pack(batches.of(rows))
+    return {"step": row["step"], "rows": row["rows"], "batch": packed, "cut": batches.cut(rows)}
 
 
-def warm(job: Job, workers: int) -> None:
-    """Have the processes of the data tasks load what encoding needs, which takes them seconds.
+def warm_up(job: Job, workers: int) -> None:
+    """Import the libraries in the processes of the data tasks, which takes each of them seconds.
 
-    Ray gives them to Ray Data afterwards; without this the first epoch waits. Raises InputError
-    when the base checkpoint's processor does not fit its model.
+    Ray passes these processes on to Ray Data; otherwise the first epoch would wait. Raises
+    InputError when the base checkpoint's processor does not fit its model.
     """
     free = int(ray.cluster_resources().get("CPU", 1)) - workers
     processes = max(1, min(free, PROCESSES_A_WORKER * workers))
     # Ray only passes a process on to a task of the same environment, and Ray Train has its own.
     environment = {"env_vars": {**WARNS, **get_env_vars_to_propagate()}}
-    opened = ray.remote(num_cpus=1, runtime_env=environment)(_check)
+    check = ray.remote(num_cpus=1, runtime_env=environment)(_check)
     try:
-        ray.get([opened.remote(job) for _ in range(processes)])
+        ray.get([check.remote(job) for _ in range(processes)])
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, InputError):
             raise error.cause from None
@@ -61,17 +65,17 @@ def warm(job: Job, workers: int) -> None:
 def _check(job: Job) -> None:
     from qsit_ray.models.load import check_vocabulary
 
-    check_vocabulary(_opened(job).encoder.processor, job.base)
+    check_vocabulary(_batches_of(job).encoder.processor, job.base)
 
 
-def _opened(job: Job) -> Any:
+def _batches_of(job: Job) -> Batches:
     models = job.config.models
-    return _batches(job.catalog, job.base, models.max_length, models.remember_features)
+    return _batches(job.run.catalog, job.base, models.max_length, models.remember_features)
 
 
 @lru_cache(maxsize=1)
-def _batches(catalog: Path, base: str, max_length: int, keep: bool) -> Any:
+def _batches(catalog: Path, base: str, max_length: int, keep: bool) -> Batches:
     from qsit_ray.models import load
-    from qsit_ray.models.batch import batches
+    from qsit_ray.models.batch import Batches
 
-    return batches(catalog, load.load_processor(base), max_length, keep)
+    return Batches(catalog, load.load_processor(base), max_length, keep)

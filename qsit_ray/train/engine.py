@@ -14,16 +14,16 @@ from torch import Tensor
 
 from qsit_ray import artifacts
 from qsit_ray.models import load
-from qsit_ray.models.batch import batches, unpack
+from qsit_ray.models.batch import Batches, unpack
 from qsit_ray.models.features import remember_features
 from qsit_ray.models.loss import row_losses
 from qsit_ray.models.score import logits_at_end
 from qsit_ray.models.trainable import merged, parameter_groups, prepare, set_rates
 from qsit_ray.schedule import share_of_peak
 from qsit_ray.train.bad_loss import BadLoss
-from qsit_ray.train.deepspeed_config import deepspeed_config
+from qsit_ray.train.deepspeed_config import Settings, deepspeed_config
 from qsit_ray.train.elastic import UNIVERSAL, loads_universal
-from qsit_ray.train.state import Job
+from qsit_ray.train.state import Job, Measured
 from qsit_ray.train.validation import Validation
 
 TAG = "deepspeed"
@@ -34,8 +34,8 @@ class Rows(torch.nn.Module):
     """The model as DeepSpeed runs it: a batch in, each row's summed loss and answer tokens out, or
     the logits of the tokens `ends` after each row.
 
-    DeepSpeed keeps count of micro-batches, and gathers partitioned weights, where its own forward
-    is called; a call to the module behind its back would lose gradients at ZeRO stage 3.
+    DeepSpeed counts micro-batches and gathers partitioned weights in its own forward. A direct call
+    of the module would lose gradients at ZeRO stage 3.
     """
 
     def __init__(self, model: Any):
@@ -53,14 +53,14 @@ class Rows(torch.nn.Module):
 
 
 class Engine:
-    """One rank's model and optimiser. The process group must stand already (Ray Train's does)."""
+    """One rank's model and optimiser. Needs an initialised process group, such as Ray Train's."""
 
     def __init__(self, job: Job, rank: int, world_size: int):
         import deepspeed
 
         config = job.config
         if not config.train.use_gpu:
-            # Else DeepSpeed compiles a shared-memory collective on first use, for 25 s.
+            # Otherwise DeepSpeed compiles a shared-memory collective on first use, for 25 s.
             deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         deepspeed.init_distributed(dist_init_required=False)
         self.settings = config.train
@@ -70,9 +70,9 @@ class Engine:
         self.checkpoint = _load(job.base, TYPES[config.train.precision], settings)
         prepare(self.checkpoint.model, config.models.freeze_vision, config.train)
         if config.models.remember_features:
-            remember_features(self.checkpoint.model, job.features)
-        rows = batches(
-            job.catalog,
+            remember_features(self.checkpoint.model, job.run.features)
+        rows = Batches(
+            job.run.catalog,
             self.checkpoint.processor,
             config.models.max_length,
             keep=config.models.remember_features,
@@ -96,8 +96,8 @@ class Engine:
         The loss is the sum over the global batch divided by its answer tokens, over ranks and
         accumulation: a mean of the ranks' means would weigh short answers more.
 
-        Raises BadLoss on every rank alike when the loss, or the gradient's norm, is not finite or
-        the loss is over `train.loss_limit`; the weights are then of no use any more.
+        Raises BadLoss on every rank alike when the loss or the gradient's norm is not finite, or
+        the loss is over `train.loss_limit`; the weights must not be used any more.
         """
         training, epochs = self.settings.training, self.settings.epochs
         share = share_of_peak(
@@ -138,12 +138,12 @@ class Engine:
         own = [total / max(count, 1) for total, count in zip(sums.tolist(), counts, strict=True)]
         return [index for index, loss in enumerate(own) if not loss <= limit]
 
-    def validate(self) -> dict[str, Any]:
-        """Losses and scores on validation rows (see `Validation`); the same on every rank."""
+    def validate(self) -> Measured:
+        """Losses and scores on validation rows; the same on every rank."""
         return self.validation.measure(self.deepspeed, self.device)
 
     def save(self, folder: Path) -> None:
-        """Write this rank's part: DeepSpeed's, and the state of its random numbers."""
+        """Write this rank's part: DeepSpeed's files and the state of its random numbers."""
         self.deepspeed.save_checkpoint(str(folder), tag=TAG)
         states = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
@@ -151,10 +151,10 @@ class Engine:
         save_file(states, folder / f"random_{self.rank}.safetensors")
 
     def load(self, folder: Path, world_size: int) -> None:
-        """Go on from a checkpoint that `world_size` ranks wrote. One of another number than ours
-        must have been converted (see `elastic`); random numbers then begin anew.
+        """Load a checkpoint that `world_size` ranks wrote. For another number of ranks than ours it
+        must have been converted (see `elastic`), and random numbers start from the seed again.
 
-        Raises RuntimeError when the checkpoint can't be loaded; never starts anew silently.
+        Raises RuntimeError when the checkpoint can't be loaded.
         """
         if world_size == self.world_size or self.settings.zero_stage == 0:
             path, _ = self.deepspeed.load_checkpoint(str(folder), tag=TAG)
@@ -187,17 +187,17 @@ class Engine:
         dist.barrier()
 
 
-def _load(base: str, dtype: torch.dtype, settings: dict[str, Any]) -> load.Checkpoint:
-    """The base checkpoint; at ZeRO stage 3 no rank ever holds more of it than its own part."""
+def _load(base: str, dtype: torch.dtype, settings: Settings) -> load.Checkpoint:
+    """The base checkpoint; at ZeRO stage 3 each rank holds only its own part of it."""
     if settings["zero_optimization"]["stage"] < 3:
         return load.load(base, dtype=dtype)
     from transformers.integrations import HfDeepSpeedConfig
 
-    partitioned = HfDeepSpeedConfig(settings)  # transformers looks at it as long as it lives
+    partitioned = HfDeepSpeedConfig(settings)  # transformers uses it while this object exists
     checkpoint = load.load(base, dtype=dtype)
     del partitioned
-    # On this path transformers also keeps renamings that met no weight, and would undo them in the
-    # exported model's names.
+    # On this path transformers also keeps renamings that no weight needed, and would undo them in
+    # the exported model's names.
     model = checkpoint.model
     model._weight_conversions = [c for c in model._weight_conversions if c.was_used()]
     return checkpoint

@@ -1,4 +1,4 @@
-"""torch: what the ranks of a training tell each other."""
+"""torch: values exchanged between the ranks of a training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ T = TypeVar("T")
 
 
 def from_rank_zero(value: T | None) -> T:
-    """Rank 0's `value` on every rank; the others' is not looked at. None goes on before rank 0."""
+    """Rank 0's `value` on every rank; the others' is ignored. No rank returns before rank 0 calls
+    it, so this is a barrier too."""
     box = [value]
     dist.broadcast_object_list(box)
     return box[0]  # type: ignore[return-value]

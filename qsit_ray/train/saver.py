@@ -1,51 +1,52 @@
-"""rim: checkpoints through Ray Train while training goes on, each noted once all ranks wrote it."""
+"""rim: checkpoints through Ray Train while training continues, committed once all ranks wrote."""
 
 from __future__ import annotations
 
 import tempfile
 import threading
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ray.train
 from ray.train import Checkpoint, CheckpointUploadMode
 
 from qsit_ray import artifacts
 from qsit_ray.train.checkpoint import Commit
-from qsit_ray.train.state import Job, State
+from qsit_ray.train.ranks import gather
+from qsit_ray.train.state import Job, Measured, TrainState
 
-
-@dataclass
-class _Waiting:
-    commit: Commit
-    state: State
-    written: threading.Event
+if TYPE_CHECKING:
+    from qsit_ray.train.engine import Engine
 
 
 class Saver:
     """One rank's part of saving and restoring; every rank makes the same calls."""
 
-    def __init__(self, job: Job, engine: Any, rank: int):
+    def __init__(self, job: Job, engine: Engine, rank: int):
         self.job, self.engine, self.rank = job, engine, rank
-        self._waiting: _Waiting | None = None
+        self._pending: tuple[Commit, TrainState, threading.Event] | None = None
 
     def restore(self) -> None:
-        """Bring the engine's weights and optimiser to the last checkpoint."""
+        """Load the engine's weights and optimiser from the last checkpoint."""
         latest = self.job.checkpoints.latest()
         if latest is None:
             return
-        state = State.read(latest[1])
+        state = TrainState.read(latest[1])
         self.engine.load(latest[1], state.world_size)
         if self.rank == 0:
             self.job.checkpoints.tidy()
-            self._record(state)  # a kill between the commit and this leaves one line too few
+            # A kill between the commit and the writing of epochs.jsonl leaves one line too few.
+            self._write_lines(state)
 
-    def save(self, state: State, metrics: dict[str, Any], loss: float | None = None) -> None:
-        """Write `state`, and what the engine holds, to local disk; Ray Train carries it on."""
+    def save(self, state: TrainState, measured: Measured | None = None) -> None:
+        """Write `state` and the engine's to local disk; Ray Train uploads them in the background.
+
+        `measured` is the epoch's validation; None inside an epoch.
+        """
         self.settle(wait=True)
         name = f"epoch_{state.epoch:04d}_step_{state.step:06d}_{self.job.session[-8:]}"
-        # Below the working directory, which is Ray's own: what a kill leaves there goes with it.
+        # Below the working directory, which Ray clears away with the worker, after a kill too.
         folder = Path(tempfile.mkdtemp(dir=Path.cwd()))
         self.engine.save(folder)
         if self.rank == 0:
@@ -53,35 +54,41 @@ class Saver:
         written = threading.Event()
         storage = ray.train.get_context().get_storage()
 
-        def carry(checkpoint: Checkpoint, name: str) -> Checkpoint:
+        def upload(checkpoint: Checkpoint, name: str) -> Checkpoint:
             stored = storage.persist_current_checkpoint(checkpoint, name)
             written.set()
             return stored
 
+        loss, metrics = None, {}
+        if measured is not None:
+            loss = (measured.loss_scoring + measured.loss_interpreting) / 2
+            metrics = asdict(measured)
         ray.train.report(
             {"epoch": state.epoch, "step": state.step, **metrics},
             checkpoint=Checkpoint.from_directory(str(folder)),
             checkpoint_dir_name=name,
             checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
             delete_local_checkpoint_after_upload=True,
-            checkpoint_upload_fn=carry,
+            checkpoint_upload_fn=upload,
         )
-        self._waiting = _Waiting(Commit(name, state.epoch, state.step, loss), state, written)
+        self._pending = Commit(name, state.epoch, state.step, loss), state, written
 
     def settle(self, wait: bool = False) -> None:
-        """Note the checkpoint that is under way if it is whole by now; `wait` until it is."""
-        if self._waiting is None:
+        """Commit the pending checkpoint if all ranks have written theirs; `wait` until they have.
+
+        Only then is a checkpoint valid, so epochs.jsonl never has a line that no checkpoint holds.
+        """
+        if self._pending is None:
             return
-        from qsit_ray.train.ranks import gather
-
+        commit, state, written = self._pending
         if wait:
-            self._waiting.written.wait()
-        if all(gather(self._waiting.written.is_set())):
+            written.wait()
+        if all(gather(written.is_set())):
             if self.rank == 0:
-                self.job.checkpoints.commit(self._waiting.commit, self.job.session)
-                self._record(self._waiting.state)
-            self._waiting = None
+                self.job.checkpoints.commit(commit, self.job.session)
+                self._write_lines(state)
+            self._pending = None
 
-    def _record(self, state: State) -> None:
+    def _write_lines(self, state: TrainState) -> None:
         if state.lines:
-            artifacts.write_jsonl(self.job.epochs_file, state.lines)
+            artifacts.write_jsonl(self.job.run.epochs, [line.to_json() for line in state.lines])

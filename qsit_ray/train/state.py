@@ -1,47 +1,65 @@
-"""pure: what a training goes on from, beside the weights and what DeepSpeed keeps."""
+"""pure: everything that a training resumes from, except the weights and DeepSpeed's own state."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from qsit_ray import artifacts
+from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
+from qsit_ray.config.files import validated
+from qsit_ray.config.train import Controller
 from qsit_ray.controller import Decision, MixtureController
+from qsit_ray.data.catalog import open_catalog
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import EpochPlan, Mixture
+from qsit_ray.run_files import EpochLine, FoundMix
 from qsit_ray.train.bad_loss import BadBatches
 from qsit_ray.train.checkpoint import Checkpoints
 
 FILE = "state.json"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Consumed:
-    """What was trained of one epoch: a checksum as `EpochPlan.planned`, rows, and those among them
-    whose answer was cut at `models.max_length`."""
+    """Rows of one epoch that were trained or skipped: their checksum as `EpochPlan.planned`, their
+    number, and those among them whose answer was cut at `models.max_length`."""
 
     checksum: int = 0
     rows: int = 0
     cut: int = 0
 
-    def add(self, checksum: int, rows: int, cut: int = 0) -> None:
-        self.checksum = (self.checksum + checksum) % 2**64
-        self.rows += rows
-        self.cut += cut
+    def __add__(self, other: Consumed) -> Consumed:
+        checksum = (self.checksum + other.checksum) % 2**64
+        return Consumed(checksum, self.rows + other.rows, self.cut + other.cut)
 
 
-@dataclass
-class State:
-    """`lines` are the epochs done, as in epochs.jsonl; of the next, `step` global batches are
-    trained, which `consumed`, `skipped` and `timing` count."""
+@dataclass(frozen=True)
+class Measured:
+    """Result of one validation. Losses: mean negative log-likelihood in nats over answer tokens;
+    srcc of Eq. 5's scores and accuracy of closed-set multiple choice, None where undefined."""
 
-    lines: list[dict[str, Any]] = field(default_factory=list)
-    decisions: dict[str, Any] = field(default_factory=lambda: {"decisions": []})
+    loss_scoring: float
+    loss_interpreting: float
+    srcc: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """The one record of a training's progress, for workers, actor and checkpoint alike.
+
+    `lines` are the epochs done, as in epochs.jsonl, and `decisions` the controller's after each.
+    Of the next epoch `step` global batches are trained, which `consumed`, `skipped` and `timing`
+    (seconds) count; `world_size` is the number of ranks.
+    """
+
+    lines: list[EpochLine] = field(default_factory=list)
+    decisions: tuple[Decision, ...] = ()
     step: int = 0
-    consumed: Consumed = field(default_factory=Consumed)
-    skipped: Consumed = field(default_factory=Consumed)
+    consumed: Consumed = Consumed()
+    skipped: Consumed = Consumed()
     timing: dict[str, float] = field(default_factory=dict)
     world_size: int = 1
 
@@ -50,33 +68,35 @@ class State:
         return len(self.lines)
 
     def write(self, folder: Path) -> None:
-        artifacts.write_json(folder / FILE, asdict(self))
+        content = asdict(self)
+        # The list is wrapped once more in the file, so that older checkpoints can be resumed.
+        content["decisions"] = {"decisions": content["decisions"]}
+        artifacts.write_json(folder / FILE, content)
 
     @classmethod
-    def read(cls, folder: Path) -> State:
+    def read(cls, folder: Path) -> TrainState:
         """Raises InputError naming the file when it can't be read as a state."""
-        values = artifacts.read_json(folder / FILE)
+        content = artifacts.read_json(folder / FILE)
         try:
-            for name in ("consumed", "skipped"):
-                values[name] = Consumed(**values[name])
-            return cls(**values)
-        except (AttributeError, KeyError, TypeError) as error:
+            decided = {"lines": content["lines"], "decisions": content["decisions"]["decisions"]}
+        except (KeyError, TypeError) as error:
             raise InputError(f"{folder / FILE}: not a training's state: {error}") from None
+        return validated(cls, {**content, **decided}, str(folder / FILE))
 
     def check(self, plan: EpochPlan) -> None:
-        """Raises RuntimeError when what was trained and skipped is not what was planned."""
-        whole = Consumed(**asdict(self.consumed))
-        whole.add(self.skipped.checksum, self.skipped.rows)
-        if (whole.checksum, whole.rows) != (plan.planned, len(plan.rows)):
+        """Raises RuntimeError when the rows trained and skipped are not those planned."""
+        done = self.consumed + self.skipped
+        if (done.checksum, done.rows) != (plan.planned, len(plan.rows)):
             raise RuntimeError(
                 f"epoch {plan.epoch}: {len(plan.rows)} rows planned (checksum {plan.planned}), "
-                f"{whole.rows} trained or skipped (checksum {whole.checksum})"
+                f"{done.rows} trained or skipped (checksum {done.checksum})"
             )
 
 
 @dataclass(frozen=True)
 class Position:
-    """What the next pass over the data serves: `epoch` from `step` on, to `world_size` workers."""
+    """The part of the plan that the Dataset serves next: `epoch` from `step` on, to `world_size`
+    workers."""
 
     epoch: int
     step: int
@@ -85,105 +105,109 @@ class Position:
 
 
 class Course:
-    """Holds what rank 0 said last, for whoever serves the data or shows the progress.
+    """Holds the position that rank 0 set last, for the data source, which runs elsewhere.
 
-    Every call carries the whole state that it needs: where the process that holds this died and
-    came back empty, only `position` is lost, until the workers begin again.
+    A process of this class that died and was restarted is empty until the workers start again.
     """
 
-    def __init__(self, controller: MixtureController):
-        self.controller = controller
+    def __init__(self) -> None:
         self._position: Position | None = None
-        self._shown = (0, 0)
 
-    def begin(self, decisions: dict[str, Any], step: int, world_size: int) -> Position:
-        """Stand at `step` of the epoch that follows the controller's `decisions`."""
-        self.controller.begin(decisions)
-        epoch, mixture = self.controller.position()
-        self._position = Position(epoch, step, mixture, world_size)
-        return self._position
+    def move_to(self, position: Position) -> None:
+        self._position = position
 
     def position(self) -> Position:
-        """Raises RuntimeError before `begin`: a guess would serve rows of another epoch."""
+        """Raises RuntimeError before `move_to`: a guess would serve rows of another epoch."""
         if self._position is None:
-            raise RuntimeError("nobody has said yet where the training stands")
+            raise RuntimeError("the position of the training is not set yet")
         return self._position
-
-    def decide(
-        self, decisions: dict[str, Any], epoch: int, loss_scoring: float, loss_interpreting: float
-    ) -> tuple[Decision, dict[str, Any]]:
-        """The controller's answer to an epoch's losses, and all decisions with it."""
-        self.controller.begin(decisions)
-        decision = self.controller.observe(epoch, loss_scoring, loss_interpreting)
-        return decision, self.controller.state()
-
-    def show(self, done: int, total: int) -> None:
-        self._shown = done, total
-
-    def shown(self) -> tuple[int, int]:
-        """(rows trained, rows of the whole run as far as known)."""
-        return self._shown
 
 
 @dataclass(frozen=True)
 class Job:
-    """The primary's run as every worker sees it.
+    """One training of the primary, the same value on the driver and on every worker.
 
-    `session` is the driver's, `course` the name of the actor that holds the `Course`.
+    `base` is the checkpoint that it starts from. `session` names this start of the driver.
     """
 
+    run: RunFolder
     config: Config
-    catalog: Path
-    features: Path
     base: str
-    epochs_file: Path
-    model_folder: Path
-    reference_loss_ratio: float | None
+    mixture: FoundMix
     checkpoints: Checkpoints
     session: str
-    course: str
 
     @property
     def name(self) -> str:
-        """What trackers know the training by: the run folder's name and its inputs' hash."""
-        folder = self.checkpoints.folder
-        return f"{folder.parents[1].name}-{folder.name.removeprefix('ray-')}"
+        """The training's key at trackers: the run folder's name and the hash of the inputs."""
+        return f"{self.run.path.name}-{self.checkpoints.folder.name.removeprefix('ray-')}"
+
+    @property
+    def course(self) -> str:
+        """The name of the actor that holds the `Course`."""
+        return f"course-{self.session}"
 
     @property
     def bad_batches(self) -> BadBatches:
         return BadBatches(self.checkpoints.folder)
 
+    @property
+    def progress_file(self) -> Path:
+        """[rows trained, rows of the whole run], written by rank 0 for the driver's bar.
+
+        A file needs no process and no restart after a kill, and every worker can write to the run
+        folder already. It has the session's name, so that workers of a killed session that still
+        run do not overwrite it.
+        """
+        return self.checkpoints.folder / f"progress_{self.session[-8:]}.json"
+
+    def controller(self, decisions: tuple[Decision, ...]) -> MixtureController:
+        """The controller after `decisions`; every process that asks gets the same answers."""
+        rule = self.config.train.controller
+        return MixtureController(
+            self.mixture.rows,
+            self.mixture.reference_loss_ratio if rule else None,
+            rule or Controller(),
+            open_catalog(self.run.catalog).sizes,
+            list(decisions),
+        )
+
+    def position(self, state: TrainState) -> Position:
+        """The part of the plan that a training of this state continues with."""
+        mixture = self.controller(state.decisions).mixture(state.epoch)
+        return Position(state.epoch, state.step, mixture, state.world_size)
+
 
 def epoch_line(
     plan: EpochPlan,
-    state: State,
+    state: TrainState,
     decision: Decision,
-    measured: dict[str, float | None],
+    measured: Measured,
     reference_loss_ratio: float | None,
     last: bool,
-) -> dict[str, Any]:
-    """One line of epochs.jsonl; `measured` is what validation found beside the losses.
+) -> EpochLine:
+    """The epoch's line of epochs.jsonl; `state` is the one after its last step.
 
-    Raises RuntimeError when what was trained or skipped is not what was planned.
+    Raises RuntimeError when the rows trained and skipped are not those planned.
     """
     state.check(plan)
-    return {
-        "epoch": plan.epoch,
-        "sizes": decision.sizes.counts(),
-        "loss_scoring": decision.loss_scoring,
-        "loss_interpreting": decision.loss_interpreting,
-        "loss_ratio": decision.loss_ratio,
-        "reference_loss_ratio": reference_loss_ratio,
-        "verdict": decision.verdict,
-        "next_sizes": None if last else decision.next_sizes.counts(),
-        "srcc": measured["srcc"],
-        "accuracy": measured["accuracy"],
-        "plan_sha256": plan.sha256,
-        "consumed": state.consumed.checksum,
-        "planned": plan.planned,
-        "rows_planned": len(plan.rows),
-        "rows_trained": state.consumed.rows,
-        "rows_skipped": state.skipped.rows,
-        "answers_cut": state.consumed.cut,
-        "timing": state.timing,
-    }
+    return EpochLine(
+        epoch=plan.epoch,
+        sizes=decision.sizes,
+        loss_scoring=decision.loss_scoring,
+        loss_interpreting=decision.loss_interpreting,
+        loss_ratio=decision.loss_ratio,
+        reference_loss_ratio=reference_loss_ratio,
+        verdict=decision.verdict,
+        next_sizes=None if last else decision.next_sizes,
+        srcc=measured.srcc,
+        accuracy=measured.accuracy,
+        plan_sha256=plan.sha256,
+        consumed=state.consumed.checksum,
+        planned=plan.planned,
+        rows_planned=len(plan.rows),
+        rows_trained=state.consumed.rows,
+        rows_skipped=state.skipped.rows,
+        answers_cut=state.consumed.cut,
+        timing=state.timing,
+    )

@@ -1,27 +1,28 @@
-"""pure: epochs logged to MLflow and Weights & Biases, beside epochs.jsonl, which is always written.
+"""pure: epochs logged to MLflow and Weights & Biases, in addition to epochs.jsonl.
 
-Rank 0 connects once and logs each line of epochs.jsonl; a run that goes on after a failure goes on
-in the same place there. Credentials are the trackers' own business, through their environment
-variables.
+Rank 0 connects once and logs each line of epochs.jsonl; a training that resumes after a failure
+continues the same run there. The trackers read credentials from their own environment variables.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
 
 from qsit_ray.config.train import Mlflow, Tracker, Wandb
 from qsit_ray.errors import InputError
+from qsit_ray.run_files import EpochLine
 
 RUN_TAG = "qsit_run"
+NOT_LOGGED = ("epoch", "planned", "consumed", "next_sizes")
 
 
 def require(trackers: Sequence[Tracker]) -> None:
-    """Raises InputError when a tracker is asked for whose package is not installed."""
+    """Raises InputError when the package of a tracker is not installed."""
     for tracker in trackers:
         name = "mlflow" if tracker.mlflow else "wandb"
         if find_spec(name) is None:
@@ -30,88 +31,32 @@ def require(trackers: Sequence[Tracker]) -> None:
             )
 
 
-def metrics(line: Mapping[str, Any]) -> dict[str, float]:
+def metrics(line: EpochLine) -> dict[str, float]:
     """The numbers of one line of epochs.jsonl; those of its parts as sizes/scoring and the like.
 
-    Checksums are no measurements and stay out.
+    Checksums are no measurements and are left out, and so is `next_sizes`, which the next line has.
     """
-    found: dict[str, float] = {}
-    for key, value in line.items():
-        if isinstance(value, Mapping):
-            found |= {f"{key}/{name}": number for name, number in metrics(value).items()}
-        elif isinstance(value, (int, float)) and key not in ("epoch", "planned", "consumed"):
-            found[key] = float(value)
-    return found
-
-
-class Log(Protocol):
-    """One place that epochs are logged to."""
-
-    def log(self, values: Mapping[str, float], epoch: int) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class Trackers:
-    """All trackers of a run. One that fails later on is left out with a warning: training is worth
-    more than its log, and epochs.jsonl has every line."""
-
-    def __init__(self, logs: Sequence[Log]):
-        self.logs = list(logs)
-
-    def log(self, line: Mapping[str, Any]) -> None:
-        """Log one line of epochs.jsonl; next_sizes belong to the next epoch and come with it."""
-        values = metrics({key: value for key, value in line.items() if key != "next_sizes"})
-        for log in list(self.logs):
-            try:
-                log.log(values, line["epoch"])
-            except Exception as error:
-                self.logs.remove(log)
-                warnings.warn(f"{type(log).__name__}: no longer logged to: {error}", stacklevel=2)
-
-    def close(self) -> None:
-        for log in self.logs:
-            log.close()
-
-
-def connect(
-    trackers: Sequence[Tracker], key: str, parameters: Mapping[str, Any], folder: Path
-) -> Trackers:
-    """Connect to every tracker, to the run `key` where it is already known there.
-
-    `parameters`: settings to show beside the run, by dotted name. `folder`: for files that a
-    tracker keeps locally. Raises InputError when a package is missing or a tracker does not answer.
-    """
-    require(trackers)
-    logs: list[Log] = []
-    for tracker in trackers:
-        try:
-            if tracker.mlflow:
-                logs.append(MlflowLog(tracker.mlflow, key, parameters))
-            elif tracker.wandb:
-                logs.append(WandbLog(tracker.wandb, key, parameters, folder))
-        except Exception as error:
-            name = "mlflow" if tracker.mlflow else "wandb"
-            raise InputError(f"train.trackers: {name} does not answer: {error}") from error
-    return Trackers(logs)
+    values = asdict(line)
+    numbers = {name: value for name, value in values.items() if name not in NOT_LOGGED}
+    for part in ("sizes", "timing"):
+        numbers |= {f"{part}/{name}": value for name, value in values[part].items()}
+    return {n: float(v) for n, v in numbers.items() if isinstance(v, (int, float))}
 
 
 class MlflowLog:
-    def __init__(self, settings: Mlflow, key: str, parameters: Mapping[str, Any]):
+    def __init__(self, settings: Mlflow, key: str, parameters: Mapping[str, object]):
         self.client = import_module("mlflow.tracking").MlflowClient(settings.tracking_uri)
         experiment = self.client.get_experiment_by_name(settings.experiment)
-        number = (
-            experiment.experiment_id
-            if experiment
-            else self.client.create_experiment(settings.experiment)
-        )
+        if experiment is None:
+            number = self.client.create_experiment(settings.experiment)
+        else:
+            number = experiment.experiment_id
         known = self.client.search_runs([number], f"tags.{RUN_TAG} = '{key}'")
         if known:
             self.run = known[0].info.run_id
             self.client.update_run(self.run, status="RUNNING")
             return
-        run = self.client.create_run(number, tags={RUN_TAG: key}, run_name=key)
-        self.run = run.info.run_id
+        self.run = self.client.create_run(number, tags={RUN_TAG: key}, run_name=key).info.run_id
         for name, value in parameters.items():
             self.client.log_param(self.run, name, value)
 
@@ -124,7 +69,7 @@ class MlflowLog:
 
 
 class WandbLog:
-    def __init__(self, settings: Wandb, key: str, parameters: Mapping[str, Any], folder: Path):
+    def __init__(self, settings: Wandb, key: str, parameters: Mapping[str, object], folder: Path):
         self.run = import_module("wandb").init(
             project=settings.project,
             mode=settings.mode,
@@ -140,3 +85,46 @@ class WandbLog:
 
     def close(self) -> None:
         self.run.finish()
+
+
+class Trackers:
+    """All trackers of a run. One that fails later on is dropped with a warning, since epochs.jsonl
+    has every line."""
+
+    def __init__(self, logs: Sequence[MlflowLog | WandbLog]):
+        self.logs = list(logs)
+
+    def log(self, line: EpochLine) -> None:
+        values = metrics(line)
+        for log in list(self.logs):
+            try:
+                log.log(values, line.epoch)
+            except Exception as error:
+                self.logs.remove(log)
+                warnings.warn(f"{type(log).__name__}: no longer logged to: {error}", stacklevel=2)
+
+    def close(self) -> None:
+        for log in self.logs:
+            log.close()
+
+
+def connect(
+    trackers: Sequence[Tracker], key: str, parameters: Mapping[str, object], folder: Path
+) -> Trackers:
+    """Connect to every tracker; continue the run `key` where the tracker has it already.
+
+    `parameters`: the run's settings, by dotted name. `folder`: for files that a tracker keeps
+    locally. Raises InputError when a package is missing or a tracker does not answer.
+    """
+    require(trackers)
+    logs: list[MlflowLog | WandbLog] = []
+    for tracker in trackers:
+        try:
+            if tracker.mlflow:
+                logs.append(MlflowLog(tracker.mlflow, key, parameters))
+            elif tracker.wandb:
+                logs.append(WandbLog(tracker.wandb, key, parameters, folder))
+        except Exception as error:
+            name = "mlflow" if tracker.mlflow else "wandb"
+            raise InputError(f"train.trackers: {name} does not answer: {error}") from error
+    return Trackers(logs)

@@ -1,4 +1,27 @@
-"""rim: what each Ray Train worker runs: epochs of DeepSpeed steps over the planned rows."""
+"""rim: one rank of the training: epochs of DeepSpeed steps over the planned rows.
+
+Who waits for whom. "<=>" and "==>" are collective calls, in which all ranks wait for each other:
+
+    driver        course actor      rank 0         other ranks      data tasks
+      |--- position -->|              |                 |               |
+      |--- start -------------------->|---------------->|               |
+      |                |<- position --|                 |               |  each epoch: rank 0 for
+      |                |-- stored --->|                 |               |  the actor, the others
+      |                |              |=== position ===>|               |  for rank 0; then the
+      |                |<--------------- position? ---------------------|  Dataset for the actor
+      |                |              |                 |<- its rows ---|  each step: each rank
+      |                |              |<- its rows --------------------|  for its micro-batches,
+      |                |              |<= loss, norm ==>|               |  all for the slowest
+      |<-- progress file -------------|                 |               |  (nobody waits for it)
+      |                |              |<= validation ==>|               |  each epoch's end: all
+      |                |              |=== the line ===>|               |  for rank 0's decision
+      |                |              |<= all written =>|               |  each checkpoint, then
+      |                |              | committed.json  |               |  rank 0 alone commits
+      |<-- end -----------------------|-----------------|               |
+
+The driver waits for the trainer only. The actor waits for nobody and may die at any time: rank 0
+sets its position again at each epoch and each start, and an empty actor serves nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,50 +30,67 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import ray
 import ray.train
+from numpy.typing import NDArray
 
+from qsit_ray import artifacts
 from qsit_ray.data.catalog import open_catalog
-from qsit_ray.data.source import NAMESPACE, Layout
+from qsit_ray.data.source import NAMESPACE, DataRow
 from qsit_ray.mixture import EpochPlan, checksum
 from qsit_ray.train.bad_loss import BadBatch, BadLoss
 from qsit_ray.train.deepspeed_config import accumulation
+from qsit_ray.train.encoding import layout
+from qsit_ray.train.ranks import from_rank_zero, gather
 from qsit_ray.train.saver import Saver
-from qsit_ray.train.state import Consumed, Job, Position, State, epoch_line
+from qsit_ray.train.state import Consumed, Job, TrainState, epoch_line
 from qsit_ray.train.trackers import Trackers, connect
 
 
 def train_loop(job: Job) -> None:
-    """Train what the last checkpoint does not hold yet, then export the model.
+    """Train everything after the last checkpoint, then export the model.
 
-    A bad loss ends it early; what it was is written down for the driver.
+    A bad loss ends it early and is recorded for the driver.
     """
     worker = Worker(job)
     try:
         worker.train()
     except BadLoss as bad:
-        worker.report(bad)
+        worker.record(bad)
     else:
-        worker.engine.export(job.model_folder)
+        worker.engine.export(job.run.model)
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """One row of the Dataset: catalog `rows` without padding, the `packed` batch, answers cut."""
+
+    step: int
+    rows: NDArray[np.int64]
+    packed: bytes
+    cut: int
+
+    @classmethod
+    def of(cls, row: DataRow) -> MicroBatch:
+        rows = np.asarray(row["rows"][0], dtype=np.int64)
+        return cls(int(row["step"][0]), rows[rows >= 0], row["batch"][0], int(row["cut"][0]))
 
 
 @dataclass(frozen=True)
 class Served:
-    """An epoch as the Dataset serves it to this rank, from `step` on; `skip` are steps to pass
-    over."""
+    """An epoch as the Dataset serves it to this rank, from `step` on, and the steps to skip."""
 
     plan: EpochPlan
     step: int
     skip: set[int]
-    micro_batches: Iterator[dict[str, Any]]
+    micro_batches: Iterator[MicroBatch]
 
 
 class Worker:
-    """One rank. `state` is the last that all ranks agree on; `own` is what this rank has trained
-    since, and `skipped` what all have passed over."""
+    """One rank. `state` is the last state that all ranks agree on. Since then this rank has trained
+    `own`, and all ranks together have skipped `skipped`."""
 
     def __init__(self, job: Job):
         from qsit_ray.train.engine import Engine
@@ -59,123 +99,125 @@ class Worker:
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.job, self.settings = job, job.config.train
         latest = job.checkpoints.latest()
-        state = State.read(latest[1]) if latest else State()
+        state = TrainState.read(latest[1]) if latest else TrainState()
         self.state = replace(state, world_size=self.world_size)
-        training = self.settings.training
-        self.layout = Layout(
-            job.catalog, job.config.seed, training.batch_size, self.settings.micro_batch
-        )
         self.course = ray.get_actor(job.course, namespace=NAMESPACE)
         self.dataset = ray.train.get_dataset_shard("train")
-        self.trackers = self._connected() if self.rank == 0 else Trackers([])
-        # Rows are decoded while the model is loaded.
+        self.trackers = Trackers([])
+        if self.rank == 0:
+            values = self.settings.model_dump(mode="json")
+            parameters = {f"train.{name}": value for name, value in values.items()}
+            self.trackers = connect(self.settings.trackers, job.name, parameters, job.run.train)
+        # Before the model, so that the first rows are decoded while it is loaded.
         self.served = self._serve() if self.state.epoch < self.settings.epochs else None
         self.engine = Engine(job, self.rank, self.world_size)
         self.saver = Saver(job, self.engine, self.rank)
         self.saver.restore()
         self.saved = time.monotonic()
         self.step = self.state.step
-        self.group: list[dict[str, Any]] = []
+        self.group: list[MicroBatch] = []
 
     def train(self) -> None:
         while self.state.epoch < self.settings.epochs:
-            self._epoch()
+            self._train_epoch()
         self.saver.settle(wait=True)
         self.trackers.close()
 
-    def _connected(self) -> Trackers:
-        values = self.settings.model_dump(mode="json")
-        parameters = {f"train.{name}": value for name, value in values.items()}
-        folder = self.job.checkpoints.folder.parent
-        return connect(self.settings.trackers, self.job.name, parameters, folder)
+    def record(self, bad: BadLoss) -> None:
+        """Write the catalog rows of all ranks' suspected micro-batches for the driver."""
+        self.saver.settle(wait=True)
+        own = [row for index in bad.suspects for row in self.group[index].rows.tolist()]
+        rows = sorted(row for part in gather(own) for row in part)
+        if self.rank == 0:
+            ids = [row["id"] for row in open_catalog(self.job.run.catalog).take(rows)]
+            batch = BadBatch(self.state.epoch, self.step, str(bad.loss), rows, ids)
+            self.job.bad_batches.record(batch)
 
     def _serve(self) -> Served:
-        """Have the Dataset serve the epoch at hand; the first micro-batches are on their way."""
-        from qsit_ray.train.ranks import from_rank_zero
+        """Start the Dataset for the next epoch; its first micro-batches are prepared from now on.
 
-        at: Position = from_rank_zero(self._begin())
-        bad = self.job.bad_batches.skipped() if self.rank == 0 else None
+        Rank 0 waits until the actor has the position, and the broadcast holds the other ranks
+        until then: a Dataset that started earlier would serve the epoch before.
+        """
+        at, bad = None, None
+        if self.rank == 0:
+            at = self.job.position(self.state)
+            ray.get(self.course.move_to.remote(at))
+            bad = self.job.bad_batches.skipped()
+        at = from_rank_zero(at)
         skip = {batch.step for batch in from_rank_zero(bad) if batch.epoch == at.epoch}
         ahead = 2 * accumulation(self.settings, self.world_size)
-        micro_batches = iter(
+        rows = iter(
             self.dataset.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=ahead)
         )
-        # The Dataset starts when it is first asked.
-        first = ThreadPoolExecutor(1).submit(next, micro_batches)
+        # The Dataset starts at the first request; a thread makes it, since it blocks.
+        first = ThreadPoolExecutor(1).submit(next, rows)
 
-        def served() -> Iterator[dict[str, Any]]:
-            yield first.result()
-            yield from micro_batches
+        def served() -> Iterator[MicroBatch]:
+            yield MicroBatch.of(first.result())
+            yield from map(MicroBatch.of, rows)
 
-        return Served(self.layout.plan(at.mixture, at.epoch), at.step, skip, served())
+        return Served(layout(self.job).plan(at.mixture, at.epoch), at.step, skip, served())
 
-    def _epoch(self) -> None:
+    def _train_epoch(self) -> None:
         served, self.served = self.served or self._serve(), None
         plan = served.plan
         self.own, self.skipped, self.timing = Consumed(), Consumed(), dict(self.state.timing)
         for self.step in range(served.step, plan.steps):
             began = time.monotonic()
             self.group = list(islice(served.micro_batches, self.engine.accumulation))
-            self._spend("stall_seconds", began)
+            self._add_seconds("stall_seconds", began)
             self._count(plan, self.step in served.skip)
             if self.step not in served.skip:
-                packed = [micro["batch"][0] for micro in self.group]
+                packed = [micro.packed for micro in self.group]
                 self.engine.step(packed, plan.epoch + (self.step + 1) / plan.steps)
-            self._spend("train_seconds", began)
-            self._show(plan)
+            self._add_seconds("train_seconds", began)
+            self._report_progress(plan)
+            # Every rank calls this after every step: it is collective while an upload is pending.
             self.saver.settle()
-            if self.step + 1 < plan.steps and self._due():
-                self.saver.save(self._so_far(self.step + 1), {})
+            if self.step + 1 < plan.steps and self._is_save_due():
+                self.saver.save(self._state_after(self.step + 1))
                 self.saved = time.monotonic()
-        next(served.micro_batches, None)  # lets the Dataset finish this execution
-        self._close(plan)
+        # Read to its end: Ray starts the next execution only when this one is finished.
+        next(served.micro_batches, None)
+        self._end_epoch(plan)
 
-    def _begin(self) -> Position | None:
-        """The actor told where the training stands; no rank starts its Dataset before."""
-        if self.rank != 0:
-            return None
-        state = self.state
-        return ray.get(self.course.begin.remote(state.decisions, state.step, self.world_size))
-
-    def _close(self, plan: EpochPlan) -> None:
+    def _end_epoch(self, plan: EpochPlan) -> None:
         """Validate, decide the next mixture, and save."""
-        from qsit_ray.train.ranks import from_rank_zero
-
         began = time.monotonic()
         measured = self.engine.validate()
-        self._spend("validation_seconds", began)
-        state = self._so_far(plan.steps)
-        losses = [measured[f"loss_{task}"] for task in ("scoring", "interpreting")]
+        self._add_seconds("validation_seconds", began)
+        state = self._state_after(plan.steps)
         ended = None
         if self.rank == 0:
-            asked = self.course.decide.remote(state.decisions, plan.epoch, *losses)
-            decision, decisions = ray.get(asked)
+            losses = measured.loss_scoring, measured.loss_interpreting
+            decision = self.job.controller(state.decisions).observe(plan.epoch, *losses)
             last = plan.epoch == self.settings.epochs - 1
-            line = epoch_line(plan, state, decision, measured, self.job.reference_loss_ratio, last)
+            reference = self.job.mixture.reference_loss_ratio
+            line = epoch_line(plan, state, decision, measured, reference, last)
             self.trackers.log(line)
-            ended = line, decisions
-        line, decisions = from_rank_zero(ended)
-        self.state = State([*state.lines, line], decisions, world_size=self.world_size)
-        self.saver.save(self.state, measured, loss=sum(losses) / 2)
+            ended = line, decision
+        # Sent, not computed by each rank: the line has rank 0's seconds.
+        line, decision = from_rank_zero(ended)
+        self.state = TrainState(
+            [*state.lines, line], (*state.decisions, decision), world_size=self.world_size
+        )
+        self.saver.save(self.state, measured)
         self.saved = time.monotonic()
 
-    def _so_far(self, step: int) -> State:
-        """The state after `step` steps of the epoch: the ranks' parts added up."""
-        from qsit_ray.train.ranks import gather
-
-        consumed = replace(self.state.consumed)
-        for part in gather(self.own):
-            consumed.add(part.checksum, part.rows, part.cut)
-        skipped = replace(self.state.skipped)
-        skipped.add(self.skipped.checksum, self.skipped.rows)
+    def _state_after(self, step: int) -> TrainState:
+        """The state after `step` steps of the epoch: the ranks' rows added up."""
         return replace(
-            self.state, step=step, consumed=consumed, skipped=skipped, timing=dict(self.timing)
+            self.state,
+            step=step,
+            consumed=sum(gather(self.own), self.state.consumed),
+            # Not gathered: each rank has counted the rows of all.
+            skipped=self.state.skipped + self.skipped,
+            timing=dict(self.timing),
         )
 
-    def _due(self) -> bool:
-        """Whether it is time to save; every rank hears rank 0's clock."""
-        from qsit_ray.train.ranks import from_rank_zero
-
+    def _is_save_due(self) -> bool:
+        """True where a save follows this step; all ranks follow rank 0's clock."""
         steps, minutes = self.settings.checkpoint_steps, self.settings.checkpoint_minutes
         if steps is not None and (self.step + 1) % steps == 0:
             return True
@@ -184,47 +226,30 @@ class Worker:
         return from_rank_zero(time.monotonic() - self.saved >= 60 * minutes)
 
     def _count(self, plan: EpochPlan, skip: bool) -> None:
-        """Count this rank's rows of the step, or everybody's where all pass over it.
+        """Count this rank's rows of the step, or those of all ranks where the step is skipped.
 
         Raises RuntimeError when the Dataset served another step than the plan's next.
         """
-        served = [int(micro["step"][0]) for micro in self.group]
-        if served != [self.step] * self.engine.accumulation:
-            raise RuntimeError(f"step {self.step}: the Dataset served micro-batches of {served}")
+        steps = [micro.step for micro in self.group]
+        if steps != [self.step] * self.engine.accumulation:
+            raise RuntimeError(f"step {self.step}: the Dataset served micro-batches of {steps}")
         if skip:
             rows = plan.step_rows(self.step)
-            rows = rows[rows >= 0]
-            self.skipped.add(checksum(np.full_like(rows, self.step), rows), len(rows))
+            self.skipped += self._consumed(rows[rows >= 0])
             return
         for micro in self.group:
-            rows = _rows(micro)
-            hashed = checksum(np.full_like(rows, self.step), rows)
-            self.own.add(hashed, len(rows), int(micro["cut"][0]))
+            self.own += self._consumed(micro.rows, micro.cut)
 
-    def _show(self, plan: EpochPlan) -> None:
+    def _consumed(self, rows: NDArray[np.int64], cut: int = 0) -> Consumed:
+        return Consumed(checksum(np.full_like(rows, self.step), rows), len(rows), cut)
+
+    def _report_progress(self, plan: EpochPlan) -> None:
+        """Rows trained, and rows of the whole run if later epochs were as large as this one."""
         if self.rank == 0:
-            before = sum(line["rows_planned"] for line in self.state.lines)
-            here = min((self.step + 1) * plan.global_batch, len(plan.rows))
+            before = sum(line.rows_planned for line in self.state.lines)
+            done = min((self.step + 1) * plan.global_batch, len(plan.rows))
             ahead = (self.settings.epochs - plan.epoch) * len(plan.rows)
-            self.course.show.remote(before + here, before + ahead)
+            artifacts.write_json(self.job.progress_file, [before + done, before + ahead])
 
-    def _spend(self, what: str, since: float) -> None:
-        self.timing[what] = round(self.timing.get(what, 0.0) + time.monotonic() - since, 3)
-
-    def report(self, bad: BadLoss) -> None:
-        """Write down which rows are suspected: those of the ranks' bad micro-batches."""
-        from qsit_ray.train.ranks import gather
-
-        self.saver.settle(wait=True)
-        own = [row for index in bad.suspects for row in _rows(self.group[index]).tolist()]
-        rows = sorted(row for part in gather(own) for row in part)
-        if self.rank == 0:
-            ids = [row["id"] for row in open_catalog(self.job.catalog).take(rows)]
-            at = self.state.epoch, self.step
-            self.job.bad_batches.meet(BadBatch(*at, str(bad.loss), rows, ids))
-
-
-def _rows(micro: dict[str, Any]) -> np.ndarray:
-    """Catalog rows of a micro-batch, without padding."""
-    rows = np.asarray(micro["rows"][0], dtype=np.int64)
-    return rows[rows >= 0]
+    def _add_seconds(self, name: str, since: float) -> None:
+        self.timing[name] = round(self.timing.get(name, 0.0) + time.monotonic() - since, 3)

@@ -1,5 +1,6 @@
-"""The command line's manners: one line and exit status 2 for what the user got wrong."""
+"""The command line: one line and exit status 2 for a user's mistake, and config show."""
 
+import json
 import subprocess
 
 import pytest
@@ -8,10 +9,11 @@ from command_line import QSIT
 from typer.testing import CliRunner
 
 from qsit_ray.cli.app import app
+from qsit_ray.config import presets
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["run", "--foo"], "No such option: --foo"),
         (["fit"], "run"),
@@ -27,17 +29,17 @@ from qsit_ray.cli.app import app
         (["data", "build", "new", "--preset", "missing.yaml"], "missing.yaml: can't read it"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_line_and_status_2(words, told, tmp_path):
+def test_a_mistake_is_one_line_and_status_2(words, message, tmp_path):
     done = subprocess.run([QSIT, *words], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("qsit: ")
     assert not list(tmp_path.iterdir())
 
 
 def verbs(group, *above):
-    """Every command's words, groups of commands among them."""
+    """The words of every command and group of commands."""
     yield above
     for name, command in getattr(group, "commands", {}).items():
         yield from verbs(command, *above, name)
@@ -48,3 +50,17 @@ def test_every_verb_has_help(verb):
     done = CliRunner().invoke(app, [*verb, "--help"])
     assert done.exit_code == 0
     assert "Usage" in done.stdout
+
+
+def test_config_show_prints_settings_that_preset_reads_back(tmp_path):
+    shown = ["config", "show", "--preset", "demo", "--set", "train.epochs=5"]
+    done = CliRunner().invoke(app, shown)
+    assert done.exit_code == 0
+    assert "# Passes over the mixture" in done.stdout
+    (tmp_path / "mine.yaml").write_text(done.stdout)
+    again = CliRunner().invoke(app, ["config", "show", "--preset", str(tmp_path / "mine.yaml")])
+    assert again.stdout == done.stdout
+    plain = CliRunner().invoke(app, [*shown, "--json"])
+    settings = presets.resolve(str(tmp_path / "mine.yaml")).model_dump(mode="json")
+    assert json.loads(plain.stdout) == settings
+    assert settings["train"]["epochs"] == 5

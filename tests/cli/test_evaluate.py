@@ -1,4 +1,4 @@
-"""The four commands as scripts call them: one JSON object, exit status, one line for a mistake."""
+"""The four commands as in scripts: one JSON object, exit status, one line for a mistake."""
 
 import gzip
 import json
@@ -20,8 +20,8 @@ def qsit(monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["qsit", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             app.main()
-        told = capsys.readouterr()
-        return ended.value.code or 0, told.out, told.err
+        printed = capsys.readouterr()
+        return ended.value.code or 0, printed.out, printed.err
 
     return run
 
@@ -72,12 +72,12 @@ def one_object(out):
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
-def test_levels_are_written_and_told(qsit, predictions, tmp_path, ending):
+def test_levels_are_written_and_counted(qsit, predictions, tmp_path, ending):
     out = tmp_path / f"levels.{ending}"
     call = ("data", "levels", predictions, "--id", "image", "--mos", "mos", "--out", out)
-    status, told, err = qsit(*call, "--range", "explicit:40:60", "--boundary", "left", "--json")
+    status, printed, err = qsit(*call, "--range", "explicit:40:60", "--boundary", "left", "--json")
     assert (status, err) == (0, "")
-    found = one_object(told)
+    found = one_object(printed)
     read = {
         "csv": pd.read_csv,
         "jsonl": lambda p: pd.read_json(p, lines=True),
@@ -98,8 +98,8 @@ def test_levels_are_written_and_told(qsit, predictions, tmp_path, ending):
 def test_rejects_are_accounted_for(qsit, tmp_path):
     (tmp_path / "spaq.tsv").write_text("id\tmos\na\t50\nb\t94\nc\t10\nd\t70\n")
     call = ("data", "levels", tmp_path / "spaq.tsv", "--id", "id", "--mos", "mos")
-    _, told, _ = qsit(*call, "--range", "spaq-release", "--out", tmp_path / "o.csv", "--json")
-    found = one_object(told)
+    _, printed, _ = qsit(*call, "--range", "spaq-release", "--out", tmp_path / "o.csv", "--json")
+    found = one_object(printed)
     assert (found["rows"], found["written"], found["rejected"]) == (4, 3, 1)
     assert found["rejected_rows"][0]["id"] == "b"
     assert (tmp_path / "o.csv").read_text().splitlines()[0] == "id,mos,level"
@@ -107,8 +107,8 @@ def test_rejects_are_accounted_for(qsit, tmp_path):
 
 def test_iqa_from_scores_and_from_logits(qsit, predictions):
     call = ("evaluate", "iqa", "--predictions", predictions, "--id", "image", "--truth", "mos")
-    status, told, err = qsit(*call, "--score", "pred", "--by", "set", "--json")
-    found = one_object(told)
+    status, printed, err = qsit(*call, "--score", "pred", "--by", "set", "--json")
+    found = one_object(printed)
     assert (status, err) == (0, "")
     assert set(found["groups"]) == {"koniq", "spaq"}
     for block in (found, found["overall"], *found["groups"].values()):
@@ -120,7 +120,7 @@ def test_iqa_from_scores_and_from_logits(qsit, predictions):
     assert words["srcc"] == pytest.approx(1)
 
 
-def test_seed_and_confidence_move_the_interval_and_nothing_else(qsit, predictions):
+def test_seed_and_confidence_change_only_the_interval(qsit, predictions):
     call = ("evaluate", "iqa", "--predictions", predictions, "--id", "image", "--truth", "mos")
     runs = [
         one_object(qsit(*call, "--score", "pred", "--json", *more)[1])
@@ -143,8 +143,8 @@ def test_llvisionqa_and_its_submission(qsit, benchmark):
     )
     assert official["unparsable"] == 2 and official["accuracy"] == 5 / 8
     sent = benchmark / "out" / "submission.json"
-    status, told, _ = qsit(*call, benchmark / "test.jsonl", "--submission", sent, "--json")
-    assert status == 0 and one_object(told)["accuracy"] is None
+    status, printed, _ = qsit(*call, benchmark / "test.jsonl", "--submission", sent, "--json")
+    assert status == 0 and one_object(printed)["accuracy"] is None
     records = json.loads(sent.read_text())
     assert [r["img_path"] for r in records] == [f"{i}.jpg" for i in range(8)]
     assert records[5]["response"] is None
@@ -171,18 +171,18 @@ def test_compare_both_tasks(qsit, predictions, benchmark):
     assert found["difference"] == 5 / 8 and found["p_value"] == pytest.approx(2 / 2**5)
 
 
-def test_without_json_there_are_tables_with_every_digit(qsit, predictions, benchmark):
+def test_tables_without_json_have_every_digit(qsit, predictions, benchmark):
     call = ("evaluate", "iqa", "--predictions", predictions, "--id", "image", "--truth", "mos")
     found = one_object(qsit(*call, "--score", "pred", "--by", "set", "--json")[1])
-    _, told, _ = qsit(*call, "--score", "pred", "--by", "set", "--trained-on", "koniq")
-    assert "koniq (intra)" in told and "spaq (cross)" in told
+    _, printed, _ = qsit(*call, "--score", "pred", "--by", "set", "--trained-on", "koniq")
+    assert "koniq (intra)" in printed and "spaq (cross)" in printed
     for block in (found, *found["groups"].values()):
-        assert f"{block['srcc']:.4f}" in told and f"{block['rmse']:.4f}" in told
+        assert f"{block['srcc']:.4f}" in printed and f"{block['rmse']:.4f}" in printed
     asked = ("--questions", benchmark / "questions.json.gz")
-    _, told, _ = qsit("evaluate", "llvisionqa", "--answers", benchmark / "answers.json", *asked)
-    assert "random guess" in told and "0.6250" in told and "unparsable: 1 of 8" in told
-    _, told, _ = qsit("evaluate", "compare", predictions, predictions, "--task", "iqa")
-    assert "p_value" in told
+    _, printed, _ = qsit("evaluate", "llvisionqa", "--answers", benchmark / "answers.json", *asked)
+    assert "random guess" in printed and "0.6250" in printed and "unparsable: 1 of 8" in printed
+    _, printed, _ = qsit("evaluate", "compare", predictions, predictions, "--task", "iqa")
+    assert "p_value" in printed
     out = benchmark / "o.csv"
     call = ("data", "levels", predictions, "--id", "image", "--mos", "mos", "--range", "dataset")
     assert "excellent" in qsit(*call, "--out", out)[1]
@@ -191,8 +191,8 @@ def test_without_json_there_are_tables_with_every_digit(qsit, predictions, bench
 def test_constant_predictions_are_null_with_the_reason(qsit, tmp_path):
     (tmp_path / "a.csv").write_text("id,mos,pred\n" + "".join(f"{i},{i},3\n" for i in range(9)))
     call = ("evaluate", "iqa", "--predictions", tmp_path / "a.csv", "--id", "id", "--truth", "mos")
-    status, told, _ = qsit(*call, "--score", "pred", "--json")
-    found = one_object(told)
+    status, printed, _ = qsit(*call, "--score", "pred", "--json")
+    found = one_object(printed)
     assert status == 0 and found["srcc"] is None and "equal" in found["reasons"]["srcc"]
     assert "every prediction is equal" in qsit(*call, "--score", "pred")[1]
 
@@ -225,8 +225,8 @@ def test_a_mistake_is_one_line_and_status_2(qsit, tmp_path, content, command, wo
     path = tmp_path / "a.csv"
     path.write_text(content)
     for more in ([], ["--json"]):
-        status, told, err = qsit(*(p.format(path, tmp_path) for p in command.split()), *more)
-        assert (status, told) == (2, "")
+        status, printed, err = qsit(*(p.format(path, tmp_path) for p in command.split()), *more)
+        assert (status, printed) == (2, "")
         assert err.startswith("qsit: ") and err.count("\n") == 1 and words in err
     assert not (tmp_path / "o.csv").exists()
 

@@ -1,4 +1,4 @@
-"""`qsit fit` on a run and on anyone's table: one JSON object, or one line and exit status 2."""
+"""`qsit fit` on a run and on a table: one JSON object, or one line and exit status 2."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli.app import main
 from qsit_ray.config import presets
 from qsit_ray.config.files import dump
-from qsit_ray.search.trials import mixtures, write_trials
+from qsit_ray.search.trials import TrialOutcome, write_trials
 
 GRID = [*(n / 10 for n in range(1, 10)), *map(float, range(1, 11))]
 PEAK = 2.42
@@ -80,7 +80,7 @@ def test_the_seed_decides_and_columns_called_ratio_and_score_need_no_option(
     assert (first["curve"], first["confidence"]) == ("quartic over ratio", 0.95)
 
 
-def test_without_json_the_curves_stand_side_by_side(tmp_path, qsit, columns):
+def test_without_json_the_curves_are_printed_as_a_table(tmp_path, qsit, columns):
     tables.write(tmp_path / "t.csv", columns)
     status, out, _ = qsit(*asked(tmp_path / "t.csv"))
     text = " ".join(out.replace("│", " ").split())
@@ -125,7 +125,7 @@ def test_a_cell_that_cannot_be_is_named(tmp_path, qsit, columns, column, row, va
     ("options", "words"),
     [
         (("--ratio", "q", "--score", "acc"), "no column 'q'; it has r, acc, seed"),
-        (("--ratio", "r"), "say --score"),
+        (("--ratio", "r"), "give --score"),
         (("--ratio", "r", "--score", "acc", "--degree", "9"), "degree 9: a whole number"),
         (("--ratio", "r", "--score", "acc", "--confidence", "2"), "confidence 2"),
         (("--ratio", "r", "--score", "acc", "--coordinate", "x"), "'x' is not one of"),
@@ -137,7 +137,7 @@ def test_options_that_do_not_fit_are_named(tmp_path, qsit, columns, options, wor
     assert (status, out) == (2, "") and words in err
 
 
-def test_too_few_ratios_no_score_and_no_file_are_said(tmp_path, qsit):
+def test_too_few_ratios_no_score_and_no_file_are_reported(tmp_path, qsit):
     path = tmp_path / "t.csv"
     tables.write(path, {"r": [1, 2, 3, 4], "acc": [1, 2, 3, 4]})
     status, _, err = qsit(*asked(path, "--json"))
@@ -170,13 +170,9 @@ def run(tmp_path):
     artifacts.write_text(folder.config, dump(config))
     space = config.search.interpreting_general
     points = [(ratio, seed) for ratio in space.ratios for seed in space.seeds]
-    outcomes = {
-        point: {"ratio": point[0], "seed": point[1], "score": score(*point), "accuracy": 0.5}
-        for point in points[1:]
-    }
-    sizes = {"scoring": 600, "interpreting": 2400, "general": 1600}
-    rows = mixtures(space.axis, space.ratios, sizes, None, max_repeats=9)
-    write_trials(folder.trials(space.axis), points, outcomes, {points[0]: "killed"}, rows)
+    rows = [TrialOutcome(*point, 1, 1, 1, score(*point)) for point in points[1:]]
+    failed = TrialOutcome(*points[0], 1, 1, 1, status="failed", reason="killed")
+    write_trials(folder.trials(space.axis), [failed, *rows])
     return folder
 
 
@@ -196,7 +192,7 @@ def test_with_other_settings_a_run_s_fit_is_printed_only(run, qsit):
     assert not run.fit("interpreting_general").exists()
 
 
-def test_a_space_may_go_by_the_recommended_curve(run, qsit):
+def test_a_space_may_use_the_recommended_curve(run, qsit):
     text = run.config.read_text().replace("surrogate: polynomial", "surrogate: recommended")
     run.config.write_text(text)
     found = json.loads(qsit("fit", run.path, "--json")[1])["interpreting_general"]

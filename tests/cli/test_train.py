@@ -22,6 +22,8 @@ from qsit_ray.config.presets import demo
 from qsit_ray.controller import MixtureController
 from qsit_ray.data import catalog
 from qsit_ray.mixture import Mixture, plan_epoch
+from qsit_ray.run_files import FoundMix
+from qsit_ray.train.state import Consumed, Measured, TrainState, epoch_line
 
 PAPER = "train plan --preset paper --gpus 8 --gpu-memory-gb 80 --tokens-per-second 1e4 --json"
 SIZES = {"scoring": 40, "interpreting": 90, "general": 70}
@@ -62,23 +64,14 @@ def run(tmp_path):
     catalog.write_counts(folder.catalog, SIZES)
     artifacts.write_json(
         folder.mixture,
-        {**FIRST.counts(), "reference_loss_ratio": 0.5, "rows": FIRST.counts()},
+        FoundMix(1.0, 1.5, 0.75, 0.5, "answer", FIRST).to_json(),
     )
     decision = MixtureController(FIRST, 0.5).observe(0, 0.3, 1.0)
     plan = plan_epoch(FIRST, SIZES, 0, 5, BATCH)
-    line = {
-        "epoch": 0,
-        "sizes": FIRST.counts(),
-        "loss_scoring": 0.3,
-        "loss_interpreting": 1.0,
-        "loss_ratio": 0.3,
-        "reference_loss_ratio": 0.5,
-        "verdict": decision.verdict,
-        "next_sizes": decision.next_sizes.counts(),
-        "plan_sha256": plan.sha256,
-        "timing": {"train_seconds": 8.0, "stall_seconds": 2.0, "validation_seconds": 1.0},
-    }
-    artifacts.write_jsonl(folder.epochs, [line])
+    timing = {"train_seconds": 8.0, "stall_seconds": 2.0, "validation_seconds": 1.0}
+    state = TrainState(consumed=Consumed(plan.planned, len(plan.rows)), timing=timing)
+    line = epoch_line(plan, state, decision, Measured(0.3, 1.0, None, 0.5), 0.5, last=False)
+    artifacts.write_jsonl(folder.epochs, [line.to_json()])
     return folder
 
 
@@ -121,9 +114,9 @@ def test_less_memory_does_not_fit():
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
-        ("plan --preset paper --gpus 7", "64 can't be shared evenly by 7 workers"),
+        ("plan --preset paper --gpus 7", "64 can't be divided evenly among 7 workers"),
         ("plan --preset paper --gpus 64", "train.micro_batch 2 doesn't divide the 1 rows"),
         ("plan --preset paper --gpus 0", "at least 1"),
         ("plan --preset paper --gpu-memory-gb 0", "GPU memory"),
@@ -131,14 +124,14 @@ def test_less_memory_does_not_fit():
         ("plan", "either a RUN or a --preset"),
         ("plan --preset demo --epoch 0", "--epoch and --out go together"),
         ("plan --preset demo --epoch 0 --out x", "--epoch needs a RUN"),
-        ("plan --preset demo --set models.primary=nowhere", "nowhere: no folder"),
+        ("plan --preset demo --set models.primary=nowhere", "nowhere: expected a folder"),
         ("show nowhere", "no run here"),
     ],
 )
-def test_what_cannot_be_is_refused(words, told):
+def test_invalid_options_are_refused(words, message):
     done = qsit(*words.split())
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert done.stdout == ""
 
 
@@ -153,12 +146,12 @@ def test_a_runs_plan_starts_from_its_mixture(run):
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_an_epochs_rows_are_the_plans(run, tmp_path, epoch):
     out = tmp_path / "rows.parquet"
-    told = json.loads(qsit("plan", run.path, "--epoch", epoch, "--out", out, "--json").stdout)
+    written = json.loads(qsit("plan", run.path, "--epoch", epoch, "--out", out, "--json").stdout)
     line = artifacts.read_jsonl(run.epochs)[0]
     mixture = Mixture(**line["next_sizes"]) if epoch else FIRST
     plan = plan_epoch(mixture, SIZES, epoch, 5, BATCH)
     table = pq.read_table(out)
-    assert told["plan_sha256"] == plan.sha256
+    assert written["plan_sha256"] == plan.sha256
     assert table["row"].to_numpy().tolist() == plan.rows.tolist()
     order = BATCH * table["step"].to_numpy() + table["position"].to_numpy()
     assert order.tolist() == list(range(mixture.total))
@@ -168,23 +161,23 @@ def test_an_epochs_rows_are_the_plans(run, tmp_path, epoch):
 
 
 @pytest.mark.parametrize(
-    ("epoch", "told"), [(2, "not decided yet: 1 of 2"), (3, "the run has epochs 0 to 2")]
+    ("epoch", "message"), [(2, "not decided yet: 1 of 2"), (3, "the run has epochs 0 to 2")]
 )
-def test_an_epoch_that_is_not_decided_is_refused(run, tmp_path, epoch, told):
+def test_an_epoch_that_is_not_decided_is_refused(run, tmp_path, epoch, message):
     done = qsit("plan", run.path, "--epoch", epoch, "--out", tmp_path / "rows.parquet")
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert not (tmp_path / "rows.parquet").exists()
 
 
-def test_a_catalog_that_changed_since_is_told(run, tmp_path):
+def test_a_changed_catalog_is_reported(run, tmp_path):
     catalog.write_counts(run.catalog, {**SIZES, "scoring": 39})
     done = qsit("plan", run.path, "--epoch", 0, "--out", tmp_path / "rows.parquet")
     assert done.returncode == 2
     assert "the catalog has changed since" in done.stderr
 
 
-def test_show_gives_the_epochs_and_how_long_steps_waited(run):
+def test_show_prints_the_epochs_and_the_time_waited_for_data(run):
     found = json.loads(qsit("show", run.path, "--json").stdout)
     assert found == {"epochs": artifacts.read_jsonl(run.epochs), "stall_fraction": 0.25}
     run.epochs.unlink()

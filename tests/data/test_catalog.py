@@ -1,4 +1,4 @@
-"""A catalog that is not what it was is noticed."""
+"""A catalog that has changed since it was built is refused."""
 
 import json
 
@@ -16,10 +16,10 @@ ROW = {
 }
 
 
-def test_rows_lost_since_it_was_built_are_noticed(tmp_path):
+def test_rows_lost_since_it_was_built_are_counted(tmp_path):
     rows = [{**ROW, "id": f"{domain}-0", "domain": domain} for domain in catalog.DOMAINS]
     (tmp_path / "catalog").mkdir()
-    catalog.write(tmp_path / "catalog", rows, rows, {}, {})
+    catalog.write(tmp_path / "catalog", catalog.Content(rows, rows))
     catalog.open_catalog(tmp_path / "catalog").check()
     manifest = tmp_path / "catalog" / "manifest.json"
     counted = json.loads(manifest.read_text())

@@ -95,7 +95,7 @@ def test_released_labels_are_kept(data):
         (asked(conversations=[]), "alternate"),
         (asked(conversations="x"), "no list of conversations"),
         ("x", "no list of conversations"),
-        (asked(conversations=["x", "y"]), "no object"),
+        (asked(conversations=["x", "y"]), "a turn is not an object"),
         (
             asked(
                 conversations=[{"from": "human", "value": "<image>"}, {"from": "gpt", "value": ""}]
@@ -104,7 +104,7 @@ def test_released_labels_are_kept(data):
         ),
     ],
 )
-def test_what_is_no_row_is_a_reject_with_its_place(data, record, reason):
+def test_a_record_that_is_not_a_row_is_a_reject_with_its_number(data, record, reason):
     rows = read(data(interpreting=[asked(), record]))
     (reject,) = rows.rejects
     assert reason in reject["reason"]
@@ -130,7 +130,7 @@ def test_a_scoring_record_needs_its_image(data):
     assert "without an image" in rows.rejects[0]["reason"]
 
 
-def test_image_names_are_relative_to_where_the_command_is_started(data, tmp_path, monkeypatch):
+def test_image_names_are_relative_to_the_working_folder(data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = read(data().model_copy(update={"images": "photos"}))
     assert rows.train[0]["image"].startswith(str(tmp_path / "photos"))
@@ -139,7 +139,7 @@ def test_image_names_are_relative_to_where_the_command_is_started(data, tmp_path
 @pytest.mark.parametrize(
     ("question", "words"), [("x", "not an object"), (QUESTION | {"correct_ans": "Fog"}, "none of")]
 )
-def test_a_question_that_can_not_be_answered_is_refused(data, tmp_path, question, words):
+def test_a_question_without_its_answer_is_refused(data, tmp_path, question, words):
     described = data()
     (tmp_path / "questions.json").write_text(json.dumps([QUESTION, question]))
     with pytest.raises(InputError, match=f"question 2: .*{words}"):
@@ -157,7 +157,7 @@ def test_questions_validate_interpreting_and_tables_test_scoring(data, tmp_path)
     ]  # fmt: skip
     folder = tmp_path / "catalog"
     folder.mkdir()
-    catalog.write(folder, rows.train, rows.validation, rows.images, rows.questions)
+    catalog.write(folder, rows)
     opened = catalog.open_catalog(folder)
     assert opened.sizes == {"scoring": 18, "interpreting": 1, "general": 1}
     assert opened.take([19])[0]["image"] is None

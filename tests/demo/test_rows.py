@@ -1,4 +1,4 @@
-"""The demo's rows are true of their images, apart by scene, and the same for the same seed."""
+"""The demo's rows are true of their images, split by scene, and the same for the same seed."""
 
 import hashlib
 import itertools
@@ -8,9 +8,7 @@ import pytest
 from PIL import Image
 
 from qsit_ray.config.data import DemoData
-from qsit_ray.demo import photographs as ph
-from qsit_ray.demo import questions as dq
-from qsit_ray.demo import rows
+from qsit_ray.demo import photographs, questions, rows
 from qsit_ray.prompts import SCORING_QUESTION
 
 SIZES = DemoData(
@@ -32,29 +30,31 @@ def built(tmp_path_factory):
     return folder, rows.build(folder, SIZES, 3, lambda *_: None, workers=1)
 
 
-def test_counts_are_what_was_asked(built):
+def test_counts_are_the_configured_ones(built):
     _, data = built
     domains = [row["domain"] for row in data.train]
     assert [domains.count(d) for d in ("scoring", "interpreting", "general")] == [30, 90, 60]
     assert len(data.validation) == 28
-    assert [len(data.iqa["validation"]), len(data.iqa["test"])] == [12, 45]
+    assert [len(data.images["validation"]), len(data.images["test"])] == [12, 45]
     assert [len(data.questions["validation"]), len(data.questions["test"])] == [20, 80]
 
 
 def test_no_scene_is_in_two_splits(built):
     _, data = built
-    scene = {p.name: p.scene for p in ph.PHOTOGRAPHS}
+    scene = {name: p.scene for name, p in photographs.PHOTOGRAPHS.items()}
     used = {
         "train": {scene[row["photograph"]] for row in data.train},
         "validation": {
             scene[row["photograph"]]
             for row in [
                 *data.validation,
-                *data.iqa["validation"],
+                *data.images["validation"],
                 *data.questions["validation"],
             ]
         },
-        "test": {scene[row["photograph"]] for row in [*data.iqa["test"], *data.questions["test"]]},
+        "test": {
+            scene[row["photograph"]] for row in [*data.images["test"], *data.questions["test"]]
+        },
     }
     for one, other in itertools.combinations(used.values(), 2):
         assert not one & other
@@ -75,12 +75,12 @@ def test_the_same_seed_gives_the_same_bytes(built, tmp_path):
     assert digest(folder) == digest(tmp_path)
 
 
-def test_every_row_refers_to_an_image_that_is_there(built):
+def test_every_row_refers_to_an_image_of_the_catalog(built):
     folder, data = built
-    paths = {row["image"] for row in [*data.train, *data.validation, *data.iqa["test"]]}
+    paths = {row["image"] for row in [*data.train, *data.validation, *data.images["test"]]}
     for path in paths | {q["img_path"] for q in data.questions["test"]}:
         with Image.open(folder / path) as image:
-            assert image.size == (ph.CROP, ph.CROP)
+            assert image.size == (photographs.CROP, photographs.CROP)
 
 
 def test_scoring_rows_have_the_papers_words_and_eq_1_levels(built):
@@ -123,21 +123,23 @@ def test_yes_and_no_are_balanced(built):
 
 
 def test_a_half_distorted_crop_is_untouched_on_its_other_half():
-    sample = ph.Sample("astronaut", (100, 50, 128), "gaussian_noise", 5, "left half", 1)
-    pixels, similarity = ph.render(sample)
-    pristine = ph.crop_of(sample)
+    sample = photographs.Sample("astronaut", (100, 50, 128), "gaussian_noise", 5, "left half", 1)
+    pixels, similarity = photographs.render(sample)
+    pristine = photographs.crop_of(sample)
     assert (pixels[:, 32:] == pristine[:, 32:]).all()
     assert (pixels[:, :32] != pristine[:, :32]).mean() > 0.5
     assert 0 < similarity < 1
 
 
-@pytest.mark.parametrize("distortion", ph.DISTORTIONS)
+@pytest.mark.parametrize("distortion", photographs.DISTORTIONS)
 def test_a_distortion_is_the_same_each_time_and_worse_when_stronger(distortion):
-    mild, strong = (ph.Sample("china", (40, 90, 200), distortion, s, "whole", 5) for s in (1, 5))
-    first, mild_ssim = ph.render(mild)
-    second, _ = ph.render(mild)
+    mild, strong = (
+        photographs.Sample("china", (40, 90, 200), distortion, s, "whole", 5) for s in (1, 5)
+    )
+    first, mild_ssim = photographs.render(mild)
+    second, _ = photographs.render(mild)
     assert (first == second).all()
-    assert rows.pseudo_mos(strong, ph.render(strong)[1]) < rows.pseudo_mos(mild, mild_ssim)
+    assert rows.pseudo_mos(strong, photographs.render(strong)[1]) < rows.pseudo_mos(mild, mild_ssim)
 
 
 def test_colour_words_are_those_people_use():
@@ -153,4 +155,4 @@ def test_colour_words_are_those_people_use():
         "yellow": (240, 230, 40),
     }
     for word, rgb in words.items():
-        assert dq.colour_of(np.full((8, 8, 3), rgb, np.uint8)) == word
+        assert questions.colour_of(np.full((8, 8, 3), rgb, np.uint8)) == word

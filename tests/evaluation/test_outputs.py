@@ -1,5 +1,6 @@
 """Raw outputs to results: planted truths, published figures, ids that differ, pairs."""
 
+import dataclasses
 import gzip
 import json
 from pathlib import Path
@@ -9,7 +10,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from evaluation import iqa, llvisionqa, outputs, replies
+from evaluation import correlation, iqa, llvisionqa, outputs, replies
+from qsit_ray import tables
 from qsit_ray.errors import InputError
 from qsit_ray.levels import LEVELS, level_numbers
 
@@ -42,16 +44,17 @@ def test_a_score_column_gives_scipys_figures(tmp_path):
     found = outputs.score_iqa(
         path, outputs.Scoring(score="pred"), id_column="id", truth_column="mos"
     )
-    assert found["srcc"] == pytest.approx(stats.spearmanr(truth, score).statistic)
-    assert found["plcc"] == pytest.approx(stats.pearsonr(truth, score).statistic)
-    assert found["krcc"] == pytest.approx(stats.kendalltau(truth, score).statistic)
-    assert found["rmse"] == pytest.approx(np.sqrt(np.mean((truth - score) ** 2)))
-    assert found["average"] == pytest.approx((found["srcc"] + found["plcc"]) / 2)
-    assert found["overall"] == {key: found[key] for key in found["overall"]}
-    assert found["groups"] == {} and found["rows"] == 400
-    low, high = found["intervals"]["plcc"]
-    assert low < found["plcc"] < high
-    json.dumps(found, allow_nan=False)
+    overall = found.overall
+    assert overall.srcc == pytest.approx(stats.spearmanr(truth, score).statistic)
+    assert overall.plcc == pytest.approx(stats.pearsonr(truth, score).statistic)
+    assert overall.krcc == pytest.approx(stats.kendalltau(truth, score).statistic)
+    assert overall.rmse == pytest.approx(np.sqrt(np.mean((truth - score) ** 2)))
+    assert overall.average == pytest.approx((overall.srcc + overall.plcc) / 2)
+    low, high = overall.intervals["plcc"]
+    assert low < overall.plcc < high
+    written = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert written["overall"] == {key: written[key] for key in written["overall"]}
+    assert written["groups"] == {} and written["rows"] == 400
 
 
 def test_groups_may_share_ids_and_are_marked_by_training(tmp_path):
@@ -66,32 +69,29 @@ def test_groups_may_share_ids_and_are_marked_by_training(tmp_path):
         by="set",
         trained_on=["koniq", "spaq"],
     )
-    blocks = found["groups"]
-    assert {name: b["setting"] for name, b in blocks.items()} == {
-        "koniq": "intra",
-        "spaq": "intra",
-        "livec": "cross",
-    }
-    assert blocks["livec"]["srcc"] == pytest.approx(iqa.srcc(truth[200:], score[200:]))
-    means = {r["setting"]: r["srcc"] for r in found["table_iv"] if r["dataset"] is None}
-    assert means["intra"] == pytest.approx((blocks["koniq"]["srcc"] + blocks["spaq"]["srcc"]) / 2)
-    assert means["cross"] == blocks["livec"]["srcc"]
+    groups = found.groups
+    settings = {name: group["setting"] for name, group in found.to_json()["groups"].items()}
+    assert settings == {"koniq": "intra", "spaq": "intra", "livec": "cross"}
+    assert groups["livec"] == iqa.score_predictions(truth[200:], score[200:])
+    assert found.average_of_groups == pytest.approx(np.mean([g.average for g in groups.values()]))
+    means = {row.setting: row.srcc for row in found.table_iv if row.dataset is None}
+    assert means["intra"] == pytest.approx((groups["koniq"].srcc + groups["spaq"].srcc) / 2)
+    assert means["cross"] == groups["livec"].srcc
     with pytest.raises(InputError, match=r"more than once: '0\.jpg' in row 1"):
         outputs.score_iqa(path, outputs.Scoring("pred"), id_column="id", truth_column="mos")
 
 
-def test_table_iv_is_null_where_a_figure_is_and_needs_the_training():
-    block = {"srcc": 0.5, "plcc": 0.7, "average": 0.6}
-    rows = iqa.table_iv({"m": {"a": block, "b": block | {"srcc": None}}}, {"m": ["b"]})
-    assert [(r["dataset"], r["setting"]) for r in rows] == [
+def test_a_mean_of_table_iv_is_undefined_where_a_figure_is():
+    defined = iqa.score_predictions(*planted(20))
+    undefined = dataclasses.replace(defined, srcc=None)
+    rows = iqa.table_iv("m", {"a": defined, "b": undefined}, ["b"])
+    assert [(row.dataset, row.setting) for row in rows] == [
         ("a", "cross"),
         ("b", "intra"),
         (None, "intra"),
         (None, "cross"),
     ]
-    assert rows[2]["srcc"] is None and rows[2]["plcc"] == 0.7
-    with pytest.raises(InputError, match="'m'"):
-        iqa.table_iv({"m": {"a": block}}, {})
+    assert rows[2].srcc is None and rows[2].plcc == defined.plcc
 
 
 def test_five_level_words_take_their_numbers_in_any_order(tmp_path):
@@ -99,7 +99,9 @@ def test_five_level_words_take_their_numbers_in_any_order(tmp_path):
     logits = rng.normal(size=(50, 5))
     path = table(tmp_path, id=ids(50), mos=logits @ np.arange(5.0), **by_word(logits))
     found = [
-        outputs.score_iqa(path, outputs.Scoring(logits=w), id_column="id", truth_column="mos")
+        outputs.score_iqa(
+            path, outputs.Scoring(logits=w), id_column="id", truth_column="mos"
+        ).to_json()
         for w in (WORDS, dict(reversed(WORDS.items())))
     ]
     assert found[0] == found[1]
@@ -107,22 +109,24 @@ def test_five_level_words_take_their_numbers_in_any_order(tmp_path):
     other = {"low": "bad", "middle": "fair", "high": "excellent"}
     ways = (other, dict(reversed(other.items())))
     up, down = (
-        outputs.score_iqa(path, outputs.Scoring(logits=w), id_column="id", truth_column="mos")
+        outputs.score_iqa(
+            path, outputs.Scoring(logits=w), id_column="id", truth_column="mos"
+        ).to_json()
         for w in ways
     )
     assert up["weights"] == [1, 3, 5] and up["srcc"] == pytest.approx(-down["srcc"])
 
 
-def test_ranks_do_not_go_by_how_exp_rounds(tmp_path):
+def test_ranks_do_not_depend_on_the_rounding_of_exp(tmp_path):
     # Mirrored logits have a score of exactly 3; softmax in float64 may miss it by one unit.
     rng = np.random.default_rng(2)
     half = np.float16(rng.normal(size=(200, 3))).astype(float)
     mirrored = np.column_stack([half, half[:, 1], half[:, 0]])
     mirrored[:5, 4] += 1
     path = table(tmp_path, id=ids(200), mos=np.arange(200.0), **by_word(mirrored))
-    score, rank, how = outputs.Scoring(logits=WORDS).of(outputs.tables.read(path))
-    assert len(np.unique(rank)) == 6 and len(np.unique(score)) > 6
-    assert "float64" in how["ranked_on"]
+    found = outputs.Scoring(logits=WORDS).read(tables.read(path))
+    assert len(np.unique(found.rank_on)) == 6 and len(np.unique(found.score)) > 6
+    assert "float64" in found.ranked_on
 
 
 def test_two_levels_rank_on_the_margin_where_the_score_has_saturated(tmp_path):
@@ -132,14 +136,15 @@ def test_two_levels_rank_on_the_margin_where_the_score_has_saturated(tmp_path):
     pair = dict(reversed(two.items()))
     for way in (outputs.Scoring(two_level=two, temperature=1), outputs.Scoring(logits=pair)):
         found = outputs.score_iqa(path, way, id_column="id", truth_column="mos")
-        assert found["srcc"] == pytest.approx(1) and "margin" in found["ranked_on"]
-        # Every score is 1 (5 of two words): that leaves PLCC undefined, and SRCC not.
-        assert found["plcc"] is None and "prediction" in found["reasons"]["plcc"]
-        assert found["intervals"]["srcc"] == pytest.approx([1, 1])
+        overall = found.overall
+        assert overall.srcc == pytest.approx(1) and "margin" in found.predicted.ranked_on
+        # Every score is 1 (5 of two words): PLCC is undefined, SRCC is not.
+        assert overall.plcc is None and "prediction" in overall.reasons["plcc"]
+        assert overall.intervals["srcc"] == pytest.approx((1, 1))
     found = outputs.score_iqa(
         path, outputs.Scoring(two_level=two), id_column="id", truth_column="mos"
     )
-    assert found["temperature"] == 100
+    assert found.to_json()["temperature"] == 100
 
 
 @pytest.mark.parametrize(
@@ -157,22 +162,23 @@ def test_a_scoring_that_is_none_or_several_is_refused(way, words):
         outputs.Scoring(**way)
 
 
-def test_words_are_read_in_their_order():
-    assert list(outputs.words(" bad=a, good = b ", "--logits").items()) == [
+def test_word_columns_keep_their_order():
+    assert list(outputs.word_columns(" bad=a, good = b ", "--logits").items()) == [
         ("bad", "a"),
         ("good", "b"),
     ]
     for text in ("bad", "bad=", "=a", "bad=a,bad=b", ""):
         with pytest.raises(InputError, match="--logits"):
-            outputs.words(text, "--logits")
+            outputs.word_columns(text, "--logits")
 
 
 def test_levels_account_for_every_row(tmp_path):
     mos = [2.0, 18.8, 56.4, 93.99, 94.0, 96.0]
     path = table(tmp_path, name="spaq.csv", image=ids(6), mos=mos)
-    found, columns = outputs.levels(
+    converted = outputs.convert_mos(
         path, id_column="image", mos_column="mos", range_text="spaq-release", boundary=None
     )
+    found, columns = converted.to_json(), converted.columns()
     assert columns["level"] == ["bad", "poor", "fair", "excellent"]
     assert (found["rows"], found["written"], found["rejected"]) == (6, 4, 2)
     assert [(r["row"], r["id"], r["mos"]) for r in found["rejected_rows"]] == [
@@ -187,11 +193,11 @@ def test_levels_account_for_every_row(tmp_path):
 
 def test_two_rows_have_levels_and_no_correlation(tmp_path):
     path = table(tmp_path, id=["a", "b"], mos=[1, 5])
-    found, columns = outputs.levels(
+    converted = outputs.convert_mos(
         path, id_column="id", mos_column="mos", range_text="dataset", boundary="right"
     )
-    assert columns["level"] == ["bad", "excellent"]
-    assert found["srcc"] is None and "at least 3" in found["reasons"]["srcc"]
+    assert converted.columns()["level"] == ["bad", "excellent"]
+    assert converted.agreement.srcc is None and "at least 3" in converted.reasons["srcc"]
 
 
 def test_a_better_model_is_found_better_over_the_ids_in_both(tmp_path):
@@ -200,18 +206,18 @@ def test_a_better_model_is_found_better_over_the_ids_in_both(tmp_path):
     a = table(tmp_path, "a.csv", id=ids(400)[10:], truth=truth[10:], score=good[10:])
     order = np.random.default_rng(6).permutation(395)
     b = table(tmp_path, "b.csv", id=np.array(ids(400))[order], truth=truth[order], score=bad[order])
-    found = outputs.compare_iqa(a, b)
+    found = outputs.compare_iqa(a, b).content
     assert found["rows"] == 385
     assert found["only_in_a"] == ids(400)[395:] and found["only_in_a_count"] == 5
     assert sorted(found["only_in_b"]) == sorted(ids(10)) and found["only_in_b_count"] == 10
     both = slice(10, 395)
-    assert found["a"] == pytest.approx(iqa.srcc(truth[both], good[both]))
-    assert found["b"] == pytest.approx(iqa.srcc(truth[both], bad[both]))
+    assert found["a"] == pytest.approx(correlation.srcc(truth[both], good[both]))
+    assert found["b"] == pytest.approx(correlation.srcc(truth[both], bad[both]))
     assert found["difference"] == pytest.approx(found["a"] - found["b"])
     assert 0 < found["interval"][0] < found["difference"] < found["interval"][1]
     assert found["p_value"] < 0.01 and found["p_williams"] < 1e-6
     assert found["metrics"]["rmse"]["difference"] < 0
-    swapped = outputs.compare_iqa(b, a)
+    swapped = outputs.compare_iqa(b, a).content
     assert swapped["difference"] == pytest.approx(-found["difference"])
     assert swapped["p_williams"] == pytest.approx(found["p_williams"])
     json.dumps(found, allow_nan=False)
@@ -219,38 +225,29 @@ def test_a_better_model_is_found_better_over_the_ids_in_both(tmp_path):
 
 def test_the_same_model_twice_differs_by_nothing():
     truth, score = planted(60)
-    found = iqa.compare(truth, score, score)["metrics"]
+    found = iqa.compare_predictions(truth, score, score).metrics
     for metric in iqa.METRICS:
-        assert found[metric]["difference"] == 0 and found[metric]["p_value"] == 1
-        assert found[metric]["interval"] == [0, 0]
-    assert found["srcc"]["p_williams"] == 1
+        assert found[metric].difference == 0 and found[metric].p_value == 1
+        assert found[metric].interval == (0, 0)
+    assert found["srcc"].p_williams == 1
 
 
-def test_the_interval_of_a_difference_leaves_out_0_exactly_where_p_is_small():
+def test_the_interval_of_a_difference_excludes_0_exactly_where_p_is_small():
     truth, a = planted(80, seed=7)
     rng = np.random.default_rng(8)
     for noise in (0.4, 0.55, 0.7):
-        found = iqa.compare(truth, a, truth + noise * rng.normal(size=80))["metrics"]["plcc"]
-        low, high = found["interval"]
-        assert (low > 0 or high < 0) == (found["p_value"] < 0.05)
-
-
-def test_williams_test_holds_its_level_where_both_are_equally_good():
-    rng, small = np.random.default_rng(9), 0
-    for _ in range(1000):
-        truth = rng.normal(size=60)
-        a, b = (truth + rng.normal(size=60) for _ in "ab")
-        r = iqa.plcc(truth, a), iqa.plcc(truth, b), iqa.plcc(a, b)
-        small += iqa._williams(*r, 60) < 0.05
-    # A share of .05 over 1,000 draws has a standard error of .007.
-    assert 0.025 < small / 1000 < 0.075
+        found = iqa.compare_predictions(truth, a, truth + noise * rng.normal(size=80)).metrics[
+            "plcc"
+        ]
+        low, high = found.interval
+        assert (low > 0 or high < 0) == (found.p_value < 0.05)
 
 
 def test_an_undefined_side_gives_nulls_and_the_reason(tmp_path):
     truth, score = planted(20)
-    found = iqa.compare(truth, score, np.ones(20))["metrics"]["srcc"]
-    assert found["b"] is None and found["difference"] is None and found["p_value"] is None
-    assert found["reason"] == "b: every prediction is equal: no correlation is defined"
+    found = iqa.compare_predictions(truth, score, np.ones(20)).metrics["srcc"]
+    assert found.b is found.difference is found.p_value is None
+    assert found.reason == "b: every prediction is equal: no correlation is defined"
 
 
 def test_files_that_can_not_be_compared_are_refused(tmp_path):
@@ -260,12 +257,12 @@ def test_files_that_can_not_be_compared_are_refused(tmp_path):
         outputs.compare_iqa(a, b)
     with pytest.raises(InputError, match="no id is in both"):
         outputs.compare_iqa(a, table(tmp_path, "c.csv", id=["q"], score=[1]))
-    with pytest.raises(InputError, match="say --score COL: none of"):
+    with pytest.raises(InputError, match="give --score COL: none of"):
         outputs.compare_iqa(a, table(tmp_path, "d.csv", id=["x"], quality=[1]))
-    with pytest.raises(InputError, match="say --truth COL: truth, mos all could be"):
+    with pytest.raises(InputError, match="give --truth COL: truth, mos all could be"):
         outputs.compare_iqa(table(tmp_path, "e.csv", id=["x"], truth=[1], mos=[1], score=[1]), a)
     bare = table(tmp_path, "f.csv", id=["x", "y", "z"], score=[3, 2, 1])
-    assert outputs.compare_iqa(a, bare)["difference"] == pytest.approx(2)
+    assert outputs.compare_iqa(a, bare).metrics["srcc"].difference == pytest.approx(2)
 
 
 QUESTIONS = [
@@ -300,7 +297,7 @@ def test_replies_as_a_list_or_a_table_give_the_same(tmp_path):
     lines = "\n".join(json.dumps(row) for row in rows[::-1])
     frame = pd.DataFrame(rows).sample(frac=1, random_state=0)
     found = [
-        replies.score_llvisionqa(asked, path)[0]
+        replies.score_llvisionqa(asked, path).to_json()
         for path in (
             answers(tmp_path, texts),
             answers(tmp_path, lines, "a.jsonl"),
@@ -315,22 +312,22 @@ def test_replies_as_a_list_or_a_table_give_the_same(tmp_path):
     assert (result["missing"], result["unparsable"], result["unknown"]) == (1, 1, 0)
 
 
-def test_questions_left_out_are_missing_and_strange_images_are_listed(tmp_path):
+def test_omitted_questions_are_missing_and_unknown_images_are_listed(tmp_path):
     path = answers(tmp_path, "img_path,answer\n0.jpg,A\nzebra.jpg,A\n", "a.csv")
-    found, _, texts = replies.score_llvisionqa(questions(tmp_path), path)
-    assert found["missing"] == 5 and texts == ["A"] + [None] * 5
-    assert found["unknown_img_paths"] == ["zebra.jpg"]
-    assert found["accuracy"] == pytest.approx(1 / 6)
+    found = replies.score_llvisionqa(questions(tmp_path), path)
+    assert found.result.missing == 5 and found.replies.texts == ["A"] + [None] * 5
+    assert found.replies.unknown == ["zebra.jpg"]
+    assert found.result.accuracy == pytest.approx(1 / 6)
 
 
-def test_several_questions_about_one_image_go_by_their_text(tmp_path):
+def test_several_questions_about_one_image_are_matched_by_their_text(tmp_path):
     records = [q | {"img_path": "same.jpg"} for q in QUESTIONS[:2]]
     rows = [{"img_path": "same.jpg", "question": f"q{i}", "answer": "AB"[i]} for i in (1, 0)]
     lines = "\n".join(map(json.dumps, rows))
-    texts = replies.score_llvisionqa(
+    found = replies.score_llvisionqa(
         questions(tmp_path, records), answers(tmp_path, lines, "a.jsonl")
-    )[2]
-    assert texts == ["A", "B"]
+    )
+    assert found.replies.texts == ["A", "B"]
     plain = answers(tmp_path, "img_path,answer\nsame.jpg,A\n", "a.csv")
     with pytest.raises(InputError, match="no column 'question'"):
         replies.score_llvisionqa(questions(tmp_path, records), plain)
@@ -339,13 +336,12 @@ def test_several_questions_about_one_image_go_by_their_text(tmp_path):
 def test_a_test_split_gives_null_with_a_reason_and_a_submission(tmp_path):
     records = [{k: v for k, v in q.items() if k != "correct_ans"} for q in QUESTIONS]
     texts = ["A", "perhaps", None, "B", "A", "A"]
-    found, asked, kept = replies.score_llvisionqa(
-        questions(tmp_path, records), answers(tmp_path, texts)
-    )
+    scored = replies.score_llvisionqa(questions(tmp_path, records), answers(tmp_path, texts))
+    found = scored.to_json()
     assert found["accuracy"] is None and "correct_ans" in found["reasons"]["accuracy"]
     assert set(found["by_type"].values()) == {None} and found["random_guess"] == 0.5
     assert (found["missing"], found["unparsable"]) == (1, 1)
-    sent = llvisionqa.submission(asked, kept)
+    sent = llvisionqa.submission(scored.questions, scored.replies.texts)
     assert [record["response"] for record in sent] == texts
     assert sent[1] == {"img_path": "1.jpg", "question": "q1", "response": "perhaps"}
 
@@ -354,9 +350,9 @@ def test_a_test_split_gives_null_with_a_reason_and_a_submission(tmp_path):
     ("content", "name", "words"),
     [
         (["A"], "a.json", "1 replies to 6 questions"),
-        (["A", 3, "A", "A", "A", "A"], "a.json", "row 2: reply 3 is no text"),
+        (["A", 3, "A", "A", "A", "A"], "a.json", "row 2: expected a string or null, got 3"),
         ("img_path,answer\n0.jpg,A\n0.jpg,B\n", "a.csv", r"'0.jpg' in row 1 \(line 2\) and row 2"),
-        ("img_path,answer\nx.jpg,A\n", "a.csv", "no img_path of it belongs to a question"),
+        ("img_path,answer\nx.jpg,A\n", "a.csv", "none of its img_path belongs to a question"),
         ("img_path,reply\n0.jpg,A\n", "a.csv", "no column 'answer'; it has img_path, reply"),
     ],
 )
@@ -367,46 +363,47 @@ def test_replies_that_do_not_fit_are_refused(tmp_path, content, name, words):
 
 def test_a_broken_question_is_refused_with_the_file(tmp_path):
     path = questions(tmp_path, [QUESTIONS[0], QUESTIONS[1] | {"correct_ans": "Maybe"}])
-    with pytest.raises(InputError, match=r"q.json.gz .*question 1 .*'Maybe'"):
+    with pytest.raises(InputError, match=r"q.json.gz .*question 2: .*'Maybe'"):
         replies.score_llvisionqa(path, answers(tmp_path, ["A", "B"]))
-    with pytest.raises(InputError, match="row 2: 7 is no question"):
+    with pytest.raises(InputError, match=r"row 2: expected a question .*got 7"):
         replies.read_questions(questions(tmp_path, [QUESTIONS[0], 7]))
 
 
-def test_table_v_begins_with_random_guess():
-    result = llvisionqa.evaluate(QUESTIONS, ["A"] * 6)
-    guess, model = llvisionqa.table_v(QUESTIONS, {"m": result})
-    assert guess["model"] == "random guess" and model["model"] == "m"
+def test_table_v_starts_with_random_guess():
+    result = llvisionqa.grade_replies(QUESTIONS, ["A"] * 6)
+    rows = llvisionqa.table_v(QUESTIONS, {"m": result})
+    assert list(rows) == ["random guess", "m"]
+    guess, model = rows.values()
     assert guess["overall"] == guess["what"] == 0.5 and model["overall"] == 1
-    assert list(model) == ["model", *llvisionqa.TYPES, *llvisionqa.CONCERNS, "overall"]
+    assert list(model) == [*llvisionqa.TYPES, *llvisionqa.CONCERNS, "overall"]
 
 
 def test_two_models_are_compared_over_what_both_answer(tmp_path):
     asked = questions(tmp_path)
     a = answers(tmp_path, ["A", "A", "A", "A", None, "B"], "a.json")
     b = answers(tmp_path, "img_path,answer\n0.jpg,B\n1.jpg,A\n9.jpg,A\n4.jpg,A\n", "b.csv")
-    found = replies.compare_llvisionqa(a, b, questions_path=asked)
+    found = replies.compare_llvisionqa(a, b, questions_path=asked).content
     assert found["rows"] == 3 and found["missing_a"] == 1
     assert (found["a"], found["b"]) == pytest.approx((2 / 3, 2 / 3))
     assert (found["only_a"], found["only_b"]) == (1, 1)
     assert found["only_in_a"] == ["2.jpg", "3.jpg", "5.jpg"] and found["only_in_b"] == ["9.jpg"]
 
 
-def test_mcnemar_from_files_that_say_themselves_what_is_right(tmp_path):
+def test_mcnemar_from_files_with_their_own_grades(tmp_path):
     right_a = [True] * 50 + [True] * 8 + [False]
     right_b = [True] * 50 + [False] * 8 + [True]
     a = table(tmp_path, "a.csv", id=ids(59), correct=right_a)
     b = table(tmp_path, "b.csv", id=ids(59), correct=np.array(right_b).astype(int))
-    found = replies.compare_llvisionqa(a, b)
+    found = replies.compare_llvisionqa(a, b).content
     assert found["p_value"] == pytest.approx(2 * 10 / 2**9)
     assert found["difference"] == pytest.approx(7 / 59)
     own = "\n".join(json.dumps(q | {"answer": "A"}) for q in QUESTIONS)
     wrong = own.replace('"answer": "A"', '"answer": "B"')
     pair = (answers(tmp_path, own, "o.jsonl"), answers(tmp_path, wrong, "w.jsonl"))
-    assert replies.compare_llvisionqa(*pair)["difference"] == 1
-    with pytest.raises(InputError, match="say --questions FILE"):
+    assert replies.compare_llvisionqa(*pair).metrics["accuracy"].difference == 1
+    with pytest.raises(InputError, match="give --questions FILE"):
         replies.compare_llvisionqa(table(tmp_path, "c.csv", id=["a"], answer=["A"]), b)
-    with pytest.raises(InputError, match=r"row 1 \(line 2\), column 'correct': 'yes'"):
+    with pytest.raises(InputError, match=r"row 1 \(line 2\), column 'correct': .*got 'yes'"):
         replies.compare_llvisionqa(table(tmp_path, "d.csv", id=["a"], correct=["yes"]), b)
 
 
@@ -426,10 +423,10 @@ def test_raw_qbench_logits_reproduce_the_published_figures(shared_data: Path, tm
         )
         path = tmp_path / f"{row.model}.json"
         path.write_text(raw)
-        read = outputs.tables.read(path)
-        score, rank, _ = outputs.Scoring(two_level={"good": "good", "poor": "poor"}).of(read)
+        read = tables.read(path)
+        made = outputs.Scoring(two_level={"good": "good", "poor": "poor"}).read(read)
         truth = read.numbers("gt_score")
-        found = iqa.srcc(truth, rank), iqa.plcc(truth, score)
+        found = correlation.srcc(truth, made.rank_on), correlation.plcc(truth, made.score)
         assert found == pytest.approx((row.srcc_margin_exact_ties, row.plcc_T100), abs=5e-4)
 
 
@@ -440,6 +437,6 @@ def test_real_runs_keep_their_figures_from_files(shared_data: Path, tmp_path):
     asked = shared_data / "llvisionqa_dev.json.gz"
     known = json.loads(gzip.decompress(asked.read_bytes()))
     for run, texts in runs["answers"].items():
-        found = replies.score_llvisionqa(asked, answers(tmp_path, texts))[0]
-        assert found["accuracy"] == llvisionqa.evaluate(known, texts)["accuracy"], run
-        assert found["missing"] == sum(text is None for text in texts)
+        found = replies.score_llvisionqa(asked, answers(tmp_path, texts)).result
+        assert found.accuracy == llvisionqa.grade_replies(known, texts).accuracy, run
+        assert found.missing == sum(text is None for text in texts)

@@ -1,4 +1,4 @@
-"""What counts as an adjective or a number, and the shares of real answers."""
+"""Adjectives and numbers of an answer, and the shares of real answers."""
 
 import gzip
 import json
@@ -15,7 +15,7 @@ from qsit_ray.errors import InputError
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        *[(f"The quality is {word}.", [word]) for word in (*style.LEVELS, *style.KIN)],
+        *[(f"The quality is {word}.", [word]) for word in (*style.LEVELS, *style.SIMILAR)],
         ("very low", ["low"]),
         ("A HIGH-quality photo", ["high"]),
         ("low contrast in low light, at high ISO", []),
@@ -45,18 +45,18 @@ def test_numbers(text, found):
     assert style.has_number(text) is found
 
 
-def test_shares_and_what_is_missing():
+def test_shares_and_missing_answers():
     texts = ["good", "7", "Good: 7 of 10", None, "  ", "a cat", "poor, poor", "fair"]
     found = style.rating_style(texts)
-    assert found["rows"] == 8 and found["missing"] == 2 and found["missing_rows"] == [4, 5]
-    assert found["counts"] == {"qualitative": 4, "numeric": 2, "both": 1, "neither": 1}
-    assert found["qualitative"] == 4 / 6 and found["both"] == 1 / 6
-    assert found["words"] == {"poor": 1, "fair": 1, "good": 2}
+    assert found.rows == 8 and found.missing_rows == [4, 5]
+    assert found.counts == {"qualitative": 4, "numeric": 2, "both": 1, "neither": 1}
+    assert found.share("qualitative") == 4 / 6 and found.share("both") == 1 / 6
+    assert found.words == {"poor": 1, "fair": 1, "good": 2}
     for name in style.STYLES:
-        low, high = found["intervals"][name]
-        assert 0 <= low < found[name] < high <= 1
+        low, high = found.intervals[name]
+        assert 0 <= low < found.share(name) < high <= 1
     empty = style.rating_style([None])
-    assert empty["numeric"] is None and empty["intervals"]["numeric"] is None
+    assert empty.share("numeric") is None and empty.intervals["numeric"] is None
     with pytest.raises(InputError, match="row 2"):
         style.rating_style(["good", 7])
     with pytest.raises(InputError, match="confidence"):
@@ -75,7 +75,7 @@ def test_shares_of_real_answers(shared_data):
         models = json.load(stream)
     for model, counts in (("co-instruct", (100, 0)), ("depictqa", (85, 0))):
         found = style.rating_style(list(models[model]["answers"].values()))
-        assert (found["counts"]["qualitative"], found["counts"]["numeric"]) == counts
+        assert (found.counts["qualitative"], found.counts["numeric"]) == counts
 
 
 @pytest.mark.parametrize(
@@ -101,15 +101,15 @@ def test_the_command_reads_tables_and_prints_one_object(tmp_path, name, content)
     assert "qualitative" in CliRunner().invoke(app, ["rating-style", str(path)]).stdout
 
 
-def test_the_command_names_what_is_wrong(tmp_path):
+def test_the_command_names_the_mistake(tmp_path):
     app = typer.Typer()
     lldescribe.register(app)
     path = tmp_path / "a.json"
     for content, wrong in [
         ('[{"reply": "good"}]', "no column 'answer'; it has reply"),
-        ('[{"answer": 7}]', "row 1 .*7 is no text"),
-        ("[7]", "row 1 .*7 is no text"),
-        ("{}", "no column 'answer'|are needed"),
+        ('[{"answer": 7}]', "row 1.*expected a string, got 7"),
+        ("[7]", "row 1: expected a string, got 7"),
+        ("{}", "no column 'answer'|expected records"),
         ("[", "not JSON"),
     ]:
         path.write_text(content)

@@ -1,15 +1,14 @@
-"""The arithmetic of tiles and tokens is what transformers' own processor comes to."""
+"""Tokens and tiles of an image equal those of transformers' own processor."""
 
 from types import SimpleNamespace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlavaOnevisionProcessor
 from transformers.models.llava_onevision.modeling_llava_onevision import image_size_to_num_patches
 
 from qsit_ray.data.encode import Encoder
-from qsit_ray.models import architectures
-from qsit_ray.models.architectures import architecture
+from qsit_ray.models.architectures import architecture, image_tokens, most_tiles
 
 REAL = architecture("7b")
 SIDE = REAL.vision_config.image_size
@@ -24,23 +23,21 @@ PROCESSOR._get_unpadded_features = lambda *args: LlavaOnevisionProcessor._get_un
 sides = st.integers(20, 5000)
 
 
+@settings(max_examples=400, deadline=None)
 @given(sides, sides)
-def test_the_real_models_tiles_and_tokens(height, width):
-    size = (height, width)
-    assert architectures.tiles(size, REAL) == image_size_to_num_patches(
-        size, REAL.image_grid_pinpoints, SIDE
-    )
-    wanted = LlavaOnevisionProcessor._get_number_of_features(PROCESSOR, *size, SIDE, SIDE)
-    assert architectures.tokens(size, REAL) == wanted
+def test_the_real_models_tokens(height, width):
+    wanted = LlavaOnevisionProcessor._get_number_of_features(PROCESSOR, height, width, SIDE, SIDE)
+    assert image_tokens((height, width), REAL) == wanted
 
 
 @given(sides, sides)
 def test_no_image_takes_more_tiles_than_the_most(height, width):
-    assert architectures.tiles((height, width), REAL) <= architectures.most_tiles(REAL)
+    tiles = image_size_to_num_patches((height, width), REAL.image_grid_pinpoints, SIDE)
+    assert tiles <= most_tiles(REAL)
 
 
 def test_the_demos_crops(checkpoint, images):
     picture = Encoder(checkpoint.processor, images, 512).picture("a.png")
     config = checkpoint.model.config
-    assert architectures.tokens((64, 64), config) == picture.tokens
-    assert architectures.tiles((64, 64), config) == len(picture.pixel_values)
+    assert image_tokens((64, 64), config) == picture.tokens
+    assert most_tiles(config) >= len(picture.pixel_values)

@@ -1,6 +1,7 @@
-"""An exported model answers as the trained one did, and its card tells the run."""
+"""An exported model answers as the trained one did, and its card describes the run."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,37 +14,56 @@ from qsit_ray.config.files import override
 from qsit_ray.config.presets import demo, paper
 from qsit_ray.data.encode import Encoder, collate
 from qsit_ray.errors import InputError
+from qsit_ray.mixture import Mixture
 from qsit_ray.models import load
-from qsit_ray.models.export import card, export
+from qsit_ray.models.export import Result, card, export
 from qsit_ray.models.loss import tensors
+from qsit_ray.run_files import EpochLine, FoundMix
 
-MIXTURE = {
-    "scoring": 1.0,
-    "interpreting": 2.5,
-    "general": 1.04,
-    "reference_loss_ratio": 0.2146,
-    "loss_mask": "answer",
-    "rows": {"scoring": 40, "interpreting": 100, "general": 42},
-}
-EPOCH = {
-    "epoch": 0,
-    "sizes": MIXTURE["rows"],
-    "loss_scoring": 0.25,
-    "loss_interpreting": 1.25,
-    "loss_ratio": 0.2,
-    "rows_trained": 182,
-    "plan_sha256": "ab" * 32,
-}
+MIXTURE = FoundMix(
+    scoring=1.0,
+    interpreting=2.5,
+    general=1.04,
+    reference_loss_ratio=0.2146,
+    loss_mask="answer",
+    rows=Mixture(40, 100, 42),
+)
+EPOCH = EpochLine(
+    epoch=0,
+    sizes=MIXTURE.rows,
+    loss_scoring=0.25,
+    loss_interpreting=1.25,
+    loss_ratio=0.2,
+    reference_loss_ratio=0.2146,
+    verdict="hold",
+    next_sizes=None,
+    srcc=0.5,
+    accuracy=0.5,
+    plan_sha256="ab" * 32,
+    consumed=1,
+    planned=1,
+    rows_planned=182,
+    rows_trained=182,
+    rows_skipped=0,
+    answers_cut=0,
+    timing={"train_seconds": 1.0},
+)
 IQA = {"koniq": {"srcc": 0.9513, "plcc": None, "rows": 2010}}
 QUESTIONS = {"accuracy": 0.7512, "random_guess": 0.3794, "rows": 1495}
+RESULTS = [
+    Result("image quality scoring", "koniq", {"srcc": 0.9513, "plcc": None}, "2,010 images"),
+    Result(
+        "image quality questions", "llvisionqa", {"accuracy": 0.7512}, "1,495 questions", 0.3794
+    ),
+]
 
 
 @pytest.fixture
 def run(checkpoint, tmp_path):
     folder = RunFolder(tmp_path / "run")
     load.save(checkpoint.model, checkpoint.processor, folder.model)
-    artifacts.write_json(folder.mixture, MIXTURE)
-    artifacts.write_jsonl(folder.epochs, [EPOCH])
+    artifacts.write_json(folder.mixture, MIXTURE.to_json())
+    artifacts.write_jsonl(folder.epochs, [EPOCH.to_json()])
     return folder
 
 
@@ -68,7 +88,7 @@ def test_outputs_are_the_same_before_and_after(run, checkpoint, images, tmp_path
     assert theirs.generation_config.eos_token_id == checkpoint.model.generation_config.eos_token_id
 
 
-def test_the_chat_form_is_the_one_that_was_trained(run, tmp_path):
+def test_the_chat_form_is_that_of_the_training_rows(run, tmp_path):
     export(run, demo(), tmp_path / "out")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     turns = [
@@ -87,7 +107,7 @@ def test_a_target_that_exists_is_refused(run, tmp_path):
         export(run, demo(), tmp_path / "out")
 
 
-def test_a_run_without_a_whole_model_is_refused(run, tmp_path):
+def test_a_run_without_a_complete_model_is_refused(run, tmp_path):
     (run.model / "generation_config.json").unlink()
     with pytest.raises(InputError, match=r"generation_config\.json: missing"):
         export(run, demo(), tmp_path / "out")
@@ -101,12 +121,12 @@ def test_the_exported_card_has_the_runs_evaluation(run, tmp_path):
     artifacts.write_json(run.evaluation / "llvisionqa.json", {"primary": QUESTIONS})
     export(run, paper(), tmp_path / "out", "apache-2.0")
     assert (tmp_path / "out" / "README.md").read_text() == card(
-        paper(), MIXTURE, [EPOCH], IQA, QUESTIONS, "apache-2.0"
+        paper(), MIXTURE, [EPOCH], RESULTS, "apache-2.0"
     )
 
 
 def test_the_front_matter_is_yaml_that_the_hub_reads():
-    front = front_matter(card(paper(), MIXTURE, [EPOCH], IQA, QUESTIONS, "apache-2.0"))
+    front = front_matter(card(paper(), MIXTURE, [EPOCH], RESULTS, "apache-2.0"))
     assert front["license"] == "apache-2.0"
     assert front["base_model"] == paper().models.primary
     assert front["pipeline_tag"] == "image-text-to-text"
@@ -117,8 +137,8 @@ def test_the_front_matter_is_yaml_that_the_hub_reads():
     json.dumps(front)
 
 
-def test_the_card_tells_data_ratio_balance_and_mask():
-    text = card(paper(), MIXTURE, [EPOCH], IQA, QUESTIONS)
+def test_the_card_has_data_ratio_balance_and_mask():
+    text = card(paper(), MIXTURE, [EPOCH], RESULTS)
     assert "= 1 : 2.5 : 1.04." in text
     assert f"| 0 | 40 | 100 | 42 | 182 | `{'ab' * 32}` |" in text
     assert "| reference loss ratio λ | 0.2146 |" in text
@@ -129,17 +149,17 @@ def test_the_card_tells_data_ratio_balance_and_mask():
     assert front_matter(text)["license"] == "other"
 
 
-def test_what_is_not_there_is_not_told():
-    text = card(demo(), {**MIXTURE, "reference_loss_ratio": None}, [], None, None)
+def test_missing_results_are_not_on_the_card():
+    text = card(demo(), replace(MIXTURE, reference_loss_ratio=None), [], [])
     assert "Not evaluated yet." in text
     assert "| reference loss ratio λ | none |" in text
     front = front_matter(text)
     assert "model-index" not in front
-    assert "base_model" not in front  # the demo's own is on no hub
+    assert "base_model" not in front  # the demo's own is not on the Hub
 
 
-def test_adapters_and_rates_are_told():
+def test_adapters_and_rates_are_on_the_card():
     config = override(paper(), ["train.lora={rank: 8}", "train.rates.vision=2.0e-6"])
-    text = card(config, MIXTURE, [EPOCH], None, None)
+    text = card(config, MIXTURE, [EPOCH], [])
     assert "vision, projector, language (low-rank adapters, rank 8, merged)" in text
     assert "| peak learning rate | 1e-05, vision 2e-06 |" in text

@@ -54,7 +54,7 @@ def test_losses_and_gradients_are_those_of_the_tower(model, batch_of):
                 torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
 
 
-def test_features_do_not_depend_on_what_was_seen_before(model, batch_of):
+def test_features_do_not_depend_on_earlier_batches(model, batch_of):
     first, second = copy.deepcopy(model), copy.deepcopy(model)
     for each in (first, second):
         remember_features(each)
@@ -94,7 +94,7 @@ def test_stored_features_are_read_and_give_the_same_losses(model, batch_of, tmp_
     assert len(seen) == 1
 
 
-def test_another_towers_features_are_not_taken(model, batch_of, tmp_path):
+def test_another_towers_features_are_not_used(model, batch_of, tmp_path):
     batch = batch_of([0, 1])
     write_features(model, (tile for tiles in batch["pixel_values"] for tile in tiles), tmp_path)
     other = copy.deepcopy(model)

@@ -31,8 +31,8 @@ def test_what_is_saved_loads_and_answers(checkpoint, images, tmp_path):
         logits = checkpoint.model(**batch).logits
         assert torch.equal(theirs(**batch).logits, logits)
         assert torch.equal(back.model(**batch).logits, logits)
-        said = theirs.generate(**batch, max_new_tokens=4, do_sample=False)
-    assert said.shape[1] > batch["input_ids"].shape[1]
+        replies = theirs.generate(**batch, max_new_tokens=4, do_sample=False)
+    assert replies.shape[1] > batch["input_ids"].shape[1]
 
 
 def test_a_state_dict_replaces_the_weights(checkpoint, tmp_path):
@@ -47,7 +47,7 @@ def test_tied_embeddings_stay_tied(checkpoint, tmp_path):
     assert model.lm_head.weight is model.model.language_model.embed_tokens.weight
 
 
-def test_a_folder_that_is_no_checkpoint_is_named(tmp_path):
+def test_a_folder_that_is_not_a_checkpoint_is_named(tmp_path):
     with pytest.raises(ValueError, match=str(tmp_path)):
         load.load(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
@@ -70,8 +70,8 @@ def saved(checkpoint, tmp_path):
     return str(tmp_path)
 
 
-def refused(processor, saved, said):
-    with pytest.raises(InputError, match=said) as error:
+def refused(processor, saved, message):
+    with pytest.raises(InputError, match=message) as error:
         check_vocabulary(processor, saved)
     assert saved in str(error.value)
 

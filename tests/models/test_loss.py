@@ -27,7 +27,7 @@ def test_the_loss_is_transformers_own(checkpoint, rows):
     assert float(loss / tokens) == pytest.approx(float(checkpoint.model(**batch).loss), rel=1e-5)
 
 
-def test_rows_add_up_whatever_their_company(checkpoint, rows):
+def test_a_rows_loss_does_not_depend_on_its_batch(checkpoint, rows):
     sums, tokens = row_losses(checkpoint.model, batch_of(rows))
     for i, row in enumerate(rows):
         alone, count = answer_loss(checkpoint.model, batch_of([row]))
@@ -35,7 +35,7 @@ def test_rows_add_up_whatever_their_company(checkpoint, rows):
         assert count == tokens[i]
 
 
-def test_a_batch_without_answers_goes_backward(checkpoint, rows):
+def test_a_batch_without_answers_has_a_backward_pass(checkpoint, rows):
     batch = batch_of(rows)
     batch["labels"][:] = -100
     loss, tokens = answer_loss(checkpoint.model, batch)

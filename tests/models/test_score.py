@@ -1,4 +1,4 @@
-"""Scores follow Eq. 4 at the level position; a choice is the likeliest candidate."""
+"""Level logits are the model's at the level position; a choice is the likeliest candidate."""
 
 import copy
 
@@ -9,7 +9,7 @@ from PIL import Image
 
 from qsit_ray.data.encode import Encoder, collate
 from qsit_ray.errors import InputError
-from qsit_ray.levels import LEVEL_WEIGHTS, LEVELS
+from qsit_ray.levels import LEVELS, level_probabilities
 from qsit_ray.models import score
 from qsit_ray.models.load import Checkpoint
 from qsit_ray.models.loss import tensors
@@ -29,18 +29,19 @@ def test_level_words_have_tokens_of_their_own(checkpoint):
     assert [tokenizer.decode([t]) for t in tokens] == [f" {word}" for word in LEVELS]
 
 
-def test_a_tokenizer_that_mixes_levels_up_is_refused_before_any_image_is_read(checkpoint):
+def test_a_tokenizer_that_confuses_levels_is_refused_before_any_image_is_read(checkpoint):
     profile = Profile("mine", "Q\n<image>", "It is", ("good", "good enough"), (0.0, 1.0))
     with pytest.raises(InputError, match="'good' and 'good enough' begin with the same token"):
         score.level_logits(checkpoint, ["missing.png"], profile=profile)
 
 
 def test_probabilities_are_the_models_at_the_level_position(checkpoint, images):
-    got = score.level_probabilities(checkpoint, ["a.png", "b.png"], images)
+    got = level_probabilities(score.level_logits(checkpoint, ["a.png", "b.png"], images))
     assert got.shape == (2, 5) and got.dtype == np.float64
     assert got.sum(axis=1) == pytest.approx(1)
     with Image.open(images / "b.png") as image:
-        assert score.level_probabilities(checkpoint, [image]) == pytest.approx(got[1:], abs=1e-6)
+        logits = score.level_logits(checkpoint, [image])
+    assert level_probabilities(logits) == pytest.approx(got[1:], abs=1e-6)
     row = Encoder(checkpoint.processor, images, 512).prompt("b.png", PAPER.question, PAPER.stem)
     with torch.no_grad():
         logits = checkpoint.model(**tensors(collate([row], 0))).logits[0, -1].double()
@@ -50,26 +51,23 @@ def test_probabilities_are_the_models_at_the_level_position(checkpoint, images):
 
 def test_images_of_any_batch_score_alike(checkpoint, images):
     names = ["a.png", "b.png", "a.png"]
-    one = score.level_probabilities(checkpoint, names, images, batch_size=1)
-    assert score.level_probabilities(checkpoint, names, images) == pytest.approx(one, abs=1e-5)
+    one = score.level_logits(checkpoint, names, images, batch_size=1)
+    assert score.level_logits(checkpoint, names, images) == pytest.approx(one, abs=1e-4)
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
 def test_scores_weigh_the_levels(checkpoint, images, profile):
     names = ["a.png", "b.png"]
     logits = score.level_logits(checkpoint, names, images, profile=profile)
-    got = score.scores(checkpoint, names, images, profile=profile)
-    probabilities = score.level_probabilities(checkpoint, names, images, profile=profile)
+    got = profile.score(logits)
     assert got.shape == (2,) and logits.dtype == got.dtype == np.float64
-    assert got == pytest.approx(probabilities @ np.array(profile.weights))
-    assert np.array_equal(got, profile.score(logits))
+    assert got == pytest.approx(level_probabilities(logits) @ np.array(profile.weights))
     assert np.argsort(got).tolist() == np.argsort(profile.rank_key(logits)).tolist()
 
 
 def test_the_default_is_the_papers_profile(checkpoint, images):
-    probabilities = score.level_probabilities(checkpoint, ["a.png"], images)
-    expected = score.scores(checkpoint, ["a.png"], images, profile=PAPER)
-    assert probabilities @ np.array(LEVEL_WEIGHTS) == pytest.approx(expected)
+    logits = score.level_logits(checkpoint, ["a.png"], images)
+    assert np.array_equal(logits, score.level_logits(checkpoint, ["a.png"], images, profile=PAPER))
 
 
 def test_the_official_prompt_is_the_released_scripts(checkpoint, images):

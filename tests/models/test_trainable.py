@@ -1,4 +1,4 @@
-"""What is trained is what the settings say; adapters merge into the weights they stand beside."""
+"""The settings decide which weights are trained; adapters merge into the weights they adapt."""
 
 import copy
 

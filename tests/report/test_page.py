@@ -1,4 +1,4 @@
-"""The report says what the run folder holds, says what is missing, and needs nothing else."""
+"""The report shows the results in the run folder, names missing stages, and is one file."""
 
 import re
 from html.parser import HTMLParser
@@ -10,8 +10,8 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
 from qsit_ray.errors import InputError
 from qsit_ray.report.page import build, fixed, percent, significant
-from qsit_ray.search.trials import mixtures, write_trials
-from qsit_ray.surrogate.comparison import compare
+from qsit_ray.search.trials import TrialOutcome, write_trials
+from qsit_ray.surrogate.comparison import compare_curves
 from qsit_ray.surrogate.observations import observed
 
 CONFIG = presets.demo()
@@ -45,27 +45,26 @@ def read(page):
     return " ".join(" ".join(Balanced(page).text).replace("\xa0", " ").split())
 
 
-def search(run, axis, ratio_general=None, lost=None):
+def search(run, axis, lost=None):
     space = CONFIG.space(axis)
-    points = [(ratio, seed) for ratio in space.ratios for seed in space.seeds]
-    outcomes = {
-        (ratio, seed): {
-            "ratio": ratio,
-            "seed": seed,
-            "score": 0.5 - 0.01 * (place - 4) ** 2 + 0.004 * seed,
-            "device_seconds": 2.0,
-        }
+    rows = [
+        TrialOutcome(ratio, seed, 1, 1, 1, status="failed", reason="worker <died>")
+        if (ratio, seed) == lost
+        else TrialOutcome(
+            *(ratio, seed, 1, 1, 1),
+            score=0.5 - 0.01 * (place - 4) ** 2 + 0.004 * seed,
+            device_seconds=2.0,
+        )
         for place, ratio in enumerate(space.ratios)
         for seed in space.seeds
-        if (ratio, seed) != lost
-    }
-    rows = mixtures(axis, space.ratios, SIZES, ratio_general, max_repeats=9)
-    return write_trials(run.trials(axis), points, outcomes, {lost: "worker <died>"}, rows)
+    ]
+    write_trials(run.trials(axis), rows)
+    return rows
 
 
 def fit(run, axis, table, use="polynomial"):
-    seen = observed([row["ratio"] for row in table], [row["score"] for row in table])
-    found = compare(seen, use=use, coordinate="log")
+    seen = observed([row.ratio for row in table], [row.score for row in table])
+    found = compare_curves(seen, use=use, coordinate="log")
     artifacts.write_json(run.fit(axis), found.to_json())
     return found
 
@@ -81,10 +80,15 @@ def epoch(number, sizes, ratio, verdict, lost=0):
         "reference_loss_ratio": 0.2147,
         "verdict": verdict,
         "next_sizes": None,
+        "srcc": 0.5,
+        "accuracy": None,
+        "plan_sha256": "",
         "planned": 2**64 - 1,
         "consumed": 2**64 - 1 - lost,
         "rows_planned": total,
         "rows_trained": total - lost,
+        "rows_skipped": 0,
+        "answers_cut": 0,
         "timing": {},
     }
 
@@ -94,19 +98,22 @@ def fill(run):
     made_with = "made_with:\n  versions: {ray: 2.60.0}\n  git: abc1234\n"
     artifacts.write_text(run.config, made_with)
     first = fit(run, "interpreting_general", search(run, "interpreting_general"))
-    rest = search(run, "interpreting_scoring", first.fit.optimum, lost=(10.0, 2))
+    rest = search(run, "interpreting_scoring", lost=(10.0, 2))
     fit(run, "interpreting_scoring", rest, use="recommended")
     rows = {"scoring": 600, "interpreting": 1503, "general": 621}
     mixture = {"scoring": 1.0, "interpreting": 2.5049, "general": 1.0351, "rows": rows}
+    mixture["loss_mask"] = "answer"
     artifacts.write_json(run.mixture, {**mixture, "reference_loss_ratio": 0.2147})
     epochs = [
         epoch(0, (600, 1503, 621), 0.1831, "grow_interpreting"),
         epoch(1, (600, 1804, 745), 0.2313, "grow_scoring"),
     ]
     artifacts.write_jsonl(run.epochs, epochs)
-    scores = {"srcc": 0.6123, "plcc": 0.6344, "rows": 300, "reasons": {}}
+    others = ("plcc_logistic", "krcc", "rmse", "rmse_logistic", "average")
+    scores = {"rows": 300, "srcc": 0.6123, "plcc": 0.6344, **dict.fromkeys(others)}
+    scores |= {"confidence": 0.95, "reasons": {}}
     scores["intervals"] = {"srcc": [0.5011, 0.7022], "plcc": None}
-    undefined = {"srcc": None, "plcc": None, "rows": 300, "intervals": {"srcc": None}}
+    undefined = {**scores, "srcc": None, "plcc": None, "intervals": {"srcc": None}}
     undefined["reasons"] = {"srcc": "every prediction is equal", "plcc": "the same <again>"}
     artifacts.write_json(
         run.evaluation / "iqa.json",
@@ -115,12 +122,16 @@ def fill(run):
     answers = {
         "accuracy": 0.5512,
         "interval": [0.4933, 0.6044],
+        "confidence": 0.95,
         "random_guess": 0.3811,
         "by_type": {"yes-or-no": 0.6567, "what": 0.5123, "how": None},
         "by_concern": {"distortion": 0.5346},
         "missing": 4,
         "unparsable": 7,
         "rows": 420,
+        "missing_rows": [],
+        "unparsable_rows": [],
+        "rule": "default",
     }
     artifacts.write_json(
         run.evaluation / "llvisionqa.json",
@@ -142,7 +153,7 @@ def finished(tmp_path_factory):
     return run, fitted, path.read_text(encoding="utf-8")
 
 
-def test_planted_numbers_stand_in_the_page(finished):
+def test_planted_numbers_are_in_the_page(finished):
     run, fitted, page = finished
     text = read(page)
     for expected in (
@@ -203,7 +214,7 @@ def test_two_builds_give_the_same_page(finished):
     assert build(run, CONFIG).read_text(encoding="utf-8") == page
 
 
-def test_a_run_without_any_stage_says_what_comes_next(tmp_path):
+def test_a_run_without_any_stage_names_the_next_commands(tmp_path):
     text = read(build(RunFolder(tmp_path), CONFIG).read_text())
     for expected in (
         "is not found yet", "This search has not run yet", "has not finished an epoch yet",
@@ -216,17 +227,15 @@ def test_a_run_without_any_stage_says_what_comes_next(tmp_path):
 
 def test_a_search_without_fit_or_scores_is_drawn(tmp_path):
     run = RunFolder(tmp_path)
-    table = search(run, "interpreting_general")
-    points = [(row["ratio"], row["seed"]) for row in table][:1]
-    second = CONFIG.space("interpreting_scoring")
-    rows = mixtures(second.axis, second.ratios, SIZES, 2.0, max_repeats=9)
-    write_trials(run.trials("interpreting_scoring"), points, {}, {}, rows)
+    search(run, "interpreting_general")
+    failed = TrialOutcome(0.1, 0, 1, 1, 1, status="failed", reason="no result")
+    write_trials(run.trials("interpreting_scoring"), [failed])
     text = read(build(run, CONFIG).read_text())
     assert text.count("Not fitted yet") == 2
     assert "21 have a score" in text and "1 failed : no result." in text
 
 
-def test_what_was_not_trained_as_planned_is_said(tmp_path):
+def test_an_epoch_not_trained_as_planned_is_marked(tmp_path):
     run = RunFolder(tmp_path)
     artifacts.write_jsonl(run.epochs, [epoch(0, (600, 0, 0), 0.2, "hold", lost=1)])
     text = read(build(run, CONFIG).read_text())

@@ -1,4 +1,4 @@
-"""A search on a cluster outlives the death of one of its nodes."""
+"""A search on a cluster survives the death of one of its nodes."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ def cluster(monkeypatch):
 
 
 @pytest.mark.slow
-def test_trials_of_a_dead_node_go_on_elsewhere(cluster, tmp_path):
+def test_trials_of_a_dead_node_resume_on_another(cluster, tmp_path):
     nodes = [cluster.add_node(num_cpus=2, num_gpus=2) for _ in range(2)]
     out = tmp_path / "run"
     command = words(out, "rehearsal", {"search.rehearsal.rows_per_second": 400000})

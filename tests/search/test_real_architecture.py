@@ -1,11 +1,11 @@
 """One trial of the real 0.5B architecture through Tune: the code path of the demo's search."""
 
 import math
-from pathlib import Path
 
 import half_billion
 import pytest
 
+from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
 from qsit_ray.config.data import DemoData
 from qsit_ray.config.files import override
@@ -19,14 +19,14 @@ SIZES = dict.fromkeys(set(DemoData.model_fields) - {"source"}, 2) | {"scoring": 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """One tile an image, beside the whole of it."""
+    """One tile an image, and the whole of it."""
     return half_billion.write(tmp_path_factory.mktemp("half") / "base", tiles=[[384, 384]])
 
 
 @pytest.mark.slow
 def test_a_trial_of_the_real_05b_runs_through_tune(base, tmp_path):
-    from qsit_ray.search.trial import Task
-    from qsit_ray.search.tuner import run_trials
+    from qsit_ray.search.trials import Task
+    from qsit_ray.search.tuner import run_search
 
     config = override(
         presets.paper(),
@@ -37,6 +37,7 @@ def test_a_trial_of_the_real_05b_runs_through_tune(base, tmp_path):
             "search.evaluate_every=1",
             "search.gpus_per_trial=0",
             "search.max_failures=0",
+            f"models.proxy={base}",
             "models.freeze_vision=true",
             "models.remember_features=true",
             "train.zero_stage=2",
@@ -46,25 +47,16 @@ def test_a_trial_of_the_real_05b_runs_through_tune(base, tmp_path):
     folder = tmp_path / "catalog"
     folder.mkdir()
     made = build(folder, DemoData(**SIZES), 0, lambda *_: None)
-    catalog.write(folder, made.train, made.validation, made.iqa, made.questions)
-    task = Task(
-        config=config,
-        catalog=folder,
-        features=Path(tmp_path / "features"),
-        base=base,
-        folder=tmp_path / "search",
-        mixture_at=lambda ratio: Mixture(1, 1, 1),
-        objective="interpreting",
-    )
+    catalog.write(folder, made)
+    run = RunFolder(tmp_path)
+    task = Task(run, config, run.path / "search", lambda ratio: Mixture(1, 1, 1), "interpreting")
 
     class Bar:
         def update(self, done, total, note=""):
             pass
 
     with session(2):
-        outcomes, reasons = run_trials(task, [(1.0, 0)], Bar())
-    assert reasons == {}
-    outcome = outcomes[(1.0, 0)]
-    assert outcome["steps"] == 1
-    # Random weights know nothing: every token of the vocabulary is about as likely.
-    assert outcome["loss_interpreting"] == pytest.approx(math.log(152_000), rel=0.15)
+        (row,) = run_search(task, [(1.0, 0)], Bar())
+    assert (row.status, row.steps) == ("completed", 1)
+    # With random weights every token of the vocabulary is about as likely.
+    assert row.loss_interpreting == pytest.approx(math.log(152_000), rel=0.15)

@@ -1,10 +1,12 @@
-"""What trials leave behind tells which have finished and what was lost with those that died."""
+"""The files of trials: outcomes of those that finished, and seconds lost with killed attempts."""
 
 import pytest
 
 from qsit_ray import artifacts
+from qsit_ray.errors import InputError
 from qsit_ray.search import records
 from qsit_ray.search.records import Attempts
+from qsit_ray.search.trials import TrialOutcome
 
 POINT = (2.42, 1)
 
@@ -19,29 +21,29 @@ def clock(monkeypatch):
 def test_an_attempt_that_completed_lost_nothing(tmp_path, clock):
     attempt = Attempts(records.attempts_file(tmp_path, *POINT))
     clock[0] += 7
-    attempt.end("completed")
-    attempt.end("stopped")
+    attempt.report("completed")
+    attempt.report("stopped")
     (line,) = artifacts.read_jsonl(attempt.path)
     assert line == {"device_seconds": 7.0, "ended": "completed"}
     assert records.wasted_seconds(tmp_path) == {records.point_name(*POINT): 0}
 
 
-def test_what_died_lost_its_time_since_the_last_checkpoint(tmp_path, clock):
+def test_a_killed_attempt_lost_its_time_since_the_last_checkpoint(tmp_path, clock):
     path = records.attempts_file(tmp_path, *POINT)
     attempt = Attempts(path)
     clock[0] += 50
     attempt.checkpoint()
     clock[0] += 3
-    attempt.end("failed")
-    killed = Attempts(path)  # leaves the line of its start
+    attempt.report("failed")
+    killed = Attempts(path)  # writes a line at its start
     lines = artifacts.read_jsonl(path)
     assert [line["ended"] for line in lines] == ["failed", "running"]
     artifacts.write_jsonl(path, [lines[0], {"device_seconds": 2.0, "ended": "running"}])
-    killed.end("stopped")
+    killed.report("stopped")
     artifacts.write_jsonl(path, [lines[0], {"device_seconds": 2.0, "ended": "running"}])
     last = Attempts(path)
     clock[0] += 10
-    last.end("completed")
+    last.report("completed")
     assert [line["ended"] for line in artifacts.read_jsonl(path)] == [
         "failed",
         "killed",
@@ -58,8 +60,20 @@ def test_a_silent_attempt_was_killed_unless_it_may_still_run(tmp_path):
     assert records.wasted_seconds(tmp_path, {name}) == {name: 0}
 
 
-def test_finished_trials_are_found_with_and_without_their_points(tmp_path):
-    row = {"ratio": POINT[0], "seed": POINT[1], "score": 0.5}
-    artifacts.write_json(records.outcome_file(tmp_path, *POINT), row)
-    assert records.finished(tmp_path) == {POINT: row}
-    assert records.outcomes(tmp_path, [POINT, (1.0, 0)]) == {POINT: row}
+def test_finished_trials_are_read_from_their_files(tmp_path):
+    outcome = TrialOutcome(*POINT, 1, 2, 3, 0.5, device_seconds=1.5)
+    path = records.outcome_file(tmp_path, *POINT)
+    artifacts.write_json(path, outcome.to_json())
+    assert records.finished(tmp_path) == {POINT: outcome}
+    assert list(artifacts.read_json(path)) == [
+        "ratio", "seed", "rows_scoring", "rows_interpreting", "rows_general", "score",
+        "loss_scoring", "loss_interpreting", "accuracy", "srcc", "plcc", "steps", "best_step",
+        "stopped", "plan_sha256", "device_seconds",
+    ]  # fmt: skip
+
+
+def test_an_outcome_without_its_point_is_named(tmp_path):
+    path = records.outcome_file(tmp_path, *POINT)
+    artifacts.write_json(path, {"seed": 1})
+    with pytest.raises(InputError, match=r"2\.42.* not the outcome of a trial.*ratio"):
+        records.finished(tmp_path)

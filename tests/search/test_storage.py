@@ -1,4 +1,4 @@
-"""Trials may leave what they do on an object store: a real S3 server, over HTTP."""
+"""Trials may write to an object store: a real S3 server, over HTTP."""
 
 import os
 import subprocess
@@ -45,7 +45,7 @@ def store():
 def bucket(store, monkeypatch):
     for name, value in store.items():
         monkeypatch.setenv(name, value)
-    return artifacts.place("s3://bucket")
+    return artifacts.path_of("s3://bucket")
 
 
 def test_files_and_folders_come_back_as_they_were_written(bucket):
@@ -58,21 +58,21 @@ def test_files_and_folders_come_back_as_they_were_written(bucket):
         with artifacts.atomic(folder) as temporary:
             (temporary / "deep").mkdir(parents=True)
             (temporary / "deep" / f"{text}.txt").write_text(text)
-    assert artifacts.whole(folder)
+    assert artifacts.is_written(folder)
     with artifacts.local(folder) as copy:
         assert [p.name for p in copy.rglob("*") if p.is_file()] == ["new.txt"]
         assert (copy / "deep" / "new.txt").read_text() == "new"
     artifacts.remove(folder)
-    assert not artifacts.whole(folder)
+    assert not artifacts.is_written(folder)
     assert artifacts.read_json(path) == {"a": 2}
 
 
-def test_a_folder_that_was_half_written_is_not_whole(bucket):
+def test_a_folder_that_was_half_written_is_not_complete(bucket):
     (bucket / "half" / "a.txt").write_text("a")
-    assert not artifacts.whole(bucket / "half")
+    assert not artifacts.is_written(bucket / "half")
 
 
-def test_what_trials_cost_is_read_from_the_store(bucket):
+def test_costs_of_trials_are_read_from_the_store(bucket):
     folder = bucket / "search"
     artifacts.write_json(
         records.outcome_file(folder, 1.0, 0), {"ratio": 1.0, "seed": 0, "score": 0.5}
@@ -84,7 +84,7 @@ def test_what_trials_cost_is_read_from_the_store(bucket):
 
 
 @pytest.mark.slow
-def test_a_search_killed_goes_on_from_the_store(store, tmp_path):
+def test_a_killed_search_resumes_from_the_store(store, tmp_path):
     out = tmp_path / "run"
     settings = {"search.storage": "s3://bucket/run", "search.rehearsal.rows_per_second": 400000}
     for axis in AXES:
@@ -99,6 +99,7 @@ def test_a_search_killed_goes_on_from_the_store(store, tmp_path):
         table = pq.read_table(out / "search" / axis / "trials.parquet").to_pylist()
         assert [row["status"] for row in table] == ["completed"] * 5
         assert not (out / "search" / axis / "outcomes").exists()
+        assert (out / "search" / axis / "study.journal").exists()
     shown = subprocess.run(
         [QSIT, "search", "show", str(out), "--json"],
         capture_output=True,

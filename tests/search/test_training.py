@@ -1,4 +1,4 @@
-"""A proxy training ends at a plateau, evaluates its best weights, and goes on exactly."""
+"""A proxy training ends at a plateau, evaluates its best weights, and resumes exactly."""
 
 import itertools
 
@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
 from qsit_ray.config.files import override
 from qsit_ray.data import catalog
@@ -15,6 +16,7 @@ from qsit_ray.models import load
 from qsit_ray.models.trainable import trained_weights
 from qsit_ray.search import training
 from qsit_ray.search.training import Bench, ProxyTraining
+from qsit_ray.search.trials import Task
 
 LEVELS = ("bad", "poor", "fair", "good", "excellent")
 MIXTURE = Mixture(6, 6, 2)
@@ -44,10 +46,11 @@ def rows(count):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("catalog")
+def run(tmp_path_factory):
+    run = RunFolder(tmp_path_factory.mktemp("run"))
+    folder = run.catalog
     rng = np.random.default_rng(0)
-    (folder / "images").mkdir()
+    (folder / "images").mkdir(parents=True)
     for number in range(3):
         pixels = rng.integers(0, 255, (64, 64, 3), np.uint8)
         Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
@@ -61,8 +64,9 @@ def folder(tmp_path_factory):
         }
         for n in range(3)
     ]
-    catalog.write(folder, rows(8), rows(2), {"validation": images}, {"validation": questions})
-    return folder
+    content = catalog.Content(rows(8), rows(2), {"validation": images}, {"validation": questions})
+    catalog.write(folder, content)
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -73,26 +77,25 @@ def base(tmp_path_factory, checkpoint):
 
 
 @pytest.fixture
-def bench(folder, base):
-    return lambda *assignments: Bench(
-        override(
-            presets.demo(),
-            [
-                "search.training.batch_size=4",
-                "search.evaluate_every=2",
-                "search.max_steps=20",
-                "search.patience=2",
-                *assignments,
-            ],
-        ),
-        folder,
-        base,
-    )
+def bench(run, base):
+    def make(*assignments):
+        settings = [
+            f"models.proxy={base}",
+            "search.training.batch_size=4",
+            "search.evaluate_every=2",
+            "search.max_steps=20",
+            "search.patience=2",
+            *assignments,
+        ]
+        config = override(presets.demo(), settings)
+        return Bench(Task(run, config, run.path / "search", lambda ratio: MIXTURE, "interpreting"))
+
+    return make
 
 
 @pytest.fixture
 def planted(monkeypatch):
-    """Validation losses by look instead of the real ones, the same for both tasks."""
+    """Validation losses by evaluation instead of the real ones, the same for both tasks."""
 
     def plant(*losses):
         twice = itertools.chain.from_iterable((loss, loss) for loss in losses)
@@ -116,8 +119,8 @@ def test_a_plateau_ends_it_and_the_best_weights_are_evaluated(bench, planted):
         weights = trained_weights(training.bench.model)
         kept.append({name: weight.clone() for name, weight in weights.items()})
     result = training.result()
-    assert (result["steps"], result["best_step"], result["stopped"]) == (8, 4, "plateau")
-    assert result["loss_scoring"] == 1.0
+    assert (result.steps, result.best_step, result.stopped) == (8, 4, "plateau")
+    assert result.loss_scoring == 1.0
     held = trained_weights(training.bench.model)
     assert all(torch.equal(held[name], weight) for name, weight in kept[1].items())
     assert not all(torch.equal(held[name], weight) for name, weight in kept[2].items())
@@ -127,13 +130,13 @@ def test_a_small_improvement_does_not_count(bench, planted):
     planted(3.0, 2.99, 2.98, 2.97)
     training = ProxyTraining(bench("search.min_improvement=0.1"), MIXTURE, 0)
     result = train(training)
-    assert (result["steps"], result["stopped"]) == (6, "plateau")
+    assert (result.steps, result.stopped) == (6, "plateau")
 
 
 def test_without_a_plateau_it_ends_at_the_most_steps(bench, planted):
     planted(*np.linspace(3, 1, 10))
     result = train(ProxyTraining(bench(), MIXTURE, 0))
-    assert (result["steps"], result["best_step"], result["stopped"]) == (20, 20, "max_steps")
+    assert (result.steps, result.best_step, result.stopped) == (20, 20, "max_steps")
 
 
 @pytest.mark.parametrize("setting", ["search.max_epochs=2", "search.max_steps=7"])
@@ -141,16 +144,16 @@ def test_the_shorter_limit_holds(bench, planted, setting):
     planted(*np.linspace(3, 1, 10))
     result = train(ProxyTraining(bench(setting), MIXTURE, 0))
     # Fourteen rows are four steps of four rows.
-    assert result["steps"] == (8 if "epochs" in setting else 7)
+    assert result.steps == (8 if "epochs" in setting else 7)
 
 
-def test_a_loss_that_is_no_number_ends_the_trial(bench, planted):
+def test_a_loss_that_is_not_finite_ends_the_trial(bench, planted):
     planted(float("nan"))
     with pytest.raises(FloatingPointError, match="step 2"):
         ProxyTraining(bench(), MIXTURE, 0).advance()
 
 
-def test_a_training_cut_short_goes_on_to_the_same_result(bench, tmp_path):
+def test_an_interrupted_training_resumes_to_the_same_result(bench, tmp_path):
     once = bench("search.max_steps=6")
     whole = train(ProxyTraining(once, MIXTURE, 3))
     cut = ProxyTraining(once, MIXTURE, 3)
@@ -165,7 +168,7 @@ def test_a_training_cut_short_goes_on_to_the_same_result(bench, tmp_path):
 def test_parts_of_a_batch_give_the_loss_of_the_whole(bench):
     whole = train(ProxyTraining(bench("search.max_steps=4"), MIXTURE, 0))
     parts = train(ProxyTraining(bench("search.max_steps=4", "search.micro_batch=1"), MIXTURE, 0))
-    assert parts["loss_scoring"] == pytest.approx(whole["loss_scoring"], abs=1e-4)
+    assert parts.loss_scoring == pytest.approx(whole.loss_scoring, abs=1e-4)
 
 
 def test_checkpointed_activations_change_nothing_and_bf16_little(bench):
@@ -177,9 +180,9 @@ def test_checkpointed_activations_change_nothing_and_bf16_little(bench):
             ("search.precision=bf16", "models.remember_features=false"),
         )
     )
-    assert lean["loss_scoring"] == pytest.approx(plain["loss_scoring"], abs=1e-5)
-    assert half["loss_scoring"] == pytest.approx(plain["loss_scoring"], rel=0.02)
-    assert half["loss_scoring"] != plain["loss_scoring"]
+    assert lean.loss_scoring == pytest.approx(plain.loss_scoring, abs=1e-5)
+    assert half.loss_scoring == pytest.approx(plain.loss_scoring, rel=0.02)
+    assert half.loss_scoring != plain.loss_scoring
 
 
 def test_base_weights_are_restored_exactly_whether_kept_in_bf16_or_not(bench):

@@ -1,55 +1,44 @@
 """Trials through Ray Tune: one that keeps failing is reported, and costs no other."""
 
-from functools import partial
-from pathlib import Path
-
+import optuna
 import pytest
 from ray.tune.search import Searcher
 
 from qsit_ray import artifacts
+from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
 from qsit_ray.config.files import override
 from qsit_ray.config.search import Adaptive
 from qsit_ray.data import catalog
 from qsit_ray.mixture import Mixture
 from qsit_ray.search import records
-from qsit_ray.search.adaptive import propose
+from qsit_ray.search.adaptive import Rounds
 from qsit_ray.search.records import outcome_file
 from qsit_ray.search.rehearsal import planted_score
-from qsit_ray.search.trials import write_trials
-from qsit_ray.search.tuner import Rounds
+from qsit_ray.search.study import SearchStudy
+from qsit_ray.search.trials import Task
+from qsit_ray.search.tuner import RoundSearcher, run_search
 from qsit_ray.session import session
-from qsit_ray.surrogate.curve import fit
+from qsit_ray.surrogate.curve import polynomial
+from qsit_ray.surrogate.observations import observed
 
 RATIOS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
-BROKEN, LAME = 1.0, (2.0, 1)
+BROKEN, UNSCORED = 1.0, (2.0, 1)
 
 
 def mixture_at(ratio):
-    if ratio == BROKEN:
-        raise RuntimeError("planted: no such mixture")
-    return Mixture(0, 100, 100)
+    # The catalog has no scoring rows: a trial that plans them fails.
+    return Mixture(1 if ratio == BROKEN else 0, 100, 100)
 
 
 @pytest.fixture(scope="module")
 def tried(tmp_path_factory):
-    """Outcomes and reasons of a search where one ratio always fails, and its folder."""
+    """Folder, points and rows of a search where one ratio always fails."""
     folder = tmp_path_factory.mktemp("search")
     config = override(presets.rehearsal(), ["search.rehearsal.rows_per_second=1000000"])
-    catalog.write_counts(folder / "catalog", config.expected_sizes)
-    from qsit_ray.search.trial import Task
-    from qsit_ray.search.tuner import run_trials
-
-    task = Task(
-        config=config,
-        catalog=folder / "catalog",
-        features=Path(),
-        base="",
-        folder=folder,
-        mixture_at=mixture_at,
-        objective="interpreting",
-        optimum=2.42,
-    )
+    catalog.write_counts(folder / "catalog", {**config.expected_sizes, "scoring": 0})
+    task = Task(RunFolder(folder), config, folder, mixture_at, "interpreting", optimum=2.42)
+    study = SearchStudy(folder / "study.journal", config.search.interpreting_general)
 
     class Bar:
         def update(self, done, total, note=""):
@@ -57,38 +46,48 @@ def tried(tmp_path_factory):
 
     bar = Bar()
     points = [(ratio, seed) for ratio in RATIOS for seed in (0, 1)]
-    path = records.outcome_file(folder, *LAME)
-    artifacts.write_json(path, {"ratio": LAME[0], "seed": LAME[1], "score": None})
+    path = records.outcome_file(folder, *UNSCORED)
+    artifacts.write_json(path, {"ratio": UNSCORED[0], "seed": UNSCORED[1], "score": None})
     with session(4, pretend_gpus=4):
-        outcomes, reasons = run_trials(task, points, bar)
+        rows = run_search(task, points, bar, study)
     assert bar.shown == (12, 12)
-    return folder, points, outcomes, reasons
+    return folder, points, rows
 
 
-def test_a_trial_that_fails_three_times_is_reported_and_the_others_stand(tried):
-    folder, points, outcomes, reasons = tried
-    broken = {(BROKEN, 0), (BROKEN, 1)}
-    assert set(reasons) == broken
-    assert set(outcomes) == set(points) - broken
-    assert all("planted: no such mixture" in reason for reason in reasons.values())
-    for point in broken:
+def test_a_trial_that_fails_three_times_is_reported_and_the_others_complete(tried):
+    folder, points, rows = tried
+    assert [row.point for row in rows] == points
+    failed = {row.point: row for row in rows if row.status == "failed"}
+    assert set(failed) == {(BROKEN, 0), (BROKEN, 1)}
+    for point, row in failed.items():
+        assert "domain scoring is empty" in row.reason
+        assert (row.rows_scoring, row.score, row.device_seconds) == (1, None, None)
         lines = artifacts.read_jsonl(records.attempts_file(folder, *point))
         assert [line["ended"] for line in lines] == ["failed"] * 3
 
 
 def test_a_trial_with_an_outcome_is_not_run_again(tried):
-    folder, _, outcomes, _ = tried
-    assert outcomes[LAME]["score"] is None
-    assert not records.attempts_file(folder, *LAME).exists()
+    folder, points, rows = tried
+    assert rows[points.index(UNSCORED)].status == "completed"
+    assert not records.attempts_file(folder, *UNSCORED).exists()
 
 
-def test_the_fit_says_what_is_missing(tried):
-    folder, points, outcomes, reasons = tried
-    rows = {ratio: Mixture(0, 100, 100) for ratio in RATIOS}
-    table = write_trials(folder / "trials.parquet", points, outcomes, reasons, rows)
-    failed = [row for row in table if row["status"] == "failed"]
-    assert {row["ratio"] for row in failed} == {BROKEN}
-    fitted = fit([row["ratio"] for row in table], [row["score"] for row in table], coordinate="log")
+def test_the_study_has_each_trial_once(tried):
+    folder, points, rows = tried
+    storage = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(str(folder / "study.journal"))
+    )
+    study = optuna.load_study(study_name="interpreting_general", storage=storage)
+    scores = {(t.params["ratio"], t.params["seed"]): t.value for t in study.trials}
+    assert len(study.trials) == len(points)
+    assert scores == {row.point: row.score for row in rows}
+    assert study.best_value == max(row.score for row in rows if row.score is not None)
+
+
+def test_the_fit_reports_missing_scores(tried):
+    _, _, rows = tried
+    seen = observed([row.ratio for row in rows], [row.score for row in rows])
+    fitted = polynomial(seen, coordinate="log")
     assert fitted.dropped == 3
     assert "3 of 12 rows have no score" in fitted.verdict
     assert "no run is left at ratio 1" in fitted.verdict
@@ -99,12 +98,11 @@ SETTINGS = Adaptive(trials=10, batch=4, tolerance=1e-6)
 
 @pytest.fixture
 def rounds(tmp_path):
-    proposer = partial(propose, SETTINGS, 0.1, 10.0, (0, 1, 2), 0)
-    return lambda: Rounds(proposer, tmp_path)
+    return lambda: RoundSearcher(Rounds(SETTINGS, 0.1, 10.0, (0, 1, 2), 0), tmp_path)
 
 
 def run(searcher, folder, until=None, failing=()):
-    """What Tune does: ask, train, tell. Stops as if killed once `until` trials have been asked."""
+    """Ask, train and report as Tune does; stop as if killed after `until` trials."""
     running, asked = {}, []
     while until is None or len(asked) < until:
         suggested = searcher.suggest(f"trial-{len(asked)}")
@@ -137,7 +135,7 @@ def test_a_search_asks_for_its_trials_in_rounds_and_ends(rounds, tmp_path):
 
 
 @pytest.mark.parametrize("killed_after", [1, 3, 5, 9])
-def test_a_search_begun_anew_asks_for_the_same(rounds, tmp_path, killed_after):
+def test_a_search_that_starts_again_asks_for_the_same(rounds, tmp_path, killed_after):
     run(rounds(), tmp_path, until=killed_after)
     again = run(rounds(), tmp_path)
     for path in (tmp_path / "outcomes").iterdir():

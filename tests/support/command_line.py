@@ -1,4 +1,4 @@
-"""The command line as tests drive it: called, watched, killed at a moment."""
+"""Helps tests to call the command line, watch it, and kill it at a given moment."""
 
 import contextlib
 import json
@@ -61,15 +61,15 @@ def untimed(run):
 
 
 def committed(run):
-    """(epoch, step) that the training would go on from."""
+    """(epoch, step) from which the training would resume."""
     files = list(run.glob("train/ray-*/committed.json"))
     commits = read(files[0])["commits"] if files else []
     return (commits[-1]["epoch"], commits[-1]["step"]) if commits else (0, 0)
 
 
 @contextlib.contextmanager
-def begun(*arguments):
-    """A `qsit` command while it runs; dead afterwards, if it is not yet."""
+def started(*arguments):
+    """A `qsit` command while it runs; killed afterwards if it still runs."""
     with subprocess.Popen([QSIT, *map(str, arguments)], stdout=subprocess.DEVNULL) as driver:
         try:
             yield psutil.Process(driver.pid)
@@ -84,7 +84,7 @@ def wait(driver, moment):
 
 
 def kill(driver, *names):
-    """kill -9 of one process of each Ray actor's name, below a driver."""
+    """kill -9 of one process of each Ray actor's name among a driver's children."""
     below = {}
     for process in driver.children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -94,7 +94,7 @@ def kill(driver, *names):
 
 
 def kill_when(moment, command, environment=None):
-    """Run a command and kill it, with all its processes, at the first line for which `moment`."""
+    """Run a command and kill it with all its processes at the first line where `moment` is true."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     process = subprocess.Popen(command, text=True, env=environment, **pipes)
     shown = []
@@ -107,4 +107,4 @@ def kill_when(moment, command, environment=None):
                     os.kill(member.pid, signal.SIGKILL)
             process.wait()
             return
-    pytest.fail(f"it ended before it could be killed:\n{''.join(shown)}")
+    pytest.fail(f"the command ended before it was killed:\n{''.join(shown)}")

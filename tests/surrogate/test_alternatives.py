@@ -1,10 +1,10 @@
-"""A ratio left out is foretold as refitting would; the curve that made the data does it best."""
+"""Leave-one-out errors equal those of refitting, and are least for the curve behind the data."""
 
 import numpy as np
 import pytest
 
-from qsit_ray.surrogate.alternatives import LAW, PROCESS, left_out_errors
-from qsit_ray.surrogate.curve import fit, predict
+from qsit_ray.surrogate.alternatives import LAW, PROCESS, leave_one_out_errors
+from qsit_ray.surrogate.curve import polynomial, predict
 from qsit_ray.surrogate.observations import observed
 
 RATIOS = np.repeat(np.geomspace(0.1, 10, 13), 2)
@@ -24,33 +24,33 @@ def noisy(response, noise=0.02, seed=0):
         (2 - np.exp(6 * SHARES) / 100, LAW),
     ],
 )
-def test_the_curve_that_made_the_data_is_among_the_best(response, curve):
-    errors = left_out_errors(observed(RATIOS, noisy(response)), 4, "ratio")
+def test_the_curve_behind_the_data_is_among_the_best(response, curve):
+    errors = leave_one_out_errors(observed(RATIOS, noisy(response)), 4, "ratio")
     assert errors[curve] == pytest.approx(0.02, rel=0.4)
     assert errors[curve] <= 1.2 * min(errors.values())
     assert errors[curve] < errors["constant"] / 3
 
 
-def test_the_process_follows_what_no_polynomial_does():
+def test_the_process_fits_steps_better_than_any_polynomial():
     steps = np.tanh(4 * np.log(RATIOS / 0.5)) + np.tanh(4 * np.log(3 / RATIOS))
-    errors = left_out_errors(observed(RATIOS, noisy(steps)), 4, "ratio")
+    errors = leave_one_out_errors(observed(RATIOS, noisy(steps)), 4, "ratio")
     polynomials = [e for name, e in errors.items() if name not in (PROCESS, LAW)]
     assert errors[PROCESS] < min(polynomials)
 
 
-def test_the_error_is_what_refitting_gives():
+def test_the_error_is_that_of_refitting_without_the_ratio():
     scores = noisy(1 - np.log(RATIOS / 2) ** 2, noise=0.3)
     ratios = np.append(RATIOS, [1.0, 1.0])  # repeats that differ in number
     scores = np.append(scores, [0.2, 1.1])
     inner = [r for r in np.unique(ratios) if 0.1 < r < 10]
     squares = {}
-    for left_out in inner:
-        rest = ratios != left_out
-        again = fit(ratios[rest], scores[rest], degree=2, coordinate="log")
-        squares[left_out] = np.sum((predict(again, ratios[~rest]) - scores[~rest]) ** 2)
-    # Without the ends, where `fit` would not look beyond the ratios that are left.
+    for ratio in inner:
+        rest = ratios != ratio
+        refitted = polynomial(observed(ratios[rest], scores[rest]), degree=2, coordinate="log")
+        squares[ratio] = np.sum((predict(refitted, ratios[~rest]) - scores[~rest]) ** 2)
+    # The ends are refitted apart: `predict` refuses ratios outside of those that are left.
     ends = np.isin(ratios, [0.1, 10])
-    everything = left_out_errors(observed(ratios, scores), 2, "log")["quadratic over log"]
+    everything = leave_one_out_errors(observed(ratios, scores), 2, "log")["quadratic over log"]
     assert sum(squares.values()) < everything**2 * ratios.size
     logs, beyond = np.log(ratios), 0.0
     for end in (0.1, 10.0):
@@ -62,7 +62,7 @@ def test_the_error_is_what_refitting_gives():
     assert everything == pytest.approx(np.sqrt(total / ratios.size), rel=1e-6)
 
 
-def test_too_few_ratios_leave_no_error():
-    errors = left_out_errors(observed([1, 2, 3], [1, 2, 2]), 4, "ratio")
+def test_too_few_ratios_have_no_error():
+    errors = leave_one_out_errors(observed([1, 2, 3], [1, 2, 2]), 4, "ratio")
     assert errors["linear over log"] is not None and errors[PROCESS] is not None
     assert errors["quadratic over log"] is errors["quartic over ratio"] is errors[LAW] is None

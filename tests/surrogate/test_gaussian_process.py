@@ -1,10 +1,14 @@
-"""A smooth response is recovered with honest uncertainty; leaving out is what refitting gives."""
+"""A smooth response is recovered with true uncertainty; leave-one-out errors are of refits."""
 
 import numpy as np
 import pytest
 
 from qsit_ray.errors import InputError
-from qsit_ray.surrogate.gaussian_process import left_out_errors, posterior, tops
+from qsit_ray.surrogate.gaussian_process import (
+    interpolated_argmax,
+    leave_one_out_errors,
+    posterior,
+)
 
 LOW, HIGH = 0.1, 10.0
 GRID = np.geomspace(LOW, HIGH, 15)
@@ -39,7 +43,7 @@ def test_samples_have_the_posterior_s_mean_and_covariance_and_follow_the_seed():
     assert not np.array_equal(drawn[0], found.samples(4000, seed=2)[0])
 
 
-def test_the_mean_lies_within_its_own_intervals():
+def test_the_intervals_cover_the_true_response():
     inside = []
     for seed in range(20):
         found = posterior(*repeated(0.006, seed=seed), LOW, HIGH)
@@ -48,8 +52,7 @@ def test_the_mean_lies_within_its_own_intervals():
     assert np.mean(inside) > 0.9
 
 
-def test_repeats_are_worth_what_they_are():
-    """Rows that repeat a ratio narrow what is known of it, and show the noise."""
+def test_repeats_reduce_the_variance_and_determine_the_noise():
     once, thrice = (posterior(*repeated(0.006, repeats), LOW, HIGH) for repeats in (1, 3))
     assert np.trace(thrice.covariance) < np.trace(once.covariance)
     assert thrice.noise == pytest.approx(0.006, rel=0.3)
@@ -59,30 +62,30 @@ def test_repeats_are_worth_what_they_are():
     assert np.allclose(again.mean, thrice.mean)
 
 
-def test_shift_and_scale_of_the_scores_carry_over():
+def test_shift_and_scale_of_the_scores_apply_to_the_posterior():
     ratios, scores = repeated(0.006)
     plain, moved = (posterior(ratios, s, LOW, HIGH) for s in (scores, 100 * scores - 7))
     assert np.allclose(moved.mean, 100 * plain.mean - 7)
     assert np.allclose(moved.covariance, 1e4 * plain.covariance)
 
 
-def test_errors_of_left_out_ratios_are_what_refitting_gives():
+def test_leave_one_out_errors_are_those_of_refitting():
     ratios, scores = repeated(0.006)
-    errors = left_out_errors(ratios, scores, LOW, HIGH)
-    for left_out in (GRID[0], GRID[6], GRID[14]):
-        rest = ratios != left_out
-        again = posterior(ratios[rest], scores[rest], LOW, HIGH, points=127)  # GRID is of it
-        foretold = again.mean[np.argmin(np.abs(again.ratios - left_out))]
-        assert np.allclose(errors[~rest], scores[~rest] - foretold, atol=2e-5)
+    errors = leave_one_out_errors(ratios, scores, LOW, HIGH)
+    for ratio in (GRID[0], GRID[6], GRID[14]):
+        rest = ratios != ratio
+        refitted = posterior(ratios[rest], scores[rest], LOW, HIGH)
+        predicted = refitted.mean_at([ratio])
+        assert np.allclose(errors[~rest], scores[~rest] - predicted, atol=2e-5)
 
 
-def test_far_from_any_score_little_is_known():
+def test_the_deviation_grows_far_from_any_score():
     found = posterior([0.1, 0.1, 0.2, 0.2], [0.70, 0.71, 0.72, 0.71], LOW, HIGH)
     deviation = np.sqrt(np.diag(found.covariance))
     assert deviation[-1] > 2 * deviation[0]
 
 
-def test_many_distinct_ratios_and_equal_scores_are_no_trouble():
+def test_many_distinct_ratios_and_equal_scores_are_handled():
     many = np.geomspace(LOW, HIGH, 700)
     found = posterior(many, response(many), LOW, HIGH)
     assert np.abs(found.mean - response(found.ratios)).max() < 2e-3
@@ -90,10 +93,10 @@ def test_many_distinct_ratios_and_equal_scores_are_no_trouble():
     assert np.allclose(flat.mean, 0.7) and np.all(np.isfinite(flat.samples(10, 0)))
 
 
-def test_tops_are_finer_than_the_grid_and_tell_ends():
+def test_the_argmax_is_finer_than_the_grid_and_marks_ends():
     grid = np.arange(9.0)
     curves = np.stack([-((grid - top) ** 2) for top in (3.3, 0.0, 9.0)])
-    places, end = tops(curves)
+    places, end = interpolated_argmax(curves)
     assert np.allclose(places, [3.3, 0, 8])
     assert end.tolist() == [False, True, True]
 
@@ -104,10 +107,10 @@ def test_tops_are_finer_than_the_grid_and_tell_ends():
         ([1.0], [1.0], 0.1, 10, "1 scores are too few"),
         ([1, -2], [1, 2], 0.1, 10, "must be positive"),
         ([1, 2], [1, np.nan], 0.1, 10, "score finite"),
-        ([1, 2, 3], [1, 2], 0.1, 10, "one of each a row"),
-        ([1, 2], [1, 2], 10, 0.1, "no interval"),
+        ([1, 2, 3], [1, 2], 0.1, 10, "one of each per row"),
+        ([1, 2], [1, 2], 10, 0.1, "0 < low < high, got 10 to 0.1"),
     ],
 )
-def test_what_says_nothing_is_refused(ratios, scores, low, high, words):
+def test_unusable_data_is_refused(ratios, scores, low, high, words):
     with pytest.raises(InputError, match=words):
         posterior(ratios, scores, low, high)

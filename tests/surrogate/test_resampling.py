@@ -1,4 +1,4 @@
-"""The noise of one run, and the test that tells an effect of the ratio from it."""
+"""The noise of one run, and the F-test for an effect of the ratio."""
 
 import numpy as np
 import pytest

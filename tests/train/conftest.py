@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
 from qsit_ray.config.files import override
 from qsit_ray.data import catalog
 from qsit_ray.demo.models import DECODERS, make_model, processor_of
 from qsit_ray.demo.pretrain import make_tokenizer
+from qsit_ray.mixture import Mixture
 from qsit_ray.models import load
+from qsit_ray.run_files import FoundMix
 from qsit_ray.train.checkpoint import Checkpoints
 from qsit_ray.train.state import Job
 
@@ -69,9 +72,8 @@ def job(tmp_path_factory):
         }
         for number, name in enumerate(names[:5])
     ]
-    catalog.write(
-        folder / "catalog", rows, validation, {"validation": images}, {"validation": questions}
-    )
+    content = catalog.Content(rows, validation, {"validation": images}, {"validation": questions})
+    catalog.write(folder / "catalog", content)
     config = presets.demo().model_copy(update={"pretraining": None})
     base = str(folder / "base")
     models = config.models.model_copy(
@@ -82,22 +84,18 @@ def job(tmp_path_factory):
         config.model_copy(update={"models": models}), [*settings, "evaluate.batch_size=2"]
     )
     return Job(
+        run=RunFolder(folder),
         config=config,
-        catalog=folder / "catalog",
-        features=folder / "features",
         base=base,
-        epochs_file=folder / "epochs.jsonl",
-        model_folder=folder / "model",
-        reference_loss_ratio=None,
+        mixture=FoundMix(1.0, 4 / 3, 1.0, None, "answer", Mixture(48, 64, 48)),
         checkpoints=Checkpoints(folder / "ray", kept=2),
         session="none",
-        course="none",
     )
 
 
 @pytest.fixture(scope="session")
 def steps(job, tmp_path_factory):
-    """Runs `steps.py` on some ranks; returns what rank 0 says, with the `folder` it is in."""
+    """Runs `steps.py` on some ranks; returns rank 0's results, with the `folder` they are in."""
 
     def run(
         world_size, *, first=0, last=20, settings=(), resume=None, validate=True, base=job.base
@@ -123,10 +121,10 @@ def steps(job, tmp_path_factory):
             )
             for rank in range(world_size)
         ]
-        said = [rank.communicate()[0] for rank in ranks]
-        for rank, text in zip(ranks, said, strict=True):
+        printed = [rank.communicate()[0] for rank in ranks]
+        for rank, text in zip(ranks, printed, strict=True):
             assert rank.returncode == 0, text[-3000:]
-        return {**json.loads((folder / "said.json").read_text()), "folder": folder}
+        return {**json.loads((folder / "results.json").read_text()), "folder": folder}
 
     return run
 

@@ -4,6 +4,7 @@ import os
 import pickle
 import resource
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import torch.distributed as dist
@@ -12,11 +13,11 @@ from qsit_ray import artifacts
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.mixture import Mixture, plan_epoch
 from qsit_ray.models import load
-from qsit_ray.models.batch import batches, pack
+from qsit_ray.models.batch import Batches, pack
 from qsit_ray.train.bad_loss import BadLoss
 from qsit_ray.train.engine import Engine
 from qsit_ray.train.ranks import gather
-from qsit_ray.train.state import State
+from qsit_ray.train.state import TrainState
 
 folder = Path(sys.argv[1])
 asked = pickle.loads((folder / "asked.pickle").read_bytes())
@@ -28,11 +29,11 @@ dist.init_process_group(
 engine = Engine(job, rank, world_size)
 whole = sum(parameter.numel() for parameter in engine.checkpoint.model.parameters())
 if asked["resume"]:
-    engine.load(asked["resume"], State.read(asked["resume"]).world_size)
-catalog = open_catalog(job.catalog)
+    engine.load(asked["resume"], TrainState.read(asked["resume"]).world_size)
+catalog = open_catalog(job.run.catalog)
 batch = job.config.train.training.batch_size
 plan = plan_epoch(Mixture(48, 64, 48), catalog.sizes, 0, job.config.seed, batch)
-rows = batches(job.catalog, load.load_processor(job.base), job.config.models.max_length)
+rows = Batches(job.run.catalog, load.load_processor(job.base), job.config.models.max_length)
 losses, bad = [], None
 for step in range(asked["first"], asked["last"]):
     own = plan.micro_batches(step, world_size, job.config.train.micro_batch, catalog.lengths)
@@ -48,6 +49,7 @@ engine.save(folder / f"rank{rank}")
 dist.barrier()
 engine.export(folder / "model")
 if rank == 0:
-    said = {"losses": losses, "bad": bad, "measured": measured, "own_weights": whole}
-    said["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    artifacts.write_json(folder / "said.json", said)
+    results = {"losses": losses, "bad": bad, "own_weights": whole}
+    results["measured"] = asdict(measured) if measured else None
+    results["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    artifacts.write_json(folder / "results.json", results)

@@ -6,7 +6,7 @@ import torch
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.mixture import PADDING
 from qsit_ray.models import load
-from qsit_ray.models.batch import batches
+from qsit_ray.models.batch import Batches
 from qsit_ray.models.loss import answer_loss, tensors
 
 
@@ -16,15 +16,15 @@ def of_domain(catalog, domain):
 
 @pytest.fixture(scope="module")
 def rows(job):
-    return batches(job.catalog, load.load_processor(job.base), 512)
+    return Batches(job.run.catalog, load.load_processor(job.base), 512)
 
 
 @pytest.mark.parametrize("kind", ["text only", "images", "mixed", "padding"])
 def test_every_micro_batch_touches_the_vision_tower(job, rows, kind):
-    """At ZeRO stage 3 ranks gather a layer's weights together, so a rank whose micro-batch passed
-    the tower over would leave the others waiting in it for ever. It can't occur: a row without an
-    image carries a blank one, which changes no answer's loss."""
-    catalog = open_catalog(job.catalog)
+    """At ZeRO stage 3 ranks gather a layer's weights together. A rank whose micro-batch did not use
+    the tower would leave the others waiting in it for ever. It can't occur: a row without an image
+    has a blank one, which changes no answer's loss."""
+    catalog = open_catalog(job.run.catalog)
     text, images = of_domain(catalog, "general"), of_domain(catalog, "scoring")
     chosen = {
         "text only": text[:2],
@@ -47,16 +47,16 @@ def test_every_micro_batch_touches_the_vision_tower(job, rows, kind):
 
 
 def test_answers_cut_at_the_length_limit_are_counted_each_time(job):
-    catalog = open_catalog(job.catalog)
+    catalog = open_catalog(job.run.catalog)
     processor = load.load_processor(job.base)
-    whole = batches(job.catalog, processor, 512)
+    whole = Batches(job.run.catalog, processor, 512)
     asked = of_domain(catalog, "interpreting")
     lengths = {row: len(whole.of([row])["input_ids"][0]) for row in asked}
     limit = max(lengths.values()) - 3
     longer = {row for row in asked if lengths[row] > limit}
     assert 0 < len(longer) < len(asked)
     for keep in (True, False):
-        short = batches(job.catalog, processor, limit, keep)
+        short = Batches(job.run.catalog, processor, limit, keep)
         for _ in range(2):
             assert sum((short.of([row]), short.cut([row]))[1] for row in asked) == len(longer)
     whole.of(asked)

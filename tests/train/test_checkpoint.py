@@ -1,4 +1,4 @@
-"""Which checkpoint a training goes on from, after kills at awkward moments."""
+"""The checkpoint that a training resumes from, after kills at awkward moments."""
 
 import shutil
 
@@ -6,7 +6,7 @@ import pytest
 
 from qsit_ray import artifacts
 from qsit_ray.errors import InputError
-from qsit_ray.train.checkpoint import Checkpoints, Commit, check_standing
+from qsit_ray.train.checkpoint import Checkpoints, Commit, check_resumable
 
 INPUTS = {"mixture": {"rows": 3}, "catalog": "abc"}
 
@@ -33,7 +33,7 @@ def names(checkpoints):
     return {path.name for path in checkpoints.folder.iterdir() if path.is_dir()}
 
 
-def test_training_goes_on_from_the_last_commit(checkpoints):
+def test_training_resumes_from_the_last_commit(checkpoints):
     assert checkpoints.latest() is None
     commit(checkpoints, 1, loss=2.0)
     last = commit(checkpoints, 1, step=5)
@@ -50,7 +50,7 @@ def test_the_last_and_the_best_are_kept(checkpoints):
     assert names(checkpoints) == set(kept)
 
 
-def test_what_was_not_committed_and_rays_torn_list_are_cleared_away(checkpoints):
+def test_uncommitted_checkpoints_and_rays_torn_list_are_removed(checkpoints):
     kept = commit(checkpoints, 1)
     half = checkpoints.folder / "epoch_0002_step_000000"
     half.mkdir()
@@ -69,7 +69,7 @@ def test_a_session_that_was_taken_over_commits_nothing(checkpoints):
     assert [each.name for each in checkpoints.commits()] == [kept]
 
 
-def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(checkpoints):
+def test_an_incomplete_checkpoint_is_refused(checkpoints):
     folder = checkpoints.folder / commit(checkpoints, 1)
     (folder / "b" / "weights").write_text("who")
     with pytest.raises(InputError, match="b/weights: 3 bytes of 5"):
@@ -83,32 +83,32 @@ def test_a_checkpoint_that_is_not_whole_is_not_gone_on_from(checkpoints):
 
 
 @pytest.mark.parametrize("text", ["{", '{"commits": [{"name": "x", "what": 1}]}'])
-def test_a_list_of_commits_that_is_none_is_named(checkpoints, text):
+def test_an_unreadable_list_of_commits_is_named(checkpoints, text):
     checkpoints.file.write_text(text)
     with pytest.raises(InputError, match=r"committed\.json"):
         checkpoints.latest()
 
 
-def test_recorded_epochs_without_a_checkpoint_are_not_trained_anew(tmp_path, checkpoints):
+def test_recorded_epochs_without_a_checkpoint_are_not_trained_again(tmp_path, checkpoints):
     train = tmp_path / "train"
-    check_standing(train, train / "epochs.jsonl", checkpoints, INPUTS)
+    check_resumable(train, train / "epochs.jsonl", checkpoints, INPUTS)
     artifacts.write_jsonl(train / "epochs.jsonl", [{"epoch": 0}])
     with pytest.raises(InputError, match="no checkpoint holds them"):
-        check_standing(train, train / "epochs.jsonl", checkpoints, INPUTS)
+        check_resumable(train, train / "epochs.jsonl", checkpoints, INPUTS)
     commit(checkpoints, 1)
-    check_standing(train, train / "epochs.jsonl", checkpoints, INPUTS)
+    check_resumable(train, train / "epochs.jsonl", checkpoints, INPUTS)
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"mixture": {"rows": 4}}, r"another mixture\.rows;"),
         ({"catalog": "abd"}, "another catalog;"),
     ],
 )
-def test_a_training_of_other_inputs_is_not_trained_over(tmp_path, checkpoints, changed, said):
+def test_a_training_of_other_inputs_is_not_overwritten(tmp_path, checkpoints, changed, message):
     train = tmp_path / "train"
     commit(checkpoints, 0, step=3)
     mine = Checkpoints(train / "ray-2", kept=2)
-    with pytest.raises(InputError, match=said):
-        check_standing(train, train / "epochs.jsonl", mine, {**INPUTS, **changed})
+    with pytest.raises(InputError, match=message):
+        check_resumable(train, train / "epochs.jsonl", mine, {**INPUTS, **changed})

@@ -61,7 +61,7 @@ def test_the_stage_precision_and_clipping_arrive(stage):
     assert found.zero_config.offload_optimizer is None
 
 
-def test_the_lean_states_and_the_offload_arrive():
+def test_bf16_states_and_the_offload_arrive():
     found = read(deepspeed_config(settings("bf16_states=true", "offload_optimizer=true"), 8), 8)
     assert found.bfloat16_config.bf16_master_weights_and_grads
     assert found.bfloat16_config.bf16_optimizer_states
@@ -69,12 +69,14 @@ def test_the_lean_states_and_the_offload_arrive():
 
 
 @pytest.mark.parametrize(
-    ("preset", "assignment", "told"),
+    ("preset", "assignment", "message"),
     [
         (demo, "bf16_states=true", "bf16_states needs precision bf16"),
         (demo, "offload_optimizer=true", "offload_optimizer needs use_gpu"),
     ],
 )
-def test_what_deepspeed_would_refuse_later_is_refused_at_once(preset, assignment, told):
-    with pytest.raises(InputError, match=told):
+def test_a_setting_that_deepspeed_would_refuse_later_is_refused_at_once(
+    preset, assignment, message
+):
+    with pytest.raises(InputError, match=message):
         settings(assignment, preset=preset)

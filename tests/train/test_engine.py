@@ -11,7 +11,7 @@ from qsit_ray.mixture import Mixture, plan_epoch
 from qsit_ray.models import load
 from qsit_ray.train.elastic import convert
 from qsit_ray.train.engine import TAG
-from qsit_ray.train.state import State
+from qsit_ray.train.state import TrainState
 
 COMBINATIONS = [(world, stage) for world in (1, 2, 4) for stage in (0, 1, 2, 3)]
 QUICK = (2, 3)
@@ -25,7 +25,7 @@ def alone(steps):
 @pytest.fixture(scope="module")
 def planned(job):
     """The plan that `steps.py` trains, and each row's domain."""
-    rows = open_catalog(job.catalog)
+    rows = open_catalog(job.run.catalog)
     plan = plan_epoch(Mixture(48, 64, 48), rows.sizes, 0, job.config.seed, 8)
     return plan, rows
 
@@ -34,12 +34,12 @@ def stage(number):
     return [f"zero_stage={number}"]
 
 
-def checkpoint(said, world_size):
-    """What Ray Train makes of the ranks' parts: one folder."""
-    folder = said["folder"] / "checkpoint"
+def checkpoint(results, world_size):
+    """The ranks' parts in one folder, as Ray Train stores them."""
+    folder = results["folder"] / "checkpoint"
     for rank in range(world_size):
-        shutil.copytree(said["folder"] / f"rank{rank}", folder, dirs_exist_ok=True)
-    State(world_size=world_size).write(folder)
+        shutil.copytree(results["folder"] / f"rank{rank}", folder, dirs_exist_ok=True)
+    TrainState(world_size=world_size).write(folder)
     return folder
 
 
@@ -71,7 +71,7 @@ def test_losses_are_the_same_on_any_number_of_ranks_and_at_any_zero_stage(
 
 
 def test_some_ranks_have_text_alone_while_others_have_images(planned):
-    """So the test above would hang at stage 3 if such a micro-batch passed the tower over."""
+    """So the test above would hang at stage 3 if such a micro-batch did not use the tower."""
     plan, catalog = planned
     general = [name == "general" for name in catalog.rows["domain"].to_pylist()]
     kinds = set()
@@ -83,7 +83,7 @@ def test_some_ranks_have_text_alone_while_others_have_images(planned):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("then", "zero_stage"), [(1, 1), (1, 2), (4, 2), (1, 3), (4, 3)])
-def test_a_checkpoint_goes_on_with_fewer_or_more_ranks(steps, then, zero_stage):
+def test_a_checkpoint_is_resumed_on_fewer_or_more_ranks(steps, then, zero_stage):
     settings = stage(zero_stage)
     whole = steps(2, last=10, settings=settings)
     folder = checkpoint(steps(2, last=5, settings=settings), 2)
@@ -96,12 +96,12 @@ def test_a_checkpoint_goes_on_with_fewer_or_more_ranks(steps, then, zero_stage):
 
 
 @pytest.mark.slow
-def test_a_bad_loss_is_met_by_all_ranks_and_names_its_rows(steps, planned):
-    said = steps(2, settings=["loss_limit=20.0", "training.learning_rate=10.0"])
-    rows = planned[0].step_rows(said["bad"]["step"])
-    assert 0 < said["bad"]["step"] == len(said["losses"])
-    assert said["bad"]["rows"]
-    assert set(said["bad"]["rows"]) <= set(rows.tolist())
+def test_a_bad_loss_is_raised_on_all_ranks_and_names_its_rows(steps, planned):
+    results = steps(2, settings=["loss_limit=20.0", "training.learning_rate=10.0"])
+    rows = planned[0].step_rows(results["bad"]["step"])
+    assert 0 < results["bad"]["step"] == len(results["losses"])
+    assert results["bad"]["rows"]
+    assert set(results["bad"]["rows"]) <= set(rows.tolist())
 
 
 def test_exported_weights_are_the_trained_ones(alone, job):

@@ -1,4 +1,4 @@
-"""A training killed, moved, spoilt: rows once, losses the same, or words that say what is wrong."""
+"""A training that is killed, moved or spoilt: the same rows and losses, or a clear error."""
 
 import json
 import random
@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 import yaml
-from command_line import SMALL, begun, call, committed, epochs, kill, read, sets, untimed, wait
+from command_line import SMALL, call, committed, epochs, kill, read, sets, started, untimed, wait
 
 FINE = {
     "mix": "{scoring: 1, interpreting: 2, general: 1}",
@@ -33,7 +33,7 @@ def ready(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(ready, tmp_path_factory):
-    """That run after a training that nothing disturbed."""
+    """That run after an undisturbed training."""
     out = shutil.copytree(ready, tmp_path_factory.mktemp("runs") / "whole")
     done = call("train", "run", out)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -41,7 +41,7 @@ def whole(ready, tmp_path_factory):
 
 
 def changed(ready, out, **changes):
-    """A copy of a run that was made with other settings of its training."""
+    """A copy of a run with other settings of its training."""
     shutil.copytree(ready, out)
     values = yaml.safe_load((out / "config.yaml").read_text())
     values["train"].update(changes)
@@ -55,14 +55,14 @@ def test_a_training_killed_five_times_ends_the_same(ready, whole, tmp_path):
     chance = random.Random(11)
 
     def at(epoch):
-        """Once a checkpoint is committed at a step of `epoch`, or where it begins."""
+        """Once a checkpoint is committed at a step of `epoch`, or later."""
         step = chance.choice((2, 4, 6))
         return lambda: committed(out) >= (epoch, step)
 
     def recorded(epoch):
         return lambda: committed(out) >= (epoch + 1, 0)
 
-    with begun("train", "run", out) as driver:
+    with started("train", "run", out) as driver:
         wait(driver, at(0))
         kill(driver, "RayTrainWorker")
         wait(driver, recorded(0))
@@ -71,7 +71,7 @@ def test_a_training_killed_five_times_ends_the_same(ready, whole, tmp_path):
         kill(driver, "RayTrainWorker", "Course")
         wait(driver, recorded(1))
         driver.kill()
-    with begun("train", "run", out) as driver:
+    with started("train", "run", out) as driver:
         wait(driver, at(2))
         driver.kill()
     done = call("train", "run", out)
@@ -83,9 +83,9 @@ def test_a_training_killed_five_times_ends_the_same(ready, whole, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_training_goes_on_with_fewer_workers(ready, whole, tmp_path):
+def test_a_training_resumes_with_fewer_workers(ready, whole, tmp_path):
     out = shutil.copytree(ready, tmp_path / "fewer")
-    with begun("train", "run", out) as driver:
+    with started("train", "run", out) as driver:
         wait(driver, lambda: committed(out) >= (1, 2))
     done = call("train", "run", out, "--workers", 1)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -97,10 +97,10 @@ def test_a_training_goes_on_with_fewer_workers(ready, whole, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_ray_left_half_written_of_its_checkpoints_is_no_hindrance(ready, whole, tmp_path):
+def test_a_half_written_list_of_rays_checkpoints_does_no_harm(ready, whole, tmp_path):
     """Ray writes its list of checkpoints late and in place: a kill can leave none or half of it."""
     out = shutil.copytree(ready, tmp_path / "torn")
-    with begun("train", "run", out) as driver:
+    with started("train", "run", out) as driver:
         wait(driver, lambda: committed(out) >= (1, 2))
     (folder,) = out.glob("train/ray-*")
     (folder / "checkpoint_manager_snapshot.json").write_text('{"ray_version": "2.6')
@@ -132,7 +132,7 @@ def test_a_row_whose_image_is_gone_is_named(ready, tmp_path):
     assert re.search(r"catalog/images/\S+: image file is missing", done.stderr)
 
 
-def test_a_training_of_another_mixture_is_not_begun_anew(whole, tmp_path):
+def test_a_training_of_another_mixture_is_not_started_again(whole, tmp_path):
     out = shutil.copytree(whole, tmp_path / "changed")
     before = (out / "train" / "epochs.jsonl").read_text()
     mixture = read(out / "mixture.json")
@@ -146,7 +146,7 @@ def test_a_training_of_another_mixture_is_not_begun_anew(whole, tmp_path):
 
 
 @pytest.mark.slow
-def test_evaluation_and_report_follow_as_stages_alone(whole, tmp_path):
+def test_evaluation_and_report_run_as_single_stages(whole, tmp_path):
     out = shutil.copytree(whole, tmp_path / "alone")
     for verb in (["evaluate", "run"], ["report"]):
         done = call(*verb, out)

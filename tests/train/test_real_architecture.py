@@ -1,4 +1,4 @@
-"""LLaVA-OneVision 0.5B as it is, with random weights: one step, saved, taken up, exported."""
+"""LLaVA-OneVision 0.5B with random weights: one step, saved, resumed, exported."""
 
 import half_billion
 import pytest
@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from qsit_ray.models import load
-from qsit_ray.train.state import State
+from qsit_ray.train.state import TrainState
 
 SETTINGS = (
     "workers=1",
@@ -32,14 +32,14 @@ def test_the_half_billion_model_takes_a_step_and_comes_back(steps, base):
     assert first["peak_gb"] <= 20
     assert first["own_weights"] == pytest.approx(0.894e9, rel=0.001)
     folder = first["folder"] / "rank0"
-    State(world_size=1).write(folder)
+    TrainState(world_size=1).write(folder)
     again = steps(1, first=1, last=1, resume=folder, **settings)
     assert again["peak_gb"] <= 20
-    saved, taken_up = (
-        load_file(said["folder"] / "model" / "model.safetensors") for said in (first, again)
+    saved, resumed = (
+        load_file(results["folder"] / "model" / "model.safetensors") for results in (first, again)
     )
-    assert saved.keys() == taken_up.keys()
-    assert all(torch.equal(saved[name], taken_up[name]) for name in saved)
+    assert saved.keys() == resumed.keys()
+    assert all(torch.equal(saved[name], resumed[name]) for name in saved)
     started = load_file(f"{base}/model.safetensors")
     assert any(not torch.equal(saved[name], started[name]) for name in started)
     model = load.load(again["folder"] / "model").model

@@ -1,15 +1,17 @@
-"""The state of a training survives a file; what was trained and skipped adds up to the plan."""
+"""The state of a training comes back from its file; rows trained and skipped equal the plan."""
+
+import json
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qsit_ray.controller import MixtureController
+from qsit_ray.data.catalog import open_catalog
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import Mixture, checksum, plan_epoch
 from qsit_ray.train.bad_loss import BadBatch, BadBatches
-from qsit_ray.train.state import Consumed, Course, Position, State
+from qsit_ray.train.state import Consumed, Course, Measured, Position, TrainState, epoch_line
 
 PLAN = plan_epoch(Mixture(5, 9, 4), {"scoring": 6, "interpreting": 6, "general": 6}, 0, 3, 4)
 
@@ -19,79 +21,99 @@ def part(steps):
     for step in steps:
         rows = PLAN.step_rows(step)
         rows = rows[rows >= 0]
-        counted.add(checksum(np.full_like(rows, step), rows), len(rows))
+        counted += Consumed(checksum(np.full_like(rows, step), rows), len(rows))
     return counted
 
 
-def test_a_state_comes_back_from_its_file(tmp_path):
-    state = State([{"epoch": 0}], {"decisions": [1]}, 3, part([0, 1]), part([2]), {"a": 1.5}, 2)
+def after(job, losses, state=None, last=False):
+    """The state after one more epoch of `PLAN` with these validation losses."""
+    state = state or TrainState(consumed=part(range(PLAN.steps)), timing={"train_seconds": 2.5})
+    measured = Measured(*losses, srcc=0.5, accuracy=None)
+    decision = job.controller(state.decisions).observe(state.epoch, *losses)
+    line = epoch_line(PLAN, state, decision, measured, job.mixture.reference_loss_ratio, last)
+    return TrainState([*state.lines, line], (*state.decisions, decision))
+
+
+def test_a_state_comes_back_from_its_file(job, tmp_path):
+    state = after(job, (0.3, 1.0))
+    state = TrainState(state.lines, state.decisions, 3, part([0]), part([2]), {"a": 1.5}, 2)
     state.write(tmp_path)
-    assert State.read(tmp_path) == state
+    assert TrainState.read(tmp_path) == state
     assert state.epoch == 1
+
+
+def test_the_file_has_the_form_that_running_trainings_wrote(job, tmp_path):
+    after(job, (0.3, 1.0), last=True).write(tmp_path)
+    content = json.loads((tmp_path / "state.json").read_text())
+    sizes = {"scoring": 48, "interpreting": 64, "general": 48}
+    assert list(content) == [
+        *("lines", "decisions", "step", "consumed", "skipped", "timing", "world_size")
+    ]
+    assert content["decisions"] == {
+        "decisions": [
+            {
+                "epoch": 0,
+                "sizes": sizes,
+                "loss_scoring": 0.3,
+                "loss_interpreting": 1.0,
+                "loss_ratio": 0.3,
+                "verdict": "hold",
+                "next_sizes": sizes,
+                "limit": None,
+            }
+        ]
+    }
+    (line,) = content["lines"]
+    assert (line["sizes"], line["next_sizes"], line["srcc"]) == (sizes, None, 0.5)
+    assert content["consumed"] == {"checksum": 0, "rows": 0, "cut": 0}
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"consumed": {}, "skipped": {}, "what": 1}', "[]"])
 def test_an_unreadable_state_is_refused_by_name(tmp_path, text):
     (tmp_path / "state.json").write_text(text)
     with pytest.raises(InputError, match=r"state\.json"):
-        State.read(tmp_path)
+        TrainState.read(tmp_path)
 
 
 @given(st.sets(st.integers(0, PLAN.steps - 1)))
 def test_consumed_and_skipped_add_up_to_the_plan(skipped):
     trained = set(range(PLAN.steps)) - skipped
-    State(consumed=part(trained), skipped=part(skipped)).check(PLAN)
+    TrainState(consumed=part(trained), skipped=part(skipped)).check(PLAN)
 
 
 @given(st.integers(0, PLAN.steps - 1), st.booleans())
 def test_a_step_lost_or_trained_twice_is_noticed(step, twice):
     consumed = part([*range(PLAN.steps), step] if twice else set(range(PLAN.steps)) - {step})
     with pytest.raises(RuntimeError, match="rows planned"):
-        State(consumed=consumed).check(PLAN)
+        TrainState(consumed=consumed).check(PLAN)
 
 
-def test_bad_batches_are_met_then_passed_over(tmp_path):
+def test_bad_batches_are_recorded_then_skipped(tmp_path):
     batches = BadBatches(tmp_path)
-    assert (batches.met(), batches.skipped()) == (None, [])
+    assert (batches.recorded(), batches.skipped()) == (None, [])
     bad = BadBatch(1, 7, "nan", [12, 55], ["a-12", "b-55"])
-    batches.meet(bad)
-    assert batches.met() == bad
+    batches.record(bad)
+    assert batches.recorded() == bad
     assert str(bad) == "epoch 1, step 7: the loss is nan; rows 12 (a-12), 55 (b-55)"
     batches.skip(bad)
-    assert (batches.met(), batches.skipped()) == (None, [bad])
+    assert (batches.recorded(), batches.skipped()) == (None, [bad])
 
 
-FIRST = Mixture(100, 200, 80)
-losses = st.floats(0.01, 10)
+def test_the_position_is_the_states_step_and_the_epochs_mixture(job):
+    assert job.position(TrainState(step=7, world_size=4)) == Position(0, 7, job.mixture.rows, 4)
+    later = after(job, (0.3, 1.0))
+    assert job.position(later) == Position(1, 0, later.decisions[0].next_sizes, 1)
 
 
-def course():
-    return Course(MixtureController(FIRST, reference_loss_ratio=0.5))
+def test_the_controller_has_the_settings_and_the_catalogs_sizes(job):
+    controller = job.controller(())
+    assert (controller.first, controller.rule) == (job.mixture.rows, job.config.train.controller)
+    assert controller.catalog == open_catalog(job.run.catalog).sizes
 
 
-def test_the_step_stands_beside_the_epochs_mixture():
-    subject = course()
-    assert subject.begin({"decisions": []}, 7, 4) == Position(0, 7, FIRST, 4)
-    assert subject.position() == Position(0, 7, FIRST, 4)
-
-
-def test_an_actor_that_came_back_empty_serves_nothing():
-    with pytest.raises(RuntimeError, match="nobody has said"):
-        course().position()
-
-
-@given(st.lists(st.tuples(losses, losses), min_size=1, max_size=4))
-def test_decisions_are_the_same_from_an_actor_that_came_back_empty(history):
-    steady, told = course(), {"decisions": []}
-    for epoch, pair in enumerate(history):
-        expected = steady.decide(told, epoch, *pair)
-        assert course().decide(told, epoch, *pair) == expected
-        _, told = expected
-    assert course().begin(told, 0, 2).mixture == steady.begin(told, 0, 2).mixture
-
-
-def test_what_is_shown_is_what_was_told():
-    subject = course()
-    assert subject.shown() == (0, 0)
-    subject.show(3, 9)
-    assert subject.shown() == (3, 9)
+def test_an_actor_that_was_restarted_serves_nothing():
+    course, position = Course(), Position(0, 7, Mixture(1, 2, 3), 4)
+    with pytest.raises(RuntimeError, match="not set yet"):
+        course.position()
+    course.move_to(position)
+    assert course.position() == position

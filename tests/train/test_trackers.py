@@ -1,4 +1,4 @@
-"""Trackers get each epoch's numbers, go on where they were, and never stop a run."""
+"""Trackers get each epoch's numbers, continue a resumed run, and never stop a training."""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -8,23 +8,30 @@ import pytest
 from qsit_ray.config.files import override
 from qsit_ray.config.presets import demo
 from qsit_ray.errors import InputError
+from qsit_ray.mixture import Mixture
+from qsit_ray.run_files import EpochLine
 from qsit_ray.train import trackers
 
-LINE = {
-    "epoch": 1,
-    "sizes": {"scoring": 10, "interpreting": 20, "general": 5},
-    "loss_scoring": 0.5,
-    "loss_interpreting": 1.0,
-    "loss_ratio": 0.5,
-    "reference_loss_ratio": None,
-    "verdict": "hold",
-    "next_sizes": {"scoring": 12, "interpreting": 20, "general": 5},
-    "plan_sha256": "ab",
-    "consumed": 2**63,
-    "planned": 2**63,
-    "rows_trained": 35,
-    "timing": {"train_seconds": 4.0},
-}
+LINE = EpochLine(
+    epoch=1,
+    sizes=Mixture(10, 20, 5),
+    loss_scoring=0.5,
+    loss_interpreting=1.0,
+    loss_ratio=0.5,
+    reference_loss_ratio=None,
+    verdict="hold",
+    next_sizes=Mixture(12, 20, 5),
+    srcc=None,
+    accuracy=0.25,
+    plan_sha256="ab",
+    consumed=2**63,
+    planned=2**63,
+    rows_planned=36,
+    rows_trained=35,
+    rows_skipped=1,
+    answers_cut=0,
+    timing={"train_seconds": 4.0},
+)
 NUMBERS = {
     "sizes/scoring": 10.0,
     "sizes/interpreting": 20.0,
@@ -32,13 +39,17 @@ NUMBERS = {
     "loss_scoring": 0.5,
     "loss_interpreting": 1.0,
     "loss_ratio": 0.5,
+    "accuracy": 0.25,
+    "rows_planned": 36.0,
     "rows_trained": 35.0,
+    "rows_skipped": 1.0,
+    "answers_cut": 0.0,
     "timing/train_seconds": 4.0,
 }
 
 
 class FakeMlflow:
-    """A tracking server that remembers; it has the client's methods that are used."""
+    """A tracking server in memory, with the client's methods that are used."""
 
     def __init__(self):
         self.experiments, self.runs, self.logged, self.ended = {}, {}, [], []
@@ -109,7 +120,7 @@ MLFLOW = "[{mlflow: {tracking_uri: 'http://server', experiment: mixes}}]"
 
 
 def test_a_lines_numbers_are_logged_and_checksums_are_not():
-    assert trackers.metrics({k: v for k, v in LINE.items() if k != "next_sizes"}) == NUMBERS
+    assert trackers.metrics(LINE) == NUMBERS
 
 
 def test_mlflow_gets_the_epochs_numbers_and_the_settings(mlflow, tmp_path):
@@ -124,11 +135,11 @@ def test_mlflow_gets_the_epochs_numbers_and_the_settings(mlflow, tmp_path):
     assert mlflow.ended == ["r0"]
 
 
-def test_a_run_that_goes_on_goes_on_in_the_same_place(mlflow, tmp_path):
+def test_a_resumed_run_continues_in_the_same_place(mlflow, tmp_path):
     for key in ("key", "key", "other"):
         trackers.connect(settings(MLFLOW), key, {}, tmp_path).log(LINE)
     assert len(mlflow.runs) == 2
-    assert [run for run, *_ in mlflow.logged] == ["r0"] * 16 + ["r1"] * 8
+    assert [run for run, *_ in mlflow.logged] == ["r0"] * 2 * len(NUMBERS) + ["r1"] * len(NUMBERS)
 
 
 def test_wandb_gets_the_epochs_numbers_and_resumes_by_the_runs_key(wandb, tmp_path):
@@ -143,7 +154,7 @@ def test_wandb_gets_the_epochs_numbers_and_resumes_by_the_runs_key(wandb, tmp_pa
     assert rest == [("log", NUMBERS, 1), ("finish",)]
 
 
-def test_a_tracker_that_fails_later_is_left_out(mlflow, tmp_path, monkeypatch):
+def test_a_tracker_that_fails_later_is_dropped(mlflow, tmp_path, monkeypatch):
     log = trackers.connect(settings(MLFLOW), "key", {}, tmp_path)
 
     def down(*_, **__):
@@ -157,7 +168,7 @@ def test_a_tracker_that_fails_later_is_left_out(mlflow, tmp_path, monkeypatch):
     assert mlflow.ended == []
 
 
-def test_a_tracker_that_does_not_answer_at_first_is_told(mlflow, tmp_path, monkeypatch):
+def test_a_tracker_that_does_not_answer_at_first_is_an_error(mlflow, tmp_path, monkeypatch):
     monkeypatch.setattr(mlflow, "get_experiment_by_name", lambda name: 1 / 0)
     with pytest.raises(InputError, match=r"train\.trackers: mlflow does not answer: division"):
         trackers.connect(settings(MLFLOW), "key", {}, tmp_path)
@@ -172,7 +183,7 @@ def test_a_package_that_is_missing_is_named(name, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("[{mlflow: {tracking_uri: 'https://me:secret@server'}}]", "no user or password"),
         ("[{mlflow: {tracking_uri: a}, wandb: {}}]", "either mlflow or wandb"),
@@ -180,6 +191,6 @@ def test_a_package_that_is_missing_is_named(name, monkeypatch):
         ("[{wandb: {api_key: secret}}]", "unknown key"),
     ],
 )
-def test_secrets_and_riddles_are_refused(text, told):
-    with pytest.raises(InputError, match=told):
+def test_secrets_and_ambiguous_trackers_are_refused(text, message):
+    with pytest.raises(InputError, match=message):
         settings(text)

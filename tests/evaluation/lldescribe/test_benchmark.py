@@ -1,6 +1,5 @@
-"""A judge that misbehaves by plan, behind a real HTTP server; and Table VI's arithmetic."""
+"""A judge behind a real HTTP server that fails by plan; and Table VI's arithmetic."""
 
-import asyncio
 import contextlib
 import gzip
 import hashlib
@@ -15,13 +14,15 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import openai._base_client
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from evaluation.intervals import cluster_numbers, mean_interval
 from evaluation.lldescribe import benchmark
-from evaluation.lldescribe.judge import Endpoint, open_log
+from evaluation.lldescribe.judge import Endpoint
+from evaluation.lldescribe.log import open_log
 from evaluation.lldescribe.rubric import DIMENSIONS, prompt, read_score
 from qsit_ray.cli import lldescribe
 from qsit_ray.errors import InputError
@@ -32,13 +33,13 @@ DESCRIBED = {"a.jpg": "It is sharp.", "b.jpg": "It is dark.", "c.jpg": "A cat."}
 
 
 class Judge:
-    """Answers as `plan(number of the call, prompt)` says: a text is a reply, a tuple a status with
-    headers and body; hang, garbage, truncated and drop are what they say.
+    """Answers by `plan(number of the call, prompt)`: a text is a reply, a tuple a status with
+    headers and body; hang, garbage, truncated and drop are failures of these kinds.
     """
 
     def __init__(self, plan):
         self.plan, self.lock, self.end = plan, threading.Lock(), threading.Event()
-        self.prompts, self.keys, self.replied = [], [], 0
+        self.prompts, self.headers, self.replied = [], [], 0
         self.now = self.most = 0
         judge = self
 
@@ -59,7 +60,7 @@ class Judge:
         with self.lock:
             number = len(self.prompts)
             self.prompts.append(asked["messages"][0]["content"])
-            self.keys.append(handler.headers["Authorization"])
+            self.headers.append({k.lower(): v for k, v in handler.headers.items()})
             self.now += 1
             self.most = max(self.most, self.now)
         try:
@@ -98,9 +99,23 @@ def completion(text):
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    for name in ("URL", "MODEL", "KEY"):
-        monkeypatch.delenv(f"QSIT_JUDGE_{name}", raising=False)
+    for name in ("QSIT_JUDGE_URL", "QSIT_JUDGE_MODEL", "QSIT_JUDGE_KEY"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch):
+    """Seconds that the package would pause before it repeats a call; here it does not pause."""
+    found, client = [], openai._base_client.BaseClient
+    calculated = client._calculate_retry_timeout
+
+    def none(*arguments):
+        found.append(calculated(*arguments))
+        return 0
+
+    monkeypatch.setattr(client, "_calculate_retry_timeout", none)
+    return found
 
 
 @pytest.fixture
@@ -124,30 +139,28 @@ def by_content(number, text):
     return str(hashlib.sha256(text.encode()).digest()[0] % 3)
 
 
-def run(judge, folder, *, golden=GOLDEN, described=DESCRIBED, waits=None, rounds=2, **settings):
-    async def sleep(seconds):
-        if waits is not None:
-            waits.append(seconds)
-
+def run(judge, folder, *, golden=GOLDEN, described=DESCRIBED, rounds=2, **settings):
+    """The JSON object that the command would print."""
     prices = settings.pop("prices", None)
     url = judge if isinstance(judge, str) else judge.url
     endpoint = Endpoint(url, "judge-1", **{"concurrency": 1, **settings})
     with open_log(folder / "replies.jsonl") as log:
-        return benchmark.evaluate(
-            golden, described, endpoint, log, rounds=rounds, prices=prices, sleep=sleep
-        )
+        return benchmark.judge_descriptions(
+            golden, described, endpoint, log, rounds=rounds, prices=prices
+        ).to_json()
 
 
 ONE = {"golden": {"a.jpg": "Sharp."}, "described": {"a.jpg": "Soft."}, "rounds": 1}
 
 
 def scored(result):
-    """All but what a run cost, which is what a resumed run may differ in."""
-    left = {key: value for key, value in result.items() if key not in ("cost", "base_url")}
+    """All but the cost of a run, in which a resumed run differs, and its place."""
+    place = ("cost", "base_url", "replies")
+    left = {key: value for key, value in result.items() if key not in place}
     return {**left, "all_runs": result["cost"]["all_runs"]}
 
 
-def test_every_misbehaviour_is_survived_with_the_exact_number_of_calls(served, tmp_path):
+def test_every_failed_call_is_repeated_and_counted(served, tmp_path, pauses):
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=40), usegmt=True)
     plan = [
         (429, {"Retry-After": "7"}, b'{"error": {"message": "slow down"}}'),
@@ -156,12 +169,13 @@ def test_every_misbehaviour_is_survived_with_the_exact_number_of_calls(served, t
         *("hang", "garbage", "truncated", "drop"),
         *("I'd say 2", "3", "", "1", "0"),
     ]
-    judge, waits = served(plan), []
-    result = run(judge, tmp_path, waits=waits, timeout=0.3, prices=(1.5, 10.0), **ONE)
+    judge = served(plan)
+    result = run(judge, tmp_path, timeout=0.3, prices=(1.5, 10.0), **ONE)
     assert len(judge.prompts) == len(plan)
-    assert len(waits) == 7
-    assert 7 <= waits[0] <= 7.7 and 1 <= waits[1] <= 2 and 35 < waits[2] <= 44
-    assert all(low / 2 <= wait <= low for low, wait in zip((8, 16, 32, 60), waits[3:], strict=True))
+    assert len(pauses) == 7
+    assert pauses[0] == 7 and 0.7 <= pauses[1] <= 1 and 35 < pauses[2] <= 40
+    backoff = zip((4, 8, 8, 8), pauses[3:], strict=True)
+    assert all(0.75 * most <= pause <= most for most, pause in backoff)
     found = [result["dimensions"][name] for name in DIMENSIONS]
     assert [entry["score"] for entry in found] == [2, 1, 0]
     assert result["sum"] == 3 and result["invalid"] == result["unanswered"] == 0
@@ -195,7 +209,7 @@ def test_an_invalid_judgement_is_kept_with_its_texts_and_is_never_zero(served, t
             "replies": ["two", "I won't", "maybe"],
         }
     ]
-    # It stands: another run pays nothing, and only a higher limit asks once more.
+    # It stays invalid: another run pays nothing, and only a higher limit asks once more.
     again = run(judge, tmp_path, **ONE)
     assert len(judge.prompts) == 5 and again["cost"]["this_run"]["calls"] == 0
     assert scored(again) == scored(result)
@@ -203,7 +217,7 @@ def test_an_invalid_judgement_is_kept_with_its_texts_and_is_never_zero(served, t
     assert more["dimensions"]["completeness"]["score"] == 1 and more["invalid"] == 0
 
 
-def test_a_refusal_ends_the_run_and_the_next_goes_on_where_it_was(served, tmp_path):
+def test_a_refusal_ends_the_run_and_the_next_one_continues(served, tmp_path):
     refused = (401, {}, b'{"error": {"message": "no such key"}}')
     judge = served(lambda n, text: refused if n == 7 else by_content(n, text))
     with pytest.raises(InputError, match=r"^the judge refused with status 401: no such key; check"):
@@ -244,7 +258,7 @@ def test_a_killed_process_is_resumed_and_pays_for_nothing_twice(served, tmp_path
     assert scored(result) == scored(run(served(by_content), tmp_path / "other"))
 
 
-def test_a_spoilt_log_is_refused_with_its_line(tmp_path):
+def test_a_damaged_log_is_refused_with_its_line(tmp_path):
     good = {"key": "k", "score": 1, "text": "1", "prompt_tokens": None, "completion_tokens": 1}
     for bad in ("{", "[]", json.dumps({**good, "score": 3}), json.dumps({**good, "score": True})):
         (tmp_path / "log").write_text(f"{json.dumps(good)}\n{bad}\n{json.dumps(good)}\n")
@@ -252,7 +266,6 @@ def test_a_spoilt_log_is_refused_with_its_line(tmp_path):
             pytest.raises(InputError, match=r"log, line 2: not a judge's reply"),
             open_log(tmp_path / "log"),
         ):
-            pass
             pass
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="can't read and write it"), open_log(tmp_path / "folder"):
@@ -270,26 +283,22 @@ def test_the_key_goes_into_the_header_and_nowhere_else(
 ):
     monkeypatch.setenv("QSIT_JUDGE_KEY", f" {SECRET}\n")
     caplog.set_level(logging.DEBUG)
-    told = {"error": {"message": f"wrong key {SECRET} " + "x" * 150 + SECRET}}
+    refusal = {"error": {"message": f"wrong key {SECRET} " + "x" * 150 + SECRET}}
     escaped = json.dumps(f"{SECRET} given").replace("/", "\\/").encode()
     judge = served(
-        [f"{SECRET} gets 1", (500, {}, escaped), "1", "1", (403, {}, json.dumps(told).encode())]
+        [f"{SECRET} gets 1", (500, {}, escaped), "1", "1", (403, {}, json.dumps(refusal).encode())]
     )
     notes = []
     with open_log(tmp_path / "replies.jsonl") as log, pytest.raises(InputError) as refused:
-
-        async def sleep(seconds):
-            pass
-
-        benchmark.evaluate(
+        benchmark.judge_descriptions(
             *(GOLDEN, DESCRIBED, Endpoint(judge.url, "judge-1", concurrency=1), log),
-            sleep=sleep,
             progress=lambda *seen: notes.append(seen),
         )
-    assert set(judge.keys) == {f"Bearer {SECRET}"}
+    assert {headers["authorization"] for headers in judge.headers} == {f"Bearer {SECRET}"}
     written = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
     seen = [str(refused.value), repr(notes), caplog.text, *written, *capfd.readouterr()]
-    assert "***" in str(refused.value) and "***" in written[0] + written[-1] and "***" in seen[1]
+    assert "***" in str(refused.value) and "***" in written[0] + written[-1]
+    assert "attempt 2 of 8" in seen[1]
     for text in seen:
         assert "verysecret" not in text
 
@@ -327,12 +336,29 @@ def test_results_do_not_depend_on_the_order_of_replies_or_rows(served, tmp_path)
     assert scored(a) == scored(b)
 
 
-def test_an_endpoint_that_is_down_is_given_up_on(served, tmp_path):
+def test_nothing_of_the_package_own_environment_is_sent(served, tmp_path, monkeypatch):
+    for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, SECRET)
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", f"Authorization: {SECRET}\nX-Other: {SECRET}")
+    judge = served(by_content)
+    run(judge, tmp_path, **ONE)
+    assert SECRET not in repr(judge.headers)
+    names = {name for headers in judge.headers for name in headers}
+    assert "authorization" not in names and not any("stainless" in name for name in names)
+
+
+def test_without_the_package_its_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "evaluation.lldescribe.client", raising=False)
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(InputError, match=r"install qsit_ray\[judge\]"):
+        run("http://localhost/v1", tmp_path)
+
+
+def test_an_endpoint_that_is_down_is_asked_no_more(served, tmp_path, pauses):
     judge = served([])
     judge.close()
-    waits = []
-    result = run(judge.url, tmp_path, waits=waits, attempts=2)
-    assert result["cost"]["this_run"]["calls"] == 6 and len(waits) == 3
+    result = run(judge.url, tmp_path, attempts=2)
+    assert result["cost"]["this_run"]["calls"] == 6 and len(pauses) == 3
     assert result["unanswered"] == 18 and result["sum"] is None
     reasons = [entry["reason"] for entry in result["unanswered_judgements"]]
     assert "ConnectError" in reasons[0] and reasons[-1].startswith("not asked")
@@ -351,15 +377,14 @@ def test_one_question_without_a_reply_does_not_stop_the_others(served, tmp_path)
     assert run(healed, tmp_path, rounds=4)["unanswered"] == 0 and len(healed.prompts) == 4
 
 
-def test_a_pause_of_hours_is_not_made(served, tmp_path):
-    waits = []
+def test_a_pause_of_hours_is_not_made(served, tmp_path, pauses):
     judge = served([(429, {"Retry-After": "86400"}, b"quota"), "1", "1"])
-    result = run(judge, tmp_path, waits=waits, **ONE)
-    assert not waits and result["unanswered"] == 1
-    assert result["unanswered_judgements"][0]["reason"] == "status 429, wait 86400 s: quota"
+    result = run(judge, tmp_path, **ONE)
+    assert not pauses and result["unanswered"] == 1
+    assert result["unanswered_judgements"][0]["reason"] == "status 429, Retry-After 86400: quota"
 
 
-def test_a_refusal_cuts_other_lanes_pauses_short(served, tmp_path):
+def test_a_refusal_cuts_the_pauses_of_other_lanes_short(served, tmp_path, monkeypatch):
     paused = threading.Event()
 
     def plan(number, text):
@@ -368,13 +393,14 @@ def test_a_refusal_cuts_other_lanes_pauses_short(served, tmp_path):
         paused.wait(10)
         return (404, {}, b'{"error": "no model"}')
 
-    async def sleep(seconds):
+    def long(*arguments):
         paused.set()
-        await asyncio.Event().wait()
+        return 3600
 
+    monkeypatch.setattr(openai._base_client.BaseClient, "_calculate_retry_timeout", long)
     endpoint = Endpoint(served(plan).url, "judge-1", concurrency=2)
     with open_log(tmp_path / "log") as log, pytest.raises(InputError, match="404: no model"):
-        benchmark.evaluate(GOLDEN, DESCRIBED, endpoint, log, sleep=sleep)
+        benchmark.judge_descriptions(GOLDEN, DESCRIBED, endpoint, log)
 
 
 def test_a_redirect_is_a_refusal_and_carries_no_key_away(served, tmp_path, monkeypatch):
@@ -431,8 +457,8 @@ def test_descriptions_are_read_strictly(tmp_path):
         ([{"image": "a"}], "no column 'description'"),
         ([{"image": "a", "img_path": "b", "description": "x"}], "one column img_path"),
         ([{"image": "a", "description": "x"}, {"description": "x"}], "missing in 1 rows"),
-        ([{"image": "a", "description": 3}], "row 1 .* 3 is no text"),
-        (["a"], "'a' is no record"),
+        ([{"image": "a", "description": 3}], "row 1 .* expected a string, got 3"),
+        (["a"], "expected a record, got 'a'"),
         ({"a": "x"}, "one column img_path"),
     ]:
         path.write_text(json.dumps(records))
@@ -448,6 +474,8 @@ def test_descriptions_are_read_strictly(tmp_path):
         "https://",
         "https://me:hunter2@host/v1",
         "https://h/v1?k=hunter2",
+        "http://[::1/hunter2",
+        "http://h:99999/hunter2",
     ],
 )
 def test_a_bad_address_is_refused_and_not_repeated(url):
@@ -468,14 +496,14 @@ def test_aggregates_of_real_judgements(shared_data):
     for model, shares in expected.items():
         found = benchmark.aggregate(models[model]["scores"])
         for name, (p0, p1, p2) in shares.items():
-            entry = found["dimensions"][name]
-            assert (entry["p0"], entry["p1"], entry["p2"]) == (p0, p1, p2)
-            assert entry["score"] == pytest.approx(p1 + 2 * p2, abs=1e-12)
-            assert entry["judgements"] == 500 and entry["invalid"] == 0
-            low, high = entry["interval"]
-            assert low < entry["score"] < high
-        assert found["sum"] == pytest.approx({"co-instruct": 4.954, "depictqa": 2.224}[model])
-        assert found["images"] == 100
+            entry = found.dimensions[name]
+            assert (entry.p0, entry.p1, entry.p2) == (p0, p1, p2)
+            assert entry.score == pytest.approx(p1 + 2 * p2, abs=1e-12)
+            assert entry.judgements == 500 and entry.invalid == 0
+            low, high = entry.interval
+            assert low < entry.score < high
+        assert found.sum == pytest.approx({"co-instruct": 4.954, "depictqa": 2.224}[model])
+        assert found.images == 100
 
 
 def test_intervals_resample_images_and_leave_invalid_judgements_out():
@@ -488,11 +516,11 @@ def test_intervals_resample_images_and_leave_invalid_judgements_out():
     for name, by_image in scores.items():
         valid = [(image, s) for image, row in by_image.items() for s in row if s is not None]
         values, images = [s for _, s in valid], [image for image, _ in valid]
-        entry = found["dimensions"][name]
-        assert entry["score"] == pytest.approx(sum(values) / len(values))
-        assert entry["invalid"] == 150 - len(values)
+        entry = found.dimensions[name]
+        assert entry.score == pytest.approx(sum(values) / len(values))
+        assert entry.invalid == 150 - len(values)
         ends = mean_interval(values, cluster_numbers(images, len(images)), seed=4, confidence=0.9)
-        assert entry["interval"] == pytest.approx(ends)
+        assert entry.interval == pytest.approx(ends)
     turned = {
         name: {image: row[::-1] for image, row in reversed(by_image.items())}
         for name, by_image in scores.items()
@@ -523,8 +551,8 @@ def test_the_command_prints_one_object_and_its_mistakes_are_input_errors(served,
     assert set(result["dimensions"]) == set(DIMENSIONS) and result["rounds"] == 5
     assert result["cost"]["all_runs"]["price"] is None
     assert result["replies"] == str(tmp_path / "model.replies.jsonl")
-    told = call(**environment)
-    assert told.exit_code == 0 and len(judge.prompts) == 45 and "[/red] judge" in told.stdout
+    shown = call(**environment)
+    assert shown.exit_code == 0 and len(judge.prompts) == 45 and "[/red] judge" in shown.stdout
 
     for more, wrong in [
         ([], "QSIT_JUDGE_URL"),

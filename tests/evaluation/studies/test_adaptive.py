@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from pages import read_section
 
 from evaluation.studies.adaptive import (
     BUDGET,
@@ -7,13 +8,12 @@ from evaluation.studies.adaptive import (
     OVER_LOG,
     PAPERS,
     PROPOSERS,
-    main,
     peak,
     section,
     simulated,
+    write,
 )
 from evaluation.studies.response_curves import HIGH, KINDS, LOW, NOISES
-from evaluation.studies.sections import read_section
 from qsit_ray.config.search import Adaptive
 
 SETTINGS = Adaptive(trials=BUDGET)
@@ -42,7 +42,7 @@ def test_every_curve_is_searched_in_every_way(peaks):
     assert len(peaks.ended) == len(peaks.bounded) == len(peaks.early) == 6
 
 
-def test_an_early_end_says_a_regret_under_the_tolerance():
+def test_an_early_end_states_a_regret_under_the_tolerance():
     edges = simulated("edge", 0.003, SETTINGS, curves=4)
     assert any(edges.early)
     for end, early in zip(edges.ended, edges.early, strict=True):
@@ -67,10 +67,10 @@ def test_each_surrogate_finds_the_top_of_its_own_curve(surrogate):
 def test_the_command_writes_its_section(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- adaptive: begin -->\nold\n<!-- adaptive: end -->\nafter\n")
-    main(page, curves=1, seed=3)
+    write(page, curves=1, seed=3)
     assert page.read_text().startswith("before\n") and "old" not in page.read_text()
     written = read_section(page, "adaptive")
     command = written.split("`")[3]
-    assert command.startswith("python -m evaluation.studies.adaptive")
+    assert command.startswith("python -m evaluation.studies adaptive")
     found = [simulated(kind, noise, SETTINGS, 1, 3) for kind in KINDS for noise in NOISES]
     assert written == section(found, SETTINGS, command)

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from pages import read_section
 
-from evaluation.studies.controller import EPOCHS, RULES, Toy, course, main, section, simulated
-from evaluation.studies.sections import read_section
+from evaluation.studies.controller import EPOCHS, RULES, Toy, section, simulated, toy_run, write
 from qsit_ray.config.train import Controller
 
-# Deviations that twice the rows can mend; the toy's own.
+# Deviations that twice the rows can correct in this toy.
 REACHABLE = (0.85, 0.9, 1.1, 1.15)
 
 
@@ -24,30 +24,30 @@ REACHABLE = (0.85, 0.9, 1.1, 1.15)
         Controller(step_rule="proportional", gain=4.0),
     ],
 )
-def test_without_noise_the_ratio_comes_into_the_band_and_stays(start, rule):
-    found = course(Toy(start, noise=0.0), rule, 40, seed=0)
+def test_without_noise_the_ratio_enters_the_band_and_stays(start, rule):
+    found = toy_run(Toy(start, noise=0.0), rule, 40, seed=0)
     assert abs(found.deviation[0]) > np.log(1.05)
     assert np.all(np.abs(np.expm1(found.deviation[-10:])) <= 0.05 + 1e-9)
     assert set(found.verdicts[-10:]) == {"hold"}
     assert found.flips <= 1
 
 
-def test_what_the_cap_does_not_reach_comes_nearer_and_rests():
-    found = course(Toy(0.5, noise=0.0), Controller(), 40, seed=0)
+def test_a_deviation_beyond_the_cap_shrinks_and_settles():
+    found = toy_run(Toy(0.5, noise=0.0), Controller(), 40, seed=0)
     distance = np.abs(found.deviation)
     assert np.all(np.diff(distance) <= 1e-12)
     assert distance[-1] < 0.9 * distance[0]
     assert found.flips == 0
 
 
-def test_with_noise_it_hardly_turns_back_and_is_better_than_no_controller():
+def test_with_noise_it_rarely_turns_and_is_better_than_no_controller():
     alone, default = (simulated(n, 40) for n in ("no controller", "fixed, step 0.2 (default)"))
     assert np.all(alone.growth == 1)
     assert np.median(default.remaining) < 0.5 * np.median(alone.remaining)
     assert default.flips.mean() < 0.5
 
 
-def test_a_gain_far_too_large_turns_back_and_ends_with_both_sides_grown():
+def test_a_gain_far_too_large_turns_often_and_grows_both_sides():
     name = next(name for name in RULES if "gain 12" in name)
     wild, calm = simulated(name, 40), simulated("proportional, gain 2, cap 4", 40)
     assert wild.flips.mean() > 10 * calm.flips.mean()
@@ -56,26 +56,28 @@ def test_a_gain_far_too_large_turns_back_and_ends_with_both_sides_grown():
 
 
 def test_a_run_is_a_function_of_its_seed():
-    one, same, other = (course(Toy(0.9), Controller(), EPOCHS, seed) for seed in (3, 3, 4))
+    one, same, other = (toy_run(Toy(0.9), Controller(), EPOCHS, seed) for seed in (3, 3, 4))
     assert np.array_equal(one.deviation, same.deviation)
     assert one.deviation.shape == (EPOCHS,)
     assert not np.array_equal(
         simulated("fixed, step 0.1", 8, seed=1).deviation,
         simulated("fixed, step 0.1", 8, seed=2).deviation,
     )
-    assert other.deviation[0] == one.deviation[0]  # noise is in what is seen, not in what is true
+    assert (
+        other.deviation[0] == one.deviation[0]
+    )  # noise is in the observed losses, not in the true ones
 
 
 def test_the_command_writes_its_section_and_its_plot(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- simulation: begin -->\nold\n<!-- simulation: end -->\nafter\n")
-    main(page, runs=8, seed=1)
+    write(page, runs=8, seed=1)
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
     command = read_section(page, "simulation").split("`")[1]
-    assert command.startswith("python -m evaluation.studies.controller")
+    assert command.startswith("python -m evaluation.studies controller")
     found = [simulated(name, 8, 1) for name in RULES]
     assert read_section(page, "simulation") == section(found, command)
     picture = (tmp_path / "controller.svg").read_bytes()
-    main(page, runs=8, seed=1)
+    write(page, runs=8, seed=1)
     assert (tmp_path / "controller.svg").read_bytes() == picture

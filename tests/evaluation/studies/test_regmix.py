@@ -1,19 +1,19 @@
-"""Rivals are judged on models they have not seen; the law that made losses foretells them best."""
+"""Alternatives are compared on held-out models; the law that made losses predicts them best."""
 
 import numpy as np
 import pytest
+from pages import read_section
 
 from evaluation.studies.regmix import (
     MIXTURES,
     RATIOS,
     Mixing,
-    main,
     mixtures,
     ratios,
     read,
     section,
+    write,
 )
-from evaluation.studies.sections import read_section
 from qsit_ray.errors import InputError
 
 
@@ -26,7 +26,7 @@ def made(models=120, noise=0.01, seed=0):
     return Mixing(["a", "b", "c", "d"], weights, ["a", "b"], losses)
 
 
-def test_the_law_foretells_what_the_law_made():
+def test_the_law_predicts_losses_made_by_the_law():
     found = mixtures(made(), splits=2, seed=0)
     assert set(found) == set(MIXTURES)
     law = found["log-linear law"]
@@ -36,7 +36,7 @@ def test_the_law_foretells_what_the_law_made():
     assert found["linear"].error.mean() > 2 * law.error.mean()
 
 
-def test_over_one_ratio_the_seed_decides_and_curves_follow():
+def test_over_one_ratio_curves_follow_and_the_seed_decides():
     found, again = (ratios(made(), splits=2, seed=3) for _ in range(2))
     assert set(found) == set(RATIOS)
     for name, held in found.items():
@@ -70,7 +70,7 @@ def test_the_files_are_read_and_must_have_the_same_rows(tmp_path):
         read(tmp_path / "absent")
 
 
-def test_the_section_tells_every_rival():
+def test_the_section_has_every_alternative():
     data = made()
     text = section(data, mixtures(data, 1, 0), ratios(data, 1, 0), "the command")
     assert "`the command`" in text and "120 models" in text
@@ -82,7 +82,7 @@ def test_the_section_tells_every_rival():
 def test_on_real_models_the_law_and_the_process_rank_best(shared_data, tmp_path):
     page = tmp_path / "page.md"
     page.write_text("<!-- regmix: begin --><!-- regmix: end -->")
-    main(shared_data / "regmix", page, splits=2, seed=1)
+    write(shared_data / "regmix", page, splits=2, seed=1)
     rows = [line.split(" | ") for line in read_section(page, "regmix").splitlines()]
     rank = {row[0].removeprefix("| "): float(row[1]) for row in rows if row[0][2:] in MIXTURES}
     assert rank["log-linear law"] > 0.95 and rank["Gaussian process"] > 0.95

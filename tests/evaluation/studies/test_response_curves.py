@@ -16,7 +16,7 @@ def test_no_ratio_beats_the_argmax(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_shorter_family_is_the_beginning_of_a_longer_one(kind):
+def test_a_shorter_family_is_the_first_part_of_a_longer_one(kind):
     assert family(kind, 3, seed=4) == family(kind, 5, seed=4)[:3]
     assert family(kind, 3, seed=4) != family(kind, 3, seed=5)
 
@@ -36,7 +36,7 @@ def test_each_kind_has_its_shape():
         assert high / low > 2.5
 
 
-def test_an_interval_covers_when_it_holds_a_best_ratio():
+def test_an_interval_covers_when_it_includes_a_best_ratio():
     curve = family("plateau", 1)[0]
     low, high = curve.top
     assert curve.covered(low * 1.1, low * 1.2)

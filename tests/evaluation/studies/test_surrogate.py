@@ -1,20 +1,20 @@
-"""The simulation counts what holds; on a few curves of each kind the recommended one does."""
+"""On a few curves of each kind the recommended surrogate's interval includes the best ratio."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import read_section
 
 from evaluation.studies.response_curves import KINDS, NOISES
-from evaluation.studies.sections import read_section
-from evaluation.studies.surrogate import LEAST, QUARTICS, main, section, simulated
+from evaluation.studies.surrogate import LEAST, QUARTICS, section, simulated, write
 from qsit_ray.surrogate.comparison import RECOMMENDED
 
 SEARCH = Path(__file__).parents[3] / "docs" / "SEARCH.md"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_recommended_interval_holds_on_a_few_curves(kind):
+def test_the_recommended_interval_covers_on_a_few_curves(kind):
     found = list(simulated(kind, 0.006, curves=4, seed=11))
     assert {o.surrogate for o in found} == {RECOMMENDED, LEAST, *QUARTICS}
     recommended = [o for o in found if o.surrogate == RECOMMENDED]
@@ -36,19 +36,19 @@ def test_a_quartic_over_the_ratio_misses_narrow_peaks_that_the_process_finds():
 def test_the_command_writes_its_section(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- surrogate: begin -->\nstale\n<!-- surrogate: end -->\nafter\n")
-    main(page, curves=1, seed=2)
+    write(page, curves=1, seed=2)
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "stale" not in text
     inside = read_section(page, "surrogate")
     command = inside.split("`")[3]
-    assert command.startswith("python -m evaluation.studies.surrogate")
+    assert command.startswith("python -m evaluation.studies surrogate")
     outcomes = [o for noise in NOISES for kind in KINDS for o in simulated(kind, noise, 1, 2)]
     assert inside == section(outcomes, command)
     assert inside.count("(recommended)") == len(NOISES)
 
 
-def test_the_page_says_that_the_recommended_interval_covers():
-    """The page's own rows: nine in ten at each noise, whatever the quartics do."""
+def test_the_page_reports_that_the_recommended_interval_covers():
+    """The page's own rows: nine in ten at each noise."""
     page = read_section(SEARCH, "surrogate")
     rows = [line.split(" | ") for line in page.splitlines() if "(recommended)" in line]
     assert [row[0] for row in rows] == ["| 0.3", "| 0.6", "| 1.0"]

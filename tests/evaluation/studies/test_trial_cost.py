@@ -1,17 +1,13 @@
-"""The fixed cost of a trial is read off a clock that the trials write."""
+"""The fixed cost of a trial is computed from the times that the trials note."""
 
 import pytest
 
-from evaluation.studies.trial_cost import FRESH, REUSED, fixed_costs, table
-
-
-def line(what, at, process=0.0):
-    return {"what": what, "at": at, "process": process}
+from evaluation.studies.trial_cost import FRESH, REUSED, Tick, fixed_costs, table
 
 
 def test_the_first_trial_counts_from_its_process_and_later_ones_from_the_end_before():
-    clock = [line("ready", 5.0, 2.0), line("end", 9.0, 2.0), line("ready", 9.5, 2.0)]
-    clock += [line("end", 12.0, 2.0), line("ready", 16.0, 13.0), line("end", 17.0, 13.0)]
+    clock = [Tick("ready", 5.0, 2.0), Tick("end", 9.0, 2.0), Tick("ready", 9.5, 2.0)]
+    clock += [Tick("end", 12.0, 2.0), Tick("ready", 16.0, 13.0), Tick("end", 17.0, 13.0)]
     assert fixed_costs(clock) == pytest.approx([3.0, 0.5, 4.0])
 
 

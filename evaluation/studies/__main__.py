@@ -1,0 +1,45 @@
+"""rim: the command line of the studies: `python -m evaluation.studies NAME --out docs/PAGE.md`.
+
+Exit status 2 for a user's mistake.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evaluation.studies import adaptive, controller, order, regmix, reproduction, surrogate
+from qsit_ray.errors import InputError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Computes the figures of the docs' pages."
+)
+for study in (adaptive, controller, order, regmix, reproduction, surrogate):
+    app.command(study.__name__.rpartition(".")[2])(study.write)
+
+
+@app.command("trial-cost")
+def trial_cost(
+    run: Annotated[Path, typer.Argument(help="A run folder whose catalog is complete.")],
+    out: Annotated[Path | None, typer.Option(help="The page; printed without one.")] = None,
+    trials: Annotated[int, typer.Option(min=2)] = 5,
+) -> None:
+    """The fixed cost of a trial, in a reused process and in a fresh one."""
+    from evaluation.studies import trial_cost  # here: the others need no Ray
+
+    trial_cost.write(run, out, trials)
+
+
+def main() -> None:
+    try:
+        app()
+    except InputError as error:
+        print(f"qsit: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
+from evaluation.intervals import Floats
 
 # The logistic mapping is first fitted to about this many points.
 MANY_POINTS = 20_000

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,41 +38,12 @@ QWEN_TOKENS = {"paper": (27, 6), "official": (56, 7)}
 
 
 @dataclass(frozen=True)
-class Work:
-    """The work for one image of `size` (height and width in pixels).
-
-    `text_tokens`: of the prompt without image and stem. `answer_tokens`: generated tokens.
-    """
-
-    size: tuple[int, int]
-    text_tokens: int
-    stem_tokens: int
-    levels: int
-    answer_tokens: int
-
-
-@dataclass(frozen=True)
 class Flops:
     """FLOPs by torch's FlopCounterMode and by `analytic_flops`; ratio = counted / analytic."""
 
     counted: int
     analytic: int
     ratio: float
-
-
-@dataclass(frozen=True)
-class Counts:
-    """The size of an image and of a model, and the FLOPs of one with the other.
-
-    `image`: height, width, tiles, tokens. `prompt_tokens`, with the image's, and `flops`: of
-    scoring and answering. `parameters`: total, tower, projector, language_model.
-    """
-
-    image: dict[str, int]
-    prompt_tokens: dict[str, int]
-    answer_tokens: int
-    parameters: dict[str, int]
-    flops: dict[str, Flops]
 
 
 @dataclass(frozen=True)
@@ -95,22 +66,29 @@ class PeakMemory:
 
 @dataclass(frozen=True)
 class Efficiency:
-    """Cost of one image. `latency_seconds`: of preprocessing (decoding, tiling and tokenising on
-    the CPU), scoring and answering, which exclude preprocessing. `reasons`: why a value is None."""
+    """Cost of one image.
+
+    `image`: height, width, tiles, tokens. `prompt_tokens`, with the image's, and `flops`: of
+    scoring and answering. `parameters`: total, tower, projector, language_model. `latency_seconds`:
+    of preprocessing (decoding, tiling and tokenising on the CPU), scoring and answering, which
+    exclude preprocessing. `reasons`: why a value is None.
+    """
 
     model: str
     profile: str
-    counts: Counts
-    device: str | None
-    dtype: str | None
-    latency_seconds: dict[str, Latency] | None
-    peak_memory_bytes: PeakMemory | None
-    reasons: dict[str, str]
+    image: dict[str, int]
+    prompt_tokens: dict[str, int]
+    answer_tokens: int
+    parameters: dict[str, int]
+    flops: dict[str, Flops]
+    device: str | None = None
+    dtype: str | None = None
+    latency_seconds: dict[str, Latency] | None = None
+    peak_memory_bytes: PeakMemory | None = None
+    reasons: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
-        content = asdict(self)
-        named = {name: content.pop(name) for name in ("model", "profile")}
-        return {**named, **content.pop("counts"), **content}
+        return asdict(self)
 
 
 def measure_architecture(
@@ -124,11 +102,8 @@ def measure_architecture(
     _check_counts(answer_tokens=answer_tokens, height=size[0], width=size[1])
     if profile.name not in QWEN_TOKENS:
         raise InputError(f"profile {profile.name!r}: its tokens in Qwen's vocabulary are unknown")
-    work = Work(size, *QWEN_TOKENS[profile.name], len(profile.words), answer_tokens)
-    why = "an architecture without weights has no latency and no memory"
-    reasons = {"latency_seconds": why, "peak_memory_bytes": why}
-    counts = count(architecture(name), work)
-    return Efficiency(name, profile.name, counts, None, None, None, None, reasons)
+    tokens = QWEN_TOKENS[profile.name]
+    return count(name, profile, architecture(name), size, tokens, answer_tokens)
 
 
 def measure(
@@ -170,25 +145,23 @@ def measure(
             lambda: model.generate(**ask_batch, **exactly, do_sample=False)
         )
     image_tokens = int((row["input_ids"] == processor.image_token_id).sum())
-    work = Work(
-        (int(row["image_sizes"][0]), int(row["image_sizes"][1])),
-        len(asked["input_ids"]) - image_tokens,
-        len(row["input_ids"]) - len(asked["input_ids"]),
-        len(words),
-        answer_tokens,
-    )
+    height, width = map(int, row["image_sizes"])
+    prompt = len(asked["input_ids"])
+    tokens = (prompt - image_tokens, len(row["input_ids"]) - prompt)
     device, of = f"{model.device}, {torch.get_num_threads()} thread(s)", "the process so far"
     if model.device.type == "cuda":
         device, of = torch.cuda.get_device_name(model.device), "allocated on the GPU"
-    return Efficiency(
-        checkpoint.folder,
-        profile.name,
-        count(model.config, work),
-        device,
-        str(model.dtype).removeprefix("torch."),
-        {"preprocessing": preprocessing, "scoring": scoring, "answering": answering},
-        PeakMemory(scoring_peak, answering_peak, of),
-        {},
+    return replace(
+        count(checkpoint.folder, profile, model.config, (height, width), tokens, answer_tokens),
+        device=device,
+        dtype=str(model.dtype).removeprefix("torch."),
+        latency_seconds={
+            "preprocessing": preprocessing,
+            "scoring": scoring,
+            "answering": answering,
+        },
+        peak_memory_bytes=PeakMemory(scoring_peak, answering_peak, of),
+        reasons={},
     )
 
 
@@ -224,26 +197,51 @@ def _check_counts(**counts: int) -> None:
             raise InputError(f"{name.replace('_', ' ')} is {value}; it must be 1 or more")
 
 
-def count(config: Any, work: Work) -> Counts:
-    """Count a LlavaOnevisionConfig's model and its FLOPs for one image."""
-    model = on_meta(config)
-    side = config.vision_config.image_size
-    tiles = image_size_to_num_patches(work.size, config.image_grid_pinpoints, side)
-    scoring, answering, image_tokens = _counted(model, work, tiles)
-    asked = image_tokens + work.text_tokens
-    level_head = 2 * config.text_config.hidden_size * work.levels
-    by_hand = analytic_flops(config, tiles, asked + work.stem_tokens) + level_head
-    answer_by_hand = analytic_flops(config, tiles, asked, work.answer_tokens)
-    height, width = work.size
-    return Counts(
-        {"height": height, "width": width, "tiles": tiles, "tokens": image_tokens},
-        {"scoring": asked + work.stem_tokens, "answering": asked},
-        work.answer_tokens,
+@torch.no_grad()
+def count(
+    name: str,
+    profile: Profile,
+    config: Any,
+    size: tuple[int, int],
+    tokens: tuple[int, int],
+    answer_tokens: int,
+) -> Efficiency:
+    """Parameters and FLOPs of a LlavaOnevisionConfig's model for one image, without its weights.
+
+    `size`: height and width in pixels. `tokens`: of the prompt without image and stem, and of the
+    stem. A model without weights can't find the image tokens in a prompt, so the tower with the
+    projector, the decoder and the head run one after another, as in its forward pass.
+    """
+    model, side, levels = on_meta(config), config.vision_config.image_size, len(profile.words)
+    tiles = image_size_to_num_patches(size, config.image_grid_pinpoints, side)
+    pixels = torch.empty(1, tiles, 3, side, side, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        features = model.model.get_image_features(pixels, torch.tensor([size]))
+    tower = counter.get_total_flops()
+    image_tokens = int(features.pooler_output[0].shape[0])
+    asked = image_tokens + tokens[0]
+    scored = asked + tokens[1]
+    level_head = 2 * config.text_config.hidden_size * levels
+    flops = {
+        "scoring": (
+            tower + _decoder_flops(model, scored, head_rows=levels)[0],
+            analytic_flops(config, tiles, scored) + level_head,
+        ),
+        "answering": (
+            tower + _answer_flops(model, asked, answer_tokens),
+            analytic_flops(config, tiles, asked, answer_tokens),
+        ),
+    }
+    why = "an architecture without weights has no latency and no memory"
+    return Efficiency(
+        name,
+        profile.name,
+        {"height": size[0], "width": size[1], "tiles": tiles, "tokens": image_tokens},
+        {"scoring": scored, "answering": asked},
+        answer_tokens,
         parameters(model),
-        {
-            "scoring": Flops(scoring, by_hand, scoring / by_hand),
-            "answering": Flops(answering, answer_by_hand, answering / answer_by_hand),
-        },
+        {work: Flops(found, by_hand, found / by_hand) for work, (found, by_hand) in flops.items()},
+        reasons={"latency_seconds": why, "peak_memory_bytes": why},
     )
 
 
@@ -293,39 +291,28 @@ def analytic_flops(config: Any, tiles: int, prompt_tokens: int, answer_tokens: i
     return tower + projector + decoder + head
 
 
-@torch.no_grad()
-def _counted(model: Any, work: Work, tiles: int) -> tuple[int, int, int]:
-    """FLOPs of scoring and of answering by FlopCounterMode, and the image's tokens.
-
-    A model without weights can't find the image tokens in a prompt, so the tower with the
-    projector, the decoder and the head run one after another, as in its forward pass.
-    """
-    side = model.config.vision_config.image_size
-    pixels = torch.empty(1, tiles, 3, side, side, device="meta")
-    with FlopCounterMode(display=False) as counter:
-        features = model.model.get_image_features(pixels, torch.tensor([work.size]))
-    image = counter.get_total_flops()
-    image_tokens = int(features.pooler_output[0].shape[0])
-    decoder, head = model.model.language_model, model.lm_head
-
-    def run(tokens: int, past: Any = None, rows: int | None = None) -> tuple[int, Any]:
-        hidden = torch.empty(1, tokens, model.config.text_config.hidden_size, device="meta")
-        with FlopCounterMode(display=False) as counter:
-            out = decoder(inputs_embeds=hidden, past_key_values=past, use_cache=True)
-            last = out.last_hidden_state[:, -1]
-            _ = head(last) if rows is None else last @ head.weight[:rows].T
-        return counter.get_total_flops(), out.past_key_values
-
-    asked = image_tokens + work.text_tokens
-    scoring = image + run(asked + work.stem_tokens, rows=work.levels)[0]
-    prefill, past = run(asked)
-    answering = image + prefill
-    steps = work.answer_tokens - 1
+def _answer_flops(model: Any, prompt_tokens: int, answer_tokens: int) -> int:
+    """FLOPs of the decoder and the head for a prompt and an answer."""
+    flops, past = _decoder_flops(model, prompt_tokens)
+    steps = answer_tokens - 1
     if steps:
         # A step's FLOPs grow by the same amount each time, so the first and the last give the sum.
-        first, past = run(1, past)
+        first, past = _decoder_flops(model, 1, past)
         if steps > 2:
-            _, past = run(steps - 2, past)
-        last = run(1, past)[0] if steps > 1 else first
-        answering += steps * (first + last) // 2
-    return scoring, answering, image_tokens
+            _, past = _decoder_flops(model, steps - 2, past)
+        last = _decoder_flops(model, 1, past)[0] if steps > 1 else first
+        flops += steps * (first + last) // 2
+    return flops
+
+
+def _decoder_flops(
+    model: Any, tokens: int, past: Any = None, head_rows: int | None = None
+) -> tuple[int, Any]:
+    """FLOPs of the decoder for `tokens` after `past`, and of the head, or some of its rows, for the
+    last; and the new past."""
+    head = model.lm_head.weight[:head_rows]
+    hidden = torch.empty(1, tokens, model.config.text_config.hidden_size, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        out = model.model.language_model(inputs_embeds=hidden, past_key_values=past, use_cache=True)
+        _ = out.last_hidden_state[:, -1] @ head.T
+    return counter.get_total_flops(), out.past_key_values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,58 @@ def check_confidence(confidence: float) -> None:
     """Raises InputError unless the confidence is between 0 and 1."""
     if not 0 < confidence < 1:
         raise InputError(f"confidence {confidence} must be between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """The seed of the resamples and the confidence of percentile intervals.
+
+    Raises InputError unless the confidence is between 0 and 1.
+    """
+
+    seed: int = 0
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        check_confidence(self.confidence)
+
+    def percentiles(self, values: ArrayLike) -> Interval | None:
+        """The middle of resampled values; None where most of them are undefined (NaN)."""
+        resampled = np.asarray(values, dtype=np.float64)
+        defined = resampled[np.isfinite(resampled)]
+        if defined.size < resampled.size / 2 or defined.size == 0:
+            return None
+        low, high = np.quantile(defined, [(1 - self.confidence) / 2, (1 + self.confidence) / 2])
+        return float(low), float(high)
+
+    def mean_interval(self, values: ArrayLike, clusters: NDArray[np.intp]) -> Interval | None:
+        """Interval of the mean of `values` (rows,), resampling clusters; None below 2 clusters.
+
+        Every cluster enters by its sum and its number of rows only, so the cost of a resample does
+        not depend on the number of rows.
+        """
+        sums = np.bincount(clusters, np.asarray(values, dtype=np.float64))
+        sizes = np.bincount(clusters)
+        draws = resampled_clusters(sizes.size, self.seed)
+        return self.percentiles([sums[drawn].sum() / sizes[drawn].sum() for drawn in draws])
+
+
+DEFAULT = Bootstrap()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure of A and of B, and A - B; None where undefined, with the `reason`.
+
+    `interval`: of the paired bootstrap over rows.
+    """
+
+    a: float | None
+    b: float | None
+    difference: float | None = None
+    interval: Interval | None = None
+    p_value: float | None = None
+    reason: str | None = None
 
 
 def cluster_numbers(cluster: Sequence[Any] | ArrayLike | None, rows: int) -> NDArray[np.intp]:
@@ -41,45 +94,17 @@ def cluster_numbers(cluster: Sequence[Any] | ArrayLike | None, rows: int) -> NDA
 
 
 def resampled_clusters(
-    clusters: int,
-    seed: int | np.random.Generator,
-    resamples: int = RESAMPLES,
-    size: int | None = None,
+    clusters: int, seed: int | np.random.Generator, resamples: int = RESAMPLES, size: int = 0
 ) -> Iterator[NDArray[np.intp]]:
     """The cluster bootstrap: for each resample the numbers of the drawn clusters, from 0.
 
-    Each resample has shape (size,) and is drawn with replacement from `clusters` clusters; `size`
-    is `clusters` by default. Below 2 clusters there is no variation to measure and nothing is
-    yielded. A generator as `seed` continues its stream. The same arguments give the same draws, so
-    values of two models or of two dimensions on them are paired.
+    Each resample has shape (size,), by default (clusters,), and is drawn with replacement. Below 2
+    clusters there is no variation to measure and nothing is yielded. A generator as `seed`
+    continues its stream. The same arguments give the same draws, so values of two models or of two
+    dimensions on them are paired.
     """
     if clusters < 2:
         return
     rng = np.random.default_rng(seed)
     for _ in range(resamples):
-        yield rng.integers(clusters, size=clusters if size is None else size)
-
-
-def mean_interval(
-    values: ArrayLike, clusters: NDArray[np.intp], *, seed: int, confidence: float
-) -> Interval | None:
-    """Percentile interval of the mean of `values` (rows,), resampling clusters; None below 2
-    clusters.
-
-    Every cluster enters by its sum and its number of rows only, so the cost of a resample does not
-    depend on the number of rows.
-    """
-    sums = np.bincount(clusters, np.asarray(values, dtype=np.float64))
-    sizes = np.bincount(clusters)
-    draws = resampled_clusters(sizes.size, seed)
-    return percentiles([sums[drawn].sum() / sizes[drawn].sum() for drawn in draws], confidence)
-
-
-def percentiles(values: ArrayLike, confidence: float) -> Interval | None:
-    """The middle `confidence` of resampled values; None where most of them are undefined (NaN)."""
-    resampled = np.asarray(values, dtype=np.float64)
-    defined = resampled[np.isfinite(resampled)]
-    if defined.size < resampled.size / 2 or defined.size == 0:
-        return None
-    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+        yield rng.integers(clusters, size=size or clusters)

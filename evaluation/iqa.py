@@ -18,11 +18,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from evaluation import correlation
 from evaluation.intervals import (
+    DEFAULT,
+    Bootstrap,
+    Difference,
     Floats,
     Interval,
-    check_confidence,
     cluster_numbers,
-    percentiles,
     resampled_clusters,
 )
 from qsit_ray.errors import InputError
@@ -71,39 +72,10 @@ class IqaResult:
 
 
 @dataclass(frozen=True)
-class MetricDifference:
-    """One metric of predictions A and B, and A - B; None where undefined, with the `reason`.
+class CorrelationDifference(Difference):
+    """SRCC or PLCC; `p_williams` is of Williams' test and None below 4 rows."""
 
-    `interval` and `p_value` come from the paired bootstrap; `p_williams` is for SRCC and PLCC only.
-    """
-
-    a: float | None
-    b: float | None
-    difference: float | None = None
-    interval: Interval | None = None
-    p_value: float | None = None
-    reason: str | None = None
     p_williams: float | None = None
-
-
-@dataclass(frozen=True)
-class PredictionComparison:
-    """Predictions A and B of the same truth; `metrics` by name."""
-
-    rows: int
-    metrics: dict[str, MetricDifference]
-    confidence: float
-
-    def metric_json(self, name: str) -> dict[str, object]:
-        """One metric; `p_williams` only where it has a meaning."""
-        content = asdict(self.metrics[name])
-        if name not in ("srcc", "plcc") or content["reason"] is not None:
-            del content["p_williams"]
-        return content
-
-    def to_json(self) -> dict[str, object]:
-        metrics = {name: self.metric_json(name) for name in self.metrics}
-        return {"rows": self.rows, "metrics": metrics, "confidence": self.confidence}
 
 
 @dataclass(frozen=True)
@@ -120,16 +92,12 @@ class TableIvRow:
 
 @dataclass(frozen=True)
 class _Measured:
-    """The metrics that have a value, and the reasons of the others.
-
-    `table`: truth, prediction, rank_on and mapped prediction, shape (4, rows). `codes`: of truth
-    and rank_on, shape (2, rows).
-    """
+    """The metrics that have a value, their bootstrap values, shape (resamples,), and the reasons
+    why others have none."""
 
     values: dict[str, float]
+    resampled: dict[str, Floats]
     reasons: dict[str, str]
-    table: Floats
-    codes: NDArray[np.intp]
 
 
 def score_predictions(
@@ -138,8 +106,7 @@ def score_predictions(
     *,
     rank_on: ArrayLike | None = None,
     cluster: Sequence[Any] | ArrayLike | None = None,
-    seed: int = 0,
-    confidence: float = 0.95,
+    bootstrap: Bootstrap = DEFAULT,
 ) -> IqaResult:
     """Agreement of predictions with MOS. All inputs have shape (rows,).
 
@@ -148,20 +115,18 @@ def score_predictions(
     default rows. Raises InputError for lengths that differ and, with the rows, for values that are
     missing or not finite.
     """
-    check_confidence(confidence)
     table = _table(truth, prediction, rank_on)
-    clusters = cluster_numbers(cluster, table.shape[1])
-    measured = _measure(table)
-    resampled = _resampled(measured, clusters, seed)
-    values = {name: measured.values.get(name) for name in METRICS}
+    rows = table.shape[1]
+    found = _measure(table, cluster_numbers(cluster, rows), bootstrap.seed)
+    values = {name: found.values.get(name) for name in METRICS}
     both = None not in (values["srcc"], values["plcc"])
     return IqaResult(
-        rows=table.shape[1],
+        rows=rows,
         **values,
-        average=(measured.values["srcc"] + measured.values["plcc"]) / 2 if both else None,
-        intervals={name: percentiles(resampled.get(name, []), confidence) for name in METRICS},
-        confidence=confidence,
-        reasons=measured.reasons,
+        average=(found.values["srcc"] + found.values["plcc"]) / 2 if both else None,
+        intervals={name: bootstrap.percentiles(found.resampled.get(name, [])) for name in METRICS},
+        confidence=bootstrap.confidence,
+        reasons=found.reasons,
     )
 
 
@@ -172,50 +137,42 @@ def compare_predictions(
     *,
     rank_a: ArrayLike | None = None,
     rank_b: ArrayLike | None = None,
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> PredictionComparison:
-    """Two predictions for the same truth, A - B. All inputs have shape (rows,); `rank_a` and
-    `rank_b` are as `rank_on` in `score_predictions`.
+    bootstrap: Bootstrap = DEFAULT,
+) -> dict[str, Difference]:
+    """Each metric of two predictions for the same truth. All inputs have shape (rows,); `rank_a`
+    and `rank_b` are as `rank_on` in `score_predictions`.
 
     The bootstrap is paired: both predictions on the same drawn rows. Its p-value is two-sided, and
     below 1 - confidence where the interval excludes 0. Williams' test of two correlations that
     share a variable does not bottom out at the number of resamples. Raises InputError as
     `score_predictions` does.
     """
-    check_confidence(confidence)
     table_a = _table(truth, a, rank_a, ("truth", "prediction a", "rank_a"))
     table_b = _table(truth, b, rank_b, ("truth", "prediction b", "rank_b"))
-    measured_a, measured_b = _measure(table_a), _measure(table_b)
     rows = table_a.shape[1]
-    resampled_a = _resampled(measured_a, np.arange(rows), seed)
-    resampled_b = _resampled(measured_b, np.arange(rows), seed)
+    of_a, of_b = (_measure(table, np.arange(rows), bootstrap.seed) for table in (table_a, table_b))
     between = {
         "srcc": correlation.srcc(table_a[2], table_b[2]),
         "plcc": correlation.plcc(table_a[1], table_b[1]),
     }
-    metrics: dict[str, MetricDifference] = {}
+    differences: dict[str, Difference] = {}
     for name in METRICS:
-        value_a, value_b = measured_a.values.get(name), measured_b.values.get(name)
+        value_a, value_b = of_a.values.get(name), of_b.values.get(name)
         if value_a is None or value_b is None:
-            why = (("a", measured_a.reasons.get(name)), ("b", measured_b.reasons.get(name)))
+            why = (("a", of_a.reasons.get(name)), ("b", of_b.reasons.get(name)))
             reason = "; ".join(f"{side}: {text}" for side, text in why if text)
-            metrics[name] = MetricDifference(value_a, value_b, reason=reason)
+            differences[name] = Difference(value_a, value_b, reason=reason)
             continue
-        apart = resampled_a[name] - resampled_b[name]
-        ends = percentiles(apart, confidence)
+        apart = of_a.resampled[name] - of_b.resampled[name]
+        ends = bootstrap.percentiles(apart)
         tail = min(int(np.sum(apart <= 0)), int(np.sum(apart >= 0))) + 1
-        metrics[name] = MetricDifference(
-            value_a,
-            value_b,
-            difference=value_a - value_b,
-            interval=ends,
-            p_value=min(1.0, 2 * tail / (apart.size + 1)) if ends else None,
-            p_williams=correlation.williams(value_a, value_b, between[name], rows)
-            if name in between
-            else None,
-        )
-    return PredictionComparison(rows, metrics, confidence)
+        p_value = min(1.0, 2 * tail / (apart.size + 1)) if ends else None
+        found = Difference(value_a, value_b, value_a - value_b, ends, p_value)
+        if name in between:
+            p_williams = correlation.williams(value_a, value_b, between[name], rows)
+            found = CorrelationDifference(**vars(found), p_williams=p_williams)
+        differences[name] = found
+    return differences
 
 
 def table_iv(
@@ -272,8 +229,8 @@ def _column(values: ArrayLike, name: str) -> Floats:
     return column
 
 
-def _measure(table: Floats) -> _Measured:
-    """The metrics of all rows. `table`: truth, prediction and rank_on, shape (3, rows)."""
+def _measure(table: Floats, clusters: NDArray[np.intp], seed: int) -> _Measured:
+    """`table`: truth, prediction and rank_on, shape (3, rows)."""
     y, x, key = table
     reasons: dict[str, str] = {}
     mapped = None
@@ -293,12 +250,14 @@ def _measure(table: Floats) -> _Measured:
                 reasons |= {"plcc_logistic": few, "rmse_logistic": few}
     full = np.vstack([table, x if mapped is None else mapped])
     codes = np.stack([correlation.value_codes(y), correlation.value_codes(key)])
-    values = {name: _value(name, full, codes) for name in METRICS if name not in reasons}
-    return _Measured({n: v for n, v in values.items() if np.isfinite(v)}, reasons, full, codes)
+    found = {name: _value(name, full, codes) for name in METRICS if name not in reasons}
+    values = {name: value for name, value in found.items() if np.isfinite(value)}
+    return _Measured(values, _resampled(values, full, codes, clusters, seed), reasons)
 
 
 def _value(name: str, table: Floats, codes: NDArray[np.intp]) -> float:
-    """One metric. `table` as in `_Measured`; `codes` of truth and rank_on, shape (2, rows)."""
+    """One metric. `table`: truth, prediction, rank_on and mapped prediction, shape (4, rows);
+    `codes`: of truth and rank_on, shape (2, rows)."""
     y, x, _, mapped = table
     if name in RANKED:
         ranks = map(correlation.average_ranks, codes)
@@ -307,13 +266,18 @@ def _value(name: str, table: Floats, codes: NDArray[np.intp]) -> float:
     return measure(y, mapped if name in ("plcc_logistic", "rmse_logistic") else x)
 
 
-def _resampled(measured: _Measured, clusters: NDArray[np.intp], seed: int) -> dict[str, Floats]:
-    """Bootstrap values of each metric that has one, shape (resamples,); none below 2 clusters.
+def _resampled(
+    values: dict[str, float],
+    table: Floats,
+    codes: NDArray[np.intp],
+    clusters: NDArray[np.intp],
+    seed: int,
+) -> dict[str, Floats]:
+    """Bootstrap values of each metric in `values`; none below 2 clusters. Others as for `_value`.
 
     The drawn rows depend on the seed, the clusters and the number of rows only: two predictions
     for the same truth get the same draws, so their values may be subtracted.
     """
-    table, codes, values = measured.table, measured.codes, measured.values
     order = np.argsort(clusters, kind="stable")
     sizes = np.bincount(clusters)
     starts = np.cumsum(sizes) - sizes

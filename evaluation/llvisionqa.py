@@ -27,7 +27,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evaluation.intervals import Interval, check_confidence, cluster_numbers, mean_interval
+from evaluation.intervals import DEFAULT, Bootstrap, Difference, Interval, cluster_numbers
 from qsit_ray.errors import InputError
 
 Rule = Literal["default", "official"]
@@ -85,22 +85,12 @@ class AnswerResult:
 
 
 @dataclass(frozen=True)
-class AnswerComparison:
-    """Two models on the same questions, A - B.
+class AccuracyDifference(Difference):
+    """`only_a`, `only_b`: questions that only one model answered correctly; `p_value` is of the
+    exact two-sided McNemar test on these."""
 
-    `only_a`, `only_b`: questions that only one of them answered correctly. `p_mcnemar`: of the
-    exact two-sided McNemar test on these. `interval`: of the paired bootstrap over questions.
-    """
-
-    rows: int
-    accuracy_a: float
-    accuracy_b: float
-    difference: float
-    interval: Interval | None
-    confidence: float
-    only_a: int
-    only_b: int
-    p_mcnemar: float
+    only_a: int = 0
+    only_b: int = 0
 
 
 @dataclass(frozen=True)
@@ -190,8 +180,7 @@ def grade_replies(
     *,
     rule: Rule = "default",
     cluster: Sequence[Any] | ArrayLike | None = None,
-    seed: int = 0,
-    confidence: float = 0.95,
+    bootstrap: Bootstrap = DEFAULT,
 ) -> AnswerResult:
     """Table V's figures. `questions`: records with type, concern, candidates and correct_ans;
     `replies` in the same order.
@@ -199,20 +188,19 @@ def grade_replies(
     The bootstrap draws the groups of `cluster`, such as photographs, by default rows; below two
     there is no interval. Raises InputError as `grade` does, and for an unknown type or concern.
     """
-    check_confidence(confidence)
     graded = grade(questions, replies, rule)
     right = graded.right
-    clusters = cluster_numbers(cluster, right.size)
-    by_type, by_concern = _by_kind(
-        questions, lambda rows: float(right[rows].mean()) if rows.any() else None
-    )
+
+    def accuracy(rows: NDArray[np.bool_]) -> float | None:
+        return float(right[rows].mean()) if rows.any() else None
+
     return AnswerResult(
-        accuracy=float(right.mean()) if right.size else None,
-        interval=mean_interval(right, clusters, seed=seed, confidence=confidence),
-        confidence=confidence,
+        accuracy=accuracy(np.ones(right.size, dtype=bool)),
+        interval=bootstrap.mean_interval(right, cluster_numbers(cluster, right.size)),
+        confidence=bootstrap.confidence,
         random_guess=random_guess(questions),
-        by_type=by_type,
-        by_concern=by_concern,
+        by_type=_by_kind(questions, "type", TYPES, accuracy),
+        by_concern=_by_kind(questions, "concern", CONCERNS, accuracy),
         rows=right.size,
         missing=len(graded.missing),
         unparsable=len(graded.unparsable),
@@ -231,18 +219,14 @@ def submission(
     is missing). Raises InputError where the lengths differ or a record lacks a key.
     """
     _check_lengths(questions, replies)
-    for row, question in enumerate(questions, 1):
-        for key in ("img_path", "question"):
-            if not isinstance(question.get(key), str):
+    records = []
+    for row, (question, reply) in enumerate(zip(questions, replies, strict=True), 1):
+        record = {key: question.get(key) for key in ("img_path", "question")}
+        for key, value in record.items():
+            if not isinstance(value, str):
                 raise InputError(f"question {row}: {key} must be a string")
-    return [
-        {
-            "img_path": question["img_path"],
-            "question": question["question"],
-            "response": None if _is_missing(reply) else reply,
-        }
-        for question, reply in zip(questions, replies, strict=True)
-    ]
+        records.append(record | {"response": None if _is_missing(reply) else reply})
+    return records
 
 
 def table_v(
@@ -252,9 +236,12 @@ def table_v(
 
     The first row is random guess.
     """
-    by_type, by_concern = _by_kind(
-        questions, lambda rows: random_guess([questions[i] for i in np.flatnonzero(rows).tolist()])
-    )
+
+    def guess(rows: NDArray[np.bool_]) -> float | None:
+        return random_guess([questions[i] for i in np.flatnonzero(rows).tolist()])
+
+    by_type = _by_kind(questions, "type", TYPES, guess)
+    by_concern = _by_kind(questions, "concern", CONCERNS, guess)
     return {"random guess": {**by_type, **by_concern, "overall": random_guess(questions)}} | {
         model: {**found.by_type, **found.by_concern, "overall": found.accuracy}
         for model, found in results.items()
@@ -262,32 +249,28 @@ def table_v(
 
 
 def compare_replies(
-    correct_a: ArrayLike, correct_b: ArrayLike, *, seed: int = 0, confidence: float = 0.95
-) -> AnswerComparison:
+    correct_a: ArrayLike, correct_b: ArrayLike, bootstrap: Bootstrap = DEFAULT
+) -> AccuracyDifference:
     """Compare two models by which of their replies are right, shape (rows,) each.
 
     Raises InputError where the shapes differ or there are no rows.
     """
     from scipy.special import bdtr  # the binomial distribution, without the slow scipy.stats
 
-    check_confidence(confidence)
     a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
     if a.shape != b.shape or a.ndim != 1 or a.size == 0:
         raise InputError(f"answers of shape {a.shape} and {b.shape}: the same questions are needed")
     only_a, only_b = int(np.sum(a & ~b)), int(np.sum(b & ~a))
     tail = float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)) if only_a + only_b else 1.0
     difference = a.astype(float) - b.astype(float)
-    rows = np.arange(a.size)
-    return AnswerComparison(
-        rows=a.size,
-        accuracy_a=float(a.mean()),
-        accuracy_b=float(b.mean()),
-        difference=float(difference.mean()),
-        interval=mean_interval(difference, rows, seed=seed, confidence=confidence),
-        confidence=confidence,
+    return AccuracyDifference(
+        float(a.mean()),
+        float(b.mean()),
+        float(difference.mean()),
+        bootstrap.mean_interval(difference, np.arange(a.size)),
+        p_value=min(1.0, 2 * tail),
         only_a=only_a,
         only_b=only_b,
-        p_mcnemar=min(1.0, 2 * tail),
     )
 
 
@@ -310,24 +293,18 @@ def _candidates(question: Question, row: int) -> list[str]:
 
 
 def _by_kind(
-    questions: Sequence[Question], figure: Callable[[NDArray[np.bool_]], float | None]
-) -> tuple[dict[str, float | None], dict[str, float | None]]:
-    """A figure of the selected questions, for each type and for each concern."""
-    kinds, concerns = _ids(questions, "type", TYPES), _ids(questions, "concern", CONCERNS)
-    return (
-        {name: figure(kinds == i) for i, name in enumerate(TYPES)},
-        {name: figure(concerns == i) for i, name in enumerate(CONCERNS)},
-    )
-
-
-def _ids(questions: Sequence[Question], key: str, names: Sequence[str]) -> NDArray[np.intp]:
-    """The type or concern of each question as its number, shape (rows,)."""
-    numbers: list[object] = list(range(len(names)))
+    questions: Sequence[Question],
+    key: str,
+    names: Sequence[str],
+    figure: Callable[[NDArray[np.bool_]], float | None],
+) -> dict[str, float | None]:
+    """A figure of the selected questions, for each type or each concern, which are numbers."""
     for row, question in enumerate(questions, 1):
-        if question.get(key) not in numbers:
+        if question.get(key) not in range(len(names)):
             known = ", ".join(f"{i} {name}" for i, name in enumerate(names))
             raise InputError(f"question {row}: {key} {question.get(key)!r} is not one of {known}")
-    return np.array([numbers.index(question[key]) for question in questions], dtype=np.intp)
+    numbers = np.array([question[key] for question in questions])
+    return {name: figure(numbers == i) for i, name in enumerate(names)}
 
 
 def _letters(text: str, candidates: Sequence[str]) -> set[str]:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation import iqa
-from evaluation.intervals import Floats
-from evaluation.iqa import IqaResult, MetricDifference, TableIvRow
+from evaluation.intervals import DEFAULT, Bootstrap, Difference, Floats
+from evaluation.iqa import IqaResult, TableIvRow
 from qsit_ray import tables
 from qsit_ray.errors import InputError
 from qsit_ray.levels import (
@@ -105,8 +105,10 @@ class Scoring:
         return Predicted(score, np.round(score, _DECIMALS), ranked_on, derivation)
 
 
-def word_columns(text: str, option: str) -> dict[str, str]:
+def word_columns(text: str | None, option: str) -> dict[str, str] | None:
     """`bad=COL,poor=COL` as {word: column}. Raises InputError that quotes a part without both."""
+    if text is None:
+        return None
     found: dict[str, str] = {}
     for part in text.split(","):
         word, _, column = (piece.strip() for piece in part.partition("="))
@@ -178,8 +180,7 @@ def convert_mos(
     mos_column: str,
     range_text: str,
     boundary: Boundary | None,
-    seed: int = 0,
-    confidence: float = 0.95,
+    bootstrap: Bootstrap = DEFAULT,
 ) -> LevelTable:
     """Convert a table's MOS. Raises InputError, with the row, for a MOS that is missing and an id
     that repeats."""
@@ -191,22 +192,20 @@ def convert_mos(
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     kept = found.levels > 0
-    numbers = found.levels[kept].astype(np.float64)
-    agreement = iqa.score_predictions(mos[kept], numbers, seed=seed, confidence=confidence)
-    return LevelTable(ids, mos, found, agreement, range_text, seed)
+    agreement = iqa.score_predictions(mos[kept], found.levels[kept], bootstrap=bootstrap)
+    return LevelTable(ids, mos, found, agreement, range_text, bootstrap.seed)
 
 
 @dataclass(frozen=True)
 class IqaScores:
     """The figures of a table of predictions, of all rows and by group.
 
-    `average_of_groups` is the paper's mean over databases; `table_iv` has the rows of Table IV,
-    None where it is not known on which groups the model was trained.
+    `table_iv` has the rows of Table IV, None where it is not known on which groups the model was
+    trained.
     """
 
     overall: IqaResult
     groups: dict[str, IqaResult]
-    average_of_groups: float | None
     table_iv: list[TableIvRow] | None
     predicted: Predicted
     seed: int
@@ -217,11 +216,13 @@ class IqaScores:
         return {row.dataset: row.setting for row in self.table_iv or []}
 
     def to_json(self) -> dict[str, object]:
+        """`average_of_groups` is the paper's mean over databases."""
         overall = self.overall.to_json()
         groups = {name: group.to_json() for name, group in self.groups.items()}
         found = {**overall, "overall": overall, "groups": groups}
         if groups:
-            found["average_of_groups"] = self.average_of_groups
+            averages = [group.average for group in self.groups.values()]
+            found["average_of_groups"] = iqa.mean_or_none(averages)
         if self.table_iv is not None:
             for name, group in groups.items():
                 group["setting"] = self.settings[name]
@@ -238,8 +239,7 @@ def score_iqa(
     truth_column: str,
     by: str | None = None,
     trained_on: Sequence[str] | None = None,
-    seed: int = 0,
-    confidence: float = 0.95,
+    bootstrap: Bootstrap = DEFAULT,
 ) -> IqaScores:
     """SRCC, PLCC, KRCC and RMSE of a table of predictions.
 
@@ -251,28 +251,17 @@ def score_iqa(
     table.ids(id_column, within=names)
     truth = table.numbers(truth_column)
     predicted = scoring.read(table)
-
-    def score(rows: NDArray[np.bool_]) -> IqaResult:
-        return iqa.score_predictions(
-            truth[rows],
-            predicted.score[rows],
-            rank_on=predicted.rank_on[rows],
-            seed=seed,
-            confidence=confidence,
-        )
-
-    overall = score(np.ones(table.rows, dtype=bool))
-    groups = {name: score(np.array(names) == name) for name in dict.fromkeys(names or [])}
     if trained_on is not None and by is None:
         raise InputError("--trained-on needs --by COL, the column of dataset names")
-    return IqaScores(
-        overall,
-        groups,
-        iqa.mean_or_none([group.average for group in groups.values()]),
-        None if trained_on is None else iqa.table_iv(path.stem, groups, trained_on),
-        predicted,
-        seed,
-    )
+
+    def result_of(rows: NDArray[np.bool_]) -> IqaResult:
+        score, rank_on = predicted.score[rows], predicted.rank_on[rows]
+        return iqa.score_predictions(truth[rows], score, rank_on=rank_on, bootstrap=bootstrap)
+
+    overall = result_of(np.ones(table.rows, dtype=bool))
+    groups = {name: result_of(np.array(names) == name) for name in dict.fromkeys(names or [])}
+    table_iv = None if trained_on is None else iqa.table_iv(path.stem, groups, trained_on)
+    return IqaScores(overall, groups, table_iv, predicted, bootstrap.seed)
 
 
 @dataclass(frozen=True)
@@ -295,8 +284,7 @@ class CommonIds:
 
 def common_ids(ids_a: Sequence[object], ids_b: Sequence[object], a: Path, b: Path) -> CommonIds:
     """Raises InputError where no id is in both files."""
-    index_a = {name: index for index, name in enumerate(ids_a)}
-    index_b = {name: index for index, name in enumerate(ids_b)}
+    index_a, index_b = ({name: i for i, name in enumerate(ids)} for ids in (ids_a, ids_b))
     both = [name for name in ids_a if name in index_b]
     if not both:
         raise InputError(f"{a} and {b}: no id is in both; the first are {ids_a[0]!r}, {ids_b[0]!r}")
@@ -313,7 +301,7 @@ class FileComparison:
     """Two files, A - B, over the `rows` of the ids in both; `content` is its JSON."""
 
     rows: int
-    metrics: dict[str, MetricDifference]
+    metrics: dict[str, Difference]
     ids: CommonIds
     content: dict[str, object]
 
@@ -325,8 +313,7 @@ def compare_iqa(
     *,
     id_column: str | None = None,
     truth_column: str | None = None,
-    seed: int = 0,
-    confidence: float = 0.95,
+    bootstrap: Bootstrap = DEFAULT,
 ) -> FileComparison:
     """Compare two tables of predictions; the headline is SRCC.
 
@@ -335,37 +322,43 @@ def compare_iqa(
     """
     ids: list[list[str]] = []
     predicted: list[Predicted] = []
-    truths: list[Floats | None] = []
+    truths: list[Floats] = []
     for path in (a, b):
         table = tables.read(path)
         ids.append(table.ids(id_column or table.first_of("--id COL", IDS, several=True)))
         source = scoring or Scoring(score=table.first_of("--score COL", SCORES))
         predicted.append(source.read(table))
         wanted = (truth_column,) if truth_column else TRUTHS
-        # Only A needs the truth.
-        needed = path is a or any(name in table.names for name in wanted)
-        truths.append(table.numbers(table.first_of("--truth COL", wanted)) if needed else None)
+        if path is a or any(name in table.names for name in wanted):
+            truths.append(table.numbers(table.first_of("--truth COL", wanted)))
     common = common_ids(ids[0], ids[1], a, b)
     at_a, at_b = common.at_a, common.at_b
-    truth, other = truths[0], truths[1]
-    assert truth is not None
-    if other is not None:
-        differs = np.abs(truth[at_a] - other[at_b]) > 1e-6 * np.abs(truth[at_a]).max()
-        if differs.any():
-            first = int(np.flatnonzero(differs)[0])
+    truth = truths[0][at_a]
+    for other in truths[1:]:
+        differs = np.flatnonzero(np.abs(truth - other[at_b]) > 1e-6 * np.abs(truth).max())
+        if differs.size:
+            i = differs[0]
             raise InputError(
-                f"{a} and {b} give {int(differs.sum())} ids different truths, the first "
-                f"{ids[0][at_a[first]]!r}: {truth[at_a[first]]:g} and {other[at_b[first]]:g}"
+                f"{a} and {b} give {differs.size} ids different truths, the first "
+                f"{ids[0][at_a[i]]!r}: {truth[i]:g} and {other[at_b[i]]:g}"
             )
     found = iqa.compare_predictions(
-        truth[at_a],
+        truth,
         predicted[0].score[at_a],
         predicted[1].score[at_b],
         rank_a=predicted[0].rank_on[at_a],
         rank_b=predicted[1].rank_on[at_b],
-        seed=seed,
-        confidence=confidence,
+        bootstrap=bootstrap,
     )
-    headline = {"task": "iqa", "metric": "srcc", **found.metric_json("srcc")}
-    content = {**headline, **found.to_json(), **common.to_json(), "seed": seed}
-    return FileComparison(found.rows, found.metrics, common, content)
+    metrics = {name: asdict(difference) for name, difference in found.items()}
+    content = {
+        "task": "iqa",
+        "metric": "srcc",
+        **metrics["srcc"],
+        "rows": at_a.size,
+        "metrics": metrics,
+        "confidence": bootstrap.confidence,
+        **common.to_json(),
+        "seed": bootstrap.seed,
+    }
+    return FileComparison(at_a.size, found, common, content)

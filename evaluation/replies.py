@@ -7,14 +7,14 @@ parquet) with img_path and answer. Rows count from 1, without the header.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluation import llvisionqa
-from evaluation.iqa import MetricDifference
+from evaluation.intervals import DEFAULT, Bootstrap
 from evaluation.llvisionqa import AnswerResult, Graded, Question, Rule
 from evaluation.outputs import IDS, FileComparison, common_ids
 from qsit_ray import tables
@@ -139,8 +139,7 @@ def score_llvisionqa(
     replies_path: Path,
     *,
     rule: Rule = "default",
-    seed: int = 0,
-    confidence: float = 0.95,
+    bootstrap: Bootstrap = DEFAULT,
 ) -> ScoredReplies:
     """Grade a file of replies.
 
@@ -153,21 +152,14 @@ def score_llvisionqa(
     # Any answer will do: missing and unparsable replies do not depend on it.
     graded = questions if answered else [{**q, "correct_ans": _first(q)} for q in questions]
     try:
-        result = llvisionqa.grade_replies(
-            graded, replies.texts, rule=rule, seed=seed, confidence=confidence
-        )
+        result = llvisionqa.grade_replies(graded, replies.texts, rule=rule, bootstrap=bootstrap)
     except InputError as error:
         raise InputError(f"{questions_path} and {replies_path}: {error}") from None
     if answered:
-        return ScoredReplies(result, {}, questions, replies, seed)
-    result = replace(
-        result,
-        accuracy=None,
-        interval=None,
-        by_type=dict.fromkeys(result.by_type),
-        by_concern=dict.fromkeys(result.by_concern),
-    )
-    return ScoredReplies(result, {"accuracy": NO_ANSWERS}, questions, replies, seed)
+        return ScoredReplies(result, {}, questions, replies, bootstrap.seed)
+    by_type, by_concern = dict.fromkeys(result.by_type), dict.fromkeys(result.by_concern)
+    result = replace(result, accuracy=None, interval=None, by_type=by_type, by_concern=by_concern)
+    return ScoredReplies(result, {"accuracy": NO_ANSWERS}, questions, replies, bootstrap.seed)
 
 
 def _first(question: Question) -> object:
@@ -182,8 +174,7 @@ def compare_llvisionqa(
     questions_path: Path | None = None,
     rule: Rule = "default",
     id_column: str | None = None,
-    seed: int = 0,
-    confidence: float = 0.95,
+    bootstrap: Bootstrap = DEFAULT,
 ) -> FileComparison:
     """Compare two files of replies; the headline is accuracy.
 
@@ -191,32 +182,37 @@ def compare_llvisionqa(
     is not compared, a null reply is wrong. Without, each file is a table with an id and either
     `correct` (true or false, 1 or 0) or its own answer, candidates and correct_ans.
     """
-    graded = []
-    for path in (a, b):
-        if questions_path is None:
-            graded.append(_grade_table(path, rule, id_column))
-        else:
-            graded.append(_grade_replies(path, read_questions(questions_path), rule))
+    if questions_path is None:
+        graded = [_grade_table(path, rule, id_column) for path in (a, b)]
+    else:
+        questions = read_questions(questions_path)
+        graded = [_grade_replies(path, questions, rule) for path in (a, b)]
     (ids_a, right_a, missing_a), (ids_b, right_b, missing_b) = graded
     ids = common_ids(ids_a, ids_b, a, b)
     right_a, right_b = right_a[ids.at_a], right_b[ids.at_b]
-    found = llvisionqa.compare_replies(right_a, right_b, seed=seed, confidence=confidence)
-    accuracies, p_value = (found.accuracy_a, found.accuracy_b), found.p_mcnemar
-    accuracy = MetricDifference(*accuracies, found.difference, found.interval, p_value)
+    found = llvisionqa.compare_replies(right_a, right_b, bootstrap)
     content = {
         "task": "llvisionqa",
         "metric": "accuracy",
-        "a": found.accuracy_a,
-        "b": found.accuracy_b,
-        "p_value": p_value,
+        "a": found.a,
+        "b": found.b,
+        "p_value": found.p_value,
         "missing_a": missing_a,
         "missing_b": missing_b,
-        **asdict(found),
+        "rows": right_a.size,
+        "accuracy_a": found.a,
+        "accuracy_b": found.b,
+        "difference": found.difference,
+        "interval": found.interval,
+        "confidence": bootstrap.confidence,
+        "only_a": found.only_a,
+        "only_b": found.only_b,
+        "p_mcnemar": found.p_value,
         **ids.to_json(),
         "rule": rule,
-        "seed": seed,
+        "seed": bootstrap.seed,
     }
-    return FileComparison(found.rows, {"accuracy": accuracy}, ids, content)
+    return FileComparison(right_a.size, {"accuracy": found}, ids, content)
 
 
 _Graded = tuple[list[object], NDArray[np.bool_], int]

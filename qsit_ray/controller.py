@@ -109,25 +109,21 @@ class MixtureController:
         # A side that was beyond its limit from the start keeps its size.
         grown = {grows: max(_rows(sizes, grows), min(wanted, limits[limit]))}
         if self.rule.shrink:
-            now, floor = (
-                _rows(sizes, other),
-                math.ceil(_rows(self.first, other) * self.rule.min_growth),
-            )
+            now = _rows(sizes, other)
+            floor = math.ceil(_rows(self.first, other) * self.rule.min_growth)
             grown[other] = min(now, max(half_up(now / factor), floor))
         return self._sized(sizes, grown), limit if wanted > limits[limit] else None
 
     def _limits(self, side: Side) -> dict[Limit, int]:
         """The largest number of rows of a side under each rule."""
-        limits: dict[Limit, int] = {
-            "max_growth": int(_rows(self.first, side) * self.rule.max_growth)
-        }
+        first, counts = _rows(self.first, side), self.first.counts()
+        limits: dict[Limit, int] = {"max_growth": int(first * self.rule.max_growth)}
         if self.catalog is not None:
             repeats = self.rule.max_repeats if self.rule.exhausted == "repeat" else 1
+            domains = [domain for domain in DOMAINS_OF[side] if counts[domain]]
             # The domain of the side that runs out first, since D2:D3 is kept.
-            first, used = self.first.counts(), repeats * _rows(self.first, side)
-            domains = [domain for domain in DOMAINS_OF[side] if first[domain]]
             limits["max_repeats"] = min(
-                (self.catalog[domain] * used // first[domain] for domain in domains), default=0
+                (self.catalog[d] * repeats * first // counts[d] for d in domains), default=0
             )
         return limits
 

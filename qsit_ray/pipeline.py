@@ -51,7 +51,7 @@ def opened(run: RunFolder) -> Config:
     values = files.read_yaml(run.config)
     if isinstance(values, dict):
         values.pop(MADE_WITH, None)
-    return files.parse(values, str(run.config))
+    return files.validated(Config, values, str(run.config))
 
 
 def build_data(run: RunFolder, config: Config, terminal: Terminal) -> None:

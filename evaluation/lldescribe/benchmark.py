@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.intervals import Interval, check_confidence, percentiles, resampled_clusters
+from evaluation.intervals import DEFAULT, Bootstrap, Interval, resampled_clusters
 from evaluation.lldescribe.judge import Endpoint, Progress, Question
 from evaluation.lldescribe.log import Reply, ReplyLog
 from evaluation.lldescribe.rubric import DIMENSIONS, prompt
@@ -134,10 +134,7 @@ def read_descriptions(path: Path) -> dict[str, str]:
 
 
 def aggregate(
-    scores: Mapping[str, Mapping[str, Sequence[int | None]]],
-    *,
-    seed: int = 0,
-    confidence: float = 0.95,
+    scores: Mapping[str, Mapping[str, Sequence[int | None]]], bootstrap: Bootstrap = DEFAULT
 ) -> Scores:
     """A row of Table VI from {dimension: {image: scores of its rounds, None where invalid}}.
 
@@ -145,7 +142,6 @@ def aggregate(
     does not depend on the order of images or rounds. Raises InputError for a score that is not
     0, 1, 2 or None.
     """
-    check_confidence(confidence)
     names = list(scores)
     images = sorted({image for by_image in scores.values() for image in by_image})
     place = {image: i for i, image in enumerate(images)}
@@ -164,7 +160,7 @@ def aggregate(
         resampled = np.array(
             [
                 points[:, drawn].sum(axis=1) / totals[:, drawn].sum(axis=1)
-                for drawn in resampled_clusters(len(images), seed)
+                for drawn in resampled_clusters(len(images), bootstrap.seed)
             ]
         ).reshape(-1, len(names))
 
@@ -175,7 +171,7 @@ def aggregate(
         dimensions[name] = DimensionScore(
             *(p0, p1, p2),
             score=int(points[d].sum()) / valid if valid else None,
-            interval=percentiles(resampled[:, d], confidence),
+            interval=bootstrap.percentiles(resampled[:, d]),
             judgements=valid,
             invalid=int(invalid[d]),
         )
@@ -183,8 +179,8 @@ def aggregate(
     return Scores(
         dimensions=dimensions,
         sum=math.fsum(found) if found and len(found) == len(names) else None,
-        sum_interval=percentiles(resampled.sum(axis=1), confidence),
-        confidence=confidence,
+        sum_interval=bootstrap.percentiles(resampled.sum(axis=1)),
+        confidence=bootstrap.confidence,
         images=len(images),
     )
 
@@ -197,8 +193,7 @@ def judge_descriptions(
     *,
     rounds: int = ROUNDS,
     prices: tuple[float, float] | None = None,
-    seed: int = 0,
-    confidence: float = 0.95,
+    bootstrap: Bootstrap = DEFAULT,
     progress: Progress = lambda done, total, note: None,
 ) -> Judged:
     """Judge every image that has both texts, {image: text} each, and aggregate.
@@ -212,7 +207,6 @@ def judge_descriptions(
     except ImportError as error:
         message = f"a judge is asked through the package openai: install qsit_ray[judge] ({error})"
         raise InputError(message) from None
-    check_confidence(confidence)
     if rounds < 1:
         raise InputError(f"rounds {rounds} must be at least 1")
     if prices and not all(math.isfinite(price) and price >= 0 for price in prices):
@@ -247,7 +241,7 @@ def judge_descriptions(
     return Judged(
         endpoint=endpoint,
         rounds=rounds,
-        scores=aggregate(scores, seed=seed, confidence=confidence),
+        scores=aggregate(scores, bootstrap),
         invalid=invalid,
         unanswered=unanswered,
         without_golden=sorted(set(described) - {i for i in golden if golden[i]}),

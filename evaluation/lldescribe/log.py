@@ -91,10 +91,8 @@ def _read(path: Path, stream: IO[bytes]) -> defaultdict[str, list[Reply]]:
             line = _Line.model_validate_json(text)
         except ValidationError as error:
             wrong = error.errors()[0]
-            place = ".".join(map(str, wrong["loc"]))
-            raise InputError(
-                f"{path}, line {number}: not a judge's reply: {place} {wrong['msg']}"
-            ) from None
+            why = " ".join([*map(str, wrong["loc"]), wrong["msg"]])
+            raise InputError(f"{path}, line {number}: not a judge's reply: {why}") from None
         replies[line.key].append(line)
     # A line without an end was being written when its process died: its question is asked again.
     stream.truncate(len(complete))

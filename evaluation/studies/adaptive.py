@@ -14,7 +14,7 @@ from numpy.polynomial import Chebyshev
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, FloatDistribution
 
-from evaluation.studies.response_curves import HIGH, KINDS, LOW, NOISES, Curve, Kind, family
+from evaluation.studies.response_curves import HIGH, KINDS, LOW, NOISES, POINT, Curve, Kind, family
 from evaluation.studies.sections import Count, Page, Seed, command_line, table, write_section
 from qsit_ray.config.presets import space
 from qsit_ray.config.search import Adaptive, Space
@@ -23,8 +23,7 @@ from qsit_ray.surrogate.coordinates import Scale
 from qsit_ray.surrogate.gaussian_process import posterior
 
 CURVES = 200
-POINT = 0.01  # scores are accuracies; regrets are reported in points
-BUDGET = 14  # a quarter of the grid's 57
+SETTINGS = Adaptive(trials=14)  # a quarter of the grid's 57
 
 BY_PROCESS = "Gaussian process"
 OVER_LOG = (BY_PROCESS, "quartic over log", "cubic over log")
@@ -76,24 +75,21 @@ class Outcomes:
         return [end.regret_left is not None and r <= end.regret_left + 1e-9 for r, end in lost]
 
 
-def simulated(
-    kind: Kind, noise: float, settings: Adaptive, curves: int = CURVES, seed: int = 0
-) -> Outcomes:
+def simulated(kind: Kind, noise: float, curves: int = CURVES, seed: int = 0) -> Outcomes:
     """Searches of the first `curves` responses of a kind; a function of the arguments alone."""
     found = Outcomes(kind, noise)
     grid = space("paper_interpreting_general")
-    without_tolerance = settings.model_copy(update={"tolerance": 1e-12})
+    no_tolerance = SETTINGS.model_copy(update={"tolerance": 1e-12})
     everywhere = np.repeat(grid.ratios, len(grid.seeds))
-    evenly = np.geomspace(LOW, HIGH, settings.trials)
+    evenly = np.geomspace(LOW, HIGH, SETTINGS.trials)
     for number, curve in enumerate(family(kind, curves, seed)):
         chance = np.random.default_rng([seed, number, round(noise * 1e6)])
         trials = {"grid": (everywhere, curve.observed(everywhere, noise, chance))}
-        trials["adaptive"], end = searched(curve, noise, settings, grid, chance)
+        trials["adaptive"], end = searched(curve, noise, SETTINGS, grid, chance)
         trials["knowledge gradient"] = trials["adaptive"]
         if end.over == "tolerance":
-            again = searched(curve, noise, without_tolerance, grid, chance)
-            trials["knowledge gradient"] = again[0]
-        trials["TPE"] = _proposed_by_tpe(curve, noise, settings, number, chance)
+            trials["knowledge gradient"], _ = searched(curve, noise, no_tolerance, grid, chance)
+        trials["TPE"] = _proposed_by_tpe(curve, noise, number, chance)
         trials["even spread"] = evenly, curve.observed(evenly, noise, chance)
         found.ended.append(end)
         for search, surrogates in SEARCHES.items():
@@ -128,16 +124,14 @@ def peak(surrogate: str, ratios: Floats, scores: Floats) -> float:
     return float(scale.ratios(fine[np.argmax(curve(fine))]))
 
 
-def _proposed_by_tpe(
-    curve: Curve, noise: float, settings: Adaptive, seed: int, chance: np.random.Generator
-) -> Trials:
+def _proposed_by_tpe(curve: Curve, noise: float, seed: int, chance: np.random.Generator) -> Trials:
     """The trials of a search by optuna's default sampler, in rounds as well."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=settings.batch)
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=SETTINGS.batch)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     interval: dict[str, BaseDistribution] = {"ratio": FloatDistribution(LOW, HIGH, log=True)}
-    while left := settings.trials - len(study.trials):
-        trials = [study.ask(interval) for _ in range(min(settings.batch, left))]
+    while left := SETTINGS.trials - len(study.trials):
+        trials = [study.ask(interval) for _ in range(min(SETTINGS.batch, left))]
         scores = curve.observed([trial.params["ratio"] for trial in trials], noise, chance)
         for trial, score in zip(trials, scores, strict=True):
             study.tell(trial, float(score))
@@ -145,7 +139,7 @@ def _proposed_by_tpe(
     return tried, seen
 
 
-def parts(found: list[Outcomes], tolerance: float) -> list[str]:
+def parts(found: list[Outcomes]) -> list[str]:
     """The page's section: its tables, one row per kind and noise, and a line on early ends."""
     with_grid, with_others = [], []
     others = [("adaptive", name) for name in OVER_LOG] + [(name, BY_PROCESS) for name in PROPOSERS]
@@ -171,7 +165,7 @@ def parts(found: list[Outcomes], tolerance: float) -> list[str]:
         goal.append([name, less, equal, f"{np.max(ours - best_of_grid) / POINT:.3f}"])
 
     lost = [r for row in found for r, early in zip(row.adaptive, row.early, strict=True) if early]
-    kept = _share([r <= tolerance for r in lost]) if lost else "none"
+    kept = _share([r <= SETTINGS.tolerance for r in lost]) if lost else "none"
     columns = [
         *("curve", "noise", "trials, mean", "ended early", "grid: paper's quartic over ratio"),
         *("grid: best surrogate", "adaptive", "regret within the stated (95 %)"),
@@ -195,7 +189,6 @@ def _share(which: list[bool]) -> str:
 
 def write(out: Page, curves: Count = CURVES, seed: Seed = 0) -> None:
     """Regrets of adaptive searches of simulated responses, and of the paper's grid."""
-    settings = Adaptive(trials=BUDGET)
-    found = [simulated(kind, noise, settings, curves, seed) for kind in KINDS for noise in NOISES]
+    found = [simulated(kind, noise, curves, seed) for kind in KINDS for noise in NOISES]
     command = command_line("adaptive", curves=curves, seed=seed)
-    write_section(out, "adaptive", command, *parts(found, settings.tolerance))
+    write_section(out, "adaptive", command, *parts(found))

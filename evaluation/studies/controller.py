@@ -67,34 +67,27 @@ class Toy:
 
     def losses(self, held: Floats) -> Floats:
         """(L_S, L_I) without noise; `held`: remembered rows of scoring and of the blend, (2,)."""
-        first = np.array([FIRST.scoring, FIRST.interpreting + FIRST.general], float)
-
-        def taught(rows: Floats) -> Floats:
-            return np.asarray(rows + np.array([self.transfer * rows[1], 0.0]))
-
-        fallen = (taught(held) / taught(first)) ** -self.exponent
+        taught = np.array([held, [FIRST.scoring, FIRST.interpreting + FIRST.general]])
+        taught[:, 0] += self.transfer * taught[:, 1]
+        fallen = (taught[0] / taught[1]) ** -self.exponent
         share = self.floor + (1 - self.floor) * fallen
         return np.asarray(np.array([LAMBDA * self.start, 1.0]) * share)
 
 
 @dataclass(frozen=True)
 class ToyRun:
-    """One run, by epoch: L_S/L_I over λ without its noise, less 1; the rows; the verdicts."""
+    """One run. By epoch: L_S/L_I over λ without its noise, less 1, and the verdicts. `growth`: the
+    rows of the last epoch over those of the first."""
 
     deviation: Floats
-    rows: Floats
     verdicts: list[str]
+    growth: float
 
     @property
     def turns(self) -> int:
         """The number of times that one side grew after the other."""
         grown = [v for v in self.verdicts if v != "hold"]
         return sum(a != b for a, b in pairwise(grown))
-
-    @property
-    def growth(self) -> float:
-        """The rows of the last epoch over those of the first."""
-        return float(self.rows[-1] / self.rows[0])
 
     @property
     def remaining(self) -> float:
@@ -112,7 +105,7 @@ def toy_run(toy: Toy, rule: Controller, epochs: int, seed: int) -> ToyRun:
     chance = np.random.default_rng(seed)
     controller = MixtureController(FIRST, LAMBDA, rule)
     held = np.zeros(2)
-    deviations, totals = [], []
+    deviations = []
     for epoch in range(epochs):
         sizes = controller.mixture(epoch)
         held = toy.memory * held + [sizes.scoring, sizes.interpreting + sizes.general]
@@ -120,9 +113,8 @@ def toy_run(toy: Toy, rule: Controller, epochs: int, seed: int) -> ToyRun:
         seen = losses * np.exp(toy.noise * chance.standard_normal(2))
         controller.observe(epoch, float(seen[0]), float(seen[1]))
         deviations.append(losses[0] / losses[1] / LAMBDA - 1)
-        totals.append(sizes.total)
     verdicts: list[str] = [decision.verdict for decision in controller.decisions]
-    return ToyRun(np.array(deviations), np.array(totals, float), verdicts)
+    return ToyRun(np.array(deviations), verdicts, sizes.total / FIRST.total)
 
 
 def simulated(name: str, runs: int = RUNS, seed: int = 0) -> list[ToyRun]:

@@ -37,7 +37,6 @@ class Makespans:
 
     axis: Axis
     ending: str
-    trials: int
     spread: float
     over_bound: dict[str, NDArray[np.float64]]
 
@@ -68,7 +67,7 @@ def simulated(
             found[order].append(makespan((took[point] for point in ordered), SLOTS) / bound)
     spread = max(steps.values()) / min(steps.values())
     over_bound = {order: np.array(ratios) for order, ratios in found.items()}
-    return Makespans(axis, ending, len(points), spread, over_bound)
+    return Makespans(axis, ending, spread, over_bound)
 
 
 def orders_table(found: list[Makespans]) -> str:

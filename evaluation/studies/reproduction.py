@@ -198,10 +198,9 @@ def _llvisionqa(data: Path) -> Iterator[Row]:
     for split, questions, published in (("dev", dev, 0.3780), ("test", test, 0.3794)):
         guess = llvisionqa.random_guess(questions) or 0.0
         yield Row(LLVISIONQA, f"{split}: random guess", published, guess, 5e-5)
-    rules: tuple[llvisionqa.Rule, ...] = ("default", "official")
     answers = read_json(data / "llvisionqa_dev_model_answers.json.gz")["answers"]
     for run, replies in answers.items():
-        for rule in rules:
+        for rule in llvisionqa.RULES:
             result = llvisionqa.grade_replies(dev, replies, rule=rule)
             why = f"{result.missing} missing, {result.unparsable} unparsable"
             figure = f"dev, {run}: accuracy by the {rule} rule"

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Kind = Literal["peak", "plateau", "two peaks", "edge"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+POINT = 0.01  # scores are accuracies; regrets are reported in points
 NOISES = (0.003, 0.006, 0.010)  # standard deviation of one run: .3, .6 and 1.0 points
 LOW, HIGH = 0.1, 10.0  # the searched interval, as the paper's
 

@@ -10,17 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.studies.response_curves import HIGH, KINDS, LOW, NOISES, Kind, family
+from evaluation.studies.response_curves import HIGH, KINDS, LOW, NOISES, POINT, Kind, family
 from evaluation.studies.sections import Count, Page, Seed, command_line, table, write_section
 from qsit_ray.config.presets import paper
 from qsit_ray.surrogate.alternatives import leave_one_out_errors, polynomial_name
 from qsit_ray.surrogate.comparison import PAPER_DEGREE, RECOMMENDED
 from qsit_ray.surrogate.coordinates import COORDINATES
-from qsit_ray.surrogate.curve import Fit, polynomial, process
-from qsit_ray.surrogate.observations import Observations, observed
+from qsit_ray.surrogate.curve import polynomial, process
+from qsit_ray.surrogate.observations import observed
 
 CURVES = 200  # of each kind
-POINT = 0.01  # scores are accuracies
 LEAST = "least leave-one-out error"
 POLYNOMIALS = {polynomial_name(d, c): (d, c) for d in (1, 2, 3, 4) for c in COORDINATES}
 QUARTICS = [polynomial_name(PAPER_DEGREE, c) for c in COORDINATES]
@@ -51,7 +50,13 @@ def simulated(kind: Kind, noise: float, curves: int = CURVES, seed: int = 0) -> 
     ratios = np.repeat(space.ratios, len(space.seeds))
     for number, curve in enumerate(family(kind, curves, seed)):
         chance = np.random.default_rng([seed, KINDS.index(kind), round(1e4 * noise), number])
-        for name, fit in _fits(observed(ratios, curve.observed(ratios, noise, chance)), seed):
+        seen = observed(ratios, curve.observed(ratios, noise, chance))
+        fits = {RECOMMENDED: process(seen, seed)}
+        fits |= {name: polynomial(seen, *POLYNOMIALS[name], seed) for name in QUARTICS}
+        errors = leave_one_out_errors(seen, PAPER_DEGREE, "ratio")
+        least = min([RECOMMENDED, *POLYNOMIALS], key=lambda name: errors[name] or np.inf)
+        fits[LEAST] = fits.get(least) or polynomial(seen, *POLYNOMIALS[least], seed)
+        for name, fit in fits.items():
             low, high = fit.interval
             zone = np.clip(np.geomspace(*fit.regret_zone, 65), LOW, HIGH)
             yield Outcome(
@@ -64,15 +69,6 @@ def simulated(kind: Kind, noise: float, curves: int = CURVES, seed: int = 0) -> 
                 held=bool(curve.regret(zone).max() <= fit.tolerance),
                 tolerance=fit.tolerance,
             )
-
-
-def _fits(seen: Observations, seed: int) -> Iterator[tuple[str, Fit]]:
-    fits = {RECOMMENDED: process(seen, seed)}
-    fits |= {name: polynomial(seen, *POLYNOMIALS[name], seed) for name in QUARTICS}
-    yield from fits.items()
-    errors = leave_one_out_errors(seen, PAPER_DEGREE, "ratio")
-    least = min([RECOMMENDED, *POLYNOMIALS], key=lambda name: errors[name] or np.inf)
-    yield LEAST, fits.get(least) or polynomial(seen, *POLYNOMIALS[least], seed)
 
 
 def coverage_table(outcomes: Sequence[Outcome]) -> str:

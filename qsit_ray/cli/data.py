@@ -56,6 +56,7 @@ def levels(
 ) -> None:
     """Convert MOS to level words, and correlate the levels with the MOS (Table II)."""
     from evaluation import outputs
+    from evaluation.intervals import Bootstrap
     from qsit_ray import tables
 
     tables.check_output(out)
@@ -67,8 +68,7 @@ def levels(
         mos_column=mos,
         range_text=range_,
         boundary=boundary.value if boundary else None,
-        seed=seed,
-        confidence=confidence,
+        bootstrap=Bootstrap(seed, confidence),
     )
     tables.write(out, result.columns())
     content = result.to_json()

@@ -5,9 +5,8 @@ Each prints one JSON object with --json, and a table without.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -25,16 +24,6 @@ if TYPE_CHECKING:
     from evaluation.outputs import Scoring
 
 
-class Rule(StrEnum):
-    default = "default"
-    official = "official"
-
-
-class Task(StrEnum):
-    iqa = "iqa"
-    llvisionqa = "llvisionqa"
-
-
 Logits = Annotated[
     str | None, typer.Option(help="WORD=COLUMN,...: level logits from the worst to the best.")
 ]
@@ -42,7 +31,9 @@ TwoLevel = Annotated[str | None, typer.Option(help="good=COLUMN,poor=COLUMN: Q-B
 Temperature = Annotated[
     float | None, typer.Option(help="Of --two-level; 100 as in Q-Bench by default.")
 ]
-Matching = Annotated[Rule, typer.Option(help="Rule that matches replies to candidates.")]
+Rule = Annotated[
+    Literal["default", "official"], typer.Option(help="Rule that matches replies to candidates.")
+]
 
 
 def register(evaluate: typer.Typer) -> None:
@@ -78,17 +69,17 @@ def iqa(
     confidence: Confidence = 0.95,
 ) -> None:
     """SRCC, PLCC, KRCC and RMSE of predictions, from scores or from level logits."""
-    from evaluation import outputs
+    from evaluation.intervals import Bootstrap
+    from evaluation.outputs import score_iqa
 
-    result = outputs.score_iqa(
+    result = score_iqa(
         predictions,
         _scoring(score, logits, two_level, temperature),
         id_column=id_,
         truth_column=truth,
         by=by,
         trained_on=trained_on and [name.strip() for name in trained_on.split(",")],
-        seed=seed,
-        confidence=confidence,
+        bootstrap=Bootstrap(seed, confidence),
     )
     if as_json:
         return print_json(result.to_json())
@@ -111,7 +102,7 @@ def llvisionqa(
     answers: Annotated[
         Path, typer.Option(help="JSON list in question order, or a table of img_path and answer.")
     ],
-    rule: Matching = Rule.default,
+    rule: Rule = "default",
     submission: Annotated[
         Path | None, typer.Option(help="Write the replies as one JSON list to send in.")
     ] = None,
@@ -121,10 +112,12 @@ def llvisionqa(
 ) -> None:
     """Accuracy of replies to LLVisionQA, by type and by concern (Table V)."""
     from evaluation import llvisionqa as benchmark
+    from evaluation.intervals import Bootstrap
     from evaluation.replies import score_llvisionqa
     from qsit_ray.artifacts import write_json
 
-    scored = score_llvisionqa(questions, answers, rule=rule.value, seed=seed, confidence=confidence)
+    bootstrap = Bootstrap(seed, confidence)
+    scored = score_llvisionqa(questions, answers, rule=rule, bootstrap=bootstrap)
     content, result = scored.to_json(), scored.result
     if submission is not None:
         records = benchmark.submission(scored.questions, scored.replies.texts)
@@ -136,10 +129,8 @@ def llvisionqa(
     if as_json:
         return print_json(content)
     rows = benchmark.table_v(scored.questions, {answers.name: result})
-    columns = ("model", *rows[answers.name])
-    print_table(
-        f"{answers} ({rule} rule)", columns, [(name, *row.values()) for name, row in rows.items()]
-    )
+    cells = [(name, *row.values()) for name, row in rows.items()]
+    print_table(f"{answers} ({rule} rule)", ("model", *rows[answers.name]), cells)
     print_reasons(scored.reasons)
     for name in ("missing", "unparsable", "unknown"):
         if content[name]:
@@ -149,7 +140,7 @@ def llvisionqa(
 def compare(
     a: Annotated[Path, typer.Argument(help="A file of predictions or replies.")],
     b: Annotated[Path, typer.Argument(help="Another, for the same ids.")],
-    task: Annotated[Task, typer.Option(help="What the files hold.")],
+    task: Annotated[Literal["iqa", "llvisionqa"], typer.Option(help="What the files hold.")],
     id_: Annotated[str | None, typer.Option("--id", help="Column of ids.")] = None,
     truth: Annotated[str | None, typer.Option(help="iqa: column of MOS.")] = None,
     score: Annotated[str | None, typer.Option(help="iqa: column of predicted scores.")] = None,
@@ -157,16 +148,18 @@ def compare(
     two_level: TwoLevel = None,
     temperature: Temperature = None,
     questions: Annotated[Path | None, typer.Option(help="llvisionqa: the questions.")] = None,
-    rule: Matching = Rule.default,
+    rule: Rule = "default",
     as_json: Json = False,
     seed: Seed = 0,
     confidence: Confidence = 0.95,
 ) -> None:
     """Two models on the same ids, A - B, with a p-value and an interval."""
+    from evaluation.intervals import Bootstrap
     from evaluation.outputs import compare_iqa
     from evaluation.replies import compare_llvisionqa
 
-    if task is Task.iqa:
+    bootstrap = Bootstrap(seed, confidence)
+    if task == "iqa":
         if questions is not None:
             raise InputError("--questions belongs to --task llvisionqa")
         source = (score, logits, two_level, temperature)
@@ -176,20 +169,13 @@ def compare(
             None if source == (None,) * 4 else _scoring(*source),
             id_column=id_,
             truth_column=truth,
-            seed=seed,
-            confidence=confidence,
+            bootstrap=bootstrap,
         )
     else:
         if any(option is not None for option in (truth, score, logits, two_level, temperature)):
             raise InputError("--truth and scores belong to --task iqa")
         result = compare_llvisionqa(
-            a,
-            b,
-            questions_path=questions,
-            rule=rule.value,
-            id_column=id_,
-            seed=seed,
-            confidence=confidence,
+            a, b, questions_path=questions, rule=rule, id_column=id_, bootstrap=bootstrap
         )
     if as_json:
         return print_json(result.content | {"files": {"a": str(a), "b": str(b)}})
@@ -209,12 +195,8 @@ def _scoring(
 ) -> Scoring:
     from evaluation.outputs import Scoring, word_columns
 
-    return Scoring(
-        score,
-        None if logits is None else word_columns(logits, "--logits"),
-        None if two_level is None else word_columns(two_level, "--two-level"),
-        temperature,
-    )
+    words = word_columns(logits, "--logits"), word_columns(two_level, "--two-level")
+    return Scoring(score, *words, temperature)
 
 
 def efficiency(
@@ -254,13 +236,12 @@ def efficiency(
     else:
         from qsit_ray.models.load import load
 
-        if device not in ("", "cpu", "cuda") or (
-            device == "cuda" and not torch.cuda.is_available()
-        ):
-            there = "cpu or cuda" if torch.cuda.is_available() else "cpu; no CUDA device is here"
-            raise InputError(f"device {device!r}: it must be {there}")
+        there = ("cuda", "cpu") if torch.cuda.is_available() else ("cpu",)
+        if device not in ("", *there):
+            allowed = "cpu or cuda" if "cuda" in there else "cpu; no CUDA device is here"
+            raise InputError(f"device {device!r}: it must be {allowed}")
         checkpoint = load(model, dtype="auto")
-        checkpoint.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        checkpoint.model.to(device or there[0])
         result = benchmark.measure(
             checkpoint, asked, image, answer_tokens=answer_tokens, repeats=repeats
         )
@@ -282,25 +263,25 @@ def image_size(file: Path) -> tuple[int, int]:
 
 
 def _print_efficiency(result: Efficiency, terminal: Terminal) -> None:
-    counts, latency, memory = result.counts, result.latency_seconds, result.peak_memory_bytes
+    latency, memory = result.latency_seconds, result.peak_memory_bytes
     columns = ["", "prompt tokens", "GFLOPs", "to analytic"]
-    rows = []
-    for work, flops in counts.flops.items():
-        row = [work, str(counts.prompt_tokens[work])]
-        rows.append([*row, f"{flops.counted / 1e9:,.2f}", f"{flops.ratio:.4f}"])
+    rows = [
+        [work, str(result.prompt_tokens[work]), f"{found.counted / 1e9:,.2f}", f"{found.ratio:.4f}"]
+        for work, found in result.flops.items()
+    ]
     if latency and memory:
         columns += ["median s", "p90 s", "peak MiB"]
         peaks = (memory.scoring, memory.answering)
-        for row, work, peak in zip(rows, counts.flops, peaks, strict=True):
+        for row, work, peak in zip(rows, result.flops, peaks, strict=True):
             seconds = latency[work]
             row += [f"{seconds.median:.3f}", f"{seconds.p90:.3f}", f"{peak / 2**20:.0f}"]
     where = f" on {result.device}, {result.dtype}" if result.device else ""
     title = f"{result.model}{where}, profile {result.profile}"
     terminal.table(escape(title), columns, rows)
-    image, parameters = counts.image, counts.parameters.items()
+    image, parameters = result.image, result.parameters.items()
     terminal.say(
         f"one image of {image['height']} x {image['width']} pixels: {image['tiles']} tiles, "
-        f"{image['tokens']} tokens; an answer is {counts.answer_tokens} tokens"
+        f"{image['tokens']} tokens; an answer is {result.answer_tokens} tokens"
     )
     terminal.say("parameters: " + ", ".join(f"{part} {number:,}" for part, number in parameters))
     if latency and memory:

@@ -62,6 +62,7 @@ def lldescribe(
     A key, if the endpoint needs one, is read from the environment variable QSIT_JUDGE_KEY.
     """
     # Here, so that `qsit --help` loads no benchmark.
+    from evaluation.intervals import Bootstrap
     from evaluation.lldescribe import benchmark
     from evaluation.lldescribe.judge import Endpoint
     from evaluation.lldescribe.log import open_log
@@ -91,8 +92,7 @@ def lldescribe(
             log,
             rounds=rounds,
             prices=prices,
-            seed=seed,
-            confidence=confidence,
+            bootstrap=Bootstrap(seed, confidence),
             progress=progress,
         )
     if as_json:

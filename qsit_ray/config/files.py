@@ -19,11 +19,6 @@ Value = TypeVar("Value")
 WIDTH = 100
 
 
-def parse(values: Any, origin: str) -> Config:
-    """A Config from plain values. Raises InputError naming `origin` and the dotted key."""
-    return validated(Config, values, origin)
-
-
 def validated(kind: type[Value], values: Any, origin: str) -> Value:
     """A section or dataclass from plain values. Raises InputError naming `origin` and the key."""
     try:
@@ -68,12 +63,12 @@ def override(config: Config, assignments: Iterable[str]) -> Config:
         if isinstance(target[name], str):
             with suppress(ValueError):
                 target[name] = float(target[name])
-    return parse(values, "--set")
+    return validated(Config, values, "--set")
 
 
 def load(path: Path) -> Config:
     """The configuration of a YAML file. Raises InputError naming the file and the key."""
-    return parse(read_yaml(path), str(path))
+    return validated(Config, read_yaml(path), str(path))
 
 
 def dump(config: Config) -> str:

@@ -62,19 +62,13 @@ def parameter_groups(model: torch.nn.Module, train: Train) -> list[Group]:
 
     `initial_lr` keeps the peak while `lr` changes (see `set_rates`).
     """
-    groups = []
+    groups, decay = [], train.training.weight_decay
     for part in get_args(Part):
         rate = getattr(train.rates, part) or train.training.learning_rate
         weights = [p for n, p in model.named_parameters() if p.requires_grad and part_of(n) == part]
+        group = {"params": weights, "lr": rate, "initial_lr": rate, "weight_decay": decay}
         if weights:
-            groups.append(
-                {
-                    "params": weights,
-                    "lr": rate,
-                    "initial_lr": rate,
-                    "weight_decay": train.training.weight_decay,
-                }
-            )
+            groups.append(group)
     return groups
 
 

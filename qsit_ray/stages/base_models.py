@@ -77,9 +77,9 @@ def model_config(name: str) -> PretrainedConfig:
     `name`: one of the released models, one of the demo's, or a folder with a config.json. Raises
     InputError for any other.
     """
-    for size in TEXT_MODELS:
-        if name == RELEASED.format(size):
-            return architecture(size)
+    released = {RELEASED.format(size): size for size in TEXT_MODELS}
+    if name in released:
+        return architecture(released[name])
     if name.startswith("demo/"):
         from qsit_ray.demo import models
         from qsit_ray.demo.pretrain import make_tokenizer
@@ -87,7 +87,7 @@ def model_config(name: str) -> PretrainedConfig:
         decoder = models.DECODERS[name.removeprefix("demo/")]
         return models.make_model(decoder, make_tokenizer([], seed=0), seed=0).config
     if not (Path(name) / "config.json").is_file():
-        known = ", ".join(RELEASED.format(size) for size in TEXT_MODELS)
+        known = ", ".join(released)
         raise InputError(f"{name}: expected a folder with a config.json, or one of {known}")
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)

@@ -14,6 +14,7 @@ import ray
 from numpy.typing import NDArray
 
 from evaluation import iqa, llvisionqa
+from evaluation.intervals import Bootstrap
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
@@ -72,6 +73,7 @@ def evaluate_models(run: RunFolder, config: Config, terminal: Terminal) -> None:
         truth = np.array([row["mos"] for row in images])
         datasets = np.array([row.get("dataset", config.data.source) for row in images])
         photographs = np.array([row["photograph"] for row in images])
+        bootstrap = Bootstrap(config.seed, config.evaluate.confidence)
         scores = {
             name: {
                 dataset: iqa.score_predictions(
@@ -79,8 +81,7 @@ def evaluate_models(run: RunFolder, config: Config, terminal: Terminal) -> None:
                     predictions[name].scores[of_dataset],
                     rank_on=predictions[name].rank_keys[of_dataset],
                     cluster=photographs[of_dataset],
-                    seed=config.seed,
-                    confidence=config.evaluate.confidence,
+                    bootstrap=bootstrap,
                 ).to_json()
                 for dataset in dict.fromkeys(datasets.tolist())
                 for of_dataset in [datasets == dataset]
@@ -93,8 +94,7 @@ def evaluate_models(run: RunFolder, config: Config, terminal: Terminal) -> None:
                 predictions[name].replies,
                 rule="default",
                 cluster=[question["photograph"] for question in questions],
-                seed=config.seed,
-                confidence=config.evaluate.confidence,
+                bootstrap=bootstrap,
             ).to_json()
             for name in models
         }

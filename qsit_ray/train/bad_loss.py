@@ -8,6 +8,8 @@ from pathlib import Path
 
 from qsit_ray import artifacts
 
+RECORDED, SKIPPED = "bad_loss.json", "skipped.json"
+
 
 class BadLoss(FloatingPointError):
     """A global batch's loss is not finite or over `train.loss_limit`; raised on all ranks alike.
@@ -43,29 +45,22 @@ class BadBatches:
 
     folder: Path
 
-    @property
-    def _recorded(self) -> Path:
-        return self.folder / "bad_loss.json"
-
-    @property
-    def _skipped(self) -> Path:
-        return self.folder / "skipped.json"
-
     def record(self, batch: BadBatch) -> None:
-        artifacts.write_json(self._recorded, asdict(batch))
+        artifacts.write_json(self.folder / RECORDED, asdict(batch))
 
     def recorded(self) -> BadBatch | None:
-        return BadBatch(**artifacts.read_json(self._recorded)) if self._recorded.exists() else None
+        file = self.folder / RECORDED
+        return BadBatch(**artifacts.read_json(file)) if file.exists() else None
 
     def clear(self) -> None:
-        self._recorded.unlink(missing_ok=True)
+        (self.folder / RECORDED).unlink(missing_ok=True)
 
     def skip(self, batch: BadBatch) -> None:
         """Have its whole global batch skipped from now on."""
-        artifacts.write_json(self._skipped, [asdict(each) for each in [*self.skipped(), batch]])
+        batches = [*self.skipped(), batch]
+        artifacts.write_json(self.folder / SKIPPED, [asdict(each) for each in batches])
         self.clear()
 
     def skipped(self) -> list[BadBatch]:
-        if not self._skipped.exists():
-            return []
-        return [BadBatch(**batch) for batch in artifacts.read_json(self._skipped)]
+        file = self.folder / SKIPPED
+        return [BadBatch(**each) for each in artifacts.read_json(file)] if file.exists() else []

@@ -177,37 +177,32 @@ class Job:
         mixture = self.controller(state.decisions).mixture(state.epoch)
         return Position(state.epoch, state.step, mixture, state.world_size)
 
+    def line(
+        self, plan: EpochPlan, state: TrainState, decision: Decision, measured: Measured
+    ) -> EpochLine:
+        """The epoch's line of epochs.jsonl; `state` is the one after its last step.
 
-def epoch_line(
-    plan: EpochPlan,
-    state: TrainState,
-    decision: Decision,
-    measured: Measured,
-    reference_loss_ratio: float | None,
-    last: bool,
-) -> EpochLine:
-    """The epoch's line of epochs.jsonl; `state` is the one after its last step.
-
-    Raises RuntimeError when the rows trained and skipped are not those planned.
-    """
-    state.check(plan)
-    return EpochLine(
-        epoch=plan.epoch,
-        sizes=decision.sizes,
-        loss_scoring=decision.loss_scoring,
-        loss_interpreting=decision.loss_interpreting,
-        loss_ratio=decision.loss_ratio,
-        reference_loss_ratio=reference_loss_ratio,
-        verdict=decision.verdict,
-        next_sizes=None if last else decision.next_sizes,
-        srcc=measured.srcc,
-        accuracy=measured.accuracy,
-        plan_sha256=plan.sha256,
-        consumed=state.consumed.checksum,
-        planned=plan.planned,
-        rows_planned=len(plan.rows),
-        rows_trained=state.consumed.rows,
-        rows_skipped=state.skipped.rows,
-        answers_cut=state.consumed.cut,
-        timing=state.timing,
-    )
+        Raises RuntimeError when the rows trained and skipped are not those planned.
+        """
+        state.check(plan)
+        last = plan.epoch == self.config.train.epochs - 1
+        return EpochLine(
+            epoch=plan.epoch,
+            sizes=decision.sizes,
+            loss_scoring=decision.loss_scoring,
+            loss_interpreting=decision.loss_interpreting,
+            loss_ratio=decision.loss_ratio,
+            reference_loss_ratio=self.mixture.reference_loss_ratio,
+            verdict=decision.verdict,
+            next_sizes=None if last else decision.next_sizes,
+            srcc=measured.srcc,
+            accuracy=measured.accuracy,
+            plan_sha256=plan.sha256,
+            consumed=state.consumed.checksum,
+            planned=plan.planned,
+            rows_planned=len(plan.rows),
+            rows_trained=state.consumed.rows,
+            rows_skipped=state.skipped.rows,
+            answers_cut=state.consumed.cut,
+            timing=state.timing,
+        )

@@ -45,7 +45,7 @@ from qsit_ray.train.deepspeed_config import accumulation
 from qsit_ray.train.encoding import layout
 from qsit_ray.train.ranks import from_rank_zero, gather
 from qsit_ray.train.saver import Saver
-from qsit_ray.train.state import Consumed, Job, TrainState, epoch_line
+from qsit_ray.train.state import Consumed, Job, TrainState
 from qsit_ray.train.trackers import Trackers, connect
 
 
@@ -192,9 +192,7 @@ class Worker:
         if self.rank == 0:
             losses = measured.loss_scoring, measured.loss_interpreting
             decision = self.job.controller(state.decisions).observe(plan.epoch, *losses)
-            last = plan.epoch == self.settings.epochs - 1
-            reference = self.job.mixture.reference_loss_ratio
-            line = epoch_line(plan, state, decision, measured, reference, last)
+            line = self.job.line(plan, state, decision, measured)
             self.trackers.log(line)
             ended = line, decision
         # Sent, not computed by each rank: the line has rank 0's seconds.

@@ -23,7 +23,8 @@ from qsit_ray.controller import MixtureController
 from qsit_ray.data import catalog
 from qsit_ray.mixture import Mixture, plan_epoch
 from qsit_ray.run_files import FoundMix
-from qsit_ray.train.state import Consumed, Measured, TrainState, epoch_line
+from qsit_ray.train.checkpoint import Checkpoints
+from qsit_ray.train.state import Consumed, Job, Measured, TrainState
 
 PAPER = "train plan --preset paper --gpus 8 --gpu-memory-gb 80 --tokens-per-second 1e4 --json"
 SIZES = {"scoring": 40, "interpreting": 90, "general": 70}
@@ -62,15 +63,14 @@ def run(tmp_path):
     folder = RunFolder(tmp_path / "run")
     artifacts.write_text(folder.config, dump(CONFIG))
     catalog.write_counts(folder.catalog, SIZES)
-    artifacts.write_json(
-        folder.mixture,
-        FoundMix(1.0, 1.5, 0.75, 0.5, "answer", FIRST).to_json(),
-    )
+    mixture = FoundMix(1.0, 1.5, 0.75, 0.5, "answer", FIRST)
+    artifacts.write_json(folder.mixture, mixture.to_json())
     decision = MixtureController(FIRST, 0.5).observe(0, 0.3, 1.0)
     plan = plan_epoch(FIRST, SIZES, 0, 5, BATCH)
     timing = {"train_seconds": 8.0, "stall_seconds": 2.0, "validation_seconds": 1.0}
     state = TrainState(consumed=Consumed(plan.planned, len(plan.rows)), timing=timing)
-    line = epoch_line(plan, state, decision, Measured(0.3, 1.0, None, 0.5), 0.5, last=False)
+    job = Job(folder, CONFIG, "base", mixture, Checkpoints(folder.train, 1), "session")
+    line = job.line(plan, state, decision, Measured(0.3, 1.0, None, 0.5))
     artifacts.write_jsonl(folder.epochs, [line.to_json()])
     return folder
 

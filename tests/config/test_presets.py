@@ -3,7 +3,8 @@
 import pytest
 
 from qsit_ray.config import presets
-from qsit_ray.config.files import changed, override, parse
+from qsit_ray.config.config import Config
+from qsit_ray.config.files import changed, override, validated
 
 
 def names():
@@ -60,7 +61,7 @@ def test_the_training_sets_are_koniq_spaq_and_both():
 def test_every_variant_is_a_preset_that_validates(name):
     config = presets.resolve(name)
     assert config.preset == name
-    assert parse(config.model_dump(mode="json"), name) == config
+    assert validated(Config, config.model_dump(mode="json"), name) == config
 
 
 def test_a_fixed_mix_can_be_set_on_the_command_line():

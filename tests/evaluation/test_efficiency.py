@@ -46,19 +46,19 @@ def test_the_real_architectures_have_their_parameters():
     found = {
         name: efficiency.measure_architecture(name, PAPER, (384, 384)) for name in ("0.5b", "7b")
     }
-    assert found["0.5b"].counts.parameters["total"] == 893_675_552
-    assert found["7b"].counts.parameters["total"] == 8_029_890_080
-    assert found["7b"].counts.image == {
+    assert found["0.5b"].parameters["total"] == 893_675_552
+    assert found["7b"].parameters["total"] == 8_029_890_080
+    assert found["7b"].image == {
         "height": 384,
         "width": 384,
         "tiles": 2,
         "tokens": 729 + 756,
     }
     for measured in found.values():
-        parts = dict(measured.counts.parameters)
+        parts = dict(measured.parameters)
         assert parts.pop("total") == sum(parts.values())
         assert parts["tower"] == 397_747_744
-        for figure in measured.counts.flops.values():
+        for figure in measured.flops.values():
             assert figure.counted == figure.analytic
         assert measured.latency_seconds is measured.peak_memory_bytes is None
         assert set(measured.reasons) == {"latency_seconds", "peak_memory_bytes"}
@@ -77,11 +77,11 @@ def test_the_0_5b_by_plain_arithmetic():
 @pytest.mark.parametrize("answer_tokens", [1, 2, 3, 7])
 def test_steps_of_an_answer_are_counted_one_by_one(answer_tokens):
     """Counting only the first and the last step gives the sum over all."""
-    work = efficiency.Work((64, 64), 20, 6, 5, answer_tokens)
     tokenizer = make_tokenizer([], 0)
     config = models.make_model(models.DECODERS["proxy"], tokenizer, 0).config
-    found = efficiency.count(config, work).flops["answering"]
-    assert found.counted == found.analytic
+    found = efficiency.count("tiny", PAPER, config, (64, 64), (20, 6), answer_tokens)
+    flops = found.flops["answering"]
+    assert flops.counted == flops.analytic
 
 
 def test_the_counted_flops_are_those_of_the_live_model(checkpoint, result):
@@ -105,33 +105,33 @@ def test_the_counted_flops_are_those_of_the_live_model(checkpoint, result):
             answering = counter.get_total_flops()
     finally:
         model.set_attn_implementation(before)
-    assert result.counts.flops["scoring"].counted == pytest.approx(scoring, rel=TOLERANCE)
-    assert result.counts.flops["answering"].counted == pytest.approx(answering, rel=TOLERANCE)
+    assert result.flops["scoring"].counted == pytest.approx(scoring, rel=TOLERANCE)
+    assert result.flops["answering"].counted == pytest.approx(answering, rel=TOLERANCE)
 
 
 def test_a_checkpoint_is_measured_with_every_key(checkpoint, result):
     assert result.model == "tiny" and result.dtype == "float32"
     assert result.device == f"cpu, {torch.get_num_threads()} thread(s)"
-    assert result.counts.image == {"height": 48, "width": 64, "tiles": 5, "tokens": 16 + 3 * 5}
-    for figure in result.counts.flops.values():
+    assert result.image == {"height": 48, "width": 64, "tiles": 5, "tokens": 16 + 3 * 5}
+    for figure in result.flops.values():
         assert figure.ratio == pytest.approx(1, abs=TOLERANCE)
     total = sum(p.numel() for p in checkpoint.model.parameters())
     tower = sum(p.numel() for p in checkpoint.model.model.vision_tower.parameters())
-    parameters = result.counts.parameters
+    parameters = result.parameters
     assert (parameters["total"], parameters["tower"]) == (total, tower)
     for seconds in result.latency_seconds.values():
         assert 0 < seconds.median <= seconds.p90 and seconds.repeats == 3
     memory = result.peak_memory_bytes
     assert 4 * total < memory.scoring <= memory.answering
     assert memory.of == "the process so far"
-    prompt = result.counts.prompt_tokens
+    prompt = result.prompt_tokens
     stem = prompt["scoring"] - prompt["answering"]
     assert stem == len(checkpoint.processor.tokenizer(PAPER.stem)["input_ids"])
 
 
 def test_profiles_ask_with_different_prompts():
     paper, official = (
-        efficiency.measure_architecture("0.5b", profile, (384, 384), 1).counts.prompt_tokens
+        efficiency.measure_architecture("0.5b", profile, (384, 384), 1).prompt_tokens
         for profile in (PAPER, OFFICIAL)
     )
     assert (paper["answering"], paper["scoring"]) == (1485 + 27, 1485 + 33)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from evaluation.intervals import cluster_numbers, mean_interval, percentiles, resampled_clusters
+from evaluation.intervals import DEFAULT, Bootstrap, cluster_numbers, resampled_clusters
+from qsit_ray.errors import InputError
 
 
 def test_the_same_arguments_give_the_same_draws_and_a_generator_continues():
@@ -19,16 +20,23 @@ def test_the_same_arguments_give_the_same_draws_and_a_generator_continues():
 def test_below_two_clusters_there_is_no_interval():
     assert list(resampled_clusters(1, 0)) == list(resampled_clusters(0, 0)) == []
     clusters = cluster_numbers(["a"] * 4, 4)
-    assert mean_interval([1, 2, 3, 4], clusters, seed=0, confidence=0.95) is None
+    assert DEFAULT.mean_interval([1, 2, 3, 4], clusters) is None
 
 
 def test_the_interval_of_a_mean_has_the_width_of_its_standard_error():
     values = np.random.default_rng(0).normal(size=400)
-    low, high = mean_interval(values, np.arange(400), seed=0, confidence=0.95)
+    low, high = DEFAULT.mean_interval(values, np.arange(400))
     assert low < values.mean() < high
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
 
 
 def test_values_that_are_mostly_undefined_have_no_percentiles():
-    assert percentiles([np.nan, np.nan, 1.0], 0.9) is None
-    assert percentiles([np.nan, 2.0, 2.0], 0.9) == (2, 2)
+    bootstrap = Bootstrap(confidence=0.9)
+    assert bootstrap.percentiles([np.nan, np.nan, 1.0]) is None
+    assert bootstrap.percentiles([np.nan, 2.0, 2.0]) == (2, 2)
+
+
+@pytest.mark.parametrize("confidence", [0, 1, 95, float("nan")])
+def test_a_confidence_is_between_0_and_1(confidence):
+    with pytest.raises(InputError, match="between 0 and 1"):
+        Bootstrap(confidence=confidence)

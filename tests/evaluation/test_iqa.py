@@ -84,7 +84,6 @@ def test_an_undefined_correlation_is_null_with_a_reason(truth, prediction, reaso
         ([1, 2, 3], ["1", "b", "3"], {}, "must hold numbers"),
         ([1, 2, 3], [1, 2, 4], {"cluster": ["a", "b"]}, "2 cluster ids for 3 rows"),
         ([1, 2, 3], [1, 2, 4], {"cluster": ["a", None, "b"]}, "cluster id is missing in row 2"),
-        ([1, 2, 3], [1, 2, 4], {"confidence": 95}, "between 0 and 1"),
     ],
 )
 def test_bad_columns_are_refused_by_name_and_row(truth, prediction, more, words):

@@ -159,13 +159,13 @@ def test_mcnemar_counts_only_the_questions_that_differ():
     both, a, b = [True] * 50, [True] * 8 + [False] * 1, [False] * 8 + [True] * 1
     found = qa.compare_replies(both + a, both + b)
     assert (found.only_a, found.only_b) == (8, 1)
-    assert found.p_mcnemar == pytest.approx(2 * 10 / 2**9)
+    assert found.p_value == pytest.approx(2 * 10 / 2**9)
     assert found.difference == pytest.approx(7 / 59)
     assert found.interval[0] > 0
-    assert qa.compare_replies(both, both).p_mcnemar == 1
+    assert qa.compare_replies(both, both).p_value == 1
     swapped = qa.compare_replies(both + b, both + a)
     assert swapped.difference == -found.difference
-    assert swapped.p_mcnemar == found.p_mcnemar
+    assert swapped.p_value == found.p_value
     with pytest.raises(ValueError, match="the same questions"):
         qa.compare_replies([True], [True, False])
 

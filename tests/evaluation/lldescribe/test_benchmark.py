@@ -19,7 +19,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from evaluation.intervals import cluster_numbers, mean_interval
+from evaluation.intervals import Bootstrap, cluster_numbers
 from evaluation.lldescribe import benchmark
 from evaluation.lldescribe.judge import Endpoint
 from evaluation.lldescribe.log import open_log
@@ -512,20 +512,21 @@ def test_intervals_resample_images_and_leave_invalid_judgements_out():
         name: {f"{i:02}": [rng.choice([0, 1, 2, 2, None]) for _ in range(5)] for i in range(30)}
         for name in DIMENSIONS
     }
-    found = benchmark.aggregate(scores, seed=4, confidence=0.9)
+    bootstrap = Bootstrap(4, 0.9)
+    found = benchmark.aggregate(scores, bootstrap)
     for name, by_image in scores.items():
         valid = [(image, s) for image, row in by_image.items() for s in row if s is not None]
         values, images = [s for _, s in valid], [image for image, _ in valid]
         entry = found.dimensions[name]
         assert entry.score == pytest.approx(sum(values) / len(values))
         assert entry.invalid == 150 - len(values)
-        ends = mean_interval(values, cluster_numbers(images, len(images)), seed=4, confidence=0.9)
+        ends = bootstrap.mean_interval(values, cluster_numbers(images, len(images)))
         assert entry.interval == pytest.approx(ends)
     turned = {
         name: {image: row[::-1] for image, row in reversed(by_image.items())}
         for name, by_image in scores.items()
     }
-    assert benchmark.aggregate(turned, seed=4, confidence=0.9) == found
+    assert benchmark.aggregate(turned, bootstrap) == found
     for bad in (3, "2", True, 1.5, -1):
         with pytest.raises(InputError, match="is not 0, 1 or 2"):
             benchmark.aggregate({"relevance": {"a": [1, bad]}})

@@ -3,58 +3,56 @@ import pytest
 from pages import read_section
 
 from evaluation.studies.adaptive import (
-    BUDGET,
     BY_PROCESS,
     OVER_LOG,
     PAPERS,
     PROPOSERS,
+    SEARCHES,
+    SETTINGS,
+    parts,
     peak,
-    section,
     simulated,
     write,
 )
 from evaluation.studies.response_curves import HIGH, KINDS, LOW, NOISES
-from qsit_ray.config.search import Adaptive
 
-SETTINGS = Adaptive(trials=BUDGET)
 RATIOS = np.geomspace(LOW, HIGH, 15)
 
 
 @pytest.fixture(scope="module")
 def peaks():
-    return simulated("peak", 0.003, SETTINGS, curves=6)
+    return simulated("peak", 0.003, curves=6)
 
 
 def test_fourteen_trials_lose_less_than_the_papers_quartic_on_its_full_grid(peaks):
-    ours = peaks.adaptive[BY_PROCESS]
-    assert np.median(ours) < np.median(peaks.grid[PAPERS])
-    assert np.median(ours) < np.median(peaks.grid[peaks.best_surrogate]) + 0.001
-    assert all(end.trials <= BUDGET for end in peaks.ended)
+    ours = np.median(peaks.adaptive)
+    assert ours < np.median(peaks.regrets["grid", PAPERS])
+    assert ours < np.median(peaks.regrets["grid", peaks.best_surrogate]) + 0.001
+    assert all(end.trials <= SETTINGS.trials for end in peaks.ended)
 
 
 def test_every_curve_is_searched_in_every_way(peaks):
-    assert set(peaks.grid) == {*OVER_LOG, PAPERS}
-    assert set(peaks.adaptive) == set(OVER_LOG)
-    assert set(peaks.budget) == set(PROPOSERS)
-    for losses in (peaks.grid, peaks.adaptive, peaks.budget):
-        assert {len(lost) for lost in losses.values()} == {6}
-        assert min(min(lost) for lost in losses.values()) >= 0
+    assert set(SEARCHES) == {"grid", "adaptive", *PROPOSERS}
+    every = {(search, name) for search, surrogates in SEARCHES.items() for name in surrogates}
+    assert set(peaks.regrets) == every
+    assert {len(lost) for lost in peaks.regrets.values()} == {6}
+    assert min(min(lost) for lost in peaks.regrets.values()) >= 0
     assert len(peaks.ended) == len(peaks.bounded) == len(peaks.early) == 6
 
 
 def test_an_early_end_states_a_regret_under_the_tolerance():
-    edges = simulated("edge", 0.003, SETTINGS, curves=4)
+    edges = simulated("edge", 0.003, curves=4)
     assert any(edges.early)
     for end, early in zip(edges.ended, edges.early, strict=True):
         assert early == (end.regret_left <= SETTINGS.tolerance)
         assert early == (end.over == "tolerance")
-        assert early or end.trials == BUDGET
+        assert early or end.trials == SETTINGS.trials
 
 
 def test_fewer_curves_are_the_first_of_more(peaks):
-    fewer = simulated("peak", 0.003, SETTINGS, curves=2)
-    assert fewer.adaptive[BY_PROCESS] == peaks.adaptive[BY_PROCESS][:2]
-    assert fewer.budget["TPE"] == peaks.budget["TPE"][:2]
+    fewer = simulated("peak", 0.003, curves=2)
+    for search in (("adaptive", BY_PROCESS), ("TPE", BY_PROCESS)):
+        assert fewer.regrets[search] == peaks.regrets[search][:2]
 
 
 @pytest.mark.parametrize("surrogate", [*OVER_LOG, PAPERS])
@@ -70,7 +68,6 @@ def test_the_command_writes_its_section(tmp_path):
     write(page, curves=1, seed=3)
     assert page.read_text().startswith("before\n") and "old" not in page.read_text()
     written = read_section(page, "adaptive")
-    command = written.split("`")[3]
-    assert command.startswith("python -m evaluation.studies adaptive")
-    found = [simulated(kind, noise, SETTINGS, 1, 3) for kind in KINDS for noise in NOISES]
-    assert written == section(found, SETTINGS, command)
+    command = "`python -m evaluation.studies adaptive --out docs/SEARCH.md --curves 1 --seed 3`"
+    found = [simulated(kind, noise, 1, 3) for kind in KINDS for noise in NOISES]
+    assert written == "\n\n".join([command, *parts(found)])

@@ -1,8 +1,9 @@
-"""The page of published figures has every row, and docs has its current text."""
+"""The page of published figures has every row, and docs has its current tables."""
 
 from pathlib import Path
 
 import pytest
+from pages import read_section
 
 from evaluation.studies import reproduction
 from evaluation.studies.reproduction import Row
@@ -40,8 +41,8 @@ def test_every_figure_has_a_row(rows):
         assert sum(words in row for row in titles) == count, words
 
 
-def test_the_page_in_docs_is_the_text_that_the_command_writes(rows):
-    assert PAGE.read_text() == reproduction.page(rows)
+def test_the_section_in_docs_is_the_text_that_the_command_writes(rows):
+    assert read_section(PAGE, "figures") == "\n\n".join(reproduction.parts(rows))
     assert max(len(line) for line in PAGE.read_text().splitlines() if line[:1] == "|") <= 160
 
 
@@ -49,9 +50,12 @@ def test_a_verdict_follows_the_tolerance():
     assert Row("s", "f", 0.5, 0.5005, 5e-4).verdict == "reproduced"
     assert Row("s", "f", 0.5, 0.51, 5e-4, why="w").verdict == "not reproducible: w"
     assert Row("s", "f", None, 0.5, 0).verdict == "no published figure"
-    page = reproduction.page([Row("s", "f", 0.5, 0.51, 5e-4, 3), Row("s", "g", None, 0.5, 0)])
-    assert "| f | 0.500 | 0.510 | 0.0005 | not reproducible |" in page
-    assert "0 figures reproduced, 1 not reproducible, 1 without" in page
+    counts, title, table = reproduction.parts(
+        [Row("s", "f", 0.5, 0.51, 5e-4, 3), Row("s", "g", None, 0.5, 0)]
+    )
+    assert title == "## s"
+    assert "| f | 0.500 | 0.510 | 0.0005 | not reproducible |" in table
+    assert "0 figures reproduced, 1 not reproducible, 1 without" in counts
 
 
 def test_an_absent_file_is_named(tmp_path):

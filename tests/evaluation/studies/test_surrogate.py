@@ -7,7 +7,7 @@ import pytest
 from pages import read_section
 
 from evaluation.studies.response_curves import KINDS, NOISES
-from evaluation.studies.surrogate import LEAST, QUARTICS, section, simulated, write
+from evaluation.studies.surrogate import LEAST, QUARTICS, coverage_table, simulated, write
 from qsit_ray.surrogate.comparison import RECOMMENDED
 
 SEARCH = Path(__file__).parents[3] / "docs" / "SEARCH.md"
@@ -40,10 +40,9 @@ def test_the_command_writes_its_section(tmp_path):
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "stale" not in text
     inside = read_section(page, "surrogate")
-    command = inside.split("`")[3]
-    assert command.startswith("python -m evaluation.studies surrogate")
+    command = "`python -m evaluation.studies surrogate --out docs/SEARCH.md --curves 1 --seed 2`"
     outcomes = [o for noise in NOISES for kind in KINDS for o in simulated(kind, noise, 1, 2)]
-    assert inside == section(outcomes, command)
+    assert inside == f"{command}\n\n{coverage_table(outcomes)}"
     assert inside.count("(recommended)") == len(NOISES)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from evaluation.studies.trial_cost import FRESH, REUSED, Tick, fixed_costs, table
+from evaluation.studies.trial_cost import FRESH, REUSED, Tick, costs_table, fixed_costs
 
 
 def test_the_first_trial_counts_from_its_process_and_later_ones_from_the_end_before():
@@ -12,5 +12,5 @@ def test_the_first_trial_counts_from_its_process_and_later_ones_from_the_end_bef
 
 
 def test_the_table_gives_the_share_of_a_fresh_start():
-    text = table({REUSED: [6.0, 0.5, 0.7], FRESH: [7.0, 8.0, 4.0]})
+    text = costs_table({REUSED: [6.0, 0.5, 0.7], FRESH: [7.0, 8.0, 4.0]})
     assert "0.100 of a fresh start" in text

@@ -85,9 +85,21 @@ def logits_at_end(model: Any, batch: Mapping[str, Tensor], tokens: Sequence[int]
     hidden = model.model(**inputs, use_cache=False).last_hidden_state
     last = inputs["attention_mask"].sum(dim=1) - 1
     at_end = hidden[torch.arange(len(hidden), device=hidden.device), last]
-    head = model.lm_head.weight[torch.tensor(tokens, device=model.lm_head.weight.device)]
+    rows: list[Tensor] = []
+
+    def read(head: torch.nn.Module, *_: object) -> None:
+        rows.append(head.weight[torch.tensor(tokens, device=head.weight.device)].cpu().double())
+
+    # The head is called, and its weights are read while it runs: at ZeRO stage 3 they are gathered
+    # only then, and gathering them in any other way inside DeepSpeed's forward fails. First among
+    # the hooks, because DeepSpeed's own hook releases the weights.
+    hook = model.lm_head.register_forward_hook(read, prepend=True)
+    try:
+        model.lm_head(at_end)
+    finally:
+        hook.remove()
     # Moved first, because not every accelerator has float64.
-    return at_end.cpu().double() @ head.cpu().double().T
+    return at_end.cpu().double() @ rows[0].T
 
 
 def candidate_rows(encoder: Encoder, question: Question) -> list[Encoded]:

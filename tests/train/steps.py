@@ -34,12 +34,14 @@ catalog = open_catalog(job.run.catalog)
 batch = job.config.train.training.batch_size
 plan = plan_epoch(Mixture(48, 64, 48), catalog.sizes, 0, job.config.seed, batch)
 rows = Batches(job.run.catalog, load.load_processor(job.base), job.config.models.max_length)
-losses, bad = [], None
+losses, bad, early = [], None, None
 for step in range(asked["first"], asked["last"]):
     own = plan.micro_batches(step, world_size, job.config.train.micro_batch, catalog.lengths)
     try:
         packed = [pack(rows.of(micro.tolist())) for micro in own[:, rank]]
         losses.append(engine.step(packed, (step + 1) / plan.steps))
+        if asked["validate"] and step == asked["first"]:
+            early = engine.validate()
     except BadLoss as error:
         suspected = [row for index in error.suspects for row in own[index, rank].tolist()]
         bad = {"step": step, "rows": sorted(row for part in gather(suspected) for row in part)}
@@ -51,5 +53,6 @@ engine.export(folder / "model")
 if rank == 0:
     results = {"losses": losses, "bad": bad, "own_weights": whole}
     results["measured"] = asdict(measured) if measured else None
+    results["early"] = asdict(early) if early else None
     results["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     artifacts.write_json(folder / "results.json", results)

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Run = Annotated[Path, typer.Argument(help="The run folder.")]
+from qsit_ray.errors import InputError
+
+
+def local(folder: Path) -> Path:
+    """The folder itself. Raises InputError for a URL, of which Path would make a local folder."""
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(folder)):
+        raise InputError(
+            f"{folder}: a run folder is on a local or shared disk; give an object store as "
+            "search.storage"
+        )
+    return folder
+
+
+Run = Annotated[Path, typer.Argument(help="The run folder.", callback=local)]
 Preset = Annotated[str | None, typer.Option(help="A preset's name, or a YAML file.")]
-Out = Annotated[Path, typer.Option(help="The run folder to create or to continue.")]
+Out = Annotated[Path, typer.Option(help="The run folder to create or to continue.", callback=local)]
 Set = Annotated[list[str], typer.Option("--set", help="Override one setting: a.b=value.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -45,20 +47,50 @@ def load(folder_or_name: str | Path, dtype: Any = None) -> Checkpoint:
     """Load a LLaVA-OneVision checkpoint in evaluation mode, on the CPU.
 
     Only safetensors are read, and no code of the checkpoint is run. Raises InputError naming the
-    folder when it is not such a checkpoint.
+    folder when it is not such a checkpoint, or when its weights are not exactly the model's: one
+    that is missing would otherwise be random, without a word.
     """
     name = str(folder_or_name)
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         if config.model_type != "llava_onevision":
             raise InputError(f"its model type is {config.model_type}")
-        model = LlavaOnevisionForConditionalGeneration.from_pretrained(
-            name, config=config, use_safetensors=True, trust_remote_code=False, dtype=dtype
+        model, loading = LlavaOnevisionForConditionalGeneration.from_pretrained(
+            name,
+            config=config,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=dtype,
+            ignore_mismatched_sizes=True,  # to name them below
+            output_loading_info=True,
         )
+        _check_weights(model, loading)
         processor = load_processor(name, config)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{name}: not a loadable LLaVA-OneVision checkpoint: {error}") from error
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{name}: not a loadable LLaVA-OneVision checkpoint: {reason}") from error
     return Checkpoint(model.eval(), processor, name)
+
+
+def _check_weights(model: Any, loading: Mapping[str, Any]) -> None:
+    """Raises ValueError naming weights that are missing, unknown, of another shape or not finite.
+
+    `loading` is what transformers reports of the files.
+    """
+    wrong = {
+        "missing": sorted(loading["missing_keys"]),
+        "of another shape": sorted(key[0] for key in loading["mismatched_keys"]),
+        "not the model's": sorted(loading["unexpected_keys"]),
+        # At ZeRO stage 3 a rank holds its own part only, or nothing.
+        "not finite": [n for n, w in model.named_parameters() if not torch.isfinite(w).all()],
+    }
+    found = [
+        f"{len(names)} weights are {kind}, such as {names[0]}"
+        for kind, names in wrong.items()
+        if names
+    ]
+    if found:
+        raise ValueError("; ".join(found))
 
 
 def load_processor(name: str | Path, config: Any = None) -> Any:

@@ -27,6 +27,8 @@ from qsit_ray.config import presets
             "search.interpreting_general.ratios.0",
         ),
         (["data", "build", "new", "--preset", "missing.yaml"], "missing.yaml: can't read it"),
+        (["data", "build", "s3://b/run", "--preset", "demo"], "run: a run folder is on a local"),
+        (["run", "--out", "gs://b/run", "--preset", "demo"], "run: a run folder is on a local"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_and_status_2(words, message, tmp_path):

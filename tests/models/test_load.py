@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import LlavaOnevisionForConditionalGeneration
 
 from qsit_ray.data.encode import Encoder, collate
@@ -52,6 +53,41 @@ def test_a_folder_that_is_not_a_checkpoint_is_named(tmp_path):
         load.load(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(ValueError, match="model type is bert"):
+        load.load(tmp_path)
+
+
+NAN = float("nan")
+SPOILT = {
+    "no tower": (lambda w: {k: t for k, t in w.items() if "vision_tower" not in k}, "missing"),
+    "projector only": (lambda w: {k: t for k, t in w.items() if "projector" in k}, "missing"),
+    "PEFT's prefix": (lambda w: {f"base_model.model.{k}": t for k, t in w.items()}, "missing"),
+    "a weight too many": (lambda w: w | {"model.extra": torch.ones(1)}, "not the model's"),
+    "not finite": (
+        lambda w: {k: t * NAN if "projector" in k else t for k, t in w.items()},
+        "finite",
+    ),
+    "a larger vocabulary": (
+        lambda w: {k: torch.cat([t, t[:16]]) if "embed" in k else t for k, t in w.items()},
+        "of another shape",
+    ),
+}
+
+
+@pytest.mark.parametrize("spoilt", SPOILT)
+def test_weights_that_are_not_exactly_the_models_are_refused_by_name(checkpoint, tmp_path, spoilt):
+    change, message = SPOILT[spoilt]
+    load.save(checkpoint.model, checkpoint.processor, tmp_path)
+    file = tmp_path / "model.safetensors"
+    save_file(change(load_file(file)), file, {"format": "pt"})
+    with pytest.raises(InputError, match=f"^{tmp_path}: .*{message}"):
+        load.load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "version https://git-lfs.github.com/spec/v1\nsize 123\n"])
+def test_a_file_of_weights_that_is_none_is_an_error_with_the_folder(checkpoint, tmp_path, text):
+    load.save(checkpoint.model, checkpoint.processor, tmp_path)
+    (tmp_path / "model.safetensors").write_text(text)
+    with pytest.raises(InputError, match=f"^{tmp_path}: "):
         load.load(tmp_path)
 
 

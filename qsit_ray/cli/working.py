@@ -38,6 +38,12 @@ def working(run: RunFolder, config: Config | None = None) -> Iterator[tuple[Conf
                     raise
         except InputError:
             raise
+        except KeyboardInterrupt:
+            print(
+                f"qsit: stopped; finished work is kept in {run.path}, and the same command resumes",
+                file=sys.stderr,
+            )
+            raise
         except Exception as error:
             reason = str(error).strip().splitlines()
             print(

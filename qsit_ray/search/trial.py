@@ -10,11 +10,15 @@ from ray import tune
 
 from qsit_ray import artifacts
 from qsit_ray.data.catalog import read_sizes
+from qsit_ray.errors import InputError
 from qsit_ray.search import records
 from qsit_ray.search.trials import Point, Task, Training, TrialOutcome, score_of
 
 if TYPE_CHECKING:
     from qsit_ray.search.training import Bench
+
+
+INPUT_ERROR = "input_error"  # the key of a result that reports a mistake of the user's
 
 
 class TunePoint(TypedDict):
@@ -73,6 +77,10 @@ class Trial(tune.Trainable):
                 self.training.save(temporary)
                 artifacts.write_json(temporary / "seconds.json", self.seconds)
             self.attempts.checkpoint()
+        except InputError as error:
+            # The user's mistake: Tune must not try again what would end in the same way.
+            self.attempts.report("failed")
+            return {INPUT_ERROR: str(error), "done": True}
         except Exception:
             self.attempts.report("failed")
             raise

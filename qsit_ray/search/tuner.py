@@ -11,10 +11,11 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from qsit_ray import artifacts
+from qsit_ray.errors import InputError
 from qsit_ray.search.estimate import longest_first
 from qsit_ray.search.records import attempted, finished
 from qsit_ray.search.study import SearchStudy
-from qsit_ray.search.trial import Trial, TunePoint, point_of
+from qsit_ray.search.trial import INPUT_ERROR, Trial, TunePoint, point_of
 from qsit_ray.search.trials import Point, Task, TrialOutcome
 from qsit_ray.session import concurrency
 from qsit_ray.terminal import Bar
@@ -80,18 +81,22 @@ class ShowProgress(tune.Callback):
     study: SearchStudy | None
     total: int
     ended: set[Point]
+    mistake: str | None = None  # the user's, as a trial reported it
 
     @classmethod
     def start(cls, folder: Path) -> None:
         """Count the trials that have finished, and write the study of them."""
         done = finished(folder)
-        cls.ended = set(done)
+        cls.ended, cls.mistake = set(done), None
         if cls.study is not None:
             cls.study.rebuild(done.values())
         if done:
             cls.bar.update(len(done), cls.total, "finished before")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if mistake := trial.last_result.get(INPUT_ERROR):
+            type(self).mistake = mistake
+            return
         outcome = TrialOutcome.from_json({**trial.last_result, **trial.config["point"]})
         self._end(outcome, "no score" if outcome.score is None else f"score {outcome.score:.3f}")
 
@@ -107,6 +112,16 @@ class ShowProgress(tune.Callback):
         self.bar.update(len(self.ended), self.total, f"{at}: {note}")
 
 
+class StopAtMistake(tune.Stopper):
+    """Ends the search when a trial has reported a mistake of the user's."""
+
+    def __call__(self, trial_id: str, result: object) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return ShowProgress.mistake is not None
+
+
 def run_search(
     task: Task, points: Sequence[Point] | Rounds, bar: Bar, study: SearchStudy | None = None
 ) -> list[TrialOutcome]:
@@ -114,7 +129,7 @@ def run_search(
     the order of `points` or as proposed.
 
     Finished trials have an outcome in a file of their own, so none runs twice, whichever process
-    died. The row of a failed trial has the reason.
+    died. The row of a failed trial has the reason. Raises the InputError of a trial at once.
     """
     ShowProgress.bar, ShowProgress.study = bar, study
     ShowProgress.total = len(points) if isinstance(points, Sequence) else points.settings.trials
@@ -133,6 +148,8 @@ def run_search(
             searcher = RoundSearcher(points, task.folder)
             results = _tuner(task, searcher).fit()
             asked = searcher.points
+        if ShowProgress.mistake is not None:
+            raise InputError(ShowProgress.mistake)
         done = finished(task.folder)
         # Where a reused process dies while it waits for its next trial, Tune counts that trial as
         # failed for good, though it was never started: such trials are run again.
@@ -188,6 +205,7 @@ def _tuner(task: Task, points: Sequence[Point] | RoundSearcher) -> tune.Tuner:
             storage_path=str(task.folder),
             failure_config=tune.FailureConfig(max_failures=search.max_failures),
             callbacks=[ShowProgress()],
+            stop=StopAtMistake(),
             verbose=0,
         ),
     )

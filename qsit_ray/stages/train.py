@@ -119,9 +119,19 @@ def _state_to_resume(job: Job, workers: int) -> TrainState:
     return replace(state, world_size=workers)
 
 
+class Trainer(TorchTrainer):
+    """A TorchTrainer that Ctrl-C ends like any other work of the command.
+
+    Ray's own handler would abort the run and exit with the status of a failure.
+    """
+
+    def _register_sigint_handler(self, controller: object) -> None:
+        pass
+
+
 def _fit(job: Job, workers: int) -> None:
     settings = job.config.train
-    trainer = TorchTrainer(
+    trainer = Trainer(
         partial(train_loop, job),
         torch_config=TorchConfig(backend="nccl" if settings.use_gpu else "gloo"),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=settings.use_gpu),

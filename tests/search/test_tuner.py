@@ -1,5 +1,7 @@
 """Trials through Ray Tune: one that keeps failing is reported, and costs no other."""
 
+import os
+
 import optuna
 import pytest
 from ray.tune.search import Searcher
@@ -10,6 +12,7 @@ from qsit_ray.config import presets
 from qsit_ray.config.files import override
 from qsit_ray.config.search import Adaptive
 from qsit_ray.data import catalog
+from qsit_ray.errors import InputError
 from qsit_ray.mixture import Mixture
 from qsit_ray.search import records
 from qsit_ray.search.adaptive import Rounds
@@ -52,6 +55,32 @@ def tried(tmp_path_factory):
         rows = run_search(task, points, bar, study)
     assert bar.shown == (12, 12)
     return folder, points, rows
+
+
+def test_a_mistake_of_the_users_ends_the_search_at_once_in_its_own_words(tmp_path):
+    config = override(presets.rehearsal(), ["search.rehearsal.rows_per_second=1000000"])
+    catalog.write_counts(tmp_path / "catalog", config.expected_sizes)
+
+    driver = os.getpid()
+
+    def unavailable(ratio):
+        # As an image would be: found when a trial reads it, in its own process.
+        if ratio == BROKEN and os.getpid() != driver:
+            raise InputError("images/7.png: image file is missing")
+        return Mixture(0, 100, 100)
+
+    task = Task(RunFolder(tmp_path), config, tmp_path, unavailable, "interpreting", optimum=2.42)
+
+    class Bar:
+        def update(self, done, total, note=""):
+            pass
+
+    # All trials have one length, so they start in this order.
+    points = [(BROKEN, 0), *((ratio, seed) for ratio in RATIOS[3:] for seed in range(8))]
+    with session(4, pretend_gpus=1), pytest.raises(InputError, match=r"^images/7.png: image"):
+        run_search(task, points, Bar())
+    assert records.attempted(tmp_path, (BROKEN, 0)) == 1
+    assert len(records.finished(tmp_path)) < len(points) - 1
 
 
 def test_a_trial_that_fails_three_times_is_reported_and_the_others_complete(tried):

@@ -1,1 +1,1 @@
-"""rim: the proxy search: space, trial, Tuner."""
+"""rim: the proxy search: its trials, the Tuner that runs them, and their records."""

@@ -149,6 +149,8 @@ def run_search(
             results = _tuner(task, searcher).fit()
             asked = searcher.points
         if ShowProgress.mistake is not None:
+            # Tune counts every trial as ended; once the mistake is mended, they must run.
+            artifacts.remove(task.folder / TUNE)
             raise InputError(ShowProgress.mistake)
         done = finished(task.folder)
         # Where a reused process dies while it waits for its next trial, Tune counts that trial as

@@ -212,7 +212,7 @@ def count(
     stem. A model without weights can't find the image tokens in a prompt, so the tower with the
     projector, the decoder and the head run one after another, as in its forward pass.
     """
-    model, side, levels = on_meta(config), config.vision_config.image_size, len(profile.words)
+    model, side = on_meta(config), config.vision_config.image_size
     tiles = image_size_to_num_patches(size, config.image_grid_pinpoints, side)
     pixels = torch.empty(1, tiles, 3, side, side, device="meta")
     with FlopCounterMode(display=False) as counter:
@@ -221,11 +221,12 @@ def count(
     image_tokens = int(features.pooler_output[0].shape[0])
     asked = image_tokens + tokens[0]
     scored = asked + tokens[1]
-    level_head = 2 * config.text_config.hidden_size * levels
+    # The whole head runs once; its rows of the levels are multiplied once more in float64.
+    level_logits = 2 * config.text_config.hidden_size * len(profile.words)
     flops = {
         "scoring": (
-            tower + _decoder_flops(model, scored, head_rows=levels)[0],
-            analytic_flops(config, tiles, scored) + level_head,
+            tower + _decoder_flops(model, scored)[0] + level_logits,
+            analytic_flops(config, tiles, scored, 1) + level_logits,
         ),
         "answering": (
             tower + _answer_flops(model, asked, answer_tokens),
@@ -305,14 +306,11 @@ def _answer_flops(model: Any, prompt_tokens: int, answer_tokens: int) -> int:
     return flops
 
 
-def _decoder_flops(
-    model: Any, tokens: int, past: Any = None, head_rows: int | None = None
-) -> tuple[int, Any]:
-    """FLOPs of the decoder for `tokens` after `past`, and of the head, or some of its rows, for the
-    last; and the new past."""
-    head = model.lm_head.weight[:head_rows]
+def _decoder_flops(model: Any, tokens: int, past: Any = None) -> tuple[int, Any]:
+    """FLOPs of the decoder for `tokens` after `past`, and of the head for the last; and the new
+    past."""
     hidden = torch.empty(1, tokens, model.config.text_config.hidden_size, device="meta")
     with FlopCounterMode(display=False) as counter:
         out = model.model.language_model(inputs_embeds=hidden, past_key_values=past, use_cache=True)
-        _ = out.last_hidden_state[:, -1] @ head.T
+        model.lm_head(out.last_hidden_state[:, -1])
     return counter.get_total_flops(), out.past_key_values

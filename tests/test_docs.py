@@ -40,8 +40,8 @@ def test_links_to_files_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_paths_in_the_text_exist(page):
-    """Modules and YAML files, as `folder/file.py`."""
+    """Modules and YAML files, as folder/file.py, in commands too."""
     found = re.findall(
-        r"`((?:qsit_ray|evaluation|search_spaces|tests)/[\w/.*]+\.(?:py|yaml))`", page.read_text()
+        r"\b(?:qsit_ray|evaluation|search_spaces|tests)/[\w/.*]+\.(?:py|yaml)\b", page.read_text()
     )
     assert not [path for path in found if not list(ROOT.glob(path))]

@@ -65,7 +65,7 @@ FLOORS = [
     ["qsit_ray.cli", "evaluation.studies"],
 ]
 # What may import the demo: everything else must do without it.
-DEMO_GUESTS = ("qsit_ray.demo", "qsit_ray.stages", "qsit_ray.config.presets")
+DEMO_GUESTS = ("qsit_ray.demo", "qsit_ray.stages")
 
 
 def floor_of(module):

@@ -61,6 +61,8 @@ def _row(record: Any, domain: str, root: Path) -> CatalogRow:
         raise ValueError("no list of conversations")
     images = record.get("image") or []
     images = [images] if isinstance(images, str) else images
+    if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
+        raise ValueError("image is not a file name")
     if len(images) > 1:
         raise ValueError(f"{len(images)} images; one is supported")
     if not all(isinstance(turn, dict) for turn in record["conversations"]):

@@ -1,4 +1,4 @@
-"""rim: the epoch's plan as a Ray Dataset, whose size the course actor sets.
+"""rim: the epoch's plan as a Ray Dataset, served from the position that the course actor holds.
 
 Ray executes the trainer's Dataset again each epoch and asks `PlanSource` for its read tasks; the
 source asks the named actor for the position of the training and lays out the rest of that epoch's

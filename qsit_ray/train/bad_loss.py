@@ -14,7 +14,8 @@ RECORDED, SKIPPED = "bad_loss.json", "skipped.json"
 class BadLoss(FloatingPointError):
     """A global batch's loss is not finite or over `train.loss_limit`; raised on all ranks alike.
 
-    `suspects` are the indices of this rank's micro-batches whose own loss is.
+    `suspects` are the indices of this rank's micro-batches whose own loss is not finite or over the
+    limit.
     """
 
     def __init__(self, loss: float, suspects: Sequence[int]):

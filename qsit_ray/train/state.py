@@ -51,8 +51,8 @@ class TrainState:
     """The one record of a training's progress, for workers, actor and checkpoint alike.
 
     `lines` are the epochs done, as in epochs.jsonl, and `decisions` the controller's after each.
-    Of the next epoch `step` global batches are trained, which `consumed`, `skipped` and `timing`
-    (seconds) count; `world_size` is the number of ranks.
+    `step` global batches of the next epoch are done; `consumed` and `skipped` count their rows,
+    `timing` their seconds. `world_size` is the number of ranks.
     """
 
     lines: list[EpochLine] = field(default_factory=list)

@@ -7,7 +7,7 @@ continues the same run there. The trackers read credentials from their own envir
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib import import_module
 from importlib.util import find_spec
@@ -96,16 +96,18 @@ class Trackers:
 
     def log(self, line: EpochLine) -> None:
         values = metrics(line)
-        for log in list(self.logs):
-            try:
-                log.log(values, line.epoch)
-            except Exception as error:
-                self.logs.remove(log)
-                warnings.warn(f"{type(log).__name__}: no longer logged to: {error}", stacklevel=2)
+        self._each(lambda log: log.log(values, line.epoch))
 
     def close(self) -> None:
-        for log in self.logs:
-            log.close()
+        self._each(lambda log: log.close())
+
+    def _each(self, work: Callable[[MlflowLog | WandbLog], None]) -> None:
+        for log in list(self.logs):
+            try:
+                work(log)
+            except Exception as error:
+                self.logs.remove(log)
+                warnings.warn(f"{type(log).__name__}: no longer logged to: {error}", stacklevel=3)
 
 
 def connect(

@@ -90,6 +90,8 @@ def test_released_labels_are_kept(data):
     ("record", "reason"),
     [
         (asked(image=["a.jpg", "b.jpg"]), "2 images"),
+        (asked(image=7), "image is not a file name"),
+        (asked(image=[7]), "image is not a file name"),
         (asked(image=None), "0 images but <image> 1 times"),
         (asked(conversations=[{"from": "gpt", "value": "Hi."}]), "alternate"),
         (asked(conversations=[]), "alternate"),

@@ -50,7 +50,7 @@ def changed(ready, out, **changes):
 
 
 def test_a_training_killed_five_times_ends_the_same(ready, whole, tmp_path):
-    """kill -9 inside epochs and between them, of workers, the controller's actor, the driver."""
+    """kill -9 inside epochs and between them, of workers, the course actor, the driver."""
     out = shutil.copytree(ready, tmp_path / "killed")
     chance = random.Random(11)
 

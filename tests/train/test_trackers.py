@@ -168,6 +168,14 @@ def test_a_tracker_that_fails_later_is_dropped(mlflow, tmp_path, monkeypatch):
     assert mlflow.ended == []
 
 
+def test_a_tracker_that_is_down_at_the_end_costs_no_training(mlflow, tmp_path, monkeypatch):
+    log = trackers.connect(settings(MLFLOW), "key", {}, tmp_path)
+    log.log(LINE)
+    monkeypatch.setattr(mlflow, "set_terminated", lambda run: 1 / 0)
+    with pytest.warns(UserWarning, match="MlflowLog: no longer logged to: division"):
+        log.close()
+
+
 def test_a_tracker_that_does_not_answer_at_first_is_an_error(mlflow, tmp_path, monkeypatch):
     monkeypatch.setattr(mlflow, "get_experiment_by_name", lambda name: 1 / 0)
     with pytest.raises(InputError, match=r"train\.trackers: mlflow does not answer: division"):

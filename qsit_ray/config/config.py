@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from qsit_ray.config.data import DemoData, LlavaData, RehearsalData
 from qsit_ray.config.search import Search, Space
-from qsit_ray.config.section import Count, NotNegative, Section
+from qsit_ray.config.section import OPERATIONAL, Count, NotNegative, Section
 from qsit_ray.config.train import Train
 from qsit_ray.mixture import DOMAINS, Axis
 
@@ -75,7 +75,7 @@ class Evaluate(Section):
 
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """Confidence of the intervals; 95 % is customary."""
-    batch_size: Count = 64
+    batch_size: Annotated[Count, OPERATIONAL] = 64
     """Rows, images or prompts that go through a model at once in validation and evaluation: a
     matter of memory and speed. 64 suits the demo's small models."""
 
@@ -83,12 +83,12 @@ class Evaluate(Section):
 class Config(Section):
     """A whole run."""
 
-    preset: str
+    preset: Annotated[str, OPERATIONAL]
     """Name of the preset that the settings started from."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of everything that is drawn: rows, plans, initial weights, resamples. A trial's own seed
     is added to 1000 times this one."""
-    cache: str = "~/.cache/qsit_ray"
+    cache: Annotated[str, OPERATIONAL] = "~/.cache/qsit_ray"
     """Folder of the demo's pre-trained base models; outside the run, so that runs share them."""
     data: Annotated[DemoData | LlavaData | RehearsalData, Field(discriminator="source")]
     """Source of the rows, by its `source`: demo, llava or rehearsal."""

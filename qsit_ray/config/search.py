@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from qsit_ray.config.section import Count, NotNegative, Positive, Section
+from qsit_ray.config.section import OPERATIONAL, Count, NotNegative, Positive, Section
 from qsit_ray.config.train import Training
 from qsit_ray.mixture import Axis
 
@@ -109,23 +109,23 @@ class Search(Section):
     """Optimiser steps between two evaluations, each of which leaves a checkpoint."""
     patience: Count
     """Evaluations without improvement after which a trial ends."""
-    micro_batch: Count | None = None
+    micro_batch: Annotated[Count | None, OPERATIONAL] = None
     """Rows that go through the proxy at once; gradients accumulate. Null: the whole batch."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Type of the arithmetic; `bf16` is autocast. Weights and optimiser states are fp32 in both.
     `fp32` runs on every machine."""
-    activation_checkpointing: bool = False
+    activation_checkpointing: Annotated[bool, OPERATIONAL] = False
     """Computes activations again in the backward pass instead of keeping them: less memory, about a
     third more work. Off, since small proxies fit without it."""
     min_improvement: Annotated[float, Field(ge=0)] = 0.0
     """Nats a token by which the validation loss must fall to improve; at 0 any fall counts."""
     proxy_seeds: Seeds = (0, 1, 2)
     """Seeds of the final proxies, which give λ; three, like the paper's repeats of a trial."""
-    cpus_per_trial: Positive = 1.0
+    cpus_per_trial: Annotated[Positive, OPERATIONAL] = 1.0
     """CPU cores that a trial holds; 1 runs as many trials at once as the machine has cores."""
-    gpus_per_trial: Annotated[float, Field(ge=0)] = 0.0
+    gpus_per_trial: Annotated[float, Field(ge=0), OPERATIONAL] = 0.0
     """GPUs that a trial holds; fractions share one. At 0 trials run on CPU."""
-    max_failures: Annotated[int, Field(ge=0)] = 2
+    max_failures: Annotated[int, Field(ge=0), OPERATIONAL] = 2
     """Restarts of a failed trial, before the search continues without it; 2 outlasts a lost node,
     not a fault of the trial itself."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from qsit_ray.config.section import Count, Positive, Section
+from qsit_ray.config.section import OPERATIONAL, Count, Positive, Section
 
 
 class Training(Section):
@@ -139,9 +139,9 @@ class Train(Section):
     """Optimisation of the primary."""
     epochs: Count
     """Passes over the mixture, which the controller changes between them."""
-    workers: Count
+    workers: Annotated[Count, OPERATIONAL]
     """Ranks; `qsit train run --workers` may change it later, and the global batch stays."""
-    micro_batch: Count
+    micro_batch: Annotated[Count, OPERATIONAL]
     """Rows that a rank takes at once; accumulation fills the global batch."""
     zero_stage: Annotated[int, Field(ge=0, le=3)]
     """DeepSpeed's ZeRO stage: 0 partitions nothing among the ranks, 1 optimiser states, 2 gradients
@@ -156,10 +156,10 @@ class Train(Section):
     bf16_states: bool = False
     """Under `bf16` keeps that copy, gradients and optimiser states in bf16 too: half the memory,
     but updates below a weight's rounding are lost, so it is off."""
-    offload_optimizer: bool = False
+    offload_optimizer: Annotated[bool, OPERATIONAL] = False
     """Keeps optimiser states in the host's memory. Off: it is slower, and needs a compiler on the
     GPU machine."""
-    activation_checkpointing: bool = False
+    activation_checkpointing: Annotated[bool, OPERATIONAL] = False
     """Computes activations again in the backward pass instead of keeping them: less memory, about a
     third more work. Off, since small models fit without it."""
     frozen: Annotated[tuple[Literal["projector", "language"], ...], Field(strict=False)] = ()
@@ -171,23 +171,23 @@ class Train(Section):
     """Peak learning rates by part."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """Rate after the warm-up; `constant` is for a run that may be prolonged."""
-    trackers: Annotated[tuple[Tracker, ...], Field(strict=False)] = ()
+    trackers: Annotated[tuple[Tracker, ...], Field(strict=False), OPERATIONAL] = ()
     """Where epochs are logged besides epochs.jsonl; by default nowhere, as trackers are extras."""
-    max_failures: Annotated[int, Field(ge=0)] = 2
+    max_failures: Annotated[int, Field(ge=0), OPERATIONAL] = 2
     """Restarts of the workers after a failure, and global batches that `on_bad_loss` may skip in an
     epoch; 2 outlasts a lost node, not a fault that repeats."""
-    checkpoints_kept: Count = 2
+    checkpoints_kept: Annotated[Count, OPERATIONAL] = 2
     """Newest checkpoints that are kept, besides the one with the least validation loss. Each holds
     weights and optimiser states, so they are few."""
-    checkpoint_minutes: Positive | None = 30.0
+    checkpoint_minutes: Annotated[Positive | None, OPERATIONAL] = 30.0
     """Minutes between checkpoints inside an epoch, and so the most that a failure costs. Null: by
     `checkpoint_steps` alone. Each epoch's end has a checkpoint in any case."""
-    checkpoint_steps: Count | None = None
+    checkpoint_steps: Annotated[Count | None, OPERATIONAL] = None
     """Optimiser steps between checkpoints inside an epoch. Null: by `checkpoint_minutes` alone."""
-    loss_limit: Positive = 30.0
+    loss_limit: Annotated[Positive, OPERATIONAL] = 30.0
     """Greatest loss of a global batch, in nats a token, that training accepts. Guessing among
     152,000 tokens is 11.9, so 30 is beyond every model that learns."""
-    on_bad_loss: Literal["stop", "rollback"] = "stop"
+    on_bad_loss: Annotated[Literal["stop", "rollback"], OPERATIONAL] = "stop"
     """At a loss or gradient that is not finite, or a loss over `loss_limit`: `stop` leaves the rows
     for a person to look at; `rollback` returns to the last checkpoint and skips that batch."""
 

@@ -8,50 +8,31 @@ from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 
-import yaml
-
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.config import files
+from qsit_ray.config.changes import Change
 from qsit_ray.config.config import Config
-from qsit_ray.errors import InputError
 from qsit_ray.mixture import AXES
+from qsit_ray.run_config import RunConfig, change
 from qsit_ray.run_files import FoundMix, read_epochs
 from qsit_ray.session import check_machine, processes, session
 from qsit_ray.terminal import Terminal
 
-MADE_WITH = "made_with"
 PACKAGES = ("qsit_ray", "ray", "torch", "transformers", "deepspeed", "numpy", "scipy", "pyarrow")
 
 
-def create(run: RunFolder, config: Config) -> None:
-    """Write the run's config.yaml, or check that it already holds this configuration.
+def create(run: RunFolder, settings: Config) -> list[Change]:
+    """Write the run's config.yaml; where there is one, give the run these settings.
 
-    Raises InputError when the folder belongs to another configuration, or the machine is too small.
+    Returns what changed. Raises InputError when results of the run depend on a setting that
+    differs, or the machine is too small.
     """
     if run.config.exists():
-        before, now = opened(run).model_dump(mode="json"), config.model_dump(mode="json")
-        if changed := files.changed(before, now):
-            raise InputError(
-                f"{run.config}: made with another configuration ({', '.join(changed[:5])} "
-                "differ); use another --out or the same settings"
-            )
-        return
-    check_machine(config, run.path)
+        return change(run, settings)
+    check_machine(settings, run.path)
     made_with = {"versions": {name: version(name) for name in PACKAGES}, "git": _revision()}
-    artifacts.write_text(
-        run.config, files.dump(config) + yaml.safe_dump({MADE_WITH: made_with}, sort_keys=False)
-    )
-
-
-def opened(run: RunFolder) -> Config:
-    """A run's configuration. Raises InputError when there is no run or its file can't be read."""
-    if not run.config.exists():
-        raise InputError(f"{run.path}: no run here (config.yaml is missing)")
-    values = files.read_yaml(run.config)
-    if isinstance(values, dict):
-        values.pop(MADE_WITH, None)
-    return files.validated(Config, values, str(run.config))
+    RunConfig(settings, made_with, []).write(run)
+    return []
 
 
 def build_data(run: RunFolder, config: Config, terminal: Terminal) -> None:

@@ -14,6 +14,7 @@ import psutil
 from qsit_ray.config.config import Config
 from qsit_ray.config.data import DemoData
 from qsit_ray.errors import InputError
+from qsit_ray.interrupt import end_at_sigterm
 
 QUIET = {
     # Token authentication stays on; naming the mode silences the notice about the default.
@@ -77,6 +78,7 @@ def session(processes: int, use_gpu: bool = False, pretend_gpus: int = 0) -> Ite
             include_dashboard=True,
             **shared,
         )
+    end_at_sigterm()
     try:
         yield context.dashboard_url or ""
     finally:

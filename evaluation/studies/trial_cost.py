@@ -22,6 +22,7 @@ from qsit_ray.artifacts import RunFolder, read_jsonl
 from qsit_ray.config.config import Config
 from qsit_ray.config.files import override
 from qsit_ray.mixture import Mixture
+from qsit_ray.run_config import opened
 from qsit_ray.search.trial import Trial, TunePoint, point_of
 from qsit_ray.search.trials import Task, Training
 from qsit_ray.terminal import Terminal, quiet
@@ -125,7 +126,7 @@ def costs_table(found: dict[str, list[float]]) -> str:
 def write(run: Path, out: Path | None, trials: int) -> None:
     """Measure, and write the section of the page `out`; without one, print it."""
     folder = RunFolder(run.absolute())
-    config = pipeline.opened(folder)
+    config = opened(folder)
     with quiet(folder.log), pipeline.ray_session(config):
         text = costs_table(measure(folder, config, trials))
     if out is not None:

@@ -12,6 +12,8 @@ from qsit_ray.cli import config, data, evaluate, fit, lldescribe, search, train
 from qsit_ray.cli.options import Out, Preset, Run, Set
 from qsit_ray.cli.working import requested_config, working
 from qsit_ray.errors import InputError
+from qsit_ray.interrupt import Terminated, end_at_sigterm
+from qsit_ray.run_config import opened
 from qsit_ray.terminal import Terminal
 
 app = typer.Typer(
@@ -49,7 +51,7 @@ def run(out: Out, preset: Preset = None, assignments: Set = []) -> None:  # noqa
 def show(run: Run) -> None:
     """Print a run's state and results."""
     folder = RunFolder(run.absolute())
-    pipeline.opened(folder)
+    opened(folder)
     terminal = Terminal()
     stages = [
         (name, f"{stage.wall_seconds:.1f}", f"{stage.device_seconds:.1f}")
@@ -79,13 +81,17 @@ lldescribe.register(groups["evaluate"])
 
 
 def main() -> None:
-    """Run the command line: exit status 2 for a user's mistake, 1 for a failure, 130 for Ctrl-C."""
+    """Run the command line. Exit status: 2 for a user's mistake, 1 for a failure, 130 for Ctrl-C,
+    143 for SIGTERM."""
+    end_at_sigterm()
     try:
         status = app(standalone_mode=False)
     except (InputError, OSError, USAGE_ERROR) as error:  # `working` handles a run's failures
         if str(error):  # a verb without arguments has printed its help instead
             print(f"qsit: {error}", file=sys.stderr)
         status = 2
+    except Terminated:
+        status = 143
     except (KeyboardInterrupt, typer.Abort):
         status = 130
     raise SystemExit(status or 0)

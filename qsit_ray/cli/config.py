@@ -1,4 +1,4 @@
-"""pure: the verb that prints a configuration: config show."""
+"""rim: the verbs of settings: config show and config diff."""
 
 from __future__ import annotations
 
@@ -6,14 +6,22 @@ from typing import Annotated
 
 import typer
 
-from qsit_ray.cli.options import Json, Set
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.cli.options import Json, Run, Set
 from qsit_ray.cli.printing import print_json
+from qsit_ray.terminal import Terminal
+
+MAY = {
+    "operational": "no result depends on it",
+    "extension": "what is done stays, the rest is added",
+    "result": "nothing depends on it yet",
+}
 
 
 def register(config: typer.Typer) -> None:
     """Add the verbs to the command group `config`."""
     config.command("show")(show)
-    config.callback()(lambda: None)  # one verb alone would become the group itself
+    config.command("diff")(diff)
 
 
 def show(
@@ -30,3 +38,52 @@ def show(
         print_json(settings.model_dump(mode="json"))
     else:
         print(dump_described(settings), end="")
+
+
+def diff(
+    run: Run,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="A YAML file, a preset's name, or a run.")
+    ],
+    assignments: Set = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Compare a run's settings with a file's, and say which of them may still change.
+
+    A setting may change when it is operational (memory, speed, patience, reporting), when it only
+    adds trials or epochs, or when no result of the run depends on it yet.
+    """
+    from qsit_ray.config import presets
+    from qsit_ray.config.changes import changes
+    from qsit_ray.config.files import override
+    from qsit_ray.run_config import opened, work
+
+    folder = RunFolder(run.absolute())
+    before = opened(folder)
+    found = changes(before, override(presets.resolve(file), assignments))
+    worked = work(folder, before)
+    depends = [next((worked[p] for p in each.parts if p in worked), None) for each in found]
+    if as_json:
+        rows = [
+            {"key": e.key, "run": e.before, "file": e.now, "kind": e.kind, "refused": d}
+            for e, d in zip(found, depends, strict=True)
+        ]
+        print_json({"differ": rows})
+        return
+    terminal = Terminal()
+    if not found:
+        terminal.say("no setting differs")
+        return
+    terminal.table(
+        f"{run} and {file}",
+        ["setting", "the run", "the file", "may it change?"],
+        [
+            (
+                each.key,
+                f"{each.before}",
+                f"{each.now}",
+                f"no: {d}" if d else f"yes: {MAY[each.kind]}",
+            )
+            for each, d in zip(found, depends, strict=True)
+        ],
+    )

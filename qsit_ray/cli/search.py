@@ -13,7 +13,9 @@ from qsit_ray.cli.options import Json, Run, Set
 from qsit_ray.cli.printing import print_json
 from qsit_ray.cli.working import working
 from qsit_ray.config.config import Config
+from qsit_ray.config.files import override
 from qsit_ray.errors import InputError
+from qsit_ray.run_config import opened
 from qsit_ray.terminal import Terminal
 
 
@@ -24,11 +26,12 @@ def register(search: typer.Typer) -> None:
     search.command("show")(show)
 
 
-def run(run: Run) -> None:
+def run(run: Run, assignments: Set = []) -> None:  # noqa: B006
     """Run the next search: an axis, or the final proxies once both axes are fitted."""
     folder = RunFolder(run.absolute())
-    with working(folder) as (config, terminal), pipeline.ray_session(config):
-        done = pipeline.search_next(folder, config, terminal)
+    with working(folder, override(opened(folder), assignments)) as (config, terminal):
+        with pipeline.ray_session(config):
+            done = pipeline.search_next(folder, config, terminal)
         terminal.say(f"{done}: done" if done else "every search is complete")
 
 
@@ -51,7 +54,6 @@ def estimate(
 ) -> None:
     """Trials, rows, GPU-hours and wall time of a search, before it starts."""
     from qsit_ray.config import presets
-    from qsit_ray.config.files import override
     from qsit_ray.search.estimate import AxisEstimate, estimate
 
     config = override(presets.resolve(preset), assignments)
@@ -84,7 +86,7 @@ def show(run: Run, as_json: Json = False) -> None:
     from qsit_ray.search import summary
 
     folder = RunFolder(run.absolute())
-    searches = summary.summary(folder, pipeline.opened(folder))
+    searches = summary.summary(folder, opened(folder))
     if as_json:
         print_json(summary.to_json(searches))
         return

@@ -16,7 +16,9 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli.options import Json, Run, Set
 from qsit_ray.cli.printing import print_json
 from qsit_ray.cli.working import working
+from qsit_ray.config.files import override
 from qsit_ray.errors import InputError
+from qsit_ray.run_config import opened
 from qsit_ray.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -36,12 +38,13 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Workers this time; default train.workers.")
     ] = None,
+    assignments: Set = [],  # noqa: B006
 ) -> None:
     """Train the primary at the mixture, or resume it, also on another number of workers."""
     from qsit_ray.stages.train import train
 
     folder = RunFolder(run.absolute())
-    with working(folder) as (config, terminal):
+    with working(folder, override(opened(folder), assignments)) as (config, terminal):
         number = workers or config.train.workers
         sized = config.train.model_copy(update={"workers": number})
         with pipeline.ray_session(config.model_copy(update={"train": sized})):
@@ -80,10 +83,9 @@ def plan(
         _write_epoch(run, epoch, out, as_json)
         return
     from qsit_ray.config import presets
-    from qsit_ray.config.files import override
 
     folder = RunFolder(run.absolute()) if run else None
-    config = pipeline.opened(folder) if folder else presets.resolve(preset or "")
+    config = opened(folder) if folder else presets.resolve(preset or "")
     config = override(config, assignments)
     # DeepSpeed searches for a GPU when it is imported, and prints to stdout when there is none.
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -108,7 +110,7 @@ def show(run: Run, as_json: Json = False) -> None:
     from qsit_ray.train.planned import stall_fraction
 
     folder = RunFolder(run.absolute())
-    pipeline.opened(folder)
+    opened(folder)
     lines = read_epochs(folder.epochs)
     stalled = stall_fraction(lines)
     if as_json:
@@ -146,7 +148,7 @@ def export(
     from qsit_ray.models.export import export
 
     folder = RunFolder(run.absolute())
-    names = export(folder, pipeline.opened(folder), out, licence)
+    names = export(folder, opened(folder), out, licence)
     print(f"{out}: {', '.join(names)}")
 
 
@@ -155,7 +157,7 @@ def _write_epoch(run: Path, epoch: int, out: Path, as_json: bool) -> None:
     from qsit_ray.train import planned
 
     folder = RunFolder(run.absolute())
-    plan = planned.plan_of(folder, pipeline.opened(folder), epoch)
+    plan = planned.plan_of(folder, opened(folder), epoch)
     planned.write_plan(plan, read_sizes(folder.catalog), out)
     if as_json:
         written = {

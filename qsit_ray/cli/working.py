@@ -15,6 +15,7 @@ from qsit_ray.config import presets
 from qsit_ray.config.config import Config
 from qsit_ray.config.files import override
 from qsit_ray.errors import InputError
+from qsit_ray.run_config import opened
 from qsit_ray.terminal import Terminal, quiet
 
 
@@ -26,11 +27,13 @@ def working(run: RunFolder, config: Config | None = None) -> Iterator[tuple[Conf
     status 1.
     """
     if config is None:
-        config = pipeline.opened(run)
+        config = opened(run)
     with run.lock():
-        pipeline.create(run, config)
+        changed = pipeline.create(run, config)
         try:
             with quiet(run.log) as terminal:
+                for each in changed:
+                    terminal.say(f"{each.key}: {each.now} from now on, {each.before} before")
                 try:
                     yield config, terminal
                 except Exception:
@@ -61,5 +64,5 @@ def requested_config(run: RunFolder, preset: str | None, assignments: list[str])
     """
     if preset is None and not run.config.exists():
         raise InputError(f"{run.path}: no run here yet; give the --preset to create it with")
-    config = presets.resolve(preset) if preset else pipeline.opened(run)
+    config = presets.resolve(preset) if preset else opened(run)
     return override(config, assignments)

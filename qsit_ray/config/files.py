@@ -123,15 +123,3 @@ class _UniqueKeys(yaml.SafeLoader):
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
-
-
-def changed(one: Any, other: Any, prefix: str = "") -> list[str]:
-    """Dotted names of the values in which two nested dicts differ."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        keys = list(one) + [key for key in other if key not in one]
-        return [
-            name
-            for key in keys
-            for name in changed(one.get(key), other.get(key), f"{prefix}{key}.")
-        ]
-    return [] if one == other else [prefix[:-1]]

@@ -128,6 +128,10 @@ class Search(Section):
     max_failures: Annotated[int, Field(ge=0), OPERATIONAL] = 2
     """Restarts of a failed trial, before the search continues without it; 2 outlasts a lost node,
     not a fault of the trial itself."""
+    lost_ratios: Annotated[Literal["stop", "skip"], OPERATIONAL] = "stop"
+    """When all trials of a ratio have failed: `stop` ends the search with the reasons, and the next
+    command tries these trials again; `skip` fits the others. Rows are nested, so that one broken
+    row takes every ratio beyond it away, and the optimum of the rest may be far off."""
 
     @model_validator(mode="after")
     def _ends(self) -> Search:

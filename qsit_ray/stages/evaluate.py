@@ -18,6 +18,7 @@ from evaluation.intervals import Bootstrap
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
+from qsit_ray.config.section import meaning
 from qsit_ray.data.catalog import BenchmarkImage, Question, open_catalog
 from qsit_ray.errors import InputError
 from qsit_ray.models.base import base_checkpoint, identity
@@ -50,7 +51,7 @@ def evaluate_models(run: RunFolder, config: Config, terminal: Terminal) -> None:
         if name != "primary_untrained" and not Path(model).exists():
             raise InputError(f"{model}: the {name} model is missing; train first")
     inputs = {
-        "evaluate": config.evaluate.model_dump(mode="json"),
+        "evaluate": meaning(config.evaluate),
         "seed": config.seed,
         "catalog": artifacts.file_sha256(run.catalog / "manifest.json"),
         "models": {name: identity(model) for name, model in models.items()},

@@ -10,32 +10,33 @@ from typing import TYPE_CHECKING
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
+from qsit_ray.config.changes import FIT_SETTINGS, differ
 from qsit_ray.config.config import Config
-from qsit_ray.config.files import changed
+from qsit_ray.config.section import meaning
 from qsit_ray.data.catalog import read_sizes
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import Axis
+from qsit_ray.mixture import AXES, Axis
 from qsit_ray.models.base import base_checkpoint, identity
 from qsit_ray.search import trials
 from qsit_ray.search.estimate import planned
 from qsit_ray.search.records import finished, folder_of
 from qsit_ray.search.study import SearchStudy
-from qsit_ray.search.trials import Point, Task
+from qsit_ray.search.trials import Point, Task, TrialOutcome
 from qsit_ray.search.tuner import run_search
 from qsit_ray.terminal import Terminal
 
 if TYPE_CHECKING:
     from qsit_ray.search.adaptive import Rounds
 
-# Read from the trials afterwards; changing them repeats no trial.
-FIT_SETTINGS = {"coordinate", "degree", "surrogate"}
+# More of them are more trials; those done stay valid.
+ADDED_TO = ("space.ratios", "space.seeds", "search.adaptive.trials", "seeds")
 
 
 def search_inputs(run: RunFolder, config: Config, axis: Axis) -> dict[str, object]:
     """The inputs of the trials of `axis`. Raises InputError when an earlier fit is missing."""
     return {
         **proxy_inputs(run, config),
-        "space": config.space(axis).model_dump(mode="json", exclude=FIT_SETTINGS),
+        "space": config.space(axis).model_dump(mode="json", exclude=set(FIT_SETTINGS)),
         "ratio_general": _ratio_general(run, axis),
     }
 
@@ -43,7 +44,8 @@ def search_inputs(run: RunFolder, config: Config, axis: Axis) -> dict[str, objec
 def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) -> None:
     """Train the proxy at each ratio and seed of `axis`; write trials.parquet and the study.
 
-    Raises RuntimeError when every trial failed.
+    Raises RuntimeError when every trial failed, or all of one ratio and `search.lost_ratios` is
+    `stop`; the table of the trials is written before.
     """
     inputs = search_inputs(run, config, axis)
     name = f"search {axis}"
@@ -80,16 +82,28 @@ def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) 
             ended = points.progress([(*row.point, row.score) for row in rows])
             artifacts.write_json(run.search(axis) / "adaptive.json", asdict(ended))
         cost.device_seconds = sum(row.device_seconds or 0.0 for row in rows)
-        if not any(row.status == "completed" for row in rows):
-            raise RuntimeError(f"{name}: every trial failed; the first: {rows[0].reason}")
+        _stop_at_lost_ratios(name, rows, search.lost_ratios == "skip")
+
+
+def _stop_at_lost_ratios(name: str, rows: Sequence[TrialOutcome], skip: bool) -> None:
+    done = {row.ratio for row in rows if row.status == "completed"}
+    lost = {row.ratio: row.reason for row in rows if row.ratio not in done}
+    if not done:
+        raise RuntimeError(f"{name}: every trial failed; the first: {rows[0].reason}")
+    if lost and not skip:
+        ratios, reason = ", ".join(f"{ratio:g}" for ratio in lost), next(iter(lost.values()))
+        raise RuntimeError(
+            f"{name}: no trial is left at ratio {ratios} ({reason}); run it again once the cause "
+            "is mended, or fit the other ratios with --set search.lost_ratios=skip"
+        )
 
 
 def proxy_inputs(run: RunFolder, config: Config) -> dict[str, object]:
     """The inputs of every proxy training."""
-    others = {"interpreting_general", "interpreting_scoring", "proxy_seeds"}
+    search, others = meaning(config.search), (*AXES, "proxy_seeds")
     return {
-        "search": config.search.model_dump(mode="json", exclude=others),
-        "models": config.models.model_dump(mode="json"),
+        "search": {name: value for name, value in search.items() if name not in others},
+        "models": config.models.model_dump(mode="json", exclude={"proxy", "primary"}),
         "base": identity(base_checkpoint(config, "proxy")),
         "seed": config.seed,
         "catalog": artifacts.file_sha256(run.catalog / "manifest.json"),
@@ -110,7 +124,7 @@ def open_folder(folder: Path, inputs: dict[str, object]) -> Path:
     """
     file = folder / "inputs.json"
     before = artifacts.read_json(file) if file.exists() else {}
-    names = changed(before, inputs)
+    names = [name for name, *_ in differ(before, inputs) if name not in ADDED_TO]
     if names and (done := finished(folder)):
         raise InputError(
             f"{folder}: {len(done)} trials finished with another "
@@ -118,6 +132,7 @@ def open_folder(folder: Path, inputs: dict[str, object]) -> Path:
         )
     if names:
         artifacts.remove(folder)
+    if before != inputs:
         artifacts.write_json(file, inputs)
     return folder
 

@@ -25,6 +25,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
+from qsit_ray.config.section import meaning
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.data.source import NAMESPACE, plan_dataset
 from qsit_ray.errors import InputError
@@ -57,9 +58,10 @@ def train(run: RunFolder, config: Config, terminal: Terminal, workers: int | Non
         raise InputError(f"{run.mixture}: missing; the search comes first")
     base = base_checkpoint(config, "primary")
     catalog = artifacts.file_sha256(run.catalog / "manifest.json")
+    settings = meaning(config.train)
     inputs: Inputs = {
-        "train": config.train.model_dump(mode="json"),
-        "models": config.models.model_dump(mode="json"),
+        "train": settings,
+        "models": config.models.model_dump(mode="json", exclude={"proxy", "primary"}),
         "base": identity(base),
         "seed": config.seed,
         "mixture": artifacts.read_json(run.mixture),
@@ -70,11 +72,16 @@ def train(run: RunFolder, config: Config, terminal: Terminal, workers: int | Non
     workers = workers or config.train.workers
     accumulation(config.train, workers)
     require(config.train.trackers)
-    key = artifacts.digest(inputs)[:12]
+    if config.train.schedule == "constant":
+        # Epochs can be added: the same checkpoints then continue.
+        resumed: Inputs = {**inputs, "train": {**settings, "epochs": None}}
+    else:
+        resumed = inputs
+    key = artifacts.digest(resumed)[:12]
     # Named apart: two runs may share a cluster, and processes of a killed run may still work.
     session = f"{key}-{uuid.uuid4().hex[:8]}"
     checkpoints = Checkpoints(run.train / f"ray-{key}", config.train.checkpoints_kept)
-    check_resumable(run.train, run.epochs, checkpoints, inputs)
+    check_resumable(run.train, run.epochs, checkpoints, resumed)
     open_catalog(run.catalog).check()
     mixture = FoundMix.read(run.mixture)
     if mixture.catalog not in (None, catalog):
@@ -91,7 +98,7 @@ def train(run: RunFolder, config: Config, terminal: Terminal, workers: int | Non
     ):
         warm_up(job, workers)
         while True:
-            checkpoints.claim(session, inputs)
+            checkpoints.claim(session, resumed)
             # Before the workers do it: Ray asks for the read tasks when the Dataset is made, too.
             position = job.position(_state_to_resume(job, workers))
             ray.get(course.move_to.remote(position))

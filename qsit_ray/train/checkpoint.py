@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from qsit_ray import artifacts
-from qsit_ray.config.files import changed, validated
+from qsit_ray.config.changes import differ
+from qsit_ray.config.files import validated
 from qsit_ray.errors import InputError
 
 RAYS_LIST = "checkpoint_manager_snapshot.json"
@@ -135,7 +136,7 @@ def check_resumable(train: Path, epochs: Path, mine: Checkpoints, inputs: Inputs
         return
     for file in sorted(train.glob("ray-*/committed.json")):
         other = Committed.read(file)
-        names = changed(other.inputs, inputs)
+        names = [name for name, *_ in differ(other.inputs, inputs)]
         if other.commits and names:
             raise InputError(
                 f"{file.parent}: trained with another {' and another '.join(names)}; remove "

@@ -91,4 +91,5 @@ class Saver:
 
     def _write_lines(self, state: TrainState) -> None:
         if state.lines:
-            artifacts.write_jsonl(self.job.run.epochs, [line.to_json() for line in state.lines])
+            lines = [line.to_json() for line in self.job.written(state)]
+            artifacts.write_jsonl(self.job.run.epochs, lines)

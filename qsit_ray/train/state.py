@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from qsit_ray import artifacts
@@ -185,7 +185,6 @@ class Job:
         Raises RuntimeError when the rows trained and skipped are not those planned.
         """
         state.check(plan)
-        last = plan.epoch == self.config.train.epochs - 1
         return EpochLine(
             epoch=plan.epoch,
             sizes=decision.sizes,
@@ -194,7 +193,7 @@ class Job:
             loss_ratio=decision.loss_ratio,
             reference_loss_ratio=self.mixture.reference_loss_ratio,
             verdict=decision.verdict,
-            next_sizes=None if last else decision.next_sizes,
+            next_sizes=decision.next_sizes,
             srcc=measured.srcc,
             accuracy=measured.accuracy,
             plan_sha256=plan.sha256,
@@ -206,3 +205,10 @@ class Job:
             answers_cut=state.consumed.cut,
             timing=state.timing,
         )
+
+    def written(self, state: TrainState) -> list[EpochLine]:
+        """The lines of epochs.jsonl; no sizes follow the last epoch, unless epochs are added."""
+        last = self.config.train.epochs - 1
+        return [
+            replace(line, next_sizes=None) if line.epoch == last else line for line in state.lines
+        ]

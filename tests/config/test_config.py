@@ -3,6 +3,7 @@
 import pytest
 
 from qsit_ray.config import files, presets
+from qsit_ray.config.changes import changes
 from qsit_ray.config.section import Section
 from qsit_ray.errors import InputError
 
@@ -77,7 +78,7 @@ def test_an_override_changes_one_setting():
     demo = presets.demo()
     other = files.override(demo, ["train.controller.step=0.3", "seed=4"])
     assert other.train.controller.step == 0.3
-    keys = files.changed(demo.model_dump(), other.model_dump())
+    keys = [change.key for change in changes(demo, other)]
     assert keys == ["seed", "train.controller.step"]
 
 

@@ -1,8 +1,9 @@
-"""Ctrl-C ends a search with exit status 130, and never passes for the end of the search."""
+"""Ctrl-C or SIGTERM ends a search with exit status 130 or 143, and is never taken for its end."""
 
 import signal
 import subprocess
 
+import pytest
 from command_line import call, read
 from command_line import words as run_words
 
@@ -13,7 +14,8 @@ SMALL = {
 }
 
 
-def test_ctrl_c_stops_a_search_that_the_same_command_then_finishes(tmp_path):
+@pytest.mark.parametrize(("sign", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_search_is_finished_by_the_same_command(tmp_path, sign, status):
     run = tmp_path / "run"
     folder = run / "search" / "interpreting_general"
     with subprocess.Popen(
@@ -24,8 +26,8 @@ def test_ctrl_c_stops_a_search_that_the_same_command_then_finishes(tmp_path):
     ) as command:
         while not list(folder.glob("outcomes/*.json")):
             assert command.poll() is None, command.stderr.read()
-        command.send_signal(signal.SIGINT)
-        assert command.wait() == 130
+        command.send_signal(sign)
+        assert command.wait() == status
         assert f"finished work is kept in {run}" in command.stderr.read()
     finished = {path: path.stat().st_mtime_ns for path in folder.glob("outcomes/*.json")}
     assert 1 <= len(finished) < 10

@@ -4,10 +4,25 @@ import json
 import random
 import re
 import shutil
+import signal
+import subprocess
 
+import psutil
 import pytest
 import yaml
-from command_line import SMALL, call, committed, epochs, kill, read, sets, started, untimed, wait
+from command_line import (
+    QSIT,
+    SMALL,
+    call,
+    committed,
+    epochs,
+    kill,
+    read,
+    sets,
+    started,
+    untimed,
+    wait,
+)
 
 FINE = {
     "mix": "{scoring: 1, interpreting: 2, general: 1}",
@@ -153,3 +168,61 @@ def test_evaluation_and_report_run_as_single_stages(whole, tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
     assert read(out / "evaluation" / "iqa.json")["primary"]["demo"]["rows"] == 24
     assert "D1" in (out / "report.html").read_text()
+
+
+def test_settings_of_memory_patience_and_reporting_change_in_mid_run(ready, whole, tmp_path):
+    """As after an out-of-memory end: smaller micro-batches, other checkpoints, another policy."""
+    out = shutil.copytree(ready, tmp_path / "lighter")
+    with started("train", "run", out) as driver:
+        wait(driver, lambda: committed(out) >= (1, 2))
+    lighter = {
+        "train.micro_batch": 4,
+        "train.activation_checkpointing": True,
+        "train.checkpoint_steps": 3,
+        "train.checkpoints_kept": 1,
+        "train.max_failures": 1,
+        "train.on_bad_loss": "rollback",
+        "train.loss_limit": 25.0,
+        "evaluate.batch_size": 8,
+        "search.max_failures": 4,
+    }
+    done = call("train", "run", out, *sets(lighter))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "train.micro_batch: 4 from now on, 2 before" in done.stdout
+    (change,) = yaml.safe_load((out / "config.yaml").read_text())["history"]
+    assert set(change["changed"]) == set(lighter)
+    assert len(epochs(out)) == 3
+    for one, other in zip(untimed(out), untimed(whole), strict=True):
+        assert list(one) == list(other)
+        for name, value in other.items():
+            # Other shapes round otherwise; everything else is the same.
+            loose = isinstance(value, float)
+            assert one[name] == (pytest.approx(value, rel=1e-4) if loose else value), name
+
+
+def test_epochs_are_added_to_a_training_with_a_constant_rate(ready, tmp_path):
+    """Two epochs, then a third: the same as three at once."""
+    runs = [shutil.copytree(ready, tmp_path / name) for name in ("prolonged", "at_once")]
+    settings = ["--set", "train.schedule=constant", "--set"]
+    for run, epoch_counts in zip(runs, ((2, 3), (3,)), strict=True):
+        for count in epoch_counts:
+            done = call("train", "run", run, *settings, f"train.epochs={count}")
+            assert done.returncode == 0, done.stdout + done.stderr
+    assert untimed(runs[0]) == untimed(runs[1])
+    weights = [run / "train" / "model" / "model.safetensors" for run in runs]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+@pytest.mark.parametrize(("sign", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_training_says_how_to_go_on_and_commits_no_stage(ready, tmp_path, sign, status):
+    out = shutil.copytree(ready, tmp_path / "stopped")
+    command = [QSIT, "train", "run", str(out)]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as driver:
+        wait(psutil.Process(driver.pid), lambda: committed(out) >= (0, 2))
+        driver.send_signal(sign)
+        assert driver.wait() == status
+        said = driver.stderr.read().splitlines()
+    assert said == [f"qsit: stopped; finished work is kept in {out}, and the same command resumes"]
+    assert "train" not in read(out / "stages.json")
+    assert not (out / "train" / "model").exists()

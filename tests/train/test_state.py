@@ -67,7 +67,7 @@ def test_the_file_has_the_form_that_running_trainings_wrote(job, tmp_path):
         ]
     }
     (line,) = content["lines"]
-    assert (line["sizes"], line["next_sizes"], line["srcc"]) == (sizes, None, 0.5)
+    assert (line["sizes"], line["next_sizes"], line["srcc"]) == (sizes, sizes, 0.5)
     assert content["consumed"] == {"checksum": 0, "rows": 0, "cut": 0}
 
 
@@ -120,3 +120,13 @@ def test_an_actor_that_was_restarted_serves_nothing():
         course.position()
     course.move_to(position)
     assert course.position() == position
+
+
+def test_no_sizes_follow_the_last_epoch_unless_epochs_are_added(job):
+    state = after(job, (0.3, 1.0))
+    shown = []
+    for epochs in (1, 2):
+        settings = override(job.config, [f"train.epochs={epochs}"])
+        (line,) = replace(job, config=settings).written(state)
+        shown.append(line.next_sizes)
+    assert shown == [None, state.decisions[0].next_sizes]

@@ -1,0 +1,110 @@
+"""pure: the settings in which two configurations differ, and what may change during a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from qsit_ray.config.config import Config
+from qsit_ray.config.section import OPERATIONAL
+
+Kind = Literal["operational", "extension", "result"]
+Part = Literal["search interpreting_general", "search interpreting_scoring", "proxies", "train"]
+
+FIRST: Part = "search interpreting_general"
+SECOND: Part = "search interpreting_scoring"
+SEARCH: tuple[Part, ...] = (FIRST, SECOND, "proxies")
+# The costly parts of a run whose results depend on a setting, by the longest prefix of its key.
+DEPENDENT: dict[str, tuple[Part, ...]] = {
+    "": (*SEARCH, "train"),
+    "models.proxy": SEARCH,
+    "models.primary": ("train",),
+    "search": SEARCH,
+    "search.interpreting_general": (FIRST,),
+    "search.interpreting_scoring": (SECOND,),
+    "search.proxy_seeds": ("proxies",),
+    "mix": ("proxies", "train"),
+    "train": ("train",),
+    # Fits and evaluations are made again from the trials and the model.
+    "evaluate": (),
+}
+# Read from the trials afterwards, so they repeat no trial of their own axis.
+FIT_SETTINGS = ("coordinate", "degree", "surrogate")
+for _name in FIT_SETTINGS:
+    DEPENDENT[f"search.interpreting_general.{_name}"] = (SECOND, "proxies", "train")
+    DEPENDENT[f"search.interpreting_scoring.{_name}"] = ("proxies", "train")
+
+
+@dataclass(frozen=True)
+class Change:
+    """A setting by its dotted key, with its values in two configurations as JSON.
+
+    `operational`: it changes memory, speed, patience or reporting. `extension`: the new value adds
+    trials or epochs, and those done stay valid. `result`: results depend on it, those of the
+    `parts` of a run.
+    """
+
+    key: str
+    before: object
+    now: object
+    kind: Kind
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        prefixes = (prefix for prefix in DEPENDENT if f"{self.key}.".startswith(f"{prefix}."))
+        longest = max(prefixes, key=len, default="")
+        return DEPENDENT[longest] if self.kind == "result" else ()
+
+
+def changes(before: Config, now: Config) -> list[Change]:
+    """The settings in which `now` differs from `before`, in the order of the configuration."""
+    values = before.model_dump(mode="json"), now.model_dump(mode="json")
+    return [Change(k, old, new, _kind(k, old, new, before, now)) for k, old, new in differ(*values)]
+
+
+def differ(before: Any, now: Any, key: str = "") -> list[tuple[str, Any, Any]]:
+    """Dotted name, old and new value of each value in which two nested dicts differ."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = [*before, *(name for name in now if name not in before)]
+        return [
+            each
+            for name in names
+            for each in differ(before.get(name), now.get(name), f"{key}.{name}" if key else name)
+        ]
+    return [] if before == now else [(key, before, now)]
+
+
+def _kind(key: str, old: Any, new: Any, before: Config, now: Config) -> Kind:
+    if _is_operational(key, before) and _is_operational(key, now):
+        return "operational"
+    return "extension" if _extends(key, old, new, before, now) else "result"
+
+
+def _extends(key: str, old: Any, new: Any, before: Config, now: Config) -> bool:
+    """True where the trials or epochs of `old` are also those that `new` begins with."""
+    match key.split("."):
+        case ["search", "proxy_seeds"]:
+            return set(new) >= set(old)
+        case ["search", _, "ratios" | "seeds"]:
+            # An adaptive search proposes other points for other seeds or another interval.
+            return before.search.adaptive is now.search.adaptive is None and set(new) >= set(old)
+        case ["search", "adaptive", "trials"]:
+            return bool(new >= old)
+        case ["train", "epochs"]:
+            # A decaying rate reaches its end at the last epoch.
+            constant = before.train.schedule == now.train.schedule == "constant"
+            return constant and bool(new >= old)
+    return False
+
+
+def _is_operational(key: str, config: Config) -> bool:
+    section: object = config
+    for name in key.split("."):
+        if not isinstance(section, BaseModel):
+            return False
+        if OPERATIONAL in type(section).model_fields[name].metadata:
+            return True
+        section = getattr(section, name)
+    return False

@@ -1,0 +1,150 @@
+"""config.yaml of a run: what may change between its commands, and the list of what has changed."""
+
+import json
+
+import pytest
+import yaml
+from command_line import call
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qsit_ray import artifacts
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.config import presets
+from qsit_ray.config.changes import changes
+from qsit_ray.config.files import override
+from qsit_ray.config.section import meaning
+from qsit_ray.errors import InputError
+from qsit_ray.run_config import RunConfig, change, opened
+from qsit_ray.search.records import outcome_file
+
+GRID = presets.paper().space("interpreting_general").ratios
+OPERATIONAL = {
+    "train.micro_batch": 1,
+    "train.offload_optimizer": True,
+    "train.activation_checkpointing": False,
+    "train.on_bad_loss": "rollback",
+    "train.loss_limit": 20.0,
+    "train.checkpoint_minutes": 5.0,
+    "train.checkpoints_kept": 3,
+    "train.max_failures": 7,
+    "train.trackers": "[{wandb: {mode: offline}}]",
+    "evaluate.batch_size": 8,
+    "search.micro_batch": 4,
+    "search.max_failures": 5,
+}
+RESULT = {
+    "seed": 1,
+    "models.max_length": 4096,
+    "search.training.learning_rate": 1e-4,
+    "search.interpreting_general.ratios": "[0.1, 1.0, 2.0, 3.0, 10.0]",
+    "search.interpreting_general.objective": "both",
+}
+ADDED = {
+    "search.interpreting_general.ratios": [
+        *presets.paper().space("interpreting_general").ratios,
+        20.0,
+    ],
+    "search.interpreting_general.seeds": [0, 1, 2, 3],
+    "search.proxy_seeds": [0, 1, 2, 3, 4],
+}
+
+
+@pytest.fixture
+def searched(tmp_path):
+    """A run of the paper's preset in which trials of the first axis have ended."""
+    run = RunFolder(tmp_path / "run")
+    RunConfig(presets.paper(), {"git": None}, []).write(run)
+    for ratio in (0.1, 0.2):
+        outcome = {"ratio": ratio, "seed": 0, "score": 0.5}
+        artifacts.write_json(outcome_file(run.search("interpreting_general"), ratio, 0), outcome)
+    return run
+
+
+def set_to(settings):
+    return override(presets.paper(), [f"{key}={value}" for key, value in settings.items()])
+
+
+def test_operational_settings_change_and_the_change_is_noted(searched):
+    found = change(searched, set_to(OPERATIONAL))
+    assert {each.key for each in found} == set(OPERATIONAL)
+    assert {each.kind for each in found} == {"operational"}
+    assert opened(searched) == set_to(OPERATIONAL)
+    change(searched, set_to({**OPERATIONAL, "train.micro_batch": 4}))
+    first, second = RunConfig.read(searched).history
+    assert first["changed"]["train.max_failures"] == [2, 7]
+    assert second["changed"] == {"train.micro_batch": [1, 4]}
+    assert first["time"] <= second["time"]
+    assert yaml.safe_load(searched.config.read_text())["made_with"] == {"git": None}
+
+
+def test_an_operational_setting_is_no_part_of_what_results_depend_on():
+    assert meaning(set_to(OPERATIONAL)) == meaning(presets.paper())
+
+
+@pytest.mark.parametrize("key", RESULT)
+def test_a_setting_that_results_depend_on_is_refused_with_the_results(searched, key):
+    before = searched.config.read_bytes()
+    with pytest.raises(InputError, match=rf"{key} is .*: 2 trials of interpreting_general were"):
+        change(searched, set_to({key: RESULT[key]}))
+    assert searched.config.read_bytes() == before
+
+
+@pytest.mark.parametrize("key", ADDED)
+def test_ratios_and_seeds_can_be_added_to_a_search(searched, key):
+    (found,) = change(searched, set_to({key: ADDED[key]}))
+    assert (found.key, found.kind) == (key, "extension")
+
+
+def test_what_nothing_was_computed_with_may_be_corrected(searched):
+    corrected = {
+        "models.primary": "my/primary",
+        "train.training.learning_rate": 2e-5,
+        "train.epochs": 5,
+        "search.interpreting_scoring.objective": "interpreting",
+        "evaluate.confidence": 0.9,
+    }
+    assert {each.key for each in change(searched, set_to(corrected))} == set(corrected)
+    with pytest.raises(InputError, match=r"models.proxy is llava.*2 trials"):
+        change(searched, set_to({**corrected, "models.proxy": "my/proxy"}))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "epochs", "kind"),
+    [("constant", 5, "extension"), ("constant", 2, "result"), ("cosine", 5, "result")],
+)
+def test_epochs_are_added_only_where_the_rate_does_not_decay(schedule, epochs, kind):
+    one = set_to({"train.schedule": schedule})
+    (found,) = changes(one, override(one, [f"train.epochs={epochs}"]))
+    assert (found.key, found.kind) == ("train.epochs", kind)
+
+
+@given(st.sets(st.sampled_from(sorted({**OPERATIONAL, **RESULT, **ADDED}))))
+def test_changes_name_exactly_the_settings_that_differ(keys):
+    every = {**OPERATIONAL, **ADDED, **RESULT}
+    found = changes(presets.paper(), set_to({key: every[key] for key in keys}))
+    assert {each.key for each in found} == keys
+    assert {each.key for each in found if each.parts} <= set(RESULT)
+
+
+def test_the_command_line_tells_which_settings_may_change(searched, tmp_path):
+    file = tmp_path / "other.yaml"
+    config = set_to({"train.micro_batch": 1, "seed": 3})
+    RunConfig(config, {}, []).write(RunFolder(tmp_path / "other"))
+    values = yaml.safe_load((tmp_path / "other" / "config.yaml").read_text())
+    file.write_text(yaml.safe_dump({k: v for k, v in values.items() if k != "made_with"}))
+    done = call("config", "diff", searched.path, file, "--json")
+    assert done.returncode == 0, done.stderr
+    seed, micro = json.loads(done.stdout)["differ"]
+    assert (micro["key"], micro["kind"], micro["refused"]) == (
+        "train.micro_batch",
+        "operational",
+        None,
+    )
+    assert (seed["key"], seed["run"], seed["file"]) == ("seed", 0, 3)
+    assert seed["refused"] == "2 trials of interpreting_general were trained"
+    shown = call("config", "diff", searched.path, file).stdout
+    assert "no: 2 trials" in shown and "yes: no result" in shown
+    refused = call("search", "run", searched.path, "--set", "seed=3")
+    assert refused.returncode == 2
+    assert "seed is 0, not 3: 2 trials" in refused.stderr

@@ -12,7 +12,7 @@ from qsit_ray.cli import config, data, evaluate, fit, lldescribe, search, train
 from qsit_ray.cli.options import Out, Preset, Run, Set
 from qsit_ray.cli.working import requested_config, working
 from qsit_ray.errors import InputError
-from qsit_ray.interrupt import Terminated, end_at_sigterm
+from qsit_ray.interrupt import end_at_sigterm, exit_status
 from qsit_ray.run_config import opened
 from qsit_ray.terminal import Terminal
 
@@ -90,10 +90,8 @@ def main() -> None:
         if str(error):  # a verb without arguments has printed its help instead
             print(f"qsit: {error}", file=sys.stderr)
         status = 2
-    except Terminated:
-        status = 143
     except (KeyboardInterrupt, typer.Abort):
-        status = 130
+        status = exit_status()
     raise SystemExit(status or 0)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +26,8 @@ def validated(kind: type[Value], values: Any, origin: str) -> Value:
     except ValidationError as error:
         first = error.errors()[0]
         # Below `data` pydantic inserts the kind of source that it checked against.
-        parts = [p for i, p in enumerate(first["loc"]) if i != 1 or p not in SOURCES]
+        at = first["loc"]
+        parts = [p for i, p in enumerate(at) if (at[0], i) != ("data", 1) or p not in SOURCES]
         key = ".".join(str(part) for part in parts)
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
@@ -56,13 +57,9 @@ def override(config: Config, assignments: Iterable[str]) -> Config:
                 raise InputError(f"--set: {at}: unknown key")
             target = target[parent]
         try:
-            target[name] = yaml.safe_load(text)
+            target[name] = yaml.load(text, _Loader)
         except yaml.YAMLError:
             raise InputError(f"--set {key}: {text!r} is not YAML") from None
-        # 1e-3 too is a number, which YAML 1.1 reads as a string.
-        if isinstance(target[name], str):
-            with suppress(ValueError):
-                target[name] = float(target[name])
     return validated(Config, values, "--set")
 
 
@@ -104,15 +101,15 @@ def dump_described(section: BaseModel, indent: str = "") -> str:
 def read_yaml(path: Path) -> Any:
     """The value of a YAML file. Raises InputError naming the file, also for a repeated key."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: can't read it: {error}") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML itself takes the last of two values with one key, without a word."""
+class _Loader(yaml.SafeLoader):
+    """YAML itself takes the last of two values with one key, without a word, and 1e-3 as a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -123,3 +120,10 @@ class _UniqueKeys(yaml.SafeLoader):
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)

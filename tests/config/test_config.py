@@ -112,3 +112,19 @@ def test_the_demos_grids_span_the_papers_ranges():
         assert len(space.ratios) >= 7
         assert len(space.seeds) == 3
         assert (min(space.ratios), max(space.ratios)) == (0.1, 10.0)
+
+
+def test_numbers_with_an_exponent_are_numbers_everywhere(tmp_path):
+    """YAML 1.1 reads 1e-3 as a word."""
+    ratios = "search.interpreting_general.ratios=[1e-1, 2.5E0, 1, 3, 1e1]"
+    config = files.override(presets.demo(), ["train.training.learning_rate=1e-3", ratios])
+    assert config.train.training.learning_rate == 0.001
+    assert config.search.interpreting_general.ratios == (0.1, 2.5, 1.0, 3.0, 10.0)
+    file = tmp_path / "mine.yaml"
+    file.write_text("[1e-3, 1e3, -2.E+1, 1e, 1e-3x]")
+    assert files.read_yaml(file) == [0.001, 1000.0, -20.0, "1e", "1e-3x"]
+
+
+def test_a_key_named_as_a_source_of_data_keeps_its_name():
+    with pytest.raises(InputError, match=r"--set: search.rehearsal.noise: "):
+        files.override(presets.rehearsal(), ["search.rehearsal.noise=-1"])

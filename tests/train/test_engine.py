@@ -1,10 +1,9 @@
 """The same losses however the ranks share the work; checkpoints, export and bad losses."""
 
-import shutil
-
 import pytest
 import torch
 import wide_model
+from ranks import checkpoint
 from safetensors.torch import load_file
 
 from qsit_ray.data.catalog import open_catalog
@@ -12,7 +11,6 @@ from qsit_ray.mixture import Mixture, plan_epoch
 from qsit_ray.models import load
 from qsit_ray.train.elastic import convert
 from qsit_ray.train.engine import TAG
-from qsit_ray.train.state import TrainState
 
 COMBINATIONS = [(world, stage) for world in (1, 2, 4) for stage in (0, 1, 2, 3)]
 QUICK = (2, 3)
@@ -33,15 +31,6 @@ def planned(job):
 
 def stage(number):
     return [f"zero_stage={number}"]
-
-
-def checkpoint(results, world_size):
-    """The ranks' parts in one folder, as Ray Train stores them."""
-    folder = results["folder"] / "checkpoint"
-    for rank in range(world_size):
-        shutil.copytree(results["folder"] / f"rank{rank}", folder, dirs_exist_ok=True)
-    TrainState(world_size=world_size).write(folder)
-    return folder
 
 
 @pytest.mark.parametrize(

@@ -53,11 +53,10 @@ def search_next(run: RunFolder, config: Config, terminal: Terminal) -> str | Non
     Returns the name of what was run, None when all of it is complete.
     """
     from qsit_ray.stages.proxies import final_proxies
-    from qsit_ray.stages.search import search_axis, search_inputs
+    from qsit_ray.stages.search import search_axis
 
     for axis in AXES if config.mix is None else ():
-        if not run.is_complete(f"search {axis}", search_inputs(run, config, axis)):
-            search_axis(run, config, axis, terminal)
+        if search_axis(run, config, axis, terminal):
             return axis
     return "final proxies" if final_proxies(run, config, terminal) else None
 

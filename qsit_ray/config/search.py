@@ -54,11 +54,16 @@ class Space(Section):
         return self
 
 
+# An adaptive search chooses from these ratios, even in log-ratio: 12 % apart on the paper's axis.
+CANDIDATES = 41
+
+
 class Adaptive(Section):
     """Ratios proposed in rounds, each from the scores of all rounds before."""
 
     trials: Count = 14
-    """Most trials of an axis; 14 is a quarter of the paper's grid (docs/SEARCH.md: its loss)."""
+    """Maximum number of trials of an axis; 14 is a quarter of the paper's grid (docs/SEARCH.md: its
+    loss)."""
     batch: Count = 4
     """Trials of a round; more fill more devices at once, each proposed from fewer scores."""
     tolerance: Positive = 0.001
@@ -99,12 +104,12 @@ class Search(Section):
     training: Training
     """Optimisation of a proxy."""
     max_steps: Count | None = None
-    """Most optimiser steps of a trial. Null: only `max_epochs` limits it."""
+    """Maximum number of optimiser steps of a trial. Null: only `max_epochs` limits it."""
     max_epochs: Count | None = None
-    """Most passes over a trial's mixture. Null: only `max_steps` limits it."""
+    """Maximum number of passes over a trial's mixture. Null: only `max_steps` limits it."""
     max_repeats: Count = 4
-    """Most uses of one row in one pass; a mixture that needs more is refused. Up to 4 uses of a
-    row are worth nearly as much as new rows (Muennighoff et al. 2023, arXiv 2305.16264)."""
+    """Maximum number of uses of one row in one pass; a mixture that needs more is refused. Up to 4
+    uses of a row are worth nearly as much as new rows (Muennighoff et al. 2023, 2305.16264)."""
     evaluate_every: Count
     """Optimiser steps between two evaluations, each of which leaves a checkpoint."""
     patience: Count
@@ -147,8 +152,19 @@ class Search(Section):
                 raise ValueError(f"{name}: its axis is {axis!r}; expected {name!r}")
         return self
 
+    @model_validator(mode="after")
+    def _enough_seeds(self) -> Search:
+        for space in (self.interpreting_general, self.interpreting_scoring):
+            most = CANDIDATES * len(space.seeds)
+            if self.adaptive is not None and self.adaptive.trials > most:
+                raise ValueError(
+                    f"adaptive.trials: {self.adaptive.trials}; the {len(space.seeds)} seeds of "
+                    f"{space.axis} allow at most {most}"
+                )
+        return self
+
     def longest(self, rows: int) -> int:
-        """Most optimiser steps of a trial on a mixture of `rows` rows."""
+        """Maximum number of optimiser steps of a trial on a mixture of `rows` rows."""
         limits = [self.max_steps] if self.max_steps is not None else []
         if self.max_epochs is not None:
             limits.append(self.max_epochs * -(-rows // self.training.batch_size))

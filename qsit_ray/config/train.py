@@ -46,8 +46,8 @@ class Controller(Section):
     max_step: Positive = 0.5
     """Largest share by which a side grows in one step under `proportional`."""
     max_growth: Annotated[float, Field(ge=1)] = 2.0
-    """Most rows of a side, as a multiple of its rows in the first epoch; 2 keeps the cost within
-    twice the planned one."""
+    """Maximum number of rows of a side, as a multiple of its rows in the first epoch; 2 keeps the
+    cost within twice the planned one."""
     shrink: bool = False
     """Shrinks the leading side by the same factor. Off: the paper only enlarges."""
     min_growth: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -57,7 +57,8 @@ class Controller(Section):
     """When an epoch takes all rows of the lagging side already: use rows again, or hold its size.
     `repeat`, since D1 is all taken from the first epoch on and could never grow."""
     max_repeats: Count = 4
-    """Most uses of one row in an epoch under `repeat`; as in the search (`search.max_repeats`)."""
+    """Maximum number of uses of one row in an epoch under `repeat`; as in the search
+    (`search.max_repeats`)."""
 
 
 class Lora(Section):

@@ -19,8 +19,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from qsit_ray.config.search import Adaptive
-from qsit_ray.errors import InputError
+from qsit_ray.config.search import CANDIDATES, Adaptive
 from qsit_ray.search.trials import Point
 from qsit_ray.surrogate.gaussian_process import Posterior, posterior
 
@@ -29,9 +28,8 @@ Floats = NDArray[np.float64]
 
 CONFIDENCE = 0.95
 DRAWS = 1000
-PLACES = 41  # ratios to choose from, even in log-ratio: 12 % apart on the paper's interval
 ENOUGH = 3  # scores before the response is asked
-LEAST_SPREAD = 3  # trials at both ends and one between them are the least that show a response
+LEAST_SPREAD = 3  # both ends and a point between them: no response shows with fewer
 _NODES, _WEIGHTS = hermegauss(9)
 
 
@@ -68,17 +66,8 @@ class Rounds:
     seed: int
 
     def propose(self, done: Iterable[Observed]) -> list[Point]:
-        """The (ratio, seed) points of the next round, none when the search is over.
-
-        Raises InputError when there are fewer such points than `settings.trials`.
-        """
+        """The (ratio, seed) points of the next round, none when the search is over."""
         done = _finite(done)
-        most = PLACES * len(self.seeds)
-        if self.settings.trials > most:
-            raise InputError(
-                f"search.adaptive.trials: {self.settings.trials}; {len(self.seeds)} seeds allow "
-                f"{most} at the most: give the axis more seeds"
-            )
         if self.progress(done).over:
             return []
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -168,7 +157,7 @@ class KnowledgeGradient(optuna.samplers.BaseSampler):
         seen = [t for t in others if t.state == TrialState.COMPLETE]
         if trial.number < self.spread or len(seen) < ENOUGH:
             wanted = (trial.number % self.spread) / (self.spread - 1)
-            worth = -np.abs(np.linspace(0, 1, PLACES) - wanted)
+            worth = -np.abs(np.linspace(0, 1, CANDIDATES) - wanted)
         else:
             known = response(
                 tuple(t.params[param_name] for t in seen),
@@ -187,8 +176,8 @@ class KnowledgeGradient(optuna.samplers.BaseSampler):
 
 
 def places(low: float, high: float) -> Floats:
-    """The ratios to choose from, shape (PLACES,): four digits, except the ends, which are exact."""
-    inner = [float(f"{ratio:.4g}") for ratio in np.geomspace(low, high, PLACES)[1:-1]]
+    """The ratios to choose from, shape (CANDIDATES,): four digits; the ends are exact."""
+    inner = [float(f"{ratio:.4g}") for ratio in np.geomspace(low, high, CANDIDATES)[1:-1]]
     return np.clip([low, *inner, high], low, high)
 
 
@@ -197,7 +186,7 @@ def response(
     ratios: tuple[float, ...], scores: tuple[float, ...], low: float, high: float
 ) -> Posterior:
     """The response at `places`, given the scores of one trial or more at each of `ratios`."""
-    return posterior(ratios, scores, low, high, points=PLACES)
+    return posterior(ratios, scores, low, high, points=CANDIDATES)
 
 
 def knowledge_gradient(known: Posterior, pending: Sequence[int]) -> Floats:

@@ -21,6 +21,7 @@ from qsit_ray.search import trials
 from qsit_ray.search.estimate import planned
 from qsit_ray.search.records import finished, folder_of
 from qsit_ray.search.study import SearchStudy
+from qsit_ray.search.summary import read_fit
 from qsit_ray.search.trials import Point, Task, TrialOutcome
 from qsit_ray.search.tuner import run_search
 from qsit_ray.terminal import Terminal
@@ -41,8 +42,9 @@ def search_inputs(run: RunFolder, config: Config, axis: Axis) -> dict[str, objec
     }
 
 
-def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) -> None:
-    """Train the proxy at each ratio and seed of `axis`; write trials.parquet and the study.
+def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) -> bool:
+    """Train the proxy at each ratio and seed of `axis`; write trials.parquet and the study. False
+    when the stage was complete before.
 
     Raises RuntimeError when every trial failed, or all of one ratio and `search.lost_ratios` is
     `stop`; the table of the trials is written before.
@@ -50,7 +52,7 @@ def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) 
     inputs = search_inputs(run, config, axis)
     name = f"search {axis}"
     if run.is_complete(name, inputs):
-        return
+        return False
     space, search, sizes = config.space(axis), config.search, read_sizes(run.catalog)
     planned(config, sizes)  # raises for a ratio that is not available, before anything is trained
     task = Task(
@@ -83,6 +85,7 @@ def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) 
             artifacts.write_json(run.search(axis) / "adaptive.json", asdict(ended))
         cost.device_seconds = sum(row.device_seconds or 0.0 for row in rows)
         _stop_at_lost_ratios(name, rows, search.lost_ratios == "skip")
+    return True
 
 
 def _stop_at_lost_ratios(name: str, rows: Sequence[TrialOutcome], skip: bool) -> None:
@@ -112,9 +115,10 @@ def proxy_inputs(run: RunFolder, config: Config) -> dict[str, object]:
 
 def fitted_ratio(run: RunFolder, axis: Axis) -> float:
     """The fitted optimum of `axis`. Raises InputError when it has not been fitted."""
-    if not run.fit(axis).exists():
+    found = read_fit(run, axis)
+    if found is None:
         raise InputError(f"{run.fit(axis)}: missing; run `qsit fit {run.path}` first")
-    return artifacts.read_json(run.fit(axis))["optimum"]
+    return found.fit.optimum
 
 
 def open_folder(folder: Path, inputs: dict[str, object]) -> Path:

@@ -65,6 +65,7 @@ def test_descriptions_are_comments_above_their_keys():
         ("search.interpreting_general.axis=interpreting_scoring", "interpreting_general: its axis"),
         ("train.workers=3", "train: training.batch_size 16 is not a multiple of 3 workers"),
         ("data.general=0", "data.general"),
+        ("search.adaptive={trials: 500}", r"adaptive.trials: 500; the \d seeds of interpreting_g"),
         ("train.epochs", "expected key=value"),
         ("train.epochs={", "not YAML"),
     ],

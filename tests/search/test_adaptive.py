@@ -3,12 +3,10 @@ import sys
 from collections import Counter
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qsit_ray.config.search import Adaptive
-from qsit_ray.errors import InputError
 from qsit_ray.search.adaptive import Rounds
 
 LOW, HIGH, SEEDS = 0.1, 10.0, (0, 1, 2)
@@ -148,8 +146,3 @@ def test_a_score_that_is_not_finite_counts_as_none():
     with_nan = [*scores, (2.0, 0, float("nan"))]
     without = [*scores, (2.0, 0, None)]
     assert rounds_of(FOURTEEN).propose(with_nan) == rounds_of(FOURTEEN).propose(without)
-
-
-def test_more_trials_than_points_are_refused():
-    with pytest.raises(InputError, match=r"search\.adaptive\.trials: 50; 1 seeds allow 41"):
-        rounds_of(Adaptive(trials=50), (0,)).propose([])

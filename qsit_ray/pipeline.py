@@ -8,11 +8,12 @@ from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 
-from qsit_ray import artifacts
+from qsit_ray import artifacts, placement
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.changes import Change
 from qsit_ray.config.config import Config
 from qsit_ray.mixture import AXES
+from qsit_ray.placement import Request
 from qsit_ray.run_config import RunConfig, change
 from qsit_ray.run_files import FoundMix, read_epochs
 from qsit_ray.session import check_machine, processes, session
@@ -61,18 +62,19 @@ def search_next(run: RunFolder, config: Config, terminal: Terminal) -> str | Non
     return "final proxies" if final_proxies(run, config, terminal) else None
 
 
-def ray_session(config: Config) -> AbstractContextManager[str]:
-    """The Ray session that the configuration's stages need."""
+def ray_session(config: Config, *requests: Request) -> AbstractContextManager[str]:
+    """The Ray session that the configuration's stages need, and that can meet the requests."""
     held = processes(config)
     if config.search.rehearsal is not None:
-        return session(held, pretend_gpus=math.ceil(held * config.search.gpus_per_trial))
-    return session(held, config.train.use_gpu)
+        pretended = math.ceil(held * config.search.gpus_per_trial)
+        return session(held, pretend_gpus=pretended, requests=requests)
+    return session(held, config.train.use_gpu, requests=requests)
 
 
 def run_all(run: RunFolder, config: Config, terminal: Terminal) -> None:
     """Run every stage in order; complete ones are skipped. A rehearsal ends with the mix."""
     build_data(run, config, terminal)
-    with ray_session(config) as dashboard:
+    with ray_session(config, *placement.of_run(config)) as dashboard:
         from qsit_ray.stages.evaluate import evaluate_models
         from qsit_ray.stages.fit import fit_run
         from qsit_ray.stages.proxies import final_proxies

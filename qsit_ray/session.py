@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from qsit_ray.config.config import Config
 from qsit_ray.config.data import DemoData
 from qsit_ray.errors import InputError
 from qsit_ray.interrupt import end_at_sigterm
+from qsit_ray.placement import Request, check
 
 QUIET = {
     # Token authentication stays on; naming the mode silences the notice about the default.
@@ -45,6 +46,9 @@ RAY_GIB = 1.5
 # A row's image and text, and a run's models, logs and checkpoints.
 ROW_BYTES = 20_000
 RUN_GIB = 1.0
+# Ray Train waits this long for the nodes of its ranks, four times; a cloud starts no GPU machine in
+# its default of a minute.
+NODES_SECONDS = "600"
 # Trials that a rehearsal without a cluster runs at once; they only wait.
 REHEARSED_AT_ONCE = 4
 
@@ -54,21 +58,34 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def on_cluster() -> bool:
+    """Whether the session joins the cluster that RAY_ADDRESS names, as under `ray job submit`."""
+    return "RAY_ADDRESS" in os.environ
+
+
 @contextmanager
-def session(processes: int, use_gpu: bool = False, pretend_gpus: int = 0) -> Iterator[str]:
+def session(
+    processes: int,
+    use_gpu: bool = False,
+    pretend_gpus: int = 0,
+    requests: Sequence[Request] = (),
+) -> Iterator[str]:
     """Yield the dashboard's address of a Ray session with room for `processes` of one CPU each.
 
-    Joins the cluster that RAY_ADDRESS names (as under `ray job submit`); otherwise starts one on
-    loopback that ends with this process. There, CPUs are counted logically where the machine has
-    fewer cores than processes, so that small machines run the same code; so are `pretend_gpus`, the
-    GPUs of a rehearsal.
+    Joins the cluster that RAY_ADDRESS names; otherwise starts one on loopback that ends with this
+    process. There, CPUs are counted logically where the machine has fewer cores than processes, so
+    that small machines run the same code; so are `pretend_gpus`, the GPUs of a rehearsal.
+
+    Raises InputError when this machine can never meet one of the `requests`. A cluster may grow, so
+    that there nothing is refused.
     """
     if not use_gpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     import ray
 
     shared = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if "RAY_ADDRESS" in os.environ:
+    if on_cluster():
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", NODES_SECONDS)
         context = ray.init(**shared)
     else:
         context = ray.init(
@@ -80,9 +97,16 @@ def session(processes: int, use_gpu: bool = False, pretend_gpus: int = 0) -> Ite
         )
     end_at_sigterm()
     try:
+        if not on_cluster():
+            check(requests, ray.cluster_resources())
         yield context.dashboard_url or ""
     finally:
         ray.shutdown()
+
+
+def labels_of(request: Request) -> dict[str, str]:
+    """The node labels to ask Ray for: none without a cluster, as this machine's node has none."""
+    return dict(request.labels) if on_cluster() else {}
 
 
 def concurrency(cpus: float) -> int | None:
@@ -91,7 +115,7 @@ def concurrency(cpus: float) -> int | None:
     A local session counts CPUs logically, so its trials are limited to the real cores. On a cluster
     an autoscaler must see all waiting trials, or it would never bring the nodes that they need.
     """
-    return None if "RAY_ADDRESS" in os.environ else max(1, int(cores() / cpus))
+    return None if on_cluster() else max(1, int(cores() / cpus))
 
 
 def slots(cpus: float, gpus: float) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.markup import escape
 
-from qsit_ray import pipeline
+from qsit_ray import pipeline, placement
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli.options import Confidence, Json, Run, Seed
 from qsit_ray.cli.printing import print_json, print_reasons, print_table, say
@@ -48,7 +48,10 @@ def run(run: Run) -> None:
     from qsit_ray.stages.evaluate import evaluate_models
 
     folder = RunFolder(run.absolute())
-    with working(folder) as (config, terminal), pipeline.ray_session(config):
+    with (
+        working(folder) as (config, terminal),
+        pipeline.ray_session(config, placement.prediction(config.train)),
+    ):
         evaluate_models(folder, config, terminal)
 
 

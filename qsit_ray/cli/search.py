@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from qsit_ray import pipeline
+from qsit_ray import pipeline, placement
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli.options import Json, Run, Set
 from qsit_ray.cli.printing import print_json
@@ -30,7 +30,7 @@ def run(run: Run, assignments: Set = []) -> None:  # noqa: B006
     """Run the next search: an axis, or the final proxies once both axes are fitted."""
     folder = RunFolder(run.absolute())
     with working(folder, override(opened(folder), assignments)) as (config, terminal):
-        with pipeline.ray_session(config):
+        with pipeline.ray_session(config, placement.trial(config.search)):
             done = pipeline.search_next(folder, config, terminal)
         terminal.say(f"{done}: done" if done else "every search is complete")
 

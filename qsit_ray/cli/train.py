@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qsit_ray import pipeline
+from qsit_ray import pipeline, placement
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli.options import Json, Run, Set
 from qsit_ray.cli.printing import print_json
@@ -47,7 +47,8 @@ def run(
     with working(folder, override(opened(folder), assignments)) as (config, terminal):
         number = workers or config.train.workers
         sized = config.train.model_copy(update={"workers": number})
-        with pipeline.ray_session(config.model_copy(update={"train": sized})):
+        resized = config.model_copy(update={"train": sized})
+        with pipeline.ray_session(resized, placement.ranks(sized, number)):
             train(folder, config, terminal, number)
 
 

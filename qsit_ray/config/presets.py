@@ -101,6 +101,7 @@ def paper() -> Config:
             precision="bf16",
             activation_checkpointing=True,
             gpus_per_trial=1.0,
+            nodes={"qsit": "proxy"},
         ),
         train=Train(
             training=Training(batch_size=64, learning_rate=1e-5),
@@ -109,6 +110,9 @@ def paper() -> Config:
             micro_batch=2,
             zero_stage=3,
             use_gpu=True,
+            nodes={"qsit": "primary"},
+            # The primary's node has many cores, which its ranks leave to the encoding.
+            cpu_nodes={"qsit": "in(cpu, primary)"},
             precision="bf16",
             activation_checkpointing=True,
         ),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from qsit_ray.config.section import OPERATIONAL, Count, NotNegative, Positive, Section
+from qsit_ray.config.section import OPERATIONAL, Count, Nodes, NotNegative, Positive, Section
 from qsit_ray.config.train import Training
 from qsit_ray.mixture import Axis
 
@@ -130,6 +130,9 @@ class Search(Section):
     """CPU cores that a trial holds; 1 runs as many trials at once as the machine has cores."""
     gpus_per_trial: Annotated[float, Field(ge=0), OPERATIONAL] = 0.0
     """GPUs that a trial holds; fractions share one. At 0 trials run on CPU."""
+    nodes: Annotated[Nodes, OPERATIONAL] = Field(default_factory=dict)
+    """Labels of the nodes that trials run on, such as {ray.io/accelerator-type: L40S}. Only a
+    cluster's nodes have labels: ignored without one. None by default: any node will do."""
     max_failures: Annotated[int, Field(ge=0), OPERATIONAL] = 2
     """Restarts of a failed trial, before the search continues without it; 2 outlasts a lost node,
     not a fault of the trial itself."""

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+_NAME = r"[a-zA-Z0-9](?:[a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?"
+_LABEL = re.compile(rf"(?:[a-zA-Z0-9][a-zA-Z0-9.-]*/)?{_NAME}")
+_VALUE = re.compile(rf"!?(?:{_NAME}|in\({_NAME}(?:, ?{_NAME})*\))")
+
+
+def _selector(labels: dict[str, str]) -> dict[str, str]:
+    for label, value in labels.items():
+        if not _LABEL.fullmatch(label):
+            raise ValueError(f"{label!r} is not the name of a node label")
+        if not _VALUE.fullmatch(value):
+            raise ValueError(
+                f"{label}: expected a value, !value, in(a, b) or !in(a, b), got {value!r}"
+            )
+    return labels
+
+
+Nodes = Annotated[dict[str, str], AfterValidator(_selector)]
+"""Node labels as Ray selects by them: each label with a value, `!value`, `in(a, b)` or
+`!in(a, b)`."""
 
 
 class Operational:

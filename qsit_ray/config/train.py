@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from qsit_ray.config.section import OPERATIONAL, Count, Positive, Section
+from qsit_ray.config.section import OPERATIONAL, Count, Nodes, Positive, Section
 
 
 class Training(Section):
@@ -151,6 +151,15 @@ class Train(Section):
     """Adjusts the mixture after each epoch (Eq. 9-10). Null: every epoch has the first mixture."""
     use_gpu: bool = False
     """One GPU a rank, in training and evaluation. Off: CPU, as the demo runs."""
+    nodes: Annotated[Nodes, OPERATIONAL] = Field(default_factory=dict)
+    """Labels of the nodes that ranks and evaluation run on, such as {ray.io/accelerator-type:
+    H100}. Ignored without a cluster. None by default: any node will do."""
+    one_node: Annotated[bool, OPERATIONAL] = True
+    """Keeps all ranks on one node. On: between nodes the ranks of ZeRO wait for the network. Off,
+    for more ranks than a node has GPUs."""
+    cpu_nodes: Annotated[Nodes, OPERATIONAL] = Field(default_factory=dict)
+    """Labels of the nodes that encode rows and convert checkpoints, which takes no GPU. Ignored
+    without a cluster. None by default: any node will do."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Type of the weights and the arithmetic; `bf16` keeps an fp32 copy of the weights and fp32
     optimiser states. `fp32` runs on every machine."""

@@ -11,13 +11,15 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from qsit_ray import artifacts
+from qsit_ray.config.search import Search
 from qsit_ray.errors import InputError
+from qsit_ray.placement import trial
 from qsit_ray.search.estimate import longest_first
 from qsit_ray.search.records import attempted, finished
 from qsit_ray.search.study import SearchStudy
 from qsit_ray.search.trial import INPUT_ERROR, Trial, TunePoint, point_of
 from qsit_ray.search.trials import Point, Task, TrialOutcome
-from qsit_ray.session import concurrency
+from qsit_ray.session import concurrency, labels_of
 from qsit_ray.terminal import Bar
 
 if TYPE_CHECKING:
@@ -173,9 +175,18 @@ def run_search(
     return [done[point] for point in asked]
 
 
+def resources(search: Search) -> tune.PlacementGroupFactory:
+    """What Tune asks Ray for to run one trial."""
+    request = trial(search)
+    labels = labels_of(request)
+    return tune.PlacementGroupFactory(
+        [dict(request.resources)], bundle_label_selector=[labels] if labels else None
+    )
+
+
 def _trainable(task: Task) -> Any:
-    resources = {"cpu": task.config.search.cpus_per_trial, "gpu": task.config.search.gpus_per_trial}
-    return tune.with_resources(tune.with_parameters(Trial, task=task), resources)
+    trainable = tune.with_parameters(Trial, task=task)
+    return tune.with_resources(trainable, resources(task.config.search))
 
 
 def _tuner(task: Task, points: Sequence[Point] | RoundSearcher) -> tune.Tuner:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +20,12 @@ from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.config.section import meaning
+from qsit_ray.config.train import Train
 from qsit_ray.data.catalog import BenchmarkImage, Question, open_catalog
 from qsit_ray.errors import InputError
 from qsit_ray.models.base import base_checkpoint, identity
+from qsit_ray.placement import prediction
+from qsit_ray.session import labels_of
 from qsit_ray.terminal import Terminal
 
 SPLIT = "test"
@@ -61,7 +65,7 @@ def evaluate_models(run: RunFolder, config: Config, terminal: Terminal) -> None:
     catalog = open_catalog(run.catalog)
     images, questions = catalog.images(SPLIT), catalog.questions(SPLIT)
     with run.stage("evaluate", inputs) as cost, terminal.bar("Evaluate") as bar:
-        predict = _predict.options(num_gpus=1 if config.train.use_gpu else 0)
+        predict = _predict.options(**options(config.train))
         tasks = {predict.remote(run, model, config): name for name, model in models.items()}
         pending = list(tasks)
         predictions: dict[str, Predictions] = {}
@@ -108,7 +112,17 @@ def evaluate_models(run: RunFolder, config: Config, terminal: Terminal) -> None:
             pq.write_table(table, temporary)
 
 
-@ray.remote(num_cpus=1, max_retries=2)
+def options(train: Train) -> dict[str, Any]:
+    """What the predictions of one model ask Ray for."""
+    request = prediction(train)
+    return {
+        "num_cpus": request.resources["CPU"],
+        "num_gpus": request.resources.get("GPU", 0.0),
+        "label_selector": labels_of(request),
+    }
+
+
+@ray.remote(max_retries=2)
 def _predict(run: RunFolder, model: str, config: Config) -> Predictions:
     from qsit_ray.data.encode import Picture
     from qsit_ray.models import load, score

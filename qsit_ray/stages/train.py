@@ -21,22 +21,26 @@ from ray.train import (
     TrainingFailedError,
 )
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.config.section import meaning
+from qsit_ray.config.train import Train
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.data.source import NAMESPACE, plan_dataset
 from qsit_ray.errors import InputError
 from qsit_ray.models.base import base_checkpoint, identity
+from qsit_ray.placement import cpu_task, ranks
 from qsit_ray.run_files import FoundMix, read_epochs
+from qsit_ray.session import labels_of
 from qsit_ray.terminal import Bar, Terminal
 from qsit_ray.train.bad_loss import BadBatch
 from qsit_ray.train.checkpoint import Checkpoints, Inputs, check_resumable
 from qsit_ray.train.deepspeed_config import accumulation
 from qsit_ray.train.elastic import convert
-from qsit_ray.train.encoding import encode, layout, warm_up
+from qsit_ray.train.encoding import cpu_options, encode, layout, warm_up
 from qsit_ray.train.state import Course, Job, TrainState
 from qsit_ray.train.trackers import require
 from qsit_ray.train.worker import train_loop
@@ -122,7 +126,8 @@ def _state_to_resume(job: Job, workers: int) -> TrainState:
         return TrainState(world_size=workers)
     state = TrainState.read(latest[1])
     if state.world_size != workers and job.config.train.zero_stage:
-        ray.get(ray.remote(num_cpus=1)(convert).remote(latest[1], "deepspeed"))
+        converting = ray.remote(**cpu_options(job.config.train))(convert)
+        ray.get(converting.remote(latest[1], "deepspeed"))
     return replace(state, world_size=workers)
 
 
@@ -136,12 +141,24 @@ class Trainer(TorchTrainer):
         pass
 
 
+def scaling(train: Train, workers: int) -> ScalingConfig:
+    """What Ray Train asks Ray for to run the ranks."""
+    request = ranks(train, workers)
+    return ScalingConfig(
+        num_workers=request.bundles,
+        use_gpu="GPU" in request.resources,
+        resources_per_worker=dict(request.resources),
+        placement_strategy=request.strategy,
+        label_selector=labels_of(request) or None,
+    )
+
+
 def _fit(job: Job, workers: int) -> None:
     settings = job.config.train
     trainer = Trainer(
         partial(train_loop, job),
         torch_config=TorchConfig(backend="nccl" if settings.use_gpu else "gloo"),
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=settings.use_gpu),
+        scaling_config=scaling(settings, workers),
         run_config=RunConfig(
             name=job.checkpoints.folder.name,
             storage_path=str(job.checkpoints.folder.parent),
@@ -154,7 +171,11 @@ def _fit(job: Job, workers: int) -> None:
         ),
         datasets={"train": plan_dataset(job.course, layout(job), partial(encode, job))},
         # Rows are trained in the plan's order: each rank gets the same stream in every run.
-        dataset_config=DataConfig(execution_options=ExecutionOptions(preserve_order=True)),
+        dataset_config=DataConfig(
+            execution_options=ExecutionOptions(
+                preserve_order=True, label_selector=labels_of(cpu_task(settings))
+            )
+        ),
     )
     try:
         trainer.fit()
@@ -192,7 +213,11 @@ def _skip_or_stop(job: Job, bad: BadBatch) -> None:
 
 @contextmanager
 def _course_actor(job: Job) -> Iterator[Any]:
-    actor = CourseActor.options(name=job.course, namespace=NAMESPACE).remote()
+    # Beside the driver: an actor keeps its node from going, even one that holds no CPU.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    actor = CourseActor.options(
+        name=job.course, namespace=NAMESPACE, scheduling_strategy=here
+    ).remote()
     try:
         yield actor
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray._common.constants import RAY_WARN_BLOCKING_GET_INSIDE_ASYNC_ENV_VAR
@@ -13,8 +13,11 @@ from ray.train.v2._internal.constants import (
     get_env_vars_to_propagate,
 )
 
+from qsit_ray.config.train import Train
 from qsit_ray.data.source import DataRow, Layout
 from qsit_ray.errors import InputError
+from qsit_ray.placement import cpu_task
+from qsit_ray.session import labels_of, on_cluster
 from qsit_ray.train.state import Job
 
 if TYPE_CHECKING:
@@ -43,17 +46,25 @@ def encode(job: Job, row: DataRow) -> DataRow:
     return {"step": row["step"], "rows": row["rows"], "batch": packed, "cut": batches.cut(rows)}
 
 
+def cpu_options(train: Train) -> dict[str, Any]:
+    """Options of a Ray task that takes no GPU."""
+    request = cpu_task(train)
+    return {"num_cpus": request.resources["CPU"], "label_selector": labels_of(request)}
+
+
 def warm_up(job: Job, workers: int) -> None:
     """Import the libraries in the processes of the data tasks, which takes each of them seconds.
 
-    Ray passes these processes on to Ray Data; otherwise the first epoch would wait. Raises
+    Ray passes these processes on to Ray Data; otherwise the first epoch would wait. On a cluster
+    one process checks only, since the nodes of the data tasks may come with the ranks. Raises
     InputError when the base checkpoint's processor does not fit its model.
     """
-    free = int(ray.cluster_resources().get("CPU", 1)) - workers
+    free = 1 if on_cluster() else int(ray.cluster_resources().get("CPU", 1)) - workers
     processes = max(1, min(free, PROCESSES_A_WORKER * workers))
     # Ray only passes a process on to a task of the same environment, and Ray Train has its own.
     environment = {"env_vars": {**WARNS, **get_env_vars_to_propagate()}}
-    check = ray.remote(num_cpus=1, runtime_env=environment)(_check)
+    options = cpu_options(job.config.train)
+    check = ray.remote(runtime_env=environment, **options)(_check)
     try:
         ray.get([check.remote(job) for _ in range(processes)])
     except ray.exceptions.RayTaskError as error:

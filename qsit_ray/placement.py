@@ -1,0 +1,81 @@
+"""pure: what each kind of work asks of Ray: resources, and the nodes that it may run on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from qsit_ray.config.config import Config
+from qsit_ray.config.search import Search
+from qsit_ray.config.train import Train
+from qsit_ray.errors import InputError
+
+
+@dataclass(frozen=True)
+class Request:
+    """Bundles of equal resources that Ray gives together or not at all."""
+
+    what: str
+    settings: Mapping[str, str]
+    """For each resource the setting that it follows from."""
+    resources: Mapping[str, float]
+    """CPUs and GPUs of one bundle, which one process holds."""
+    labels: Mapping[str, str]
+    """Node labels that a cluster's node must have, as Ray selects by them."""
+    bundles: int = 1
+    one_node: bool = False
+
+    @property
+    def strategy(self) -> str:
+        """Ray's name for the placement of the bundles."""
+        return "STRICT_PACK" if self.one_node else "PACK"
+
+    def total(self, resource: str) -> float:
+        return self.bundles * self.resources.get(resource, 0.0)
+
+
+def trial(search: Search) -> Request:
+    """One trial of the proxy search."""
+    resources = {"CPU": search.cpus_per_trial}
+    if search.gpus_per_trial:
+        resources["GPU"] = search.gpus_per_trial
+    settings = {"CPU": "search.cpus_per_trial", "GPU": "search.gpus_per_trial"}
+    return Request("a trial", settings, resources, search.nodes)
+
+
+def ranks(train: Train, workers: int) -> Request:
+    """All ranks of the primary's training."""
+    settings = {"CPU": "train.workers", "GPU": "train.workers with train.use_gpu"}
+    resources = {"GPU": 1.0} if train.use_gpu else {"CPU": 1.0}
+    return Request("the training", settings, resources, train.nodes, workers, train.one_node)
+
+
+def prediction(train: Train) -> Request:
+    """The predictions of one model in the evaluation, on the primary's kind of node."""
+    resources = {"CPU": 1.0, "GPU": 1.0} if train.use_gpu else {"CPU": 1.0}
+    return Request("the evaluation", {"GPU": "train.use_gpu"}, resources, train.nodes)
+
+
+def cpu_task(train: Train) -> Request:
+    """A task that holds no GPU: encoding, or the conversion of a checkpoint."""
+    return Request("a task", {}, {"CPU": 1.0}, train.cpu_nodes)
+
+
+def of_run(config: Config) -> list[Request]:
+    """What the stages of a whole run ask for."""
+    asked = [trial(config.search)] if config.has_proxies else []
+    if config.search.rehearsal is None:
+        asked += [ranks(config.train, config.train.workers), prediction(config.train)]
+    return asked
+
+
+def check(requests: Iterable[Request], there: Mapping[str, float]) -> None:
+    """Raises InputError for a request of more than is `there`: it would wait for ever."""
+    for request in requests:
+        for resource, setting in request.settings.items():
+            asked, have = request.total(resource), there.get(resource, 0.0)
+            if asked > have:
+                raise InputError(
+                    f"{setting}: {request.what} asks for {asked:g} {resource}, "
+                    f"and {have:g} {'is' if have == 1 else 'are'} there"
+                )

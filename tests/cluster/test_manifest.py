@@ -1,0 +1,158 @@
+"""cluster/rayjob.yaml: what can be checked of it without Kubernetes.
+
+The file must have no problem, and a planted mistake must be named.
+"""
+
+import pytest
+from cluster_files import PINS, failed, image_problems, label_problems, manifest, planted
+
+# Fields of the CRDs in use here, so that a misspelt one is seen before an operator drops it.
+JOB_FIELDS = {
+    *("entrypoint", "submissionMode", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished"),
+    *("backoffLimit", "rayClusterSpec", "activeDeadlineSeconds", "runtimeEnvYAML"),
+    *("submitterPodTemplate", "submitterConfig", "entrypointNumCpus", "entrypointNumGpus"),
+    *("entrypointResources", "suspend", "deletionStrategy", "clusterSelector", "metadata"),
+}
+CLUSTER_FIELDS = {
+    *("rayVersion", "enableInTreeAutoscaling", "autoscalerOptions", "authOptions"),
+    *("headGroupSpec", "workerGroupSpecs", "gcsFaultToleranceOptions", "suspend"),
+}
+WORKER_FIELDS = {
+    *("groupName", "replicas", "minReplicas", "maxReplicas", "numOfHosts"),
+    *("rayStartParams", "template", "idleTimeoutSeconds", "labels"),
+}
+HEAD_FIELDS = {"rayStartParams", "template", "serviceType", "headService", "enableIngress"}
+
+
+def pod_problems(where, pod, claim):
+    context = pod.get("securityContext", {})
+    claims = {
+        volume["name"]: volume.get("persistentVolumeClaim", {}).get("claimName")
+        for volume in pod.get("volumes", [])
+    }
+    container = pod["containers"][0]
+    mounts = {m["mountPath"]: claims.get(m["name"]) for m in container.get("volumeMounts", [])}
+    resources = container.get("resources", {})
+    limits = resources.get("limits", {})
+    same = limits == resources.get("requests") and {"cpu", "memory"} <= limits.keys()
+    user = context.get("runAsNonRoot") and context.get("runAsUser")
+    checks = [
+        (user, f"{where}: may run as root"),
+        (pod.get("restartPolicy") == "Never", f"{where}: restartPolicy is not Never"),
+        (mounts.get("/runs") == claim, f"{where}: /runs is not the claim {claim}"),
+        (same, f"{where}: requests and limits are not the same"),
+    ]
+    return failed(checks) + image_problems(container["image"])
+
+
+def manifest_problems(documents):
+    """What is wrong with the KubeRay manifest; [] when nothing is."""
+    kinds = [(d.get("apiVersion"), d.get("kind")) for d in documents]
+    expected = [("v1", "PersistentVolumeClaim"), ("ray.io/v1", "RayJob")]
+    if kinds != expected:
+        return [f"kinds: expected {expected}, got {kinds}"]
+    claim, spec = documents[0], documents[1]["spec"]
+    cluster = spec.get("rayClusterSpec", {})
+    missing = {"headGroupSpec", "workerGroupSpecs"} - cluster.keys()
+    if missing:
+        return [f"rayClusterSpec: no {', '.join(sorted(missing))}"]
+    head, groups = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
+    params, service = head.get("rayStartParams", {}), head.get("serviceType", "ClusterIP")
+    command = spec.get("entrypoint", "")
+    right = command.startswith("qsit run ") and "--out /runs/" in command
+    auth = cluster.get("authOptions", {}).get("mode")
+    modes = claim["spec"]["accessModes"]
+    checks = [(key in JOB_FIELDS, f"spec.{key}: unknown") for key in spec]
+    checks += [(key in CLUSTER_FIELDS, f"rayClusterSpec.{key}: unknown") for key in cluster]
+    checks += [(key in HEAD_FIELDS, f"headGroupSpec.{key}: unknown") for key in head]
+    checks += [
+        (modes == ["ReadWriteMany"], "claim: several nodes write to it; not ReadWriteMany"),
+        (right, "entrypoint: expected `qsit run` with --out under /runs"),
+        (spec.get("shutdownAfterJobFinishes") is True, "the cluster would stay after the job"),
+        (cluster.get("rayVersion") == PINS["ray"], f"rayVersion: not {PINS['ray']}"),
+        (cluster.get("enableInTreeAutoscaling") is True, "enableInTreeAutoscaling: off"),
+        (auth == "token", "authOptions: token authentication is not on"),
+        (params.get("num-cpus") == "0", "headGroupSpec: the head has room for tasks"),
+        (service == "ClusterIP" and not head.get("enableIngress"), "headGroupSpec: reachable"),
+    ]
+    name = claim["metadata"]["name"]
+    problems = failed(checks) + pod_problems("head", head["template"]["spec"], name)
+    workers = {
+        group.get("groupName"): (
+            group.get("labels", {}),
+            int(group.get("rayStartParams", {}).get("num-gpus", 0)),
+        )
+        for group in groups
+    }
+    problems += label_problems(workers)
+    return problems + [problem for group in groups for problem in group_problems(group, name)]
+
+
+def group_problems(group, claim):
+    where = group.get("groupName", "a worker group without groupName")
+    pod = group["template"]["spec"]
+    resources = pod["containers"][0].get("resources", {})
+    limits, requests = resources.get("limits", {}), resources.get("requests", {})
+    params = group.get("rayStartParams", {})
+    gpus = limits.get("nvidia.com/gpu", "0")
+    same = gpus == requests.get("nvidia.com/gpu", "0") == params.get("num-gpus")
+    text = all(isinstance(value, str) for value in params.values())
+    checks = [(key in WORKER_FIELDS, f"{where}.{key}: unknown") for key in group]
+    checks += [
+        (group.get("minReplicas") == 0, f"{where}: minReplicas is not 0"),
+        (group.get("replicas") == 0, f"{where}: replicas is not 0"),
+        (group.get("maxReplicas", 0) > 0, f"{where}: maxReplicas is not above 0"),
+        (same, f"{where}: GPU limits, requests and num-gpus differ"),
+        (params.get("num-cpus") == limits.get("cpu"), f"{where}: num-cpus is not the CPU limit"),
+        (text, f"{where}: rayStartParams takes strings only"),
+    ]
+    return failed(checks) + pod_problems(where, pod, claim)
+
+
+def test_the_manifest_has_no_problem():
+    assert manifest_problems(manifest()) == []
+
+
+JOB = [1, "spec"]
+CLUSTER = [*JOB, "rayClusterSpec"]
+HEAD = [*CLUSTER, "headGroupSpec"]
+GPU = [*CLUSTER, "workerGroupSpecs", 1]
+POD = ["template", "spec"]
+CONTAINER = [*POD, "containers", 0]
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "named"),
+    [
+        ([1, "apiVersion"], "ray.io/v1alpha1", "kinds"),
+        ([1, "kind"], "RayCluster", "kinds"),
+        ([*JOB, "entryPoint"], "qsit", "spec.entryPoint: unknown"),
+        ([*JOB, "entrypoint"], "qsit run --out runs/demo", "entrypoint"),
+        ([*JOB, "shutdownAfterJobFinishes"], False, "the cluster would stay"),
+        ([0, "spec", "accessModes"], ["ReadWriteOnce"], "ReadWriteMany"),
+        ([*CLUSTER, "rayVersion"], "2.59.0", "rayVersion"),
+        ([*CLUSTER, "enableInTreeAutoscaling"], None, "enableInTreeAutoscaling"),
+        ([*CLUSTER, "authOptions", "mode"], "disabled", "token authentication"),
+        ([*CLUSTER, "workerGroupSpecs"], None, "no workerGroupSpecs"),
+        ([*CLUSTER, "autoscaling"], {}, "rayClusterSpec.autoscaling: unknown"),
+        ([*HEAD, "rayStartParams"], {}, "the head has room"),
+        ([*HEAD, "serviceType"], "LoadBalancer", "headGroupSpec: reachable"),
+        ([*HEAD, *POD, "securityContext"], None, "head: may run as root"),
+        ([*HEAD, *CONTAINER, "volumeMounts"], [], "head: /runs"),
+        ([*GPU, "minReplica"], 0, "proxy.minReplica: unknown"),
+        ([*GPU, "minReplicas"], 1, "proxy: minReplicas is not 0"),
+        ([*GPU, "maxReplicas"], None, "proxy: maxReplicas"),
+        ([*GPU, "rayStartParams", "num-gpus"], "2", "GPU limits"),
+        ([*GPU, *CONTAINER, "resources", "requests", "nvidia.com/gpu"], "2", "GPU limits"),
+        ([*GPU, *CONTAINER, "resources", "limits", "nvidia.com/gpu"], None, "GPU limits"),
+        ([*GPU, "rayStartParams", "num-cpus"], "16", "num-cpus"),
+        ([*GPU, "rayStartParams", "num-gpus"], 1, "strings only"),
+        ([*GPU, *POD, "volumes", 0, "persistentVolumeClaim", "claimName"], "run", "proxy: /runs"),
+        ([*GPU, "labels"], None, "no workers labelled qsit: proxy"),
+        ([*GPU, *CONTAINER, "image"], "localhost/qsit-ray:0.1.0", "registry host"),
+        ([*GPU, *CONTAINER, "image"], "qsit-ray", "no fixed tag"),
+    ],
+)
+def test_a_mistake_in_the_manifest_is_named(path, change, named):
+    problems = manifest_problems(planted(manifest(), path, change))
+    assert any(named in problem for problem in problems), problems

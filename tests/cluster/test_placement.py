@@ -1,0 +1,108 @@
+"""Which nodes a cluster launches for the paper's work, by Ray's own scheduler."""
+
+import shlex
+from itertools import pairwise
+
+import autoscaler
+import pytest
+from cluster_files import manifest
+
+from qsit_ray.config.files import override
+from qsit_ray.config.presets import demo, paper, rehearsal
+from qsit_ray.search import tuner
+from qsit_ray.stages import evaluate, train
+from qsit_ray.train.encoding import cpu_options
+
+FILES = {"cluster.yaml": autoscaler.aws, "rayjob.yaml": autoscaler.kubernetes}
+WITHOUT_LABELS = ["search.nodes={}", "train.nodes={}", "train.cpu_nodes={}"]
+
+
+@pytest.fixture(params=FILES)
+def config(request, monkeypatch):
+    """The autoscaler's configuration, in a session that has joined its cluster."""
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    return FILES[request.param]()
+
+
+def ranks(settings, workers=None):
+    return autoscaler.of_ranks(train.scaling(settings, workers or settings.workers))
+
+
+IDLE = [{}, {"proxy": 4}, {"proxy": 8}, {"cpu": 1}, {"cpu": 2, "proxy": 8}]
+
+
+@pytest.mark.parametrize("idle", IDLE, ids=str)
+def test_the_primary_launches_its_own_node_and_no_other(config, idle):
+    assert autoscaler.launched(config, ranks(paper().train), idle) == {"primary": 1}
+
+
+def test_the_primary_launches_nothing_where_its_node_is_up(config):
+    assert autoscaler.launched(config, ranks(paper().train), {"primary": 1}) == {}
+
+
+def test_without_labels_the_primary_would_take_what_there_is(config):
+    spread = override(paper(), [*WITHOUT_LABELS, "train.one_node=false"]).train
+    assert autoscaler.launched(config, ranks(spread), {"proxy": 8}) == {}
+
+
+def test_ranks_leave_their_node_only_where_the_user_says_so(config):
+    train = paper().train
+    placement = ranks(train, 16)["gangs"]  # what the ranks wait for
+    assert autoscaler.launched(config, {"gangs": placement}) == {}
+    several = {"one_node": False, "nodes": {"qsit": "in(proxy, primary)"}}
+    asked = ranks(train.model_copy(update=several), 16)
+    assert autoscaler.launched(config, asked) == {"primary": 1, "proxy": 8}
+
+
+@pytest.mark.parametrize("preset", [paper, rehearsal])
+@pytest.mark.parametrize(
+    ("waiting", "idle", "new"), [(1, 0, 1), (7, 0, 7), (57, 0, 8), (57, 5, 3), (57, 8, 0)]
+)
+def test_trials_launch_proxies_and_never_the_primarys_node(config, preset, waiting, idle, new):
+    demands = autoscaler.of_trials(tuner.resources(preset().search), waiting)
+    launched = autoscaler.launched(config, demands, {"proxy": idle})
+    assert launched == ({"proxy": new} if new else {})
+
+
+@pytest.mark.parametrize("idle", [{}, {"proxy": 8}], ids=str)
+def test_a_task_without_a_gpu_launches_no_gpu_node(config, idle):
+    demands = autoscaler.of_tasks(cpu_options(paper().train), 1)
+    assert autoscaler.launched(config, demands, idle) == {"cpu": 1}
+
+
+def test_many_tasks_without_a_gpu_never_launch_proxies(config):
+    demands = autoscaler.of_tasks(cpu_options(paper().train), 500)
+    assert "proxy" not in autoscaler.launched(config, demands)
+
+
+def test_the_primarys_own_cores_encode_its_rows(config):
+    demands = autoscaler.of_tasks(cpu_options(paper().train), 64)
+    assert autoscaler.launched(config, demands, {"primary": 1}) == {}
+
+
+def test_the_evaluation_runs_on_the_primarys_node(config):
+    demands = autoscaler.of_tasks(evaluate.options(paper().train), 3)
+    assert autoscaler.launched(config, demands, {"proxy": 8}) == {"primary": 1}
+    assert autoscaler.launched(config, demands, {"primary": 1}) == {}
+
+
+def test_the_demos_job_launches_no_gpu_pod(config):
+    words = shlex.split(manifest()[1]["spec"]["entrypoint"])
+    sets = [value for word, value in pairwise(words) if word == "--set"]
+    asked = override(demo(), sets)
+    trials = autoscaler.of_trials(tuner.resources(asked.search), 42)
+    tasks = autoscaler.of_tasks(cpu_options(asked.train), 42)
+    most = config.get_node_type_configs()["cpu"].max_worker_nodes
+    for demands in (trials, tasks):
+        assert autoscaler.launched(config, demands) == {"cpu": most}
+    assert autoscaler.launched(config, ranks(asked.train)) == {"cpu": 1}
+
+
+def test_without_a_cluster_labels_are_ignored(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    asked = paper()
+    labelled = tuner.resources(asked.search)
+    assert labelled == tuner.resources(override(asked, WITHOUT_LABELS).search)
+    assert train.scaling(asked.train, 8).label_selector is None
+    assert cpu_options(asked.train)["label_selector"] == {}
+    assert evaluate.options(asked.train)["label_selector"] == {}

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from command_line import words
 
+from qsit_ray.config.presets import rehearsal
 from qsit_ray.mixture import AXES
 
 # Ray finds out within seconds, not half a minute.
@@ -31,7 +32,9 @@ def cluster(monkeypatch):
 
 @pytest.mark.slow
 def test_trials_of_a_dead_node_resume_on_another(cluster, tmp_path):
-    nodes = [cluster.add_node(num_cpus=2, num_gpus=2) for _ in range(2)]
+    labels = rehearsal().search.nodes
+    nodes = [cluster.add_node(num_cpus=2, num_gpus=2, labels=labels) for _ in range(2)]
+    cluster.add_node(num_cpus=2, num_gpus=2)  # of another kind: no trial may run there
     out = tmp_path / "run"
     command = words(out, "rehearsal", {"search.rehearsal.rows_per_second": 400000})
     there = os.environ | {"RAY_ADDRESS": cluster.address}

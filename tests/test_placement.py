@@ -1,0 +1,114 @@
+"""What work asks of Ray: refused on a machine that can never give it, in Ray's own syntax."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ray._private.label_utils import validate_label_selector
+
+from qsit_ray import placement
+from qsit_ray.config.files import override
+from qsit_ray.config.presets import demo, paper, rehearsal
+from qsit_ray.errors import InputError
+from qsit_ray.session import session
+
+LAPTOP, STATION = {"CPU": 4.0}, {"CPU": 96.0, "GPU": 8.0}
+
+
+@pytest.mark.parametrize(
+    ("preset", "assignment", "there", "words"),
+    [
+        (demo, "search.gpus_per_trial=1", LAPTOP, "search.gpus_per_trial: a trial asks for 1 GPU"),
+        (demo, "search.gpus_per_trial=0.5", LAPTOP, "0.5 GPU, and 0 are there"),
+        (demo, "search.cpus_per_trial=64", LAPTOP, "64 CPU, and 4 are there"),
+        (paper, "train.workers=8", {"CPU": 96.0, "GPU": 4.0}, "asks for 8 GPU, and 4 are there"),
+        (paper, "search.gpus_per_trial=0", LAPTOP, "train.workers with train.use_gpu: the train"),
+        (paper, "search.gpus_per_trial=9", STATION, "a trial asks for 9 GPU"),
+    ],
+)
+def test_what_a_machine_can_never_give_is_refused_by_its_setting(preset, assignment, there, words):
+    requests = placement.of_run(override(preset(), [assignment]))
+    with pytest.raises(InputError, match=words):
+        placement.check(requests, there)
+
+
+@pytest.mark.parametrize(
+    ("preset", "there"), [(demo, LAPTOP), (paper, STATION), (rehearsal, {"CPU": 4.0, "GPU": 1.0})]
+)
+def test_what_is_there_is_enough(preset, there):
+    placement.check(placement.of_run(preset()), there)
+
+
+def test_the_evaluation_asks_for_a_gpu_too():
+    with pytest.raises(InputError, match=r"^train.use_gpu: the evaluation asks for 1 GPU"):
+        placement.check([placement.prediction(paper().train)], LAPTOP)
+
+
+def test_a_mix_that_needs_no_proxy_asks_for_no_trial():
+    requests = placement.of_run(
+        override(
+            demo(),
+            [
+                "search.gpus_per_trial=1",
+                "mix={scoring: 1, interpreting: 1, general: 1}",
+                "train.controller=null",
+            ],
+        )
+    )
+    placement.check(requests, LAPTOP)
+
+
+def test_a_session_of_this_machine_refuses_instead_of_waiting_for_ever(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    asked = placement.trial(override(demo(), ["search.cpus_per_trial=4000"]).search)
+    with (
+        pytest.raises(InputError, match=r"^search.cpus_per_trial: a trial asks for 4000 CPU"),
+        session(2, requests=[asked]),
+    ):
+        pytest.fail("the session began")
+
+
+def taken(label, value):
+    try:
+        override(demo(), [f"search.nodes={json.dumps({label: value})}"])
+    except InputError:
+        return False
+    return True
+
+
+NAME = st.text("aZ0._-", max_size=5)
+SEVERAL = st.builds("{}in({}{})".format, st.sampled_from(["", "!", "not"]), NAME, NAME)
+LABEL = st.one_of(NAME, st.builds("{}/{}".format, NAME, NAME))
+
+
+@given(LABEL, st.one_of(NAME, st.builds("!{}".format, NAME), SEVERAL))
+def test_labels_that_are_taken_are_valid_in_ray(label, value):
+    assert not taken(label, value) or validate_label_selector({label: value}) is None
+
+
+@pytest.mark.parametrize(
+    ("label", "value"),
+    [
+        ("ray.io/accelerator-type", "A100-80G"),
+        ("qsit", "in(cpu, primary)"),
+        ("qsit", "!in(proxy,primary)"),
+        ("topology.kubernetes.io/zone", "!us-west-2a"),
+        ("a", "a" * 63),
+    ],
+)
+def test_rays_forms_of_a_selector_are_taken(label, value):
+    assert taken(label, value)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("search.nodes={qsit: [a]}", "search.nodes.qsit"),
+        ("train.nodes={qsit: in(a}", r"train.nodes: qsit: expected a value, !value, in\(a, b\)"),
+        ("train.cpu_nodes={a label: b}", "train.cpu_nodes: 'a label' is not the name"),
+    ],
+)
+def test_other_labels_are_refused_by_the_settings_name(assignment, words):
+    with pytest.raises(InputError, match=words):
+        override(demo(), [assignment])

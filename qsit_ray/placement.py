@@ -30,8 +30,24 @@ class Request:
         """Ray's name for the placement of the bundles."""
         return "STRICT_PACK" if self.one_node else "PACK"
 
+    def fits(self, resources: Mapping[str, float], labels: Mapping[str, str]) -> int:
+        """Bundles that a node of these resources and labels holds."""
+        if not _selects(self.labels, labels):
+            return 0
+        return int(min(resources.get(name, 0.0) / n for name, n in self.resources.items()))
+
     def total(self, resource: str) -> float:
         return self.bundles * self.resources.get(resource, 0.0)
+
+
+def _selects(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+    """Whether Ray takes a node with these labels: each has one of the values, or under ! none."""
+    for label, text in selector.items():
+        inside = text.removeprefix("!").removeprefix("in(").removesuffix(")")
+        values = [value.strip() for value in inside.split(",")]
+        if (labels.get(label) in values) == text.startswith("!"):
+            return False
+    return True
 
 
 def trial(search: Search) -> Request:

@@ -118,16 +118,13 @@ def concurrency(cpus: float) -> int | None:
     return None if on_cluster() else max(1, int(cores() / cpus))
 
 
-def slots(cpus: float, gpus: float) -> int:
-    """Trials of these resources that the cluster of RAY_ADDRESS holds at once, at least 1."""
+def slots(request: Request) -> int:
+    """Requests of one bundle that the cluster of RAY_ADDRESS meets at once, at least 1."""
     with session(processes=1):
         import ray
 
-        have = ray.cluster_resources()
-    fit = [have.get("CPU", 0.0) / cpus]
-    if gpus:
-        fit.append(have.get("GPU", 0.0) / gpus)
-    return max(1, int(min(fit)))
+        alive = [node for node in ray.nodes() if node["Alive"]]
+    return max(1, sum(request.fits(node["Resources"], node["Labels"]) for node in alive))
 
 
 def processes(config: Config) -> int:

@@ -69,6 +69,27 @@ def test_a_session_of_this_machine_refuses_instead_of_waiting_for_ever(monkeypat
         pytest.fail("the session began")
 
 
+@pytest.mark.parametrize(
+    ("nodes", "labels", "fit"),
+    [
+        ("{}", {}, 4),
+        ("{qsit: proxy}", {"qsit": "proxy"}, 4),
+        ("{qsit: proxy}", {"qsit": "primary"}, 0),
+        ("{qsit: proxy}", {}, 0),
+        ("{qsit: '!proxy'}", {}, 4),
+        ("{qsit: '!proxy'}", {"qsit": "proxy"}, 0),
+        ("{qsit: 'in(cpu, proxy)'}", {"qsit": "proxy"}, 4),
+        ("{qsit: '!in(cpu,proxy)'}", {"qsit": "proxy"}, 0),
+        ("{qsit: proxy, zone: a}", {"qsit": "proxy", "zone": "b"}, 0),
+    ],
+)
+def test_trials_fit_on_nodes_that_the_labels_select(nodes, labels, fit):
+    settings = [f"search.nodes={nodes}", "search.cpus_per_trial=2", "search.gpus_per_trial=0.5"]
+    request = placement.trial(override(paper(), settings).search)
+    assert request.fits({"CPU": 8.0, "GPU": 4.0}, labels) == fit
+    assert request.fits({"CPU": 8.0}, labels) == 0
+
+
 def taken(label, value):
     try:
         override(demo(), [f"search.nodes={json.dumps({label: value})}"])

@@ -124,4 +124,4 @@ def _slots(config: Config) -> tuple[int, str]:
         return config.train.workers, "train.workers"
     from qsit_ray.session import slots
 
-    return slots(config.search.cpus_per_trial, config.search.gpus_per_trial), "the cluster"
+    return slots(placement.trial(config.search)), "the cluster"

@@ -13,7 +13,8 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 _NAME = r"[a-zA-Z0-9](?:[a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?"
-_LABEL = re.compile(rf"(?:[a-zA-Z0-9][a-zA-Z0-9.-]*/)?{_NAME}")
+_DNS = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+_LABEL = re.compile(rf"(?:{_DNS}(?:\.{_DNS})*/)?{_NAME}")
 _VALUE = re.compile(rf"!?(?:{_NAME}|in\({_NAME}(?:, ?{_NAME})*\))")
 
 

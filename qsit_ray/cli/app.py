@@ -86,11 +86,13 @@ def main() -> None:
     end_at_sigterm()
     try:
         status = app(standalone_mode=False)
+        if status == 130:  # typer's own answer to a KeyboardInterrupt
+            status = exit_status()
     except (InputError, OSError, USAGE_ERROR) as error:  # `working` handles a run's failures
         if str(error):  # a verb without arguments has printed its help instead
             print(f"qsit: {error}", file=sys.stderr)
         status = 2
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
         status = exit_status()
     raise SystemExit(status or 0)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import filelock
 
+from qsit_ray import reading
 from qsit_ray.errors import InputError
 
 # On an object store the last file of a folder: when it is there, so are all the others.
@@ -200,26 +201,16 @@ def write_jsonl(path: Path, values: Sequence[object]) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value of a JSON file. Raises InputError naming a file that can't be read."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: can't read it as JSON: {error}") from None
+    """The value of a JSON file of ours. Raises InputError naming a file that can't be read."""
+    found = read_jsonl(path)
+    if len(found) != 1:
+        raise InputError(f"{path}: expected one JSON value, found {len(found)}")
+    return found[0]
 
 
 def read_jsonl(path: Path) -> list[Any]:
-    """The values of a JSON-lines file. Raises InputError naming the file and the line."""
-    values = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: can't read it: {error}") from None
-    for number, line in enumerate(lines, start=1):
-        try:
-            values.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}, line {number}: not JSON: {error}") from None
-    return values
+    """The values of a JSON-lines file of ours. Raises InputError naming the file and the line."""
+    return reading.values(path, reading.text_of(path), strict=True)
 
 
 def digest(value: Any) -> str:

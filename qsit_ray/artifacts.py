@@ -62,6 +62,7 @@ class RunFolder:
 
     config = _Below("config.yaml")
     log = _Below("qsit.log")
+    rejects = _Below("rejects.jsonl")
     stages = _Below("stages.json")
     catalog = _Below("catalog")
     features = _Below("features")

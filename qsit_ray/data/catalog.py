@@ -58,6 +58,11 @@ class BenchmarkImage(TypedDict):
     severity: NotRequired[int]
 
 
+# The meanings of a question's numbers.
+TYPES = ("yes-or-no", "what", "how")
+CONCERNS = ("distortion", "other", "in-context distortion", "in-context other")
+
+
 class Question(TypedDict):
     """A closed question in LLVisionQA's shape; `type` and `concern` are its numbers."""
 
@@ -71,9 +76,11 @@ class Question(TypedDict):
 
 
 class Reject(TypedDict):
-    """A record of a file that is not a row: its number, from 1, and the reason."""
+    """A record of a file that is not a row: its number, from 1, and the reason, whose part before a
+    colon is its kind."""
 
     file: str
+    domain: str
     record: int
     reason: str
 

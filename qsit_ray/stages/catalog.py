@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from qsit_ray import artifacts
@@ -9,17 +11,31 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.config.data import DemoData, LlavaData, RehearsalData
 from qsit_ray.data import catalog
+from qsit_ray.data.catalog import Content, Reject
 from qsit_ray.errors import InputError
+from qsit_ray.mixture import DOMAINS
 from qsit_ray.terminal import Terminal
+
+SHOWN = 3
+"""Kinds of rejects that are shown for each domain."""
 
 
 def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
-    """Write the run's catalog. Raises InputError naming a file that can't be read."""
-    inputs: dict[str, object] = {"data": config.data.model_dump(mode="json"), "seed": config.seed}
+    """Write the run's catalog.
+
+    Raises InputError naming a file that can't be read or the domain without a row; its rejects are
+    then in the run folder.
+    """
+    inputs: dict[str, object] = {
+        "data": config.data.model_dump(mode="json"),
+        "seed": config.seed,
+        "columns": catalog.SCHEMA.names,
+    }
     if isinstance(config.data, LlavaData):
         inputs["files"] = {name: _sha256(name) for name in _files(config.data)}
     if run.is_complete("data", inputs):
         return
+    artifacts.remove(run.rejects)
     with (
         run.stage("data", inputs),
         terminal.bar("Make the catalog") as bar,
@@ -36,9 +52,47 @@ def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
             from qsit_ray.data import llava
 
             found = llava.read(config.data, config.seed, bar.update)
+            _check_domains(found, run.rejects)
             artifacts.write_jsonl(folder / "rejects.jsonl", found.rejects)
             catalog.write(folder, found)
-            terminal.say(f"{len(found.train)} training rows, {len(found.rejects)} rejects")
+            for line in _summary(found, run.catalog / "rejects.jsonl"):
+                terminal.say(line)
+
+
+def _check_domains(found: Content, rejects: Path) -> None:
+    """Raises InputError with the reasons of a domain without training rows, after writing all
+    rejects where they outlast the catalog that is not made."""
+    for domain in DOMAINS:
+        if any(row["domain"] == domain for row in found.train):
+            continue
+        artifacts.write_jsonl(rejects, found.rejects)
+        mine = [reject for reject in found.rejects if reject["domain"] == domain]
+        if not mine:
+            raise InputError(f"domain {domain}: its files have no records left to train on")
+        first = mine[0]
+        raise InputError(
+            f"domain {domain}: no record became a training row: {_reasons(mine)}; the first: "
+            f"{first['file']}, record {first['record']}: {first['reason']}; all: {rejects}"
+        )
+
+
+def _summary(found: Content, rejects: Path) -> list[str]:
+    """Rows and rejects, and the kinds of rejects by domain."""
+    lines = [f"{len(found.train):,} training rows, {len(found.rejects):,} rejects"]
+    for domain in DOMAINS:
+        mine = [reject for reject in found.rejects if reject["domain"] == domain]
+        rows = sum(row["domain"] == domain for row in found.train)
+        if mine:
+            lines.append(f"  {domain}: {rows:,} rows, {len(mine):,} rejects: {_reasons(mine)}")
+    return [*lines, f"  rejects: {rejects}"] if found.rejects else lines
+
+
+def _reasons(rejects: Sequence[Reject]) -> str:
+    """The commonest kinds of rejects with their numbers."""
+    kinds = Counter(reject["reason"].partition(":")[0] for reject in rejects)
+    shown = [f"{count:,} × {kind}" for kind, count in kinds.most_common(SHOWN)]
+    others = len(rejects) - sum(count for _, count in kinds.most_common(SHOWN))
+    return ", ".join([*shown, *([f"{others:,} others"] if others else [])])
 
 
 def _files(data: LlavaData) -> list[str]:

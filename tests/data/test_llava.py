@@ -3,10 +3,15 @@
 import json
 
 import pytest
+from PIL import Image
 
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.config import presets
 from qsit_ray.config.data import LlavaData
 from qsit_ray.data import catalog, llava
 from qsit_ray.errors import InputError
+from qsit_ray.stages.catalog import build
+from qsit_ray.terminal import Terminal
 
 
 def scored(number, level="good"):
@@ -40,9 +45,13 @@ QUESTION = {
 
 @pytest.fixture
 def data(tmp_path):
-    """A small data set; `changes` replaces the records of a domain."""
+    """A small data set; `changes` replaces the records of a domain, or the `questions`."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in [*(f"{n}.jpg" for n in range(20)), "x.jpg", "q.jpg", "a.jpg", "b.jpg"]:
+        Image.new("RGB", (48, 32)).save(images / name)
 
-    def make(**changes):
+    def make(questions=(QUESTION,), **changes):
         records = {
             "scoring": [scored(n) for n in range(20)],
             "interpreting": [asked()],
@@ -52,12 +61,13 @@ def data(tmp_path):
         } | changes  # fmt: skip
         for name, content in records.items():
             (tmp_path / f"{name}.json").write_text(json.dumps(content))
-        (tmp_path / "questions.json").write_text(json.dumps([QUESTION]))
+        (tmp_path / "questions.json").write_text(json.dumps(questions))
         (tmp_path / "koniq.csv").write_text("image,mos\na.jpg,3.5\nb.jpg,4\n")
         files = {name: (str(tmp_path / f"{name}.json"),) for name in records}
         return LlavaData(
-            images="/images",
+            images=str(images),
             validation_questions=str(tmp_path / "questions.json"),
+            test_questions=str(tmp_path / "questions.json"),
             test_images={"koniq": str(tmp_path / "koniq.csv")},
             **files,
         )
@@ -66,7 +76,7 @@ def data(tmp_path):
 
 
 def read(data, seed=0):
-    return llava.read(data, seed, lambda done, total: None)
+    return llava.read(data, seed, lambda done, total, what: None)
 
 
 def test_a_tenth_of_the_scoring_rows_validates_and_no_row_is_in_both(data):
@@ -134,24 +144,167 @@ def test_a_scoring_record_needs_its_image(data):
 
 def test_image_names_are_relative_to_the_working_folder(data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    rows = read(data().model_copy(update={"images": "photos"}))
-    assert rows.train[0]["image"].startswith(str(tmp_path / "photos"))
+    rows = read(data().model_copy(update={"images": "images"}))
+    assert rows.train[0]["image"].startswith(str(tmp_path / "images"))
 
 
 @pytest.mark.parametrize(
-    ("question", "words"), [("x", "not an object"), (QUESTION | {"correct_ans": "Fog"}, "none of")]
+    ("change", "words"),
+    [
+        ("x", "not an object"),
+        ({"correct_ans": "Fog"}, "correct_ans is none of the candidates"),
+        ({"candidates": ["Noise"]}, "2 to 26 texts"),
+        ({"candidates": "Noise"}, "2 to 26 texts"),
+        ({"candidates": [str(n) for n in range(27)]}, "2 to 26 texts"),
+        ({"candidates": ["Noise", 2]}, "2 to 26 texts"),
+        ({"candidates": ["Noise", "Noise"]}, "two candidates are the same"),
+        ({"question": None}, "question is not a text"),
+        ({"img_path": ["q.jpg"]}, "img_path is not a text"),
+        ({"type": 3}, "type 3 is not one of 0 yes-or-no"),
+        ({"concern": None}, "concern None is not one of 0 distortion"),
+        ({"img_path": "gone.jpg"}, "gone.jpg: image file is missing"),
+    ],
 )
-def test_a_question_without_its_answer_is_refused(data, tmp_path, question, words):
+def test_a_question_that_could_not_be_asked_or_graded_is_refused(data, change, words):
+    question = QUESTION | change if isinstance(change, dict) else change
+    with pytest.raises(InputError, match=rf"questions.json, question 2: .*{words}"):
+        read(data(questions=[QUESTION, question]))
+
+
+def test_only_test_questions_are_graded_by_type_and_concern(data):
+    plain = {k: v for k, v in QUESTION.items() if k not in ("type", "concern")}
+    described = data(questions=[plain]).model_copy(update={"test_questions": None})
+    assert read(described).questions["validation"][0]["question"] == "Which?"
+
+
+def test_a_test_image_that_is_missing_is_named(data, tmp_path):
     described = data()
-    (tmp_path / "questions.json").write_text(json.dumps([QUESTION, question]))
-    with pytest.raises(InputError, match=f"question 2: .*{words}"):
+    (tmp_path / "images" / "b.jpg").write_bytes(b"")
+    with pytest.raises(InputError, match=r"koniq\.csv, row 2: .*b\.jpg: not a readable image"):
         read(described)
+
+
+def test_a_record_without_a_readable_image_is_a_reject_and_rows_know_their_size(data, tmp_path):
+    broken, whole = tmp_path / "images" / "3.jpg", tmp_path / "images" / "4.jpg"
+    broken.write_bytes(whole.read_bytes()[:400])
+    (tmp_path / "images" / "5.jpg").unlink()
+    records = [
+        asked(),
+        asked(image="x\\y.jpg"),
+        asked(image="0.jpg"),
+        asked(image="../images/0.jpg"),
+    ]
+    rows = read(data(interpreting=records))
+    found = {(reject["domain"], reject["record"]): reject["reason"] for reject in rows.rejects}
+    assert set(found) == {("scoring", 4), ("scoring", 6), ("interpreting", 2)}
+    assert found["scoring", 4].startswith(f"not a readable image: {broken}")
+    assert found["scoring", 6] == f"image file is missing: {tmp_path / 'images' / '5.jpg'}"
+    assert found["interpreting", 2] == f"image file is missing: {tmp_path}/images/x\\y.jpg"
+    for row in (*rows.train, *rows.validation):
+        size = (None, None) if row["domain"] == "general" else (32, 48)
+        assert (row["height"], row["width"]) == size
+    assert len([row for row in (*rows.train, *rows.validation) if row["mos"]]) == 18
+
+
+def test_every_image_is_opened_once(data, monkeypatch):
+    from qsit_ray.data import images
+
+    opened = []
+    check = images.check
+    monkeypatch.setattr(images, "check", lambda file: opened.append(file.name) or check(file))
+    shown = []
+    content = [scored(n % 20) for n in range(400)]
+    llava.read(data(scoring=content), 0, lambda *now: shown.append(now))
+    assert sorted(opened) == sorted({*opened})
+    assert len(opened) == 24
+    assert shown[-1] == (24, 24, "images")
+
+
+class Told(Terminal):
+    """What was said."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def say(self, text):
+        self.lines.append(text)
+
+
+def run_of(tmp_path, described):
+    return RunFolder(tmp_path / "run"), presets.demo().model_copy(update={"data": described})
+
+
+def test_rejects_are_counted_on_the_screen_by_domain_and_reason(data, tmp_path):
+    bad = [asked(image=f"gone{n}.jpg") for n in range(3)] + [asked(image=None)]
+    run, config = run_of(tmp_path, data(interpreting=[asked(), *bad]))
+    told = Told()
+    build(run, config, told)
+    assert "20 training rows, 4 rejects" in told.lines
+    assert (
+        "  interpreting: 1 rows, 4 rejects: 3 × image file is missing, "
+        "1 × 0 images but <image> 1 times" in told.lines
+    )
+    assert len((run.catalog / "rejects.jsonl").read_text().splitlines()) == 4
+    assert not run.rejects.exists()
+
+
+def test_a_domain_without_rows_says_why_and_keeps_its_rejects(data, tmp_path):
+    described = data(interpreting=[asked(image=f"gone{n}.jpg") for n in range(7)])
+    run, config = run_of(tmp_path, described)
+    with pytest.raises(
+        InputError,
+        match=r"domain interpreting: no record became a training row: 7 × image file is missing; "
+        rf"the first: .*interpreting\.json, record 1: .*gone0\.jpg; all: {run.rejects}$",
+    ):
+        build(run, config, Told())
+    assert len(run.rejects.read_text().splitlines()) == 7
+    assert not run.catalog.exists()
+    (tmp_path / "interpreting.json").write_text(json.dumps([asked()]))
+    build(run, config, Told())
+    assert not run.rejects.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("mix.yaml", "YAML lists of data sets are not read; name their .json or .jsonl files"),
+        ("rows.xml", "ending must be one of"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(data, tmp_path, name, said):
+    (tmp_path / name).write_text("datasets: []")
+    with pytest.raises(InputError, match=rf"{name}: .*{said}"):
+        read(data().model_copy(update={"general": (str(tmp_path / name),)}))
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "ndjson", "jsonl.gz"])
+def test_json_lines_are_read_whatever_their_ending(data, tmp_path, ending):
+    import gzip
+
+    described = data()
+    path = tmp_path / f"one.{ending}"
+    odd = "Blur\u2028and\x85noise."
+    record = asked()
+    record["conversations"][1] = {"from": "gpt", "value": odd}
+    text = "\ufeff" + json.dumps(record, ensure_ascii=False) + "\n\n"
+    path.write_bytes(gzip.compress(text.encode()) if ending.endswith("gz") else text.encode())
+    rows = read(described.model_copy(update={"interpreting": (str(path),)}))
+    (row,) = [row for row in rows.train if row["domain"] == "interpreting"]
+    assert row["conversation"][1]["value"] == odd
+
+
+def test_half_a_surrogate_pair_is_a_reject(data):
+    record = asked()
+    record["conversations"][1] = {"from": "gpt", "value": "\ud83d"}
+    (reject,) = read(data(interpreting=[asked(), record])).rejects
+    assert "surrogate" in reject["reason"]
 
 
 def test_questions_validate_interpreting_and_tables_test_scoring(data, tmp_path):
     rows = read(data())
     (question,) = rows.questions["validation"]
-    assert question["img_path"] == "/images/q.jpg"
+    assert question["img_path"] == str(tmp_path / "images" / "q.jpg")
     (validating,) = [row for row in rows.validation if row["domain"] == "interpreting"]
     assert validating["conversation"][-1]["value"] == "Noise"
     assert [(row["dataset"], row["mos"]) for row in rows.images["test"]] == [
@@ -178,6 +331,9 @@ def test_real_llava_records_are_rows(data, shared_data, tmp_path):
     packed = (shared_data / "llava_instruct_samples.json.gz").read_bytes()
     shapes = json.loads(gzip.decompress(packed))
     record = shapes["doc_example_llava_instruct_150k"]
-    rows = read(data(general=[record]))
+    described = data(general=[record])
+    photograph = tmp_path / "images" / "000000033471.jpg"
+    Image.new("RGB", (64, 48)).save(photograph)
+    rows = read(described)
     assert not rows.rejects
-    assert rows.train[-1]["image"] == "/images/000000033471.jpg"
+    assert rows.train[-1]["image"] == str(photograph)

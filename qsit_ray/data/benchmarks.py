@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from qsit_ray import reading, tables
-from qsit_ray.data.catalog import CONCERNS, TYPES, BenchmarkImage, Question
+from qsit_ray.data.catalog import CONCERNS, TYPES, BenchmarkImage, Question, image_path
 from qsit_ray.data.sizes import Sizes
 from qsit_ray.errors import InputError
 
@@ -20,18 +20,18 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class Benchmark(Generic[Row]):
-    """The rows of one file, with the place and the image file of each."""
+    """The rows of one file, with the place and the image's name of each."""
 
     rows: list[Row]
     places: Sequence[str]
-    files: Sequence[str]
+    names: Sequence[str]
 
     def check(self, sizes: Sizes) -> None:
         """Raises InputError with the place of the first image that is missing or broken."""
         wrong = [
-            (place, sizes[file])
-            for place, file in zip(self.places, self.files, strict=True)
-            if isinstance(sizes[file], InputError)
+            (place, sizes[name])
+            for place, name in zip(self.places, self.names, strict=True)
+            if isinstance(sizes[name], InputError)
         ]
         if wrong:
             place, error = wrong[0]
@@ -54,8 +54,8 @@ def records(path: Path) -> list[Any]:
     return found
 
 
-def questions(name: str | None, root: Path, graded: bool) -> Benchmark[Question]:
-    """LLVisionQA questions with their answers, images below `root`; none without a file.
+def questions(name: str | None, graded: bool) -> Benchmark[Question]:
+    """LLVisionQA questions with their answers; none without a file.
 
     `graded`: accuracy by type and concern is needed. Raises InputError naming a question that can't
     be asked or graded.
@@ -67,10 +67,10 @@ def questions(name: str | None, root: Path, graded: bool) -> Benchmark[Question]
         except ValueError as error:
             raise InputError(f"{name}, question {number}: {error}") from None
         image = question["img_path"]
-        extended = {**question, "img_path": str(root / image), "photograph": image}
+        extended = {**question, "img_path": image_path(image), "photograph": image}
         found.append(cast(Question, extended))
     places = [f"{name}, question {number}" for number in range(1, len(found) + 1)]
-    return Benchmark(found, places, [question["img_path"] for question in found])
+    return Benchmark(found, places, [question["photograph"] for question in found])
 
 
 def _check_question(question: Any, graded: bool) -> None:
@@ -97,16 +97,15 @@ def _check_question(question: Any, graded: bool) -> None:
             raise ValueError(f"{key} {question.get(key)!r} is not one of {known}")
 
 
-def images(dataset: str, path: str, root: Path) -> Benchmark[BenchmarkImage]:
-    """Images and MOS of one test set: a table with the columns image and mos, images below `root`.
+def images(dataset: str, path: str) -> Benchmark[BenchmarkImage]:
+    """Images and MOS of one test set: a table with the columns image and mos.
 
     Raises InputError naming a row without either.
     """
     table = tables.read(Path(path))
     names, scores = table.labels("image"), table.numbers("mos")
-    files = [str(root / name) for name in names]
     rows: list[BenchmarkImage] = [
-        {"image": file, "mos": float(mos), "photograph": name, "dataset": dataset}
-        for file, name, mos in zip(files, names, scores, strict=True)
+        {"image": image_path(name), "mos": float(mos), "photograph": name, "dataset": dataset}
+        for name, mos in zip(names, scores, strict=True)
     ]
-    return Benchmark(rows, [f"{path}, row {number}" for number in range(1, len(rows) + 1)], files)
+    return Benchmark(rows, [f"{path}, row {number}" for number in range(1, len(rows) + 1)], names)

@@ -4,12 +4,13 @@ rows.parquet, rows.arrow        training rows, domain after domain (the .arrow i
 validation.parquet              rows for validation losses
 benchmarks/<split>/iqa.parquet  images with MOS
 benchmarks/<split>/llvisionqa.json  questions in LLVisionQA's shape
-images/                         the demo's images; other rows name images elsewhere
+images/                         the demo's images; of other data a link to their folder
 manifest.json                   counts and hashes
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
@@ -114,6 +115,7 @@ SCHEMA = pa.schema(
         ("length", pa.int64()),
     ]
 )
+IMAGES = "images"
 BATCH = 4096
 """Rows that are converted and written at a time."""
 
@@ -239,6 +241,22 @@ def open_catalog(folder: Path) -> Catalog:
     return Catalog(folder, rows, manifest)
 
 
+def link_images(folder: Path, root: Path) -> None:
+    """Let images/ of a catalog lead to `root`.
+
+    The link is relative: it holds where the run folder and the images move together, and no row,
+    and so no hash, depends on where they are.
+    """
+    link = folder / IMAGES
+    link.unlink(missing_ok=True)
+    link.symlink_to(os.path.relpath(root.resolve(), folder.resolve()), target_is_directory=True)
+
+
+def image_path(name: str) -> str:
+    """The path of a row's image relative to the catalog, from its name below the linked folder."""
+    return name if name.startswith("/") else f"{IMAGES}/{name}"
+
+
 def write_counts(folder: Path, rows: Mapping[str, int]) -> None:
     """Write a catalog that counts rows and holds none, which is enough for a plan."""
     artifacts.write_json(folder / "manifest.json", {"rows": dict(rows)})
@@ -277,7 +295,7 @@ def write(folder: Path, content: Content) -> None:
         pq.write_table(pa.Table.from_pylist(rows), benchmark / "iqa.parquet")
         artifacts.write_json(benchmark / "llvisionqa.json", content.questions[split])
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    tables = [path for path in files if path.parent.name != "images"]
+    tables = [path for path in files if path.parent.name != IMAGES]
     manifest = Manifest(
         rows=counts,
         validation=len(validation),

@@ -16,7 +16,7 @@ import numpy as np
 
 from qsit_ray.config.data import LlavaData
 from qsit_ray.data import benchmarks
-from qsit_ray.data.catalog import CatalogRow, Content, Question, Turn
+from qsit_ray.data.catalog import CatalogRow, Content, Question, Turn, image_path
 from qsit_ray.data.encode import IMAGE
 from qsit_ray.data.sizes import Sizes, sizes_of
 from qsit_ray.errors import InputError
@@ -34,6 +34,8 @@ def read(data: LlavaData, seed: int, report: Callable[[int, int, str], None]) ->
     D1); interpreting is validated on the questions with answers. `report` gets what is done, out of
     how many, and of what.
 
+    Image paths are relative to the catalog, whose images/ leads to `data.images`.
+
     Raises InputError naming a file that can't be read, and the row of a question or test image that
     can't be used: evaluation sets are never reduced.
     """
@@ -45,23 +47,23 @@ def read(data: LlavaData, seed: int, report: Callable[[int, int, str], None]) ->
     found: list[tuple[str, str, int, CatalogRow | str]] = []  # the row, or why there is none
     for done, (domain, name) in enumerate(files, start=1):
         for number, record in enumerate(benchmarks.records(Path(name)), start=1):
-            found.append((name, domain, number, _row_or_reason(record, domain, root)))
+            found.append((name, domain, number, _row_or_reason(record, domain)))
         report(done, len(files), "files")
     asked = {
-        "validation": benchmarks.questions(data.validation_questions, root, graded=False),
-        "test": benchmarks.questions(data.test_questions, root, graded=True),
+        "validation": benchmarks.questions(data.validation_questions, graded=False),
+        "test": benchmarks.questions(data.test_questions, graded=True),
     }
-    tested = [benchmarks.images(name, path, root) for name, path in data.test_images.items()]
+    tested = [benchmarks.images(name, path) for name, path in data.test_images.items()]
 
     evaluated: list[benchmarks.Benchmark[Any]] = [*asked.values(), *tested]
-    named = [row["image"] for _, _, _, row in found if not isinstance(row, str)]
-    named += [image for each in evaluated for image in each.files]
-    sizes = sizes_of(filter(None, named), lambda done, total: report(done, total, "images"))
+    named = [row["photograph"] for _, _, _, row in found if not isinstance(row, str)]
+    named += [name for each in evaluated for name in each.names]
+    sizes = sizes_of(filter(None, named), root, lambda done, total: report(done, total, "images"))
     for each in evaluated:
         each.check(sizes)
 
     for name, domain, number, row in found:
-        reason = row if isinstance(row, str) else _with_size(row, sizes)
+        reason = row if isinstance(row, str) else _with_size(row, sizes, root)
         if reason is not None:
             content.rejects.append(
                 {"file": name, "domain": domain, "record": number, "reason": reason}
@@ -71,35 +73,37 @@ def read(data: LlavaData, seed: int, report: Callable[[int, int, str], None]) ->
     _hold_out_validation(content, data.validation_share, seed)
     for question in asked["validation"].rows:
         row = _answered(question)
-        _with_size(row, sizes)
+        _with_size(row, sizes, root)
         content.validation.append(row)
     content.questions = {split: each.rows for split, each in asked.items()}
     content.images["test"] = [row for each in tested for row in each.rows]
     return content
 
 
-def _with_size(row: CatalogRow, sizes: Sizes) -> str | None:
+def _with_size(row: CatalogRow, sizes: Sizes, root: Path) -> str | None:
     """Give a row the size of its image, or return the reason why it has none."""
-    image = row["image"]
-    if image is None:
+    name = row["photograph"]
+    if name is None:
         row["height"] = row["width"] = None
         return None
-    size = sizes[image]
+    size = sizes[name]
     if isinstance(size, InputError):
-        kind, bracket, detail = str(size).removeprefix(f"{image}: ").partition(" (")
-        return f"{kind}: {image}{bracket}{detail}"
+        # By its name in the record: rejects, too, do not depend on where the images are.
+        reason = str(size).removeprefix(f"{root / name}: ").replace(f"{root}/", "")
+        kind, bracket, detail = reason.partition(" (")
+        return f"{kind}: {name}{bracket}{detail}"
     row["height"], row["width"] = size
     return None
 
 
-def _row_or_reason(record: Any, domain: str, root: Path) -> CatalogRow | str:
+def _row_or_reason(record: Any, domain: str) -> CatalogRow | str:
     try:
-        return _row(record, domain, root)
+        return _row(record, domain)
     except ValueError as error:
         return str(error)
 
 
-def _row(record: Any, domain: str, root: Path) -> CatalogRow:
+def _row(record: Any, domain: str) -> CatalogRow:
     """One record as a catalog row. Raises ValueError with the reason it can't be one: its kind, and
     after a colon what differs from record to record."""
     if not isinstance(record, dict) or not isinstance(record.get("conversations"), list):
@@ -129,7 +133,7 @@ def _row(record: Any, domain: str, root: Path) -> CatalogRow:
     row: CatalogRow = {
         "id": str(record.get("id", "")),
         "domain": domain,
-        "image": str(root / images[0]) if images else None,
+        "image": image_path(images[0]) if images else None,
         "conversation": turns,
         "mos": None,
         "level": None,

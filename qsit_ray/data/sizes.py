@@ -16,18 +16,20 @@ CHUNK = 64
 """Files of one task of the pool."""
 
 
-def sizes_of(files: Iterable[str], report: Callable[[int, int], None]) -> Sizes:
-    """(height, width) of each file's upright picture, or why it has none.
+def sizes_of(names: Iterable[str], root: Path, report: Callable[[int, int], None]) -> Sizes:
+    """(height, width) of the upright picture of each file below `root`, or why it has none.
 
     Decoding leaves Python's lock, and a network's file system answers slowly: twice as many threads
     as processors.
     """
-    distinct = list(dict.fromkeys(files))
+    distinct = list(dict.fromkeys(names))
     chunks = [distinct[start : start + CHUNK] for start in range(0, len(distinct), CHUNK)]
     found: dict[str, Size | InputError] = {}
     with ThreadPoolExecutor(2 * len(os.sched_getaffinity(0))) as pool:
         try:
-            for chunk, sizes in zip(chunks, pool.map(_sizes, chunks), strict=True):
+            for chunk, sizes in zip(
+                chunks, pool.map(lambda chunk: _sizes(chunk, root), chunks), strict=True
+            ):
                 found.update(zip(chunk, sizes, strict=True))
                 report(len(found), len(distinct))
         except BaseException:
@@ -36,8 +38,8 @@ def sizes_of(files: Iterable[str], report: Callable[[int, int], None]) -> Sizes:
     return found
 
 
-def _sizes(files: Sequence[str]) -> list[Size | InputError]:
-    return [_size(Path(file)) for file in files]
+def _sizes(names: Sequence[str], root: Path) -> list[Size | InputError]:
+    return [_size(root / name) for name in names]
 
 
 def _size(file: Path) -> Size | InputError:

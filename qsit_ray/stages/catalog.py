@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow.compute as pc
+
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
@@ -34,6 +36,8 @@ def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
     if isinstance(config.data, LlavaData):
         inputs["files"] = {name: _sha256(name) for name in _files(config.data)}
     if run.is_complete("data", inputs):
+        if isinstance(config.data, LlavaData):
+            _find_images(run.catalog, Path(config.data.images).absolute())
         return
     artifacts.remove(run.rejects)
     with (
@@ -52,14 +56,33 @@ def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
             from qsit_ray.data import llava
 
             found = llava.read(config.data, config.seed, bar.update)
-            _check_domains(found, run.rejects)
+            _check_domains(found, config.data.images, run.rejects)
+            catalog.link_images(folder, Path(config.data.images))
             artifacts.write_jsonl(folder / "rejects.jsonl", found.rejects)
             catalog.write(folder, found)
             for line in _summary(found, run.catalog / "rejects.jsonl"):
                 terminal.say(line)
 
 
-def _check_domains(found: Content, rejects: Path) -> None:
+def _find_images(folder: Path, root: Path) -> None:
+    """Let a finished catalog's images/ lead to them again where the run folder has moved without
+    them. Raises InputError where they are neither there nor at `root`."""
+    rows = catalog.open_catalog(folder).rows
+    image = pc.first(rows["image"].drop_null()).as_py()
+
+    def found() -> bool:
+        return image is None or (folder / image).exists()
+
+    if found():
+        return
+    catalog.link_images(folder, root)
+    if not found():
+        raise InputError(
+            f"{root}: the images have gone, such as {image}; move them back, or correct data.images"
+        )
+
+
+def _check_domains(found: Content, images: str, rejects: Path) -> None:
     """Raises InputError with the reasons of a domain without training rows, after writing all
     rejects where they outlast the catalog that is not made."""
     for domain in DOMAINS:
@@ -72,7 +95,8 @@ def _check_domains(found: Content, rejects: Path) -> None:
         first = mine[0]
         raise InputError(
             f"domain {domain}: no record became a training row: {_reasons(mine)}; the first: "
-            f"{first['file']}, record {first['record']}: {first['reason']}; all: {rejects}"
+            f"{first['file']}, record {first['record']}: {first['reason']} (images are below "
+            f"{images}); all: {rejects}"
         )
 
 

@@ -250,7 +250,8 @@ def test_a_domain_without_rows_says_why_and_keeps_its_rejects(data, tmp_path):
     with pytest.raises(
         InputError,
         match=r"domain interpreting: no record became a training row: 7 × image file is missing; "
-        rf"the first: .*interpreting\.json, record 1: .*gone0\.jpg \(images are below .*/images\); all: {run.rejects}$",
+        r"the first: .*interpreting\.json, record 1: .*gone0\.jpg \(images are below .*/images\); "
+        rf"all: {run.rejects}$",
     ):
         build(run, config, Told())
     assert len(run.rejects.read_text().splitlines()) == 7

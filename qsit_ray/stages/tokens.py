@@ -29,28 +29,36 @@ def count_tokens(run: RunFolder, config: Config, terminal: Terminal) -> None:
     that leaves no answer within `models.max_length`, or a model whose processor can't be read.
     """
     models: list[Which] = ["proxy", "primary"] if config.has_proxies else ["primary"]
-    known: dict[str, Counts] = {}
-    for which in models:
-        name = base_checkpoint(config, which)
-        inputs = {
+    stages: dict[Which, dict[str, object]] = {
+        which: {
             "catalog": artifacts.file_sha256(run.catalog / "manifest.json"),
-            "processor": processor_identity(name),
+            "processor": processor_identity(base_checkpoint(config, which)),
             "max_length": config.models.max_length,
         }
-        stage = f"tokens {which}"
-        if run.is_complete(stage, inputs) and run.tokens(which).exists():
-            continue
-        with run.stage(stage, inputs):
-            ruler, meaning = ruler_of(name, config.models.max_length)
+        for which in models
+    }
+    pending = [
+        which
+        for which, inputs in stages.items()
+        if not (run.is_complete(f"tokens {which}", inputs) and run.tokens(which).exists())
+    ]
+    rulers = {
+        which: ruler_of(base_checkpoint(config, which), config.models.max_length)
+        for which in pending
+    }
+    known: dict[str, Counts] = {}
+    for which, (ruler, meaning) in rulers.items():
+        with run.stage(f"tokens {which}", stages[which]):
             if meaning not in known:
-                known[meaning] = _counted(run, ruler, which, terminal)
+                alike = [other for other in pending if rulers[other][1] == meaning]
+                known[meaning] = _counted(run, ruler, " and ".join(alike), terminal)
             with artifacts.atomic(run.tokens(which)) as temporary:
                 write_tokens(temporary, known[meaning])
 
 
-def _counted(run: RunFolder, ruler: Ruler, which: Which, terminal: Terminal) -> Counts:
+def _counted(run: RunFolder, ruler: Ruler, models: str, terminal: Terminal) -> Counts:
     catalog = open_catalog(run.catalog)
-    with terminal.bar("Count tokens") as bar:
+    with terminal.bar(f"Count tokens ({models})") as bar:
         counted = count(catalog.rows, ruler, bar.update)
     refuse_lost(counted, catalog.rows, ruler.max_length)
     validation = count(catalog.validation_rows, ruler, lambda done, total: None)
@@ -60,7 +68,7 @@ def _counted(run: RunFolder, ruler: Ruler, which: Which, terminal: Terminal) -> 
         raise InputError(f"validation {error}") from None
     cut = int(counted.cut.sum())
     terminal.say(
-        f"{counted.tokens.sum():,} tokens in {len(counted.tokens):,} training rows of the {which}"
+        f"{counted.tokens.sum():,} tokens in {len(counted.tokens):,} training rows"
         + (f"; {cut:,} answers are cut at models.max_length {ruler.max_length}" if cut else "")
     )
     return counted

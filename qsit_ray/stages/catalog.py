@@ -102,13 +102,15 @@ def _check_domains(found: Content, images: str, rejects: Path) -> None:
 
 def _summary(found: Content, rejects: Path) -> list[str]:
     """Rows and rejects, and the kinds of rejects by domain."""
-    lines = [f"{len(found.train):,} training rows, {len(found.rejects):,} rejects"]
+    lines = [f"{len(found.train):,} training rows; rejects: {len(found.rejects):,}"]
     for domain in DOMAINS:
         mine = [reject for reject in found.rejects if reject["domain"] == domain]
         rows = sum(row["domain"] == domain for row in found.train)
         if mine:
-            lines.append(f"  {domain}: {rows:,} rows, {len(mine):,} rejects: {_reasons(mine)}")
-    return [*lines, f"  rejects: {rejects}"] if found.rejects else lines
+            lines.append(
+                f"  {domain}: {rows:,} training rows; rejects: {len(mine):,}, {_reasons(mine)}"
+            )
+    return [*lines, f"  all rejects: {rejects}"] if found.rejects else lines
 
 
 def _reasons(rejects: Sequence[Reject]) -> str:

@@ -5,11 +5,16 @@ import json
 import pytest
 from PIL import Image
 
+from qsit_ray import pipeline
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
 from qsit_ray.config.data import LlavaData
+from qsit_ray.config.files import override
 from qsit_ray.data import catalog, llava
+from qsit_ray.data.encode import Encoder
+from qsit_ray.data.tokens import read_tokens
 from qsit_ray.errors import InputError
+from qsit_ray.models import load
 from qsit_ray.stages.catalog import build
 from qsit_ray.terminal import Terminal
 
@@ -235,9 +240,9 @@ def test_rejects_are_counted_on_the_screen_by_domain_and_reason(data, tmp_path):
     run, config = run_of(tmp_path, data(interpreting=[asked(), *bad]))
     told = Told()
     build(run, config, told)
-    assert "20 training rows, 4 rejects" in told.lines
+    assert "20 training rows; rejects: 4" in told.lines
     assert (
-        "  interpreting: 1 rows, 4 rejects: 3 × image file is missing, "
+        "  interpreting: 1 training rows; rejects: 4, 3 × image file is missing, "
         "1 × 0 images but <image> 1 times" in told.lines
     )
     assert len((run.catalog / "rejects.jsonl").read_text().splitlines()) == 4
@@ -383,3 +388,23 @@ def test_real_llava_records_are_rows(data, shared_data, tmp_path):
     rows = read(described)
     assert not rows.rejects
     assert rows.train[-1]["image"] == f"images/{photograph.name}"
+
+
+def test_a_built_run_has_the_tokens_of_its_rows(data, tmp_path, checkpoint):
+    base = tmp_path / "base"
+    load.save(checkpoint.model, checkpoint.processor, base)
+    models = ["proxy", "primary"]
+    settings = [f"models.{which}={base}" for which in models]
+    run, config = run_of(tmp_path, data())
+    config = override(
+        config.model_copy(update={"pretraining": None}),
+        [*settings, "models.remember_features=false"],
+    )
+    pipeline.build_data(run, config, Told())
+    opened = catalog.open_catalog(run.catalog)
+    encoder = Encoder(checkpoint.processor, run.catalog, config.models.max_length)
+    encoded = [encoder.encode(row) for row in opened.take(range(len(opened.rows)))]
+    for which in models:
+        counted = read_tokens(run, which)
+        assert counted.tokens.tolist() == [len(row["input_ids"]) for row in encoded]
+        assert counted.tiles.tolist() == [len(row["pixel_values"]) for row in encoded]

@@ -28,15 +28,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evaluation.intervals import DEFAULT, Bootstrap, Difference, Interval, cluster_numbers
+from qsit_ray.data.catalog import CONCERNS, TYPES
 from qsit_ray.errors import InputError
 
 Rule = Literal["default", "official"]
 RULES: tuple[Rule, ...] = ("default", "official")
 Question = Mapping[str, object]
 """A record of LLVisionQA: type, concern, question, img_path, candidates and correct_ans."""
-
-TYPES = ("yes-or-no", "what", "how")
-CONCERNS = ("distortion", "other", "in-context distortion", "in-context other")
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _ONLY_LETTER = re.compile(r"\(?([A-Za-z])\)?[.):,]?")

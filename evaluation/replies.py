@@ -17,7 +17,7 @@ from evaluation import llvisionqa
 from evaluation.intervals import DEFAULT, Bootstrap
 from evaluation.llvisionqa import AnswerResult, Graded, Question, Rule
 from evaluation.outputs import IDS, FileComparison, common_ids
-from qsit_ray import tables
+from qsit_ray import reading, tables
 from qsit_ray.errors import InputError
 from qsit_ray.parsing import describe_value
 from qsit_ray.tables import Table
@@ -73,7 +73,7 @@ def read_questions(path: Path) -> list[Question]:
 
     Raises InputError for another shape, with the row.
     """
-    found = tables.read_json(path)
+    found = reading.read_values(path)
     found = [found] if isinstance(found, dict) else found
     if not isinstance(found, list) or not found:
         raise InputError(f"{path}: expected a list of questions, got {describe_value(found)}")
@@ -90,7 +90,7 @@ def read_replies(path: Path, questions: Sequence[Question]) -> Replies:
     """Raises InputError for a list of another length, a reply that is not a string, image paths
     that repeat, and a table of which no row belongs to a question."""
     if path.name.lower().removesuffix(".gz").endswith((".json", ".jsonl", ".ndjson")):
-        value = tables.read_json(path)
+        value = reading.read_values(path)
         if isinstance(value, list) and not any(isinstance(reply, dict) for reply in value):
             return _replies_in_order(path, value, len(questions))
     table = tables.read(path)

@@ -18,6 +18,7 @@ from typing import Any
 
 import filelock
 
+from qsit_ray import reading
 from qsit_ray.errors import InputError
 
 # On an object store the last file of a folder: when it is there, so are all the others.
@@ -61,6 +62,7 @@ class RunFolder:
 
     config = _Below("config.yaml")
     log = _Below("qsit.log")
+    rejects = _Below("rejects.jsonl")
     stages = _Below("stages.json")
     catalog = _Below("catalog")
     features = _Below("features")
@@ -78,6 +80,10 @@ class RunFolder:
 
     def trials(self, axis: str) -> Path:
         return self.search(axis) / "trials.parquet"
+
+    def tokens(self, which: str) -> Path:
+        """Of the `proxy` or the `primary`."""
+        return self.path / "tokens" / f"{which}.arrow"
 
     def fit(self, axis: str) -> Path:
         return self.search(axis) / "fit.json"
@@ -196,26 +202,16 @@ def write_jsonl(path: Path, values: Sequence[object]) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value of a JSON file. Raises InputError naming a file that can't be read."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: can't read it as JSON: {error}") from None
+    """The value of a JSON file of ours. Raises InputError naming a file that can't be read."""
+    found = read_jsonl(path)
+    if len(found) != 1:
+        raise InputError(f"{path}: expected one JSON value, found {len(found)}")
+    return found[0]
 
 
 def read_jsonl(path: Path) -> list[Any]:
-    """The values of a JSON-lines file. Raises InputError naming the file and the line."""
-    values = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: can't read it: {error}") from None
-    for number, line in enumerate(lines, start=1):
-        try:
-            values.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}, line {number}: not JSON: {error}") from None
-    return values
+    """The values of a JSON-lines file of ours. Raises InputError naming the file and the line."""
+    return reading.values(path, reading.text_of(path), strict=True)
 
 
 def digest(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""pure: the text of csv, tsv and JSON files, and parquet, as columns with their line numbers.
+"""pure: the text of csv and tsv files, JSON values, and parquet, as columns with line numbers.
 
 Every row of the file is a row of the columns, or parsing stops with an InputError that names the
 row and its line.
@@ -7,12 +7,9 @@ row and its line.
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import math
-import re
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -23,12 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qsit_ray.errors import InputError
+from qsit_ray.reading import skip_blank
 
-FORMATS = "csv, tsv, jsonl, json, parquet"
 MISSING = "missing"
 # The ways in which programs write a number that is missing.
 _MISSING = {"", "nan", "na", "n/a", "null", "none"}
-_BLANK = re.compile(r"\s*")
 
 # A pyarrow.ChunkedArray (from csv and parquet) or a list (from JSON).
 Column = Any
@@ -36,42 +32,6 @@ Column = Any
 
 # The fields of `tables.Table` after its path.
 Columns = tuple[int, Sequence[str], Sequence[Column], Callable[[int], int | None]]
-
-
-def ending(path: Path) -> str:
-    """The format's ending, without .gz. Raises InputError for an unknown one."""
-    plain = path.with_suffix("") if path.suffix.lower() == ".gz" else path
-    ending = plain.suffix.lower()
-    ending = {".ndjson": ".jsonl", ".pq": ".parquet"}.get(ending, ending)
-    if ending not in (".csv", ".tsv", ".jsonl", ".json", ".parquet"):
-        raise InputError(f"{path}: the file's ending must be one of {FORMATS} (.gz may follow)")
-    return ending
-
-
-def text_of(path: Path) -> str:
-    """The text of a file, decompressed. Raises InputError where it is missing, empty or not UTF-8
-    (or UTF-16 with its mark), with the line of the first wrong byte."""
-    try:
-        data = path.read_bytes()
-        if path.suffix.lower() == ".gz":
-            data = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: can't read it: {error}") from None
-    wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
-    try:
-        text = data.decode("utf-16" if wide else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not {error.encoding}; "
-            "save the file as UTF-8"
-        ) from None
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise InputError(f"{path}, line {line}: a zero byte; save the file as UTF-8 text")
-    if not text.strip():
-        raise InputError(f"{path}: the file is empty")
-    return text
 
 
 def separated(path: Path, text: str, delimiter: str) -> Columns:
@@ -124,34 +84,6 @@ def separated(path: Path, text: str, delimiter: str) -> Columns:
     if table.num_rows == 0:
         raise InputError(f"{path}: a header and no rows")
     return (table.num_rows, names, table.columns, line)
-
-
-def documents(path: Path, text: str) -> Any:
-    """The value of a JSON text, or the list of its values where one follows another.
-
-    Raises InputError with record and line where the text is not JSON.
-    """
-    found: list[Any] = []
-    decoder, at = json.JSONDecoder(), _skip(text, 0)
-    while at < len(text):
-        try:
-            value, at = decoder.raw_decode(text, at)
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"{path}, record {len(found) + 1}, line {error.lineno}: not JSON: {error.msg}"
-            ) from None
-        except RecursionError:
-            raise InputError(f"{path}, record {len(found) + 1}: JSON nested too deep") from None
-        found.append(value)
-        at = _skip(text, at)
-    # One object is a table of columns or a record; `from_json` decides.
-    return found[0] if len(found) == 1 and not path.name.lower().endswith(".jsonl") else found
-
-
-def _skip(text: str, at: int) -> int:
-    """The first place from `at` on that is not blank."""
-    found = _BLANK.match(text, at)
-    return found.end() if found else at
 
 
 def from_json(path: Path, value: Any, text: str) -> Columns:
@@ -216,14 +148,14 @@ def _flat(record: dict[str, Any]) -> dict[str, Any]:
 
 def _record_line(text: str, row: int) -> int | None:
     """The first line of a record of a list, or of records one after another."""
-    decoder, at = json.JSONDecoder(), _skip(text, 0)
+    decoder, at = json.JSONDecoder(), skip_blank(text, 0)
     if text[at] == "[":
-        at = _skip(text, at + 1)
-    elif row > 0 and _skip(text, decoder.raw_decode(text, at)[1]) == len(text):
+        at = skip_blank(text, at + 1)
+    elif row > 0 and skip_blank(text, decoder.raw_decode(text, at)[1]) == len(text):
         return None
     for _ in range(row):
-        at = _skip(text, decoder.raw_decode(text, at)[1])
-        at = _skip(text, at + 1) if text[at : at + 1] == "," else at
+        at = skip_blank(text, decoder.raw_decode(text, at)[1])
+        at = skip_blank(text, at + 1) if text[at : at + 1] == "," else at
     return text.count("\n", 0, at) + 1
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from qsit_ray import parsing
+from qsit_ray import parsing, reading
 from qsit_ray.artifacts import atomic
 from qsit_ray.errors import InputError
 from qsit_ray.parsing import MISSING, Column, describe_value
@@ -162,23 +162,15 @@ def read(path: Path) -> Table:
     are joined by a dot: `logits.good`. Raises InputError for a file that is missing, empty, of
     another format, not UTF-8 (or UTF-16 with its mark), or broken, with row and line.
     """
-    ending = parsing.ending(path)
+    ending = reading.ending(path)
     if ending == ".parquet":
         return Table(path, *parsing.from_parquet(path))
-    text = parsing.text_of(path)
+    text = reading.text_of(path)
+    if not text.strip():
+        raise InputError(f"{path}: the file is empty")
     if ending in (".csv", ".tsv"):
         return Table(path, *parsing.separated(path, text, "," if ending == ".csv" else "\t"))
-    return Table(path, *parsing.from_json(path, parsing.documents(path, text), text))
-
-
-def read_json(path: Path) -> Any:
-    """The value of a JSON file, or the list of its values where one follows another (jsonl).
-
-    Raises InputError as `read` does.
-    """
-    if parsing.ending(path) not in (".json", ".jsonl"):
-        raise InputError(f"{path}: a .json or .jsonl file is needed (.gz may follow)")
-    return parsing.documents(path, parsing.text_of(path))
+    return Table(path, *parsing.from_json(path, reading.content(path, text), text))
 
 
 def write(path: Path, columns: dict[str, list[Any]]) -> None:

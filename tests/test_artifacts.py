@@ -45,7 +45,7 @@ def test_a_stage_is_complete_for_its_inputs_once_it_has_ended(tmp_path):
 def test_unreadable_files_are_named(tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_text('{"a": 1}\n{"a"')
-    with pytest.raises(InputError, match=r"x.jsonl, line 2"):
+    with pytest.raises(InputError, match=r"x.jsonl, record 2, line 2"):
         artifacts.read_jsonl(path)
     with pytest.raises(InputError, match=r"missing.json"):
         artifacts.read_json(tmp_path / "missing.json")

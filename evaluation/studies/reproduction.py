@@ -29,7 +29,7 @@ from qsit_ray.levels import (
     two_level_margin,
     two_level_score,
 )
-from qsit_ray.tables import read_json
+from qsit_ray.reading import read_values
 
 LABELS = "Released levels and opinion scores"
 TABLE_II = "Table II: levels against MOS"
@@ -194,11 +194,11 @@ def _equation_5(data: Path) -> Iterator[Row]:
 
 
 def _llvisionqa(data: Path) -> Iterator[Row]:
-    dev, test = (read_json(data / f"llvisionqa_{split}.json.gz") for split in ("dev", "test"))
+    dev, test = (read_values(data / f"llvisionqa_{split}.json.gz") for split in ("dev", "test"))
     for split, questions, published in (("dev", dev, 0.3780), ("test", test, 0.3794)):
         guess = llvisionqa.random_guess(questions) or 0.0
         yield Row(LLVISIONQA, f"{split}: random guess", published, guess, 5e-5)
-    answers = read_json(data / "llvisionqa_dev_model_answers.json.gz")["answers"]
+    answers = read_values(data / "llvisionqa_dev_model_answers.json.gz")["answers"]
     for run, replies in answers.items():
         for rule in llvisionqa.RULES:
             result = llvisionqa.grade_replies(dev, replies, rule=rule)

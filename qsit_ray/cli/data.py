@@ -28,7 +28,7 @@ def register(data: typer.Typer) -> None:
 
 
 def build(run: Run, preset: Preset = None, assignments: Set = []) -> None:  # noqa: B006
-    """Build the catalog, and the base models where the demo trains its own."""
+    """Build the catalog, the demo's base models, and count the tokens of each row."""
     folder = RunFolder(run.absolute())
     with working(folder, requested_config(folder, preset, assignments)) as (config, terminal):
         pipeline.build_data(folder, config, terminal)

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from qsit_ray import tables
+from qsit_ray import reading, tables
 from qsit_ray.cli.options import Confidence, Json, Seed
 from qsit_ray.cli.printing import print_json
 from qsit_ray.errors import InputError
@@ -135,7 +135,7 @@ def _read_texts(path: Path, column: str) -> list[str | None]:
     Raises InputError as `tables.read` and its `texts` do.
     """
     if path.name.lower().removesuffix(".gz").endswith((".json", ".jsonl", ".ndjson")):
-        value = tables.read_json(path)
+        value = reading.read_values(path)
         if isinstance(value, list) and not any(isinstance(item, dict) for item in value):
             return value
     return tables.read(path).texts(column)

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from qsit_ray.data import images
 from qsit_ray.data.catalog import CatalogRow
 from qsit_ray.errors import InputError
 
@@ -25,7 +26,19 @@ LOSS_MASK = "answer"
 IGNORED = -100
 IMAGE = "<image>"
 END = "<|im_end|>"
+AFTER = "\n"
+"""What follows the end of an answer."""
 Encoded = dict[str, NDArray[Any]]
+
+
+def asked(text: str) -> str:
+    """A user's turn in the chat form, and the beginning of the answer's."""
+    return f"<|im_start|>user\n{text}{END}\n<|im_start|>assistant\n"
+
+
+def answered(text: str) -> str:
+    """An answer and its end; all of it counts in the loss."""
+    return text + END
 
 
 @dataclass(frozen=True)
@@ -77,11 +90,11 @@ class Encoder:
         ids: list[int] = []
         labels: list[int] = []
         for human, gpt in zip(turns[::2], turns[1::2], strict=True):
-            asked = self._ask(human["value"])
-            answer = self._tokens(gpt["value"] + END)
-            after = self._tokens("\n")
-            ids += asked + answer + after
-            labels += [IGNORED] * len(asked) + answer + [IGNORED] * len(after)
+            question = self._ask(human["value"])
+            answer = self._tokens(answered(gpt["value"]))
+            after = self._tokens(AFTER)
+            ids += question + answer + after
+            labels += [IGNORED] * len(question) + answer + [IGNORED] * len(after)
         return self._with_image(ids, labels, row.get("image"), name)
 
     def prompt(self, image: str | Path | Image.Image, question: str, reply: str = "") -> Encoded:
@@ -91,15 +104,15 @@ class Encoder:
 
     def answer(self, image: str | Path | Image.Image, question: str, reply: str) -> Encoded:
         """Encode one question with a whole answer, labelled as in `encode`."""
-        asked, answer = self._ask(question), self._tokens(reply + END)
-        labels = [IGNORED] * len(asked) + answer
-        return self._with_image(asked + answer, labels, image, f"image {image}")
+        ids, answer = self._ask(question), self._tokens(answered(reply))
+        labels = [IGNORED] * len(ids) + answer
+        return self._with_image(ids + answer, labels, image, f"image {image}")
 
     def picture(self, image: str | Path | Image.Image) -> Picture:
         """Preprocess an image: a path, absolute or relative to the root, or a PIL image."""
         if isinstance(image, Image.Image):
-            return self._preprocess(image)
-        return self._cached(str(image), lambda: self._read(self.root / image))
+            return self._preprocess(images.upright(image))
+        return self._cached(str(image), lambda: self._preprocess(images.read(self.root / image)))
 
     def blank(self) -> Picture:
         """The black image of a row without one."""
@@ -113,17 +126,8 @@ class Encoder:
             self.cache[key] = make()
         return self.cache[key]
 
-    def _read(self, file: Path) -> Picture:
-        try:
-            with Image.open(file) as opened:
-                return self._preprocess(opened)
-        except FileNotFoundError:
-            raise InputError(f"{file}: image file is missing") from None
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            raise InputError(f"{file}: not a readable image ({error})") from None
-
     def _ask(self, text: str) -> list[int]:
-        return self._tokens(f"<|im_start|>user\n{text}{END}\n<|im_start|>assistant\n")
+        return self._tokens(asked(text))
 
     def _tokens(self, text: str) -> list[int]:
         # All of D1 asks one question, so token numbers are remembered.
@@ -134,8 +138,7 @@ class Encoder:
                 self._texts[text] = known
         return list(known)
 
-    def _preprocess(self, image: Image.Image) -> Picture:
-        rgb = image.convert("RGB")
+    def _preprocess(self, rgb: Image.Image) -> Picture:
         inputs = self.processor.image_processor(images=[rgb], return_tensors="np")
         values = np.asarray(inputs["pixel_values"][0], dtype=np.float32)
         height, width = (int(v) for v in inputs["image_sizes"][0])

@@ -8,16 +8,17 @@ level words; these are kept, not computed again.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from qsit_ray import artifacts, tables
 from qsit_ray.config.data import LlavaData
-from qsit_ray.data.catalog import BenchmarkImage, CatalogRow, Content, Question, Turn
+from qsit_ray.data import benchmarks
+from qsit_ray.data.catalog import CatalogRow, Content, Question, Turn, image_path
 from qsit_ray.data.encode import IMAGE
+from qsit_ray.data.sizes import Sizes, sizes_of
 from qsit_ray.errors import InputError
 from qsit_ray.levels import LEVELS
 from qsit_ray.prompts import multiple_choice_prompt
@@ -25,38 +26,86 @@ from qsit_ray.prompts import multiple_choice_prompt
 _LEVEL = re.compile(rf"\b({'|'.join(LEVELS)})\b", re.IGNORECASE)
 
 
-def read(data: LlavaData, seed: int, report: Callable[[int, int], None]) -> Content:
+def read(data: LlavaData, seed: int, report: Callable[[int, int, str], None]) -> Content:
     """Rows of all files of `data`; every record is a row or a reject.
 
+    Each image is decoded once: a training record whose image is missing or broken is a reject.
     `validation_share` of the scoring rows is drawn by `seed` for validation (paper IV-A: 10 % of
-    D1); interpreting is validated on the questions with answers.
+    D1); interpreting is validated on the questions with answers. `report` gets what is done, out of
+    how many, and of what.
 
-    Raises InputError naming a file that can't be read.
+    Image paths are relative to the catalog, whose images/ leads to `data.images`.
+
+    Raises InputError naming a file that can't be read, and the row of a question or test image that
+    can't be used: evaluation sets are never reduced.
     """
-    rows = Content()
+    content = Content()
     root = Path(data.images).absolute()
     files = [("scoring", name) for name in data.scoring]
     files += [("interpreting", name) for name in data.interpreting]
     files += [("general", name) for name in data.general]
+    found: list[tuple[str, str, int, CatalogRow | str]] = []  # the row, or why there is none
     for done, (domain, name) in enumerate(files, start=1):
-        for number, record in _records(Path(name)):
-            try:
-                rows.train.append(_row(record, domain, root))
-            except ValueError as error:
-                rows.rejects.append({"file": name, "record": number, "reason": str(error)})
-        report(done, len(files))
-    _hold_out_validation(rows, data.validation_share, seed)
-    for split, path in (("validation", data.validation_questions), ("test", data.test_questions)):
-        rows.questions[split] = _questions(Path(path), root) if path else []
-    rows.validation += [_answered(question) for question in rows.questions["validation"]]
-    rows.images["test"] = [
-        row for name, path in data.test_images.items() for row in _benchmark(name, path, root)
-    ]
-    return rows
+        for number, record in enumerate(benchmarks.records(Path(name)), start=1):
+            found.append((name, domain, number, _row_or_reason(record, domain)))
+        report(done, len(files), "files")
+    asked = {
+        "validation": benchmarks.questions(data.validation_questions, graded=False),
+        "test": benchmarks.questions(data.test_questions, graded=True),
+    }
+    tested = [benchmarks.images(name, path) for name, path in data.test_images.items()]
+
+    evaluated: list[benchmarks.Benchmark[Any]] = [*asked.values(), *tested]
+    named = [row["photograph"] for _, _, _, row in found if not isinstance(row, str)]
+    named += [name for each in evaluated for name in each.names]
+    sizes = sizes_of(filter(None, named), root, lambda done, total: report(done, total, "images"))
+    for each in evaluated:
+        each.check(sizes)
+
+    for name, domain, number, row in found:
+        reason = row if isinstance(row, str) else _with_size(row, sizes, root)
+        if reason is not None:
+            content.rejects.append(
+                {"file": name, "domain": domain, "record": number, "reason": reason}
+            )
+        elif not isinstance(row, str):
+            content.train.append(row)
+    _hold_out_validation(content, data.validation_share, seed)
+    for question in asked["validation"].rows:
+        row = _answered(question)
+        _with_size(row, sizes, root)
+        content.validation.append(row)
+    content.questions = {split: each.rows for split, each in asked.items()}
+    content.images["test"] = [row for each in tested for row in each.rows]
+    return content
 
 
-def _row(record: Any, domain: str, root: Path) -> CatalogRow:
-    """One record as a catalog row. Raises ValueError with the reason it can't be one."""
+def _with_size(row: CatalogRow, sizes: Sizes, root: Path) -> str | None:
+    """Give a row the size of its image, or return the reason why it has none."""
+    name = row["photograph"]
+    if name is None:
+        row["height"] = row["width"] = None
+        return None
+    size = sizes[name]
+    if isinstance(size, InputError):
+        # By its name in the record: rejects, too, do not depend on where the images are.
+        reason = str(size).removeprefix(f"{root / name}: ").replace(f"{root}/", "")
+        kind, bracket, detail = reason.partition(" (")
+        return f"{kind}: {name}{bracket}{detail}"
+    row["height"], row["width"] = size
+    return None
+
+
+def _row_or_reason(record: Any, domain: str) -> CatalogRow | str:
+    try:
+        return _row(record, domain)
+    except ValueError as error:
+        return str(error)
+
+
+def _row(record: Any, domain: str) -> CatalogRow:
+    """One record as a catalog row. Raises ValueError with the reason it can't be one: its kind, and
+    after a colon what differs from record to record."""
     if not isinstance(record, dict) or not isinstance(record.get("conversations"), list):
         raise ValueError("no list of conversations")
     images = record.get("image") or []
@@ -75,13 +124,16 @@ def _row(record: Any, domain: str, root: Path) -> CatalogRow:
         raise ValueError("turns must alternate human, gpt and end with gpt")
     if not all(isinstance(turn["value"], str) and turn["value"].strip() for turn in turns):
         raise ValueError("an empty turn")
+    for text in (str(record.get("id", "")), *images, *(turn["value"] for turn in turns)):
+        if not _is_unicode(text):
+            raise ValueError(f"half of a surrogate pair, which is no character: {text!r:.60}")
     tokens = sum(turn["value"].count(IMAGE) for turn in turns)
     if tokens != len(images):
         raise ValueError(f"{len(images)} images but {IMAGE} {tokens} times")
     row: CatalogRow = {
         "id": str(record.get("id", "")),
         "domain": domain,
-        "image": str(root / images[0]) if images else None,
+        "image": image_path(images[0]) if images else None,
         "conversation": turns,
         "mos": None,
         "level": None,
@@ -106,16 +158,16 @@ def _mos(identity: str) -> float:
     except ValueError:
         value = float("nan")
     if not arrow or not np.isfinite(value):
-        raise ValueError(f"id {identity!r} has no MOS; expected <file>-><MOS>")
+        raise ValueError(f"no MOS in its id, expected <file>-><MOS>: {identity!r}")
     return value
 
 
-def _records(path: Path) -> Iterator[tuple[int, Any]]:
-    """(number from 1, record) of a .json list or a .jsonl file."""
-    records = artifacts.read_jsonl(path) if path.suffix == ".jsonl" else artifacts.read_json(path)
-    if not isinstance(records, list):
-        raise InputError(f"{path}: expected a list of records")
-    yield from enumerate(records, start=1)
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _hold_out_validation(rows: Content, share: float, seed: int) -> None:
@@ -137,23 +189,6 @@ def _hold_out_validation(rows: Content, share: float, seed: int) -> None:
     ]
 
 
-def _questions(path: Path, root: Path) -> list[Question]:
-    """LLVisionQA questions with their answers, images below `root`."""
-    questions: list[Question] = []
-    for number, question in _records(path):
-        if not isinstance(question, dict):
-            raise InputError(f"{path}, question {number}: not an object")
-        missing = {"question", "img_path", "candidates", "correct_ans"} - set(question)
-        if missing:
-            raise InputError(f"{path}, question {number}: {', '.join(sorted(missing))} missing")
-        if question["correct_ans"] not in question["candidates"]:
-            raise InputError(f"{path}, question {number}: correct_ans is none of the candidates")
-        image = question["img_path"]
-        extended = {**question, "img_path": str(root / image), "photograph": image}
-        questions.append(cast(Question, extended))
-    return questions
-
-
 def _answered(question: Question) -> CatalogRow:
     """A question with its answer, as a row of the validation loss."""
     prompt = multiple_choice_prompt(question["question"], question["candidates"])
@@ -169,13 +204,3 @@ def _answered(question: Question) -> CatalogRow:
         "level": None,
         "photograph": question["photograph"],
     }
-
-
-def _benchmark(dataset: str, path: str, root: Path) -> list[BenchmarkImage]:
-    """Images and MOS of one test set: a table with the columns image and mos."""
-    table = tables.read(Path(path))
-    images, scores = table.labels("image"), table.numbers("mos")
-    return [
-        {"image": str(root / image), "mos": float(mos), "photograph": image, "dataset": dataset}
-        for image, mos in zip(images, scores, strict=True)
-    ]

@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+
+import pyarrow.compute as pc
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.config.data import DemoData, LlavaData, RehearsalData
 from qsit_ray.data import catalog
+from qsit_ray.data.catalog import Content, Reject
 from qsit_ray.errors import InputError
+from qsit_ray.mixture import DOMAINS
 from qsit_ray.terminal import Terminal
+
+SHOWN = 3
+"""Kinds of rejects that are shown for each domain."""
 
 
 def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
-    """Write the run's catalog. Raises InputError naming a file that can't be read."""
-    inputs: dict[str, object] = {"data": config.data.model_dump(mode="json"), "seed": config.seed}
+    """Write the run's catalog.
+
+    Raises InputError naming a file that can't be read or the domain without a row; its rejects are
+    then in the run folder.
+    """
+    inputs: dict[str, object] = {
+        "data": config.data.model_dump(mode="json"),
+        "seed": config.seed,
+        "columns": catalog.SCHEMA.names,
+    }
     if isinstance(config.data, LlavaData):
         inputs["files"] = {name: _sha256(name) for name in _files(config.data)}
     if run.is_complete("data", inputs):
+        if isinstance(config.data, LlavaData):
+            _find_images(run.catalog, Path(config.data.images).absolute())
         return
+    artifacts.remove(run.rejects)
     with (
         run.stage("data", inputs),
         terminal.bar("Make the catalog") as bar,
@@ -36,9 +56,69 @@ def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
             from qsit_ray.data import llava
 
             found = llava.read(config.data, config.seed, bar.update)
+            _check_domains(found, config.data.images, run.rejects)
+            catalog.link_images(folder, Path(config.data.images))
             artifacts.write_jsonl(folder / "rejects.jsonl", found.rejects)
             catalog.write(folder, found)
-            terminal.say(f"{len(found.train)} training rows, {len(found.rejects)} rejects")
+            for line in _summary(found, run.catalog / "rejects.jsonl"):
+                terminal.say(line)
+
+
+def _find_images(folder: Path, root: Path) -> None:
+    """Let a finished catalog's images/ lead to them again where the run folder has moved without
+    them. Raises InputError where they are neither there nor at `root`."""
+    rows = catalog.open_catalog(folder).rows
+    image = pc.first(rows["image"].drop_null()).as_py()
+
+    def found() -> bool:
+        return image is None or (folder / image).exists()
+
+    if found():
+        return
+    catalog.link_images(folder, root)
+    if not found():
+        raise InputError(
+            f"{root}: the images have gone, such as {image}; move them back, or correct data.images"
+        )
+
+
+def _check_domains(found: Content, images: str, rejects: Path) -> None:
+    """Raises InputError with the reasons of a domain without training rows, after writing all
+    rejects where they outlast the catalog that is not made."""
+    for domain in DOMAINS:
+        if any(row["domain"] == domain for row in found.train):
+            continue
+        artifacts.write_jsonl(rejects, found.rejects)
+        mine = [reject for reject in found.rejects if reject["domain"] == domain]
+        if not mine:
+            raise InputError(f"domain {domain}: its files have no records left to train on")
+        first = mine[0]
+        raise InputError(
+            f"domain {domain}: no record became a training row: {_reasons(mine)}; the first: "
+            f"{first['file']}, record {first['record']}: {first['reason']} (images are below "
+            f"{images}); all: {rejects}"
+        )
+
+
+def _summary(found: Content, rejects: Path) -> list[str]:
+    """Rows and rejects, and the kinds of rejects by domain."""
+    lines = [f"{len(found.train):,} training rows; rejects: {len(found.rejects):,}"]
+    for domain in DOMAINS:
+        mine = [reject for reject in found.rejects if reject["domain"] == domain]
+        rows = sum(row["domain"] == domain for row in found.train)
+        if mine:
+            lines.append(
+                f"  {domain}: {rows:,} training rows; rejects: {len(mine):,}, {_reasons(mine)}"
+            )
+    return [*lines, f"  all rejects: {rejects}"] if found.rejects else lines
+
+
+def _reasons(rejects: Sequence[Reject]) -> str:
+    """The commonest kinds of rejects with their numbers."""
+    kinds = Counter(reject["reason"].partition(":")[0] for reject in rejects)
+    shown = [f"{count:,} × {kind}" for kind, count in kinds.most_common(SHOWN)]
+    others = len(rejects) - sum(count for _, count in kinds.most_common(SHOWN))
+    return ", ".join([*shown, *([f"{others:,} others"] if others else [])])
 
 
 def _files(data: LlavaData) -> list[str]:

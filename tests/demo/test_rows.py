@@ -81,6 +81,8 @@ def test_every_row_refers_to_an_image_of_the_catalog(built):
     for path in paths | {q["img_path"] for q in data.questions["test"]}:
         with Image.open(folder / path) as image:
             assert image.size == (photographs.CROP, photographs.CROP)
+    sizes = {(row["height"], row["width"]) for row in [*data.train, *data.validation]}
+    assert sizes == {(photographs.CROP, photographs.CROP)}
 
 
 def test_scoring_rows_have_the_papers_words_and_eq_1_levels(built):

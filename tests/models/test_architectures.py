@@ -4,11 +4,16 @@ from types import SimpleNamespace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from transformers import LlavaOnevisionProcessor
-from transformers.models.llava_onevision.modeling_llava_onevision import image_size_to_num_patches
+from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
+    LlavaOnevisionImageProcessorPil,
+)
 
 from qsit_ray.data.encode import Encoder
-from qsit_ray.models.architectures import architecture, image_tokens, most_tiles
+from qsit_ray.demo.models import make_tokenizer
+from qsit_ray.models.architectures import architecture, image_tiles, image_tokens, most_tiles
+from qsit_ray.models.load import make_processor
 
 REAL = architecture("7b")
 SIDE = REAL.vision_config.image_size
@@ -30,10 +35,25 @@ def test_the_real_models_tokens(height, width):
     assert image_tokens((height, width), REAL) == wanted
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(20, 2500), st.integers(20, 2500))
+def test_the_encoders_tokens_and_tiles_with_the_real_grids(tmp_path_factory, height, width):
+    pixels = LlavaOnevisionImageProcessorPil(
+        size={"height": SIDE, "width": SIDE}, image_grid_pinpoints=REAL.image_grid_pinpoints
+    )
+    processor = make_processor(pixels, make_tokenizer([]), REAL)
+    root = tmp_path_factory.getbasetemp()
+    picture = Encoder(processor, root, 8192).picture(Image.new("RGB", (width, height)))
+    size = height, width
+    assert (image_tokens(size, REAL), image_tiles(size, REAL)) == (
+        picture.tokens,
+        len(picture.pixel_values),
+    )
+
+
 @given(sides, sides)
 def test_no_image_takes_more_tiles_than_the_most(height, width):
-    tiles = image_size_to_num_patches((height, width), REAL.image_grid_pinpoints, SIDE)
-    assert tiles <= most_tiles(REAL)
+    assert image_tiles((height, width), REAL) <= most_tiles(REAL)
 
 
 def test_the_demos_crops(checkpoint, images):

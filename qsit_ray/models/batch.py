@@ -57,8 +57,32 @@ class Batches:
 
 
 def pack(batch: Encoded) -> bytes:
-    return save_bytes({name: np.ascontiguousarray(array) for name, array in batch.items()})
+    """A batch as bytes for Ray's object store: 5 for a token, and the tiles' own.
+
+    A label is its token's number or IGNORED, so a mark says which: a token's marks are 1 where it
+    is attended to, and 2 more where it has a label.
+    """
+    marks = batch["attention_mask"] + 2 * (batch["labels"] != IGNORED)
+    return save_bytes(
+        {
+            "pixel_values": np.ascontiguousarray(batch["pixel_values"]),
+            "image_sizes": np.ascontiguousarray(batch["image_sizes"]),
+            "input_ids": batch["input_ids"].astype(np.int32),
+            "marks": marks.astype(np.uint8),
+        }
+    )
 
 
 def unpack(data: bytes) -> dict[str, Tensor]:
-    return tensors(load_bytes(data))
+    """The batch that `pack` was given, as tensors."""
+    packed = load_bytes(data)
+    ids, marks = packed["input_ids"].astype(np.int64), packed["marks"]
+    return tensors(
+        {
+            "input_ids": ids,
+            "attention_mask": (marks & 1).astype(np.int64),
+            "labels": np.where(marks & 2, ids, IGNORED),
+            "pixel_values": packed["pixel_values"],
+            "image_sizes": packed["image_sizes"],
+        }
+    )

@@ -22,6 +22,7 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 from qsit_ray import artifacts
 from qsit_ray.data.encode import END, IMAGE
 from qsit_ray.errors import InputError
+from qsit_ray.models.tiles import accept_tiles
 from qsit_ray.prompts import CHAT_TEMPLATE, PAPER, level_tokens
 
 
@@ -36,11 +37,15 @@ class ImageTextProcessor(LlavaOnevisionProcessor):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model with its processor, and the folder or Hub name of both."""
+    """A model with its processor, and the folder or Hub name of both. The model takes uint8 tiles,
+    as `qsit_ray.data.encode` makes them."""
 
     model: Any
     processor: Any
     folder: str
+
+    def __post_init__(self) -> None:
+        accept_tiles(self.model, self.processor.image_processor)
 
 
 def load(folder_or_name: str | Path, dtype: Any = None) -> Checkpoint:

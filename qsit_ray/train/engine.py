@@ -43,7 +43,6 @@ class Rows(torch.nn.Module):
         self.model = model
 
     def forward(self, batch: dict[str, Tensor], ends: list[int] | None = None) -> Any:
-        batch["pixel_values"] = batch["pixel_values"].to(self.model.dtype)
         if ends is None:
             return row_losses(self.model, batch)
         return logits_at_end(self.model, batch, ends)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors.numpy import load as load_bytes
 from safetensors.numpy import save as save_bytes
 from torch import Tensor
@@ -86,3 +88,50 @@ def unpack(data: bytes) -> dict[str, Tensor]:
             "image_sizes": packed["image_sizes"],
         }
     )
+
+
+def on_device(
+    batches: Iterable[dict[str, Tensor]], device: torch.device | str
+) -> Iterator[dict[str, Tensor]]:
+    """The batches on `device`. To a GPU the next one is copied, from pinned memory and on a stream
+    of its own, while its predecessor is computed with."""
+    device = torch.device(device)
+    if device.type != "cuda":
+        for batch in batches:
+            yield {name: tensor.to(device) for name, tensor in batch.items()}
+        return
+    ahead = None
+    for batch in batches:
+        following = _copy(batch, device)
+        if ahead is not None:
+            yield _received(*ahead)
+        ahead = following
+    if ahead is not None:
+        yield _received(*ahead)
+
+
+@lru_cache
+def _copies(device: torch.device) -> torch.cuda.Stream:
+    # One for all calls: each stream has a pool of memory of its own.
+    return torch.cuda.Stream(device)
+
+
+def _copy(
+    batch: dict[str, Tensor], device: torch.device
+) -> tuple[dict[str, Tensor], torch.cuda.Event]:
+    """The batch on the device, and the event of its arrival."""
+    stream = _copies(device)
+    with torch.cuda.stream(stream):
+        copied = {
+            name: tensor.pin_memory().to(device, non_blocking=True)
+            for name, tensor in batch.items()
+        }
+    return copied, stream.record_event()
+
+
+def _received(batch: dict[str, Tensor], arrived: torch.cuda.Event) -> dict[str, Tensor]:
+    current = torch.cuda.current_stream(batch["input_ids"].device)
+    current.wait_event(arrived)
+    for tensor in batch.values():
+        tensor.record_stream(current)  # its memory is not the copies' again before this stream ends
+    return batch

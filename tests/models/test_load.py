@@ -48,6 +48,31 @@ def test_what_is_saved_loads_and_answers(checkpoint, images, tmp_path):
     assert replies.shape[1] > batch["input_ids"].shape[1]
 
 
+@pytest.mark.parametrize(
+    ("gpu", "dtype", "installed", "wanted"),
+    [
+        (True, torch.bfloat16, True, "flash_attention_2"),
+        (True, torch.float32, True, "sdpa"),  # flash-attn computes in 16 bits only
+        (True, torch.bfloat16, False, "sdpa"),
+        (False, torch.bfloat16, True, "sdpa"),
+    ],
+)
+def test_flash_attention_is_taken_where_it_can_run(monkeypatch, gpu, dtype, installed, wanted):
+    monkeypatch.setattr(load, "is_flash_attn_2_available", lambda: installed)
+    assert load.attention(gpu, dtype) == wanted
+
+
+def test_the_attention_is_not_saved(checkpoint, tmp_path):
+    load.save(checkpoint.model, checkpoint.processor, tmp_path / "base")
+    saved = []
+    for attention in ("sdpa", "eager"):
+        other = load.load(tmp_path / "base", attention=attention)
+        assert other.model.config._attn_implementation == attention
+        load.save(other.model, other.processor, tmp_path / attention)
+        saved.append((tmp_path / attention / "config.json").read_text())
+    assert saved[0] == saved[1]
+
+
 def test_a_state_dict_replaces_the_weights(checkpoint, tmp_path):
     zeros = {k: torch.zeros_like(v) for k, v in checkpoint.model.state_dict().items()}
     load.save(checkpoint.model, checkpoint.processor, tmp_path, state_dict=zeros)

@@ -108,6 +108,7 @@ class ProxyTraining:
             [p for p in bench.model.parameters() if p.requires_grad],
             lr=self.search.training.learning_rate,
             weight_decay=self.search.training.weight_decay,
+            fused=bench.device == "cuda",
         )
         self.max_steps = self.search.longest(mixture.total)
         self.evaluations: list[Evaluation] = []

@@ -70,7 +70,7 @@ def deepspeed_config(train: Train, world_size: int | None = None) -> Settings:
         "steps_per_print": 1_000_000,
         "wall_clock_breakdown": False,
     }
-    if train.precision == "bf16" and train.zero_stage:
+    if train.precision == "bf16" and train.zero_stage and not train.bf16_states:
         # Otherwise bf16, in which a sum of many micro-batches loses the small ones. Without ZeRO
         # DeepSpeed adds up in float32 of itself.
         config["data_types"] = {"grad_accum_dtype": "fp32"}

@@ -137,7 +137,6 @@ def measure(
     pad = processor.tokenizer.pad_token_id
     score_batch, ask_batch = (tensors(collate([r], pad), model.device) for r in (row, asked))
     del ask_batch["labels"]
-    ask_batch["pixel_values"] = ask_batch["pixel_values"].to(model.dtype)
     exactly = {"min_new_tokens": answer_tokens, "max_new_tokens": answer_tokens}
     with torch.no_grad():
         _, scoring, scoring_peak = timed(lambda: logits_at_end(model, score_batch, words))

@@ -31,6 +31,8 @@ QUIET = {
     # Ctrl-C then ends the command; Tune would take it for the end of the search.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    # A GPU's memory is not cut into pieces by batches of ever other sizes.
+    "PYTORCH_ALLOC_CONF": "expandable_segments:True",
     "PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning",
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",

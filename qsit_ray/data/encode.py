@@ -43,10 +43,11 @@ def answered(text: str) -> str:
 
 @dataclass(frozen=True)
 class Picture:
-    """A preprocessed image: float32 [tiles, 3, H, W], the image's (height, width), and its number
-    of placeholder tokens."""
+    """An image's tiles, uint8 [tiles, 3, H, W], its (height, width), and its number of placeholder
+    tokens. The model normalises the tiles (`qsit_ray.models.tiles`), which are a quarter of the
+    bytes that way."""
 
-    pixel_values: NDArray[np.float32]
+    pixel_values: NDArray[np.uint8]
     size: tuple[int, int]
     tokens: int
 
@@ -72,7 +73,7 @@ class Encoder:
     def encode(self, row: CatalogRow) -> Encoded:
         """Encode a training row.
 
-        Returns input_ids, attention_mask, labels: int64 [L]; pixel_values: float32 [P, 3, H, W];
+        Returns input_ids, attention_mask, labels: int64 [L]; pixel_values: uint8 [P, 3, H, W];
         image_sizes: int64 [2] (height, width). Labels are -100 except for answer tokens and their
         end-of-turn token. A row without an image gets a blank one after its text, whose
         placeholders no token attends to: every micro-batch then uses the vision tower, which ZeRO-3
@@ -139,8 +140,10 @@ class Encoder:
         return list(known)
 
     def _preprocess(self, rgb: Image.Image) -> Picture:
-        inputs = self.processor.image_processor(images=[rgb], return_tensors="np")
-        values = np.asarray(inputs["pixel_values"][0], dtype=np.float32)
+        inputs = self.processor.image_processor(
+            images=[rgb], do_rescale=False, do_normalize=False, return_tensors="np"
+        )
+        values = np.asarray(inputs["pixel_values"][0])
         height, width = (int(v) for v in inputs["image_sizes"][0])
         expanded = self.processor.replace_image_token(
             {"pixel_values": [values], "image_sizes": [(height, width)], "batch_num_images": [1]}, 0
@@ -192,11 +195,11 @@ class Encoder:
 
 
 def collate(rows: Sequence[Encoded], pad_token_id: int) -> Encoded:
-    """Stack encoded rows: input_ids, attention_mask, labels int64 [B, L], pixel_values float32 [B,
+    """Stack encoded rows: input_ids, attention_mask, labels int64 [B, L], pixel_values uint8 [B,
     P, 3, H, W], image_sizes int64 [B, 2].
 
-    Text is padded on the right. Images of fewer tiles are padded with zero tiles at the end, as
-    transformers does: the model computes the number of real ones from image_sizes.
+    Text is padded on the right. Images of fewer tiles are padded with zero tiles at the end; the
+    model drops them: it computes the number of real ones from image_sizes.
     """
     length = max(len(r["input_ids"]) for r in rows)
     fill = {"input_ids": pad_token_id, "attention_mask": 0, "labels": IGNORED}
@@ -205,7 +208,7 @@ def collate(rows: Sequence[Encoded], pad_token_id: int) -> Encoded:
         for key, v in fill.items()
     }
     tiles = max(r["pixel_values"].shape[0] for r in rows)
-    pixels = np.zeros((len(rows), tiles, *rows[0]["pixel_values"].shape[1:]), np.float32)
+    pixels = np.zeros((len(rows), tiles, *rows[0]["pixel_values"].shape[1:]), np.uint8)
     for i, row in enumerate(rows):
         pixels[i, : row["pixel_values"].shape[0]] = row["pixel_values"]
     out["pixel_values"] = pixels

@@ -27,6 +27,7 @@ from qsit_ray.demo import models, photographs, questions, rows
 from qsit_ray.levels import LEVELS
 from qsit_ray.models.load import save
 from qsit_ray.models.loss import answer_loss, tensors
+from qsit_ray.models.tiles import accept_tiles
 from qsit_ray.prompts import LEVEL_STEM, SCORING_QUESTION, multiple_choice_prompt
 from qsit_ray.schedule import learning_rate
 
@@ -214,6 +215,7 @@ def _align(name: str, pool: _Pool, settings: Pretraining, report: Report, folder
         load_file(folder.with_name("tower") / "tower.safetensors")
     )
     processor = models.processor_of(model, tokenizer)
+    accept_tiles(model, processor.image_processor)
     encoder = Encoder(processor, Path(), max_length=512)
     rng = np.random.default_rng([SEED, 11])
     captioned = [

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors.numpy import load as load_bytes
 from safetensors.numpy import save as save_bytes
 from torch import Tensor
@@ -57,8 +59,79 @@ class Batches:
 
 
 def pack(batch: Encoded) -> bytes:
-    return save_bytes({name: np.ascontiguousarray(array) for name, array in batch.items()})
+    """A batch as bytes for Ray's object store: 5 for a token, and the tiles' own.
+
+    A label is its token's number or IGNORED, so a mark says which: a token's marks are 1 where it
+    is attended to, and 2 more where it has a label.
+    """
+    marks = batch["attention_mask"] + 2 * (batch["labels"] != IGNORED)
+    return save_bytes(
+        {
+            "pixel_values": np.ascontiguousarray(batch["pixel_values"]),
+            "image_sizes": np.ascontiguousarray(batch["image_sizes"]),
+            "input_ids": batch["input_ids"].astype(np.int32),
+            "marks": marks.astype(np.uint8),
+        }
+    )
 
 
 def unpack(data: bytes) -> dict[str, Tensor]:
-    return tensors(load_bytes(data))
+    """The batch that `pack` was given, as tensors."""
+    packed = load_bytes(data)
+    ids, marks = packed["input_ids"].astype(np.int64), packed["marks"]
+    return tensors(
+        {
+            "input_ids": ids,
+            "attention_mask": (marks & 1).astype(np.int64),
+            "labels": np.where(marks & 2, ids, IGNORED),
+            "pixel_values": packed["pixel_values"],
+            "image_sizes": packed["image_sizes"],
+        }
+    )
+
+
+def on_device(
+    batches: Iterable[dict[str, Tensor]], device: torch.device | str
+) -> Iterator[dict[str, Tensor]]:
+    """The batches on `device`. To a GPU the next one is copied, from pinned memory and on a stream
+    of its own, while its predecessor is computed with."""
+    device = torch.device(device)
+    if device.type != "cuda":
+        for batch in batches:
+            yield {name: tensor.to(device) for name, tensor in batch.items()}
+        return
+    ahead = None
+    for batch in batches:
+        following = _copy(batch, device)
+        if ahead is not None:
+            yield _received(*ahead)
+        ahead = following
+    if ahead is not None:
+        yield _received(*ahead)
+
+
+@lru_cache
+def _copies(device: torch.device) -> torch.cuda.Stream:
+    # One for all calls: each stream has a pool of memory of its own.
+    return torch.cuda.Stream(device)
+
+
+def _copy(
+    batch: dict[str, Tensor], device: torch.device
+) -> tuple[dict[str, Tensor], torch.cuda.Event]:
+    """The batch on the device, and the event of its arrival."""
+    stream = _copies(device)
+    with torch.cuda.stream(stream):
+        copied = {
+            name: tensor.pin_memory().to(device, non_blocking=True)
+            for name, tensor in batch.items()
+        }
+    return copied, stream.record_event()
+
+
+def _received(batch: dict[str, Tensor], arrived: torch.cuda.Event) -> dict[str, Tensor]:
+    current = torch.cuda.current_stream(batch["input_ids"].device)
+    current.wait_event(arrived)
+    for tensor in batch.values():
+        tensor.record_stream(current)  # its memory is not the copies' again before this stream ends
+    return batch

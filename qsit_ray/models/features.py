@@ -20,10 +20,11 @@ GROUP = 16
 
 
 def write_features(model: Any, tiles: Iterable[Tensor], folder: Path) -> Path:
-    """Compute the features of each distinct tile [3, H, W] and store them below `folder`.
+    """Compute the features of each distinct tile, uint8 [3, H, W], and store them below `folder`.
 
-    The store is a folder named after the tower's weights: keys.npy (uint8 [N, 16], sorted) and
-    features.npy (float32 [N, tokens, hidden], to be memory-mapped). An existing one is kept.
+    The store is a folder named after the tower's weights and normalisation: keys.npy (uint8
+    [N, 16], sorted) and features.npy (float32 [N, tokens, hidden], to be memory-mapped). An
+    existing one is kept.
     """
     tower = _Tower(model)
     store = folder / tower.digest
@@ -82,19 +83,21 @@ def remember_features(model: Any, folder: Path | None = None) -> None:
 
 
 class _Tower:
-    """A frozen tower: its own forward, the layer that the model reads, and its weights' digest."""
+    """A frozen tower: its own forward, the layer that the model reads, and the digest of what its
+    features depend on."""
 
     def __init__(self, model: Any):
         tower = model.model.vision_tower
         if any(parameter.requires_grad for parameter in tower.parameters()):
             raise ValueError("the vision tower is trained: its features can't be remembered")
         self.layer = model.config.vision_feature_layer
+        self._normalisation = tower.embeddings.normalisation
         self._compute = tower.forward
         self._weights = tower.state_dict()
 
     @property
     def digest(self) -> str:
-        whole = hashlib.sha256(str(self.layer).encode())
+        whole = hashlib.sha256(f"{self.layer} {self._normalisation}".encode())
         for name, weights in sorted(self._weights.items()):
             whole.update(name.encode() + weights.detach().cpu().numpy().tobytes())
         return whole.hexdigest()[:16]

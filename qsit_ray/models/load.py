@@ -18,10 +18,12 @@ from transformers import (
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
     LlavaOnevisionImageProcessorPil,
 )
+from transformers.utils import is_flash_attn_2_available
 
 from qsit_ray import artifacts
 from qsit_ray.data.encode import END, IMAGE
 from qsit_ray.errors import InputError
+from qsit_ray.models.tiles import accept_tiles
 from qsit_ray.prompts import CHAT_TEMPLATE, PAPER, level_tokens
 
 
@@ -36,16 +38,28 @@ class ImageTextProcessor(LlavaOnevisionProcessor):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model with its processor, and the folder or Hub name of both."""
+    """A model with its processor, and the folder or Hub name of both. The model takes uint8 tiles,
+    as `qsit_ray.data.encode` makes them."""
 
     model: Any
     processor: Any
     folder: str
 
+    def __post_init__(self) -> None:
+        accept_tiles(self.model, self.processor.image_processor)
 
-def load(folder_or_name: str | Path, dtype: Any = None) -> Checkpoint:
+
+def attention(gpu: bool, dtype: torch.dtype) -> str:
+    """The attention for arithmetic in `dtype`: flash-attn's where its package is installed and a
+    GPU computes in bf16, which it needs; elsewhere torch's own."""
+    flash = gpu and dtype == torch.bfloat16 and is_flash_attn_2_available()
+    return "flash_attention_2" if flash else "sdpa"
+
+
+def load(folder_or_name: str | Path, dtype: Any = None, attention: str = "sdpa") -> Checkpoint:
     """Load a LLaVA-OneVision checkpoint in evaluation mode, on the CPU.
 
+    `attention` is one of transformers' implementations.
     Only safetensors are read, and no code of the checkpoint is run. Raises InputError naming the
     folder when it is not such a checkpoint, or when its weights are not exactly the model's: one
     that is missing would otherwise be random, without a word.
@@ -61,6 +75,7 @@ def load(folder_or_name: str | Path, dtype: Any = None) -> Checkpoint:
             use_safetensors=True,
             trust_remote_code=False,
             dtype=dtype,
+            attn_implementation=attention,
             ignore_mismatched_sizes=True,  # to name them below
             output_loading_info=True,
         )

@@ -20,6 +20,17 @@ def tensors(
     return {key: torch.from_numpy(np.ascontiguousarray(v)).to(device) for key, v in batch.items()}
 
 
+def hidden_states(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
+    """The decoder's output [B, L, hidden] for a batch of `collate`; meaningless at padding.
+
+    The attention mask is not passed on. Rows are padded on the right, so causal attention alone
+    keeps padding from every real token; and without a mask torch has a kernel for it that is faster
+    and keeps no matrix of L x L.
+    """
+    inputs = {k: v for k, v in batch.items() if k not in ("labels", "attention_mask")}
+    return model.model(**inputs, use_cache=False).last_hidden_state
+
+
 def row_losses(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """The summed negative log-likelihood of each row's labelled tokens in nats, float [B], and
     their number, int [B].
@@ -29,8 +40,7 @@ def row_losses(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]
     would cost more than the decoder.
     """
     labels = batch["labels"][:, 1:]
-    inputs = {k: v for k, v in batch.items() if k != "labels"}
-    hidden = model.model(**inputs, use_cache=False).last_hidden_state[:, :-1]
+    hidden = hidden_states(model, batch)[:, :-1]
     labelled = labels != -100
     nll = cross_entropy(model.lm_head(hidden[labelled]).float(), labels[labelled], reduction="none")
     row = labelled.nonzero()[:, 0]

@@ -15,7 +15,7 @@ from torch import Tensor
 from qsit_ray.data.catalog import Question
 from qsit_ray.data.encode import Encoded, Encoder, Picture, collate
 from qsit_ray.models.load import Checkpoint
-from qsit_ray.models.loss import row_losses, tensors
+from qsit_ray.models.loss import hidden_states, row_losses, tensors
 from qsit_ray.prompts import PAPER, Profile, level_tokens, multiple_choice_prompt
 
 
@@ -81,9 +81,8 @@ def logits_at_end(model: Any, batch: Mapping[str, Tensor], tokens: Sequence[int]
     `batch` comes from `collate`, as tensors; its labels are ignored. The head's few rows are
     multiplied in float64: in bfloat16 a logit of 20 comes in steps of 1/8, and images tie.
     """
-    inputs = {name: value for name, value in batch.items() if name != "labels"}
-    hidden = model.model(**inputs, use_cache=False).last_hidden_state
-    last = inputs["attention_mask"].sum(dim=1) - 1
+    hidden = hidden_states(model, batch)
+    last = batch["attention_mask"].sum(dim=1) - 1
     at_end = hidden[torch.arange(len(hidden), device=hidden.device), last]
     rows: list[Tensor] = []
 

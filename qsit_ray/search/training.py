@@ -19,7 +19,7 @@ from qsit_ray.data.encode import IGNORED, Picture
 from qsit_ray.mixture import Mixture, plan_epoch
 from qsit_ray.models import load, score
 from qsit_ray.models.base import base_checkpoint
-from qsit_ray.models.batch import Batches
+from qsit_ray.models.batch import Batches, on_device
 from qsit_ray.models.features import remember_features
 from qsit_ray.models.loss import answer_loss, evaluate_loss, tensors
 from qsit_ray.models.trainable import freeze, trained_weights
@@ -36,7 +36,13 @@ class Bench:
         self.batch_size = task.config.evaluate.batch_size
         self.keep = models.remember_features
         self.device = "cuda" if self.search.gpus_per_trial else "cpu"
-        self.checkpoint = load.load(base_checkpoint(task.config, "proxy"), dtype=torch.float32)
+        # The type of the arithmetic; the weights are float32 in both (see `autocast`).
+        dtype = torch.bfloat16 if self.search.precision == "bf16" else torch.float32
+        self.checkpoint = load.load(
+            base_checkpoint(task.config, "proxy"),
+            torch.float32,
+            load.attention(self.search.gpus_per_trial > 0, dtype),
+        )
         self.model = self.checkpoint.model.to(self.device)
         freeze(self.model, models.freeze_vision)
         if self.search.activation_checkpointing:
@@ -102,6 +108,7 @@ class ProxyTraining:
             [p for p in bench.model.parameters() if p.requires_grad],
             lr=self.search.training.learning_rate,
             weight_decay=self.search.training.weight_decay,
+            fused=bench.device == "cuda",
         )
         self.max_steps = self.search.longest(mixture.total)
         self.evaluations: list[Evaluation] = []
@@ -240,14 +247,14 @@ class ProxyTraining:
             )
         size = self.search.micro_batch or len(rows)
         parts = [
-            tensors(self.bench.batches.of(rows[start : start + size].tolist()), self.bench.device)
+            tensors(self.bench.batches.of(rows[start : start + size].tolist()))
             for start in range(0, len(rows), size)
         ]
         tokens = sum(int((part["labels"][:, 1:] != IGNORED).sum()) for part in parts)
         self.bench.model.train()
         self.optimizer.zero_grad()
         loss = torch.zeros((), device=self.bench.device)
-        for part in parts:
+        for part in on_device(parts, self.bench.device):
             with self.bench.autocast():
                 mean = answer_loss(self.bench.model, part)[0] / tokens
             mean.backward()

@@ -57,8 +57,9 @@ def deepspeed_config(train: Train, world_size: int | None = None) -> Settings:
             "params": {
                 "lr": settings.learning_rate,
                 "weight_decay": settings.weight_decay,
-                # DeepSpeed's fused CPU kernel would be compiled on first use.
-                "torch_adam": not train.use_gpu,
+                # DeepSpeed's own AdamW is compiled on first use, which needs a compiler that fits
+                # torch's CUDA. Offloaded bf16 states leave no other choice.
+                **({} if train.offload_optimizer else {"torch_adam": True, "fused": train.use_gpu}),
             },
         },
         "zero_optimization": {
@@ -69,6 +70,10 @@ def deepspeed_config(train: Train, world_size: int | None = None) -> Settings:
         "steps_per_print": 1_000_000,
         "wall_clock_breakdown": False,
     }
+    if train.precision == "bf16" and train.zero_stage and not train.bf16_states:
+        # Otherwise bf16, in which a sum of many micro-batches loses the small ones. Without ZeRO
+        # DeepSpeed adds up in float32 of itself.
+        config["data_types"] = {"grad_accum_dtype": "fp32"}
     if train.offload_optimizer:
         config["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}
     return config

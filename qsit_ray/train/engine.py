@@ -14,7 +14,7 @@ from torch import Tensor
 
 from qsit_ray import artifacts
 from qsit_ray.models import load
-from qsit_ray.models.batch import Batches, unpack
+from qsit_ray.models.batch import Batches, on_device, unpack
 from qsit_ray.models.features import remember_features
 from qsit_ray.models.loss import row_losses
 from qsit_ray.models.score import logits_at_end
@@ -43,7 +43,6 @@ class Rows(torch.nn.Module):
         self.model = model
 
     def forward(self, batch: dict[str, Tensor], ends: list[int] | None = None) -> Any:
-        batch["pixel_values"] = batch["pixel_values"].to(self.model.dtype)
         if ends is None:
             return row_losses(self.model, batch)
         return logits_at_end(self.model, batch, ends)
@@ -64,7 +63,9 @@ class Engine:
         self.rank, self.world_size = rank, world_size
         torch.manual_seed(config.seed)
         settings = deepspeed_config(config.train, world_size)
-        self.checkpoint = _load(job.base, TYPES[config.train.precision], settings)
+        dtype = TYPES[config.train.precision]
+        kind = load.attention(config.train.use_gpu, dtype)
+        self.checkpoint = _load(job.base, dtype, kind, settings)
         prepare(self.checkpoint.model, config.models.freeze_vision, config.train)
         if config.models.remember_features:
             remember_features(self.checkpoint.model, job.run.features)
@@ -104,16 +105,13 @@ class Engine:
             training.final_share,
         )
         set_rates(self.deepspeed.optimizer.param_groups, share)
-        unpacked = [
-            {name: tensor.to(self.device) for name, tensor in unpack(data).items()}
-            for data in micro_batches
-        ]
+        unpacked = [unpack(data) for data in micro_batches]
         counts = [int((batch["labels"] >= 0).sum()) for batch in unpacked]
         tokens = torch.tensor(sum(counts), device=self.device)
         dist.all_reduce(tokens)
         self.deepspeed.train()
         sums = torch.zeros(len(unpacked), device=self.device)
-        for index, batch in enumerate(unpacked):
+        for index, batch in enumerate(on_device(unpacked, self.device)):
             nll = self.deepspeed(batch)[0].sum()
             sums[index] = nll.detach()
             # DeepSpeed takes the mean over ranks and accumulation; undo both.
@@ -184,14 +182,14 @@ class Engine:
         dist.barrier()
 
 
-def _load(base: str, dtype: torch.dtype, settings: Settings) -> load.Checkpoint:
+def _load(base: str, dtype: torch.dtype, attention: str, settings: Settings) -> load.Checkpoint:
     """The base checkpoint; at ZeRO stage 3 each rank holds only its own part of it."""
     if settings["zero_optimization"]["stage"] < 3:
-        return load.load(base, dtype=dtype)
+        return load.load(base, dtype, attention)
     from transformers.integrations import HfDeepSpeedConfig
 
     partitioned = HfDeepSpeedConfig(settings)  # transformers uses it while this object exists
-    checkpoint = load.load(base, dtype=dtype)
+    checkpoint = load.load(base, dtype, attention)
     del partitioned
     # On this path transformers also keeps renamings that no weight needed, and would undo them in
     # the exported model's names.

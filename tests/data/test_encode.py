@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from qsit_ray.data.encode import IGNORED, Encoder, collate
 from qsit_ray.demo import models
 from qsit_ray.demo.pretrain import make_tokenizer
+from qsit_ray.models.tiles import Normalisation, accept_tiles
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,8 @@ def test_the_text_is_the_chat_templates(processor, root):
     text = processor.apply_chat_template(turns, add_generation_prompt=True) + "The"
     theirs = processor(images=Image.open(root / "a.png"), text=text, return_tensors="np")
     assert (out["input_ids"] == theirs["input_ids"][0]).all()
-    assert np.array_equal(out["pixel_values"], theirs["pixel_values"][0])
+    normalised = Normalisation.of(processor.image_processor)(torch.from_numpy(out["pixel_values"]))
+    assert np.array_equal(normalised, theirs["pixel_values"][0])
     assert (out["labels"] == IGNORED).all()
 
 
@@ -78,13 +81,11 @@ def test_a_demo_crop_makes_36_image_tokens(processor, root):
     out = Encoder(processor, root, 512).encode(row("What?\n<image>", "x"))
     assert (out["input_ids"] == processor.image_token_id).sum() == 36
     assert out["pixel_values"].shape == (5, 3, 32, 32)
-    assert out["pixel_values"].dtype == np.float32
+    assert out["pixel_values"].dtype == np.uint8
     assert out["image_sizes"].tolist() == [64, 64]
 
 
 def test_images_of_other_tiles_collate_and_pass_the_model(root):
-    import torch
-
     tokenizer = make_tokenizer([], 0)
     model = models.make_model(models.DECODERS["proxy"], tokenizer, 0)
     pinpoints = [[32, 32], [32, 64], [64, 32], [64, 64], [32, 96]]
@@ -92,6 +93,7 @@ def test_images_of_other_tiles_collate_and_pass_the_model(root):
     model.config.vision_aspect_ratio = "anyres_max_9"
     processor = models.processor_of(model, tokenizer)
     processor.image_processor.image_grid_pinpoints = pinpoints
+    accept_tiles(model, processor.image_processor)
     rng = np.random.default_rng(0)
     for name, size in {"b.png": (20, 60), "c.png": (31, 29), "d.png": (100, 130)}.items():
         Image.fromarray(rng.integers(0, 255, (*size, 3), np.uint8)).save(root / name)
@@ -106,8 +108,6 @@ def test_images_of_other_tiles_collate_and_pass_the_model(root):
 
 
 def test_a_row_without_an_image_does_not_see_the_blank_one(model, processor, root):
-    import torch
-
     encoder = Encoder(processor, root, 512)
     text_only = encoder.encode(row("Q", "A b c", image=None))
     assert (text_only["input_ids"] == processor.image_token_id).sum() == 36

@@ -3,9 +3,11 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from transformers import AutoTokenizer, LlavaOnevisionForConditionalGeneration
 
 from qsit_ray import artifacts
@@ -81,10 +83,13 @@ def test_outputs_are_the_same_before_and_after(run, checkpoint, images, tmp_path
     row = Encoder(back.processor, images, 512).prompt("a.png", "<image>\nWhat?")
     batch = tensors(collate([row], 0))
     del batch["labels"]
+    # transformers alone takes its own processor's numbers.
+    pixels = back.processor.image_processor(images=[Image.open(images / "a.png")])["pixel_values"]
+    their_batch = {**batch, "pixel_values": torch.from_numpy(np.stack(pixels))}
     with torch.no_grad():
         wanted = checkpoint.model(**batch).logits
-        for model in (back.model, theirs):
-            assert torch.allclose(model(**batch).logits, wanted, atol=1e-5)
+        for model, inputs in ((back.model, batch), (theirs, their_batch)):
+            assert torch.allclose(model(**inputs).logits, wanted, atol=1e-5)
     assert theirs.generation_config.eos_token_id == checkpoint.model.generation_config.eos_token_id
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from qsit_ray.data.encode import Encoder, collate
 from qsit_ray.models.features import GROUP, remember_features, write_features
 from qsit_ray.models.loss import answer_loss, tensors
+from qsit_ray.models.tiles import accept_tiles
 from qsit_ray.models.trainable import freeze
 
 
@@ -103,6 +104,19 @@ def test_another_towers_features_are_not_used(model, batch_of, tmp_path):
     plain = copy.deepcopy(other)
     remember_features(other, tmp_path)
     assert answer_loss(other, batch)[0].item() == pytest.approx(
+        answer_loss(plain, batch)[0].item(), rel=1e-6
+    )
+
+
+def test_another_normalisations_features_are_not_used(model, batch_of, checkpoint, tmp_path):
+    batch = batch_of([0, 1])
+    write_features(model, (tile for tiles in batch["pixel_values"] for tile in tiles), tmp_path)
+    images = copy.copy(checkpoint.processor.image_processor)
+    images.image_mean = [0.4, 0.5, 0.6]
+    accept_tiles(model, images)
+    plain = copy.deepcopy(model)
+    remember_features(model, tmp_path)
+    assert answer_loss(model, batch)[0].item() == pytest.approx(
         answer_loss(plain, batch)[0].item(), rel=1e-6
     )
 

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import LlavaOnevisionForConditionalGeneration
 
@@ -14,6 +15,16 @@ from qsit_ray.errors import InputError
 from qsit_ray.models import load
 from qsit_ray.models.load import check_vocabulary
 from qsit_ray.models.loss import tensors
+
+PIXELS = ("pixel_values", "image_sizes")
+
+
+def their_inputs(processor, image, text):
+    """What transformers alone makes of an image and a question in the chat form."""
+    turn = {"role": "user", "content": [{"type": "text", "text": text}]}
+    chat = processor.apply_chat_template([turn], add_generation_prompt=True)
+    inputs = processor(images=Image.open(image), text=chat, return_tensors="pt")
+    return {name: inputs[name] for name in ("input_ids", "attention_mask", *PIXELS)}
 
 
 def test_what_is_saved_loads_and_answers(checkpoint, images, tmp_path):
@@ -30,10 +41,36 @@ def test_what_is_saved_loads_and_answers(checkpoint, images, tmp_path):
     theirs = LlavaOnevisionForConditionalGeneration.from_pretrained(folder)
     with torch.no_grad():
         logits = checkpoint.model(**batch).logits
-        assert torch.equal(theirs(**batch).logits, logits)
         assert torch.equal(back.model(**batch).logits, logits)
-        replies = theirs.generate(**batch, max_new_tokens=4, do_sample=False)
+        inputs = their_inputs(back.processor, images / "a.png", "<image>\nWhat?")
+        assert torch.equal(theirs(**inputs).logits, logits)
+        replies = theirs.generate(**inputs, max_new_tokens=4, do_sample=False)
     assert replies.shape[1] > batch["input_ids"].shape[1]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "dtype", "installed", "wanted"),
+    [
+        (True, torch.bfloat16, True, "flash_attention_2"),
+        (True, torch.float32, True, "sdpa"),  # flash-attn computes in 16 bits only
+        (True, torch.bfloat16, False, "sdpa"),
+        (False, torch.bfloat16, True, "sdpa"),
+    ],
+)
+def test_flash_attention_is_taken_where_it_can_run(monkeypatch, gpu, dtype, installed, wanted):
+    monkeypatch.setattr(load, "is_flash_attn_2_available", lambda: installed)
+    assert load.attention(gpu, dtype) == wanted
+
+
+def test_the_attention_is_not_saved(checkpoint, tmp_path):
+    load.save(checkpoint.model, checkpoint.processor, tmp_path / "base")
+    saved = []
+    for attention in ("sdpa", "eager"):
+        other = load.load(tmp_path / "base", attention=attention)
+        assert other.model.config._attn_implementation == attention
+        load.save(other.model, other.processor, tmp_path / attention)
+        saved.append((tmp_path / attention / "config.json").read_text())
+    assert saved[0] == saved[1]
 
 
 def test_a_state_dict_replaces_the_weights(checkpoint, tmp_path):

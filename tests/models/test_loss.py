@@ -1,7 +1,11 @@
 """The loss equals transformers' own, row by row, and a batch without answers still has a graph."""
 
+import copy
+
+import numpy as np
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from qsit_ray.data.encode import Encoder, collate
 from qsit_ray.models.loss import answer_loss, evaluate_loss, row_losses, tensors
@@ -33,6 +37,57 @@ def test_a_rows_loss_does_not_depend_on_its_batch(checkpoint, rows):
         alone, count = answer_loss(checkpoint.model, batch_of([row]))
         assert float(alone) == pytest.approx(float(sums[i]), rel=1e-4)
         assert count == tokens[i]
+
+
+def test_padding_changes_no_loss_and_no_gradient(checkpoint, rows):
+    """Not even padding of other tokens, and none of transformers' own numbers with its mask."""
+    model = copy.deepcopy(checkpoint.model)
+
+    def gradients(loss):
+        model.zero_grad()
+        loss.backward()
+        return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    batch = batch_of([rows[1], {**rows[0], **longer(rows[0], 40)}])
+    padded = batch["attention_mask"] == 0
+    assert padded.any()
+    masked = model(**{k: v for k, v in batch.items() if k != "labels"}).logits[:, :-1]
+    labels = batch["labels"][:, 1:]
+    theirs = cross_entropy(masked.transpose(1, 2), labels, reduction="none").sum(dim=1)
+    wanted = gradients(theirs.sum())
+    for filling in (0, 55):
+        batch["input_ids"][padded] = filling
+        sums, _ = row_losses(model, batch)
+        torch.testing.assert_close(sums, theirs, rtol=1e-5, atol=1e-5)
+        for name, gradient in gradients(sums.sum()).items():
+            torch.testing.assert_close(gradient, wanted[name], rtol=1e-3, atol=1e-4)
+
+
+def longer(row, more):
+    """The row with `more` tokens at its end, in the loss."""
+    return {
+        "input_ids": np.append(row["input_ids"], np.full(more, 60)),
+        "attention_mask": np.append(row["attention_mask"], np.ones(more, int)),
+        "labels": np.append(row["labels"], np.full(more, 60)),
+    }
+
+
+def test_the_decoders_attention_is_causal_without_a_mask(checkpoint, rows, monkeypatch):
+    """torch's fast kernels need that; with a mask a row of 7,000 tokens takes 7,000^2 numbers."""
+    seen = []
+    theirs = torch.nn.functional.scaled_dot_product_attention
+
+    def spy(*inputs, attn_mask=None, is_causal=False, **others):
+        seen.append((attn_mask is None, is_causal))
+        return theirs(*inputs, attn_mask=attn_mask, is_causal=is_causal, **others)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy)
+    batch = batch_of([rows[0], {**rows[1], **longer(rows[1], 40)}])
+    row_losses(checkpoint.model, batch)
+    layers = checkpoint.model.config
+    assert seen.count((True, True)) == layers.text_config.num_hidden_layers
+    assert len(seen) == seen.count((True, True)) + layers.vision_config.num_hidden_layers
+    assert all(without_mask for without_mask, _ in seen)
 
 
 def test_a_batch_without_answers_has_a_backward_pass(checkpoint, rows):

@@ -4,6 +4,7 @@ import json
 from unittest.mock import patch
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,6 +60,36 @@ def test_the_stage_precision_and_clipping_arrive(stage):
     assert found.gradient_clipping == 0.5
     assert not found.bfloat16_config.enabled
     assert found.zero_config.offload_optimizer is None
+
+
+@pytest.mark.parametrize(
+    ("assignments", "wanted"),
+    [
+        (["precision=bf16", "zero_stage=1"], "fp32"),
+        (["precision=bf16", "zero_stage=2"], "fp32"),
+        (["precision=bf16", "zero_stage=3"], "fp32"),
+        (["precision=bf16", "zero_stage=0"], None),  # there DeepSpeed knows no such setting
+        (["precision=bf16", "bf16_states=true"], None),  # which promises gradients in bf16
+        (["precision=fp32"], None),
+    ],
+)
+def test_bf16_gradients_are_added_up_in_float32(assignments, wanted):
+    assert read(deepspeed_config(settings(*assignments), 8), 8).grad_accum_dtype == wanted
+
+
+@pytest.mark.parametrize("gpu", ["true", "false"])
+def test_no_optimiser_is_compiled_but_that_of_the_offload(gpu):
+    """What DeepSpeed builds from the settings, without a model."""
+    from deepspeed.runtime.engine import DeepSpeedEngine
+
+    values = deepspeed_config(settings(f"use_gpu={gpu}"), 8)["optimizer"]["params"]
+    kind, more = DeepSpeedEngine.get_optimizer_configuration(None, values, True)
+    weights = [torch.nn.Parameter(torch.ones(2))]
+    optimiser = kind(weights, **values, **more)
+    assert type(optimiser) is torch.optim.AdamW
+    assert optimiser.defaults["fused"] is (gpu == "true")
+    offloaded = deepspeed_config(settings("offload_optimizer=true"), 8)["optimizer"]["params"]
+    assert offloaded.keys() == {"lr", "weight_decay"}
 
 
 def test_bf16_states_and_the_offload_arrive():

@@ -106,6 +106,21 @@ def test_a_checkpoint_is_resumed_on_fewer_or_more_ranks(steps, then, zero_stage)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("zero_stage", [1, 2, 3])
+def test_a_training_in_bf16_is_resumed_on_as_many_or_fewer_ranks(steps, zero_stage):
+    """Its gradients are added up in float32, for which DeepSpeed has other optimisers."""
+    settings = [*stage(zero_stage), "precision=bf16", "micro_batch=1"]
+    whole = steps(2, last=6, settings=settings)
+    folder = checkpoint(steps(2, last=3, settings=settings), 2)
+    rest = steps(2, first=3, last=6, settings=settings, resume=folder)
+    assert rest["losses"] == whole["losses"][3:]
+    assert rest["measured"] == whole["measured"]
+    convert(folder, TAG)
+    fewer = steps(1, first=3, last=6, settings=settings, resume=folder)
+    assert fewer["losses"] == pytest.approx(whole["losses"][3:], rel=1e-2)
+
+
+@pytest.mark.slow
 def test_a_bad_loss_is_raised_on_all_ranks_and_names_its_rows(steps, planned):
     results = steps(2, settings=["loss_limit=20.0", "training.learning_rate=10.0"])
     rows = planned[0].step_rows(results["bad"]["step"])

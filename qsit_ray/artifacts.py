@@ -62,6 +62,8 @@ class RunFolder:
     config = _Below("config.yaml")
     log = _Below("qsit.log")
     stages = _Below("stages.json")
+    base_models = _Below("base_models.json")
+    hashes = _Below("hashes.json")
     catalog = _Below("catalog")
     features = _Below("features")
     mixture = _Below("mixture.json")

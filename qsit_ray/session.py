@@ -13,7 +13,7 @@ import psutil
 
 from qsit_ray.config.config import Config
 from qsit_ray.config.data import DemoData
-from qsit_ray.errors import InputError
+from qsit_ray.errors import InputError, mistake_in
 from qsit_ray.interrupt import end_at_sigterm
 
 QUIET = {
@@ -62,6 +62,8 @@ def session(processes: int, use_gpu: bool = False, pretend_gpus: int = 0) -> Ite
     loopback that ends with this process. There, CPUs are counted logically where the machine has
     fewer cores than processes, so that small machines run the same code; so are `pretend_gpus`, the
     GPUs of a rehearsal.
+
+    A user's mistake that another process met is raised as the InputError that it was there.
     """
     if not use_gpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -81,6 +83,11 @@ def session(processes: int, use_gpu: bool = False, pretend_gpus: int = 0) -> Ite
     end_at_sigterm()
     try:
         yield context.dashboard_url or ""
+    except Exception as error:
+        mistake = mistake_in(error)
+        if mistake is None or mistake is error:
+            raise
+        raise mistake from None
     finally:
         ray.shutdown()
 

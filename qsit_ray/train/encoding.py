@@ -14,7 +14,6 @@ from ray.train.v2._internal.constants import (
 )
 
 from qsit_ray.data.source import DataRow, Layout
-from qsit_ray.errors import InputError
 from qsit_ray.train.state import Job
 
 if TYPE_CHECKING:
@@ -54,12 +53,7 @@ def warm_up(job: Job, workers: int) -> None:
     # Ray only passes a process on to a task of the same environment, and Ray Train has its own.
     environment = {"env_vars": {**WARNS, **get_env_vars_to_propagate()}}
     check = ray.remote(num_cpus=1, runtime_env=environment)(_check)
-    try:
-        ray.get([check.remote(job) for _ in range(processes)])
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, InputError):
-            raise error.cause from None
-        raise
+    ray.get([check.remote(job) for _ in range(processes)])
 
 
 def _check(job: Job) -> None:

@@ -11,6 +11,7 @@ from qsit_ray import __version__, artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import DEMO_MODELS, Config
 from qsit_ray.config.files import validated
+from qsit_ray.errors import InputError
 from qsit_ray.models.hub import is_on_hub, pinned, split
 
 Role = Literal["proxy", "primary"]
@@ -75,7 +76,10 @@ def resolved(run: RunFolder, config: Config) -> dict[str, Base]:
         if old is not None and asked in (old.asked, old.name):
             found[role] = old
         elif is_on_hub(asked):
-            found[role] = Base(asked, pinned(asked))
+            try:
+                found[role] = Base(asked, pinned(asked))
+            except InputError as error:
+                raise InputError(f"models.{role}: {error}") from None
         else:
             absolute = str(Path(asked).expanduser().absolute())
             found[role] = old if old and old.name == absolute else Base(asked, absolute)

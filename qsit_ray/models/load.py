@@ -22,7 +22,7 @@ from qsit_ray import artifacts
 from qsit_ray.data.encode import END, IMAGE
 from qsit_ray.errors import InputError
 from qsit_ray.models.hub import folder_of
-from qsit_ray.models.weights import check_finite, check_weights, read_config
+from qsit_ray.models.weights import check_loaded, check_weights, read_config
 from qsit_ray.prompts import CHAT_TEMPLATE, PAPER, level_tokens
 
 
@@ -63,7 +63,7 @@ def load(
         model = LlavaOnevisionForConditionalGeneration.from_pretrained(
             folder, config=config, use_safetensors=True, trust_remote_code=False, dtype=dtype
         )
-    check_finite(folder, model)
+    check_loaded(folder, model)
     return Checkpoint(model.eval(), processor, str(folder))
 
 

@@ -1,4 +1,4 @@
-"""torch: a checkpoint's weights compared with its configuration's model, without reading them."""
+"""torch: a checkpoint's weights compared with the model of its configuration."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from transformers import AutoConfig, LlavaOnevisionForConditionalGeneration
 
 from qsit_ray import artifacts
@@ -42,7 +43,7 @@ def read_config(folder: Path) -> Any:
 
 
 def check_weights(folder: Path, config: Any) -> None:
-    """Compare all names, shapes and types in the headers of the weights with the model's.
+    """Compare all names, shapes and types of the weights with the model's, from the headers alone.
 
     transformers itself loads the headers into a model on the meta device, so that its renamings of
     older layouts and its ties count. Raises InputError naming the folder and weights that are
@@ -70,24 +71,38 @@ def check_weights(folder: Path, config: Any) -> None:
     wrong["missing"] = sorted(loading["missing_keys"])
     wrong["of another shape"] = sorted(key[0] for key in loading["mismatched_keys"])
     wrong["not the model's"] = sorted(loading["unexpected_keys"])
-    refuse(folder, wrong)
+    _refuse(folder, wrong)
 
 
-def check_finite(folder: Path, model: Any) -> None:
-    """Raises InputError naming the folder and loaded weights that are NaN or infinite.
+def check_values(folder: Path) -> None:
+    """Read each weight in a checkpoint's files once.
+
+    Raises InputError naming the folder and weights that are NaN or infinite.
+    """
+    bad = []
+    for path in headers.weight_files(folder):
+        with safe_open(path, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118  (not a dict)
+                if not torch.isfinite(tensors.get_tensor(name)).all():
+                    bad.append(name)
+    _refuse(folder, {"not finite": bad})
+
+
+def check_loaded(folder: Path, model: Any) -> None:
+    """Raises InputError naming the folder and weights of the loaded model that are NaN or infinite.
 
     At ZeRO stage 3 a rank looks at its own part of them.
     """
     parts = ((name, getattr(p, "ds_tensor", p)) for name, p in model.named_parameters())
-    refuse(folder, {"not finite": [n for n, part in parts if not torch.isfinite(part).all()]})
+    _refuse(folder, {"not finite": [n for n, part in parts if not torch.isfinite(part).all()]})
 
 
-def refuse(folder: Path, wrong: dict[str, list[str]]) -> None:
+def _refuse(folder: Path, wrong: dict[str, list[str]]) -> None:
     """Raises InputError where there are names of weights, by what is wrong with them."""
     said = [
-        f"{len(names)} weights are {kind}, such as {names[0]}"
+        f"weights {kind}: {len(names)}, such as {names[0]}"
         for kind, names in wrong.items()
         if names
     ]
     if said:
-        raise InputError(f"{folder}: not a whole LLaVA-OneVision checkpoint: {'; '.join(said)}")
+        raise InputError(f"{folder}: not a sound LLaVA-OneVision checkpoint; {'; '.join(said)}")

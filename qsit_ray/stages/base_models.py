@@ -25,7 +25,7 @@ from qsit_ray.models.base import (
     recorded,
     used,
 )
-from qsit_ray.models.weights import check_weights, read_config
+from qsit_ray.models.weights import check_values, check_weights, read_config
 from qsit_ray.terminal import Terminal
 
 
@@ -33,24 +33,29 @@ def check(run: RunFolder, bases: Mapping[str, Base], terminal: Terminal) -> None
     """Fetch and check base models by role, and record them in base_models.json.
 
     Those recorded before are not checked again; the demo's own are made later. Raises InputError
-    naming the folder or the model that a run could not start from.
+    naming the setting, and the folder or the model that a run could not start from.
     """
     before = recorded(run)
     for role, base in bases.items():
         if before.get(role) == base:
             continue
-        if hub.is_on_hub(base.name):
-            terminal.say(f"{role}: {base.name}, fetched where the Hub's cache lacks it ...")
-            hub.fetch(base.name)
-        check_checkpoint(base.name)
+        try:
+            if hub.is_on_hub(base.name):
+                terminal.say(f"Fetch {base.name} where the Hub's cache lacks it ...")
+                hub.fetch(base.name)
+            terminal.say(f"Check {base.name} ...")
+            check_checkpoint(base.name)
+        except InputError as error:
+            raise InputError(f"models.{role}: {error}") from None
     artifacts.write_json(run.base_models, {role: asdict(base) for role, base in bases.items()})
 
 
 def check_checkpoint(name: str) -> None:
-    """Check a base model without reading its weights: a second, and not the minutes of loading it.
+    """Check a base model: names, shapes and types of its weights in a second, then their values,
+    which are read once (docs/RUN_FOLDER.md has the cost).
 
     Raises InputError naming its folder when its configuration is not LLaVA-OneVision's, weights
-    are missing, wrong or too many, or its processor can't be loaded or does not fit the model.
+    are missing, wrong, not finite or too many, or its processor can't be loaded or does not fit.
     """
     from qsit_ray.models.load import check_vocabulary, load_processor
 
@@ -58,6 +63,7 @@ def check_checkpoint(name: str) -> None:
     config = read_config(folder)
     check_weights(folder, config)
     check_vocabulary(load_processor(folder, config), str(folder))
+    check_values(folder)
 
 
 def prepare(run: RunFolder, config: Config, terminal: Terminal) -> None:

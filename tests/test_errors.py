@@ -1,9 +1,8 @@
 """The user's mistake, wherever the libraries have wrapped it."""
 
-import pickle
-
 import pytest
 import ray
+from ray import cloudpickle
 from ray.exceptions import RayTaskError
 from ray.train import TrainingFailedError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
@@ -56,7 +55,7 @@ def test_a_failure_is_no_mistake():
 @pytest.mark.parametrize("way", [way for way in WRAPPED if way != "behind another"])
 def test_a_mistake_survives_the_way_between_processes(way):
     """Python itself does not pickle what an error was raised from."""
-    assert str(mistake_in(pickle.loads(pickle.dumps(WRAPPED[way])))) == str(MISTAKE)
+    assert str(mistake_in(cloudpickle.loads(cloudpickle.dumps(WRAPPED[way])))) == str(MISTAKE)
 
 
 def test_a_session_raises_the_mistake_of_any_of_its_processes():

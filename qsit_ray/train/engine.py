@@ -68,7 +68,7 @@ class Engine:
         self.rank, self.world_size = rank, world_size
         torch.manual_seed(config.seed)
         settings = deepspeed_config(config.train, world_size)
-        self.checkpoint = _load(job.base, TYPES[config.train.precision], settings)
+        self.checkpoint = load_base(job.base, TYPES[config.train.precision], settings)
         prepare(self.checkpoint.model, config.models.freeze_vision, config.train)
         if config.models.remember_features:
             remember_features(self.checkpoint.model, job.run.features)
@@ -188,8 +188,11 @@ class Engine:
         dist.barrier()
 
 
-def _load(base: str, dtype: torch.dtype, settings: Settings) -> load.Checkpoint:
-    """The base checkpoint; at ZeRO stage 3 each rank holds only its own part of it."""
+def load_base(base: str, dtype: torch.dtype, settings: Settings) -> load.Checkpoint:
+    """The base checkpoint; at ZeRO stage 3 each rank holds only its own part of it.
+
+    Raises InputError on every rank when one of them finds that it is not sound.
+    """
     if settings["zero_optimization"]["stage"] < 3:
         return load.load(base, dtype=dtype)
     # A rank sees a weight that is not finite in its own part alone; all ranks must end.

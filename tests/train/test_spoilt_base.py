@@ -7,7 +7,6 @@ import sys
 import pytest
 import torch
 import wide_model
-from conftest import environment
 from safetensors.torch import load_file, save_file
 
 LOAD = """
@@ -32,6 +31,7 @@ except InputError as error:
 """
 
 HEAD = "lm_head.weight"
+ENVIRONMENT = {"WORLD_SIZE": "2", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
 
 
 def one_number(weights):
@@ -62,7 +62,7 @@ def outcomes(tmp_path_factory):
         ranks = [
             subprocess.Popen(
                 [sys.executable, "-c", LOAD, folder, str(stage), str(work / "store")],
-                env={**os.environ, **environment(rank, 2)},
+                env={**os.environ, **ENVIRONMENT, "RANK": str(rank), "LOCAL_RANK": str(rank)},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from qsit_ray.errors import InputError
 from qsit_ray.models import load
 from qsit_ray.models.headers import INDEX, WHOLE, weight_files
-from qsit_ray.models.weights import check_values, check_weights, read_config
+from qsit_ray.models.weights import check_loaded, check_values, check_weights, read_config
 
 EMBEDDING = "language_model.model.embed_tokens.weight"
 HEAD = "language_model.lm_head.weight"
@@ -124,6 +124,20 @@ def test_one_number_that_is_not_finite_is_found_in_any_weight(spoilt, data, valu
     folder = make(name, change)
     with pytest.raises(InputError, match=f"^{folder}: .*weights not finite: 1, such as {name}"):
         check_values(folder)
+
+
+@pytest.mark.parametrize(("rank", "sound"), [(0, False), (1, True)])
+def test_of_a_parted_weight_only_what_a_rank_holds_counts(monkeypatch, tmp_path, rank, sound):
+    """Three numbers on two ranks: DeepSpeed leaves the fourth unwritten."""
+    model = torch.nn.Linear(3, 1, bias=False)
+    model.weight.ds_numel = 3
+    model.weight.ds_tensor = torch.tensor([1.0, torch.nan])
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: rank)
+    if sound:
+        check_loaded(tmp_path, model)
+    else:
+        with pytest.raises(InputError, match="not finite: 1, such as weight"):
+            check_loaded(tmp_path, model)
 
 
 def test_a_sound_checkpoint_passes(whole):

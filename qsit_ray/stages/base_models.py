@@ -51,8 +51,7 @@ def check(run: RunFolder, bases: Mapping[str, Base], terminal: Terminal) -> None
 
 
 def check_checkpoint(name: str) -> None:
-    """Check a base model: names, shapes and types of its weights in a second, then their values,
-    which are read once (docs/RUN_FOLDER.md has the cost).
+    """Check a base model: names, shapes and types of its weights, then their values, read once.
 
     Raises InputError naming its folder when its configuration is not LLaVA-OneVision's, weights
     are missing, wrong, not finite or too many, or its processor can't be loaded or does not fit.

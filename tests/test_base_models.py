@@ -14,9 +14,12 @@ from qsit_ray import artifacts, pipeline
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
 from qsit_ray.config.files import override
+from qsit_ray.data import catalog
 from qsit_ray.errors import InputError
 from qsit_ray.models import base, load
 from qsit_ray.models.base import identity
+from qsit_ray.run_config import opened
+from qsit_ray.stages.search import proxy_inputs
 
 COMMIT, NEWER = "a" * 40, "b" * 40
 
@@ -109,11 +112,12 @@ def test_a_relative_path_becomes_absolute(run, whole, tmp_path, monkeypatch):
     shutil.copytree(whole, tmp_path / "here" / "base")
     monkeypatch.chdir(tmp_path)
     for name in ("here/base", "./here/base", "here/../here/base"):
-        made = pipeline.create(RunFolder(tmp_path / name.replace("/", "-")), config(primary=name))
+        folder = RunFolder(tmp_path / name.replace("/", "-"))
+        made, _ = pipeline.create(folder, config(primary=name))
         assert made.models.primary == str(tmp_path / name.removeprefix("./"))
     monkeypatch.chdir("/")
     again = RunFolder(tmp_path / "here-base")
-    assert pipeline.create(again, pipeline.opened(again)) == pipeline.opened(again)
+    assert pipeline.create(again, opened(again)) == (opened(again), [])
 
 
 @pytest.fixture
@@ -133,25 +137,48 @@ def main(whole, tmp_path, monkeypatch):
 
 def test_a_name_on_the_hub_is_one_commit_for_the_whole_run(run, main):
     main(COMMIT)
-    made = pipeline.create(run, config(primary="maker/model"))
+    made, _ = pipeline.create(run, config(primary="maker/model"))
     assert made.models.primary == f"maker/model@{COMMIT}"
-    assert pipeline.opened(run) == made
+    assert opened(run) == made
     recorded = artifacts.read_json(run.base_models)
     assert recorded == {"primary": {"asked": "maker/model", "name": f"maker/model@{COMMIT}"}}
     assert load.load(made.models.primary).model.config.model_type == "llava_onevision"
     assert identity(run, made.models.primary) == {"name": "maker/model", "revision": COMMIT}
     main(NEWER)
-    assert pipeline.create(run, config(primary="maker/model")) == made
-    assert pipeline.create(run, pipeline.opened(run)) == made
-    with pytest.raises(InputError, match=r"models\.primary differ"):
-        pipeline.create(run, config(primary="maker/model@v2"))
+    assert pipeline.create(run, config(primary="maker/model")) == (made, [])
+    assert pipeline.create(run, opened(run)) == (made, [])
+    moved, _ = pipeline.create(run, config(primary="maker/model@main"))
+    assert moved.models.primary == f"maker/model@{NEWER}"
 
 
 def test_a_checked_base_model_is_not_checked_again(run, whole, tmp_path):
     folder = shutil.copytree(whole, tmp_path / "base")
-    made = pipeline.create(run, config(primary=folder))
+    made, _ = pipeline.create(run, config(primary=folder))
     shutil.rmtree(folder)
-    assert pipeline.create(run, made) == made
+    assert pipeline.create(run, made) == (made, [])
+
+
+def test_a_corrected_primary_is_checked_before_the_run_takes_it(run, whole, tmp_path):
+    first, second = (shutil.copytree(whole, tmp_path / name) for name in ("first", "second"))
+    made, _ = pipeline.create(run, config(primary=first))
+    before = run.config.read_text(), run.base_models.read_text()
+    with pytest.raises(InputError, match=r"^models\.primary: .*no such folder"):
+        pipeline.create(run, config(primary=tmp_path / "third"))
+    assert (run.config.read_text(), run.base_models.read_text()) == before
+    corrected, changed = pipeline.create(run, config(primary=second))
+    assert [each.key for each in changed] == ["models.primary"]
+    assert opened(run) == corrected != made
+    assert artifacts.read_json(run.base_models)["primary"]["name"] == str(second)
+
+
+def test_the_search_does_not_depend_on_the_primary(run, whole, tmp_path):
+    second = shutil.copytree(whole, tmp_path / "second")
+    catalog.write_counts(run.catalog, {"scoring": 1, "interpreting": 1, "general": 1})
+    inputs = [
+        proxy_inputs(run, pipeline.create(run, config(proxy=whole, primary=primary))[0])
+        for primary in (whole, second)
+    ]
+    assert inputs[0] == inputs[1]
 
 
 def test_only_base_models_that_the_run_needs_are_checked(run, whole, tmp_path):
@@ -162,7 +189,7 @@ def test_only_base_models_that_the_run_needs_are_checked(run, whole, tmp_path):
     pipeline.create(run, given)
     assert list(artifacts.read_json(run.base_models)) == ["primary"]
     rehearsed = presets.rehearsal()
-    assert pipeline.create(RunFolder(tmp_path / "rehearsed"), rehearsed) == rehearsed
+    assert pipeline.create(RunFolder(tmp_path / "rehearsed"), rehearsed) == (rehearsed, [])
 
 
 @pytest.mark.parametrize("role", ["proxy", "primary"])

@@ -60,6 +60,12 @@ def recorded(run: RunFolder) -> dict[str, Base]:
     return validated(dict[str, Base], values, str(run.base_models))
 
 
+def record(run: RunFolder, bases: dict[str, Base]) -> None:
+    """Write base_models.json where it does not have these base models."""
+    if bases != recorded(run):
+        artifacts.write_json(run.base_models, {role: asdict(base) for role, base in bases.items()})
+
+
 def resolved(run: RunFolder, config: Config) -> dict[str, Base]:
     """The base models that the run needs, by role, without the demo's own.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 from torch import Tensor, float32, from_numpy
@@ -30,10 +29,10 @@ from qsit_ray.terminal import Terminal
 
 
 def check(run: RunFolder, bases: Mapping[str, Base], terminal: Terminal) -> None:
-    """Fetch and check base models by role, and record them in base_models.json.
+    """Fetch and check base models by role, other than those that the run has recorded.
 
-    Those recorded before are not checked again; the demo's own are made later. Raises InputError
-    naming the setting, and the folder or the model that a run could not start from.
+    Raises InputError naming the setting, and the folder or the model that a run could not start
+    from.
     """
     before = recorded(run)
     for role, base in bases.items():
@@ -47,7 +46,6 @@ def check(run: RunFolder, bases: Mapping[str, Base], terminal: Terminal) -> None
             check_checkpoint(base.name)
         except InputError as error:
             raise InputError(f"models.{role}: {error}") from None
-    artifacts.write_json(run.base_models, {role: asdict(base) for role, base in bases.items()})
 
 
 def check_checkpoint(name: str) -> None:

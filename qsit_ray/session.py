@@ -87,7 +87,7 @@ def session(processes: int, use_gpu: bool = False, pretend_gpus: int = 0) -> Ite
         mistake = mistake_in(error)
         if mistake is None or mistake is error:
             raise
-        raise mistake from None
+        raise mistake from error  # the log has where it was met
     finally:
         ray.shutdown()
 

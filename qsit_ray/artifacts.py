@@ -64,6 +64,8 @@ class RunFolder:
     log = _Below("qsit.log")
     rejects = _Below("rejects.jsonl")
     stages = _Below("stages.json")
+    base_models = _Below("base_models.json")
+    hashes = _Below("hashes.json")
     catalog = _Below("catalog")
     features = _Below("features")
     mixture = _Below("mixture.json")

@@ -13,27 +13,43 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.changes import Change
 from qsit_ray.config.config import Config
 from qsit_ray.mixture import AXES
+from qsit_ray.models.base import record, recorded, resolved
 from qsit_ray.placement import Request
-from qsit_ray.run_config import RunConfig, change
+from qsit_ray.run_config import RunConfig, change, opened
 from qsit_ray.run_files import FoundMix, read_epochs
 from qsit_ray.session import check_machine, processes, session
 from qsit_ray.terminal import Terminal
+from qsit_ray.train.trackers import require
 
 PACKAGES = ("qsit_ray", "ray", "torch", "transformers", "deepspeed", "numpy", "scipy", "pyarrow")
 
 
-def create(run: RunFolder, settings: Config) -> list[Change]:
+def create(run: RunFolder, settings: Config) -> tuple[Config, list[Change]]:
     """Write the run's config.yaml; where there is one, give the run these settings.
 
-    Returns what changed. Raises InputError when results of the run depend on a setting that
-    differs, or the machine is too small.
+    Returns the settings with base models as the run uses them, and what changed. Raises InputError
+    when results of the run depend on a setting that differs, the machine is too small, a new base
+    model is not one to start from, or a new tracker is not installed.
     """
-    if run.config.exists():
-        return change(run, settings)
-    check_machine(settings, run.path)
-    made_with = {"versions": {name: version(name) for name in PACKAGES}, "git": _revision()}
-    RunConfig(settings, made_with, []).write(run)
-    return []
+    bases, before = resolved(run, settings), opened(run) if run.config.exists() else None
+    names = {role: base.name for role, base in bases.items()}
+    settings = settings.model_copy(update={"models": settings.models.model_copy(update=names)})
+    if before is None:
+        check_machine(settings, run.path)
+    if before is None or before.train.trackers != settings.train.trackers:
+        require(settings.train.trackers)
+    if bases != recorded(run):
+        from qsit_ray.stages.base_models import check
+
+        check(run, bases, Terminal())
+    changed: list[Change] = []
+    if before is None:
+        made_with = {"versions": {name: version(name) for name in PACKAGES}, "git": _revision()}
+        RunConfig(settings, made_with, []).write(run)
+    else:
+        changed = change(run, settings)
+    record(run, bases)
+    return settings, changed
 
 
 def build_data(run: RunFolder, config: Config, terminal: Terminal) -> None:

@@ -13,7 +13,7 @@ import psutil
 
 from qsit_ray.config.config import Config
 from qsit_ray.config.data import DemoData
-from qsit_ray.errors import InputError
+from qsit_ray.errors import InputError, mistake_in
 from qsit_ray.interrupt import end_at_sigterm
 from qsit_ray.placement import Request, check
 
@@ -78,8 +78,9 @@ def session(
     process. There, CPUs are counted logically where the machine has fewer cores than processes, so
     that small machines run the same code; so are `pretend_gpus`, the GPUs of a rehearsal.
 
-    Raises InputError when this machine can never meet one of the `requests`. A cluster may grow, so
-    that there nothing is refused.
+    Raises InputError when this machine can never meet one of the `requests`; a cluster may grow, so
+    that there nothing is refused. A user's mistake that another process met is raised as the
+    InputError that it was there.
     """
     if not use_gpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -102,6 +103,11 @@ def session(
         if not on_cluster():
             check(requests, ray.cluster_resources())
         yield context.dashboard_url or ""
+    except Exception as error:
+        mistake = mistake_in(error)
+        if mistake is None or mistake is error:
+            raise
+        raise mistake from error  # the log has where it was met
     finally:
         ray.shutdown()
 

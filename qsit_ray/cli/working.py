@@ -29,7 +29,7 @@ def working(run: RunFolder, config: Config | None = None) -> Iterator[tuple[Conf
     if config is None:
         config = opened(run)
     with run.lock():
-        changed = pipeline.create(run, config)
+        config, changed = pipeline.create(run, config)
         try:
             with quiet(run.log) as terminal:
                 for each in changed:

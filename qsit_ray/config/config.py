@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from qsit_ray.config.data import DemoData, LlavaData, RehearsalData
 from qsit_ray.config.search import Search, Space
@@ -19,10 +19,11 @@ class Models(Section):
     """The base checkpoints, and the treatment that proxy and primary share."""
 
     proxy: str
-    """Small model of the search: `demo/proxy`, which is pre-trained once and cached, a Hugging Face
-    name, or a local folder."""
+    """Small model of the search: `demo/proxy`, which is pre-trained once and cached, a local
+    folder, or a name on the Hugging Face Hub, with `@revision` if not `main`. When the run is made
+    a path becomes absolute, and the revision becomes the commit that it names at that time."""
     primary: str
-    """Large model to be trained: `demo/primary`, a Hugging Face name, or a local folder."""
+    """Large model to be trained: `demo/primary`, or as for `proxy`."""
     freeze_vision: bool = True
     """Keeps the vision tower's weights in proxy and primary alike. On: it costs less, and λ of the
     proxy then compares with a primary that trains the same parts. The paper trains the tower."""
@@ -32,6 +33,14 @@ class Models(Section):
     max_length: Count = 2048
     """Tokens of a row, image tokens included; longer answers are cut. 2048 is the length of LLaVA's
     own training; LLaVA-OneVision's largest images alone take over 7,000 tokens."""
+
+    @field_validator("proxy", "primary")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name.startswith("demo/") and name not in DEMO_MODELS:
+            known = " and ".join(sorted(DEMO_MODELS))
+            raise ValueError(f"the demo's models are {known}; a folder is written as ./{name}")
+        return name
 
     @model_validator(mode="after")
     def _frozen(self) -> Models:

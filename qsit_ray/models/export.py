@@ -16,6 +16,7 @@ from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import DEMO_MODELS, Config
 from qsit_ray.errors import InputError
+from qsit_ray.models.hub import is_on_hub, split
 from qsit_ray.run_files import EpochLine, FoundMix, read_epochs
 
 # The files that loading needs. Weights are safetensors in one or more files.
@@ -140,8 +141,8 @@ def _front_matter(config: Config, results: Sequence[Result], licence: str | None
         "pipeline_tag": "image-text-to-text",
         "tags": ["image-quality-assessment", "qsit_ray"],
     }
-    if name not in DEMO_MODELS and not Path(name).is_dir():  # others can't be looked up on the Hub
-        front["base_model"] = name
+    if name not in DEMO_MODELS and is_on_hub(name):  # others can't be looked up
+        front["base_model"], _ = split(name)
     found = [
         {
             "task": {"type": "image-text-to-text", "name": result.task},
@@ -155,5 +156,5 @@ def _front_matter(config: Config, results: Sequence[Result], licence: str | None
         for result in results
     ]
     if found:
-        front["model-index"] = [{"name": f"{name.split('/')[-1]}-qsit", "results": found}]
+        front["model-index"] = [{"name": f"{Path(split(name)[0]).name}-qsit", "results": found}]
     return front

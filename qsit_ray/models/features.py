@@ -44,7 +44,9 @@ def write_features(model: Any, tiles: Iterable[Tensor], folder: Path) -> Path:
         known.update(tower.features(waiting))
         keys = sorted(known)
         np.save(temporary / "keys.npy", np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16))
-        np.save(temporary / "features.npy", torch.stack([known[key] for key in keys]).numpy())
+        np.save(
+            temporary / "features.npy", torch.stack([known[key] for key in keys]).float().numpy()
+        )
     return store
 
 
@@ -61,7 +63,7 @@ def remember_features(model: Any, folder: Path | None = None) -> None:
 
     def feature(key: bytes) -> Tensor:
         if key in places:
-            return torch.from_numpy(np.array(stored[places[key]]))
+            return torch.from_numpy(np.array(stored[places[key]])).to(tower.dtype)
         return known[key]
 
     def forward(pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
@@ -94,12 +96,13 @@ class _Tower:
         self._normalisation = tower.embeddings.normalisation
         self._compute = tower.forward
         self._weights = tower.state_dict()
+        self.dtype = tower.dtype
 
     @property
     def digest(self) -> str:
         whole = hashlib.sha256(f"{self.layer} {self._normalisation}".encode())
         for name, weights in sorted(self._weights.items()):
-            whole.update(name.encode() + weights.detach().cpu().numpy().tobytes())
+            whole.update(name.encode() + _bytes(weights))
         return whole.hexdigest()[:16]
 
     def features(self, tiles: dict[bytes, Tensor]) -> dict[bytes, Tensor]:
@@ -127,4 +130,9 @@ def _stored(folder: Path | None, tower: _Tower) -> tuple[Any, dict[bytes, int]]:
 
 
 def _key(tile: Tensor) -> bytes:
-    return hashlib.blake2b(tile.detach().cpu().numpy().tobytes(), digest_size=16).digest()
+    return hashlib.blake2b(_bytes(tile), digest_size=16).digest()
+
+
+def _bytes(values: Tensor) -> bytes:
+    """The numbers as float32: the same for bf16 weights however they are loaded."""
+    return values.detach().cpu().float().numpy().tobytes()

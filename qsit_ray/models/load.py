@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from transformers import (
-    AutoConfig,
     AutoTokenizer,
     LlavaOnevisionForConditionalGeneration,
     LlavaOnevisionProcessor,
@@ -23,7 +23,9 @@ from transformers.utils import is_flash_attn_2_available
 from qsit_ray import artifacts
 from qsit_ray.data.encode import END, IMAGE
 from qsit_ray.errors import InputError
+from qsit_ray.models.hub import folder_of
 from qsit_ray.models.tiles import accept_tiles
+from qsit_ray.models.weights import check_loaded, check_weights, read_config
 from qsit_ray.prompts import CHAT_TEMPLATE, PAPER, level_tokens
 
 
@@ -56,67 +58,59 @@ def attention(gpu: bool, dtype: torch.dtype) -> str:
     return "flash_attention_2" if flash else "sdpa"
 
 
-def load(folder_or_name: str | Path, dtype: Any = None, attention: str = "sdpa") -> Checkpoint:
+def load(
+    folder_or_name: str | Path,
+    dtype: Any = None,
+    attention: str = "sdpa",
+    within: AbstractContextManager[object] | None = None,
+) -> Checkpoint:
     """Load a LLaVA-OneVision checkpoint in evaluation mode, on the CPU.
 
-    `attention` is one of transformers' implementations.
-    Only safetensors are read, and no code of the checkpoint is run. Raises InputError naming the
-    folder when it is not such a checkpoint, or when its weights are not exactly the model's: one
-    that is missing would otherwise be random, without a word.
+    `attention` is one of transformers' implementations. Only safetensors are read, and no code of
+    the checkpoint is run. The weights are read within the context `within`, such as one in which
+    transformers partitions them. Raises InputError naming the folder when it is not such a
+    checkpoint, or when its weights are not exactly the model's.
     """
-    name = str(folder_or_name)
-    try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-        if config.model_type != "llava_onevision":
-            raise InputError(f"its model type is {config.model_type}")
-        model, loading = LlavaOnevisionForConditionalGeneration.from_pretrained(
-            name,
+    folder = folder_of(str(folder_or_name))
+    config = read_config(folder)
+    check_weights(folder, config)
+    processor = load_processor(folder, config)
+    with _naming(folder, "its weights can't be loaded"), within or nullcontext():
+        model = LlavaOnevisionForConditionalGeneration.from_pretrained(
+            folder,
             config=config,
             use_safetensors=True,
             trust_remote_code=False,
             dtype=dtype,
             attn_implementation=attention,
-            ignore_mismatched_sizes=True,  # to name them below
-            output_loading_info=True,
         )
-        _check_weights(model, loading)
-        processor = load_processor(name, config)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{name}: not a loadable LLaVA-OneVision checkpoint: {reason}") from error
-    return Checkpoint(model.eval(), processor, name)
-
-
-def _check_weights(model: Any, loading: Mapping[str, Any]) -> None:
-    """Raises ValueError naming weights that are missing, unknown, of another shape or not finite.
-
-    `loading` is what transformers reports of the files.
-    """
-    wrong = {
-        "missing": sorted(loading["missing_keys"]),
-        "of another shape": sorted(key[0] for key in loading["mismatched_keys"]),
-        "not the model's": sorted(loading["unexpected_keys"]),
-        # At ZeRO stage 3 a rank holds its own part only, or nothing.
-        "not finite": [n for n, w in model.named_parameters() if not torch.isfinite(w).all()],
-    }
-    found = [
-        f"{len(names)} weights are {kind}, such as {names[0]}"
-        for kind, names in wrong.items()
-        if names
-    ]
-    if found:
-        raise ValueError("; ".join(found))
+    check_loaded(folder, model)
+    return Checkpoint(model.eval(), processor, str(folder))
 
 
 def load_processor(name: str | Path, config: Any = None) -> Any:
-    """Load the processor alone, to encode rows without the model's weights."""
-    name = str(name)
+    """Load the processor alone, to encode rows without the model's weights.
+
+    Raises InputError naming the folder when it can't be loaded.
+    """
+    folder = folder_of(str(name))
     if config is None:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config = read_config(folder)
     # LlavaOnevisionProcessor.from_pretrained needs a video processor, which needs torchvision.
-    tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    images = LlavaOnevisionImageProcessorPil.from_pretrained(name)
+    with _naming(folder, "its tokenizer can't be loaded"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    with _naming(folder, "its image processor can't be loaded"):
+        images = LlavaOnevisionImageProcessorPil.from_pretrained(folder)
     return make_processor(images, tokenizer, config)
+
+
+@contextmanager
+def _naming(folder: Path, what: str) -> Iterator[None]:
+    """Raises InputError with the folder for what libraries raise about its files."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise InputError(f"{folder}: {what}: {' '.join(str(error).split())}") from error
 
 
 def make_processor(images: Any, tokenizer: Any, config: Any) -> Any:
@@ -176,7 +170,7 @@ def check_vocabulary(processor: Any, name: str) -> None:
     no image or end-of-turn token or another number for the image token than the model, or can't
     tell the level words apart.
     """
-    config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    config = read_config(folder_of(name))
     tokenizer = processor.tokenizer
     rows = config.text_config.vocab_size
     if len(tokenizer) > rows:

@@ -2,20 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from torch import Tensor, from_numpy
-from transformers import AutoConfig, PretrainedConfig
+from torch import Tensor, float32, from_numpy
+from transformers import PretrainedConfig
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import DEMO_MODELS, Config
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.errors import InputError
+from qsit_ray.models import hub
 from qsit_ray.models.architectures import RELEASED, TEXT_MODELS, architecture
-from qsit_ray.models.base import base_checkpoint, cache_folder, identity, pretraining_inputs
+from qsit_ray.models.base import (
+    Base,
+    base_checkpoint,
+    cache_folder,
+    identity,
+    pretraining_inputs,
+    recorded,
+    used,
+)
+from qsit_ray.models.weights import check_values, check_weights, read_config
 from qsit_ray.terminal import Terminal
+
+
+def check(run: RunFolder, bases: Mapping[str, Base], terminal: Terminal) -> None:
+    """Fetch and check base models by role, other than those that the run has recorded.
+
+    Raises InputError naming the setting, and the folder or the model that a run could not start
+    from.
+    """
+    before = recorded(run)
+    for role, base in bases.items():
+        if before.get(role) == base:
+            continue
+        try:
+            if hub.is_on_hub(base.name):
+                terminal.say(f"Fetch {base.name} where the Hub's cache lacks it ...")
+                hub.fetch(base.name)
+            terminal.say(f"Check {base.name} ...")
+            check_checkpoint(base.name)
+        except InputError as error:
+            raise InputError(f"models.{role}: {error}") from None
+
+
+def check_checkpoint(name: str) -> None:
+    """Check a base model: names, shapes and types of its weights, then their values, read once.
+
+    Raises InputError naming its folder when its configuration is not LLaVA-OneVision's, weights
+    are missing, wrong, not finite or too many, or its processor can't be loaded or does not fit.
+    """
+    from qsit_ray.models.load import check_vocabulary, load_processor
+
+    folder = hub.folder_of(name)
+    config = read_config(folder)
+    check_weights(folder, config)
+    check_vocabulary(load_processor(folder, config), str(folder))
+    check_values(folder)
 
 
 def prepare(run: RunFolder, config: Config, terminal: Terminal) -> None:
@@ -43,9 +88,9 @@ def share_features(run: RunFolder, config: Config, terminal: Terminal) -> None:
     features are remembered."""
     if not config.models.remember_features:
         return
-    names = {name: base_checkpoint(config, name) for name in ("proxy", "primary")}
+    names = {name: base_checkpoint(config, name) for name in used(config)}
     inputs = {
-        "towers": {name: identity(folder) for name, folder in names.items()},
+        "towers": {name: identity(run, base, terminal.say) for name, base in names.items()},
         "catalog": artifacts.file_sha256(run.catalog / "manifest.json"),
     }
     if run.is_complete("features", inputs):
@@ -58,7 +103,8 @@ def share_features(run: RunFolder, config: Config, terminal: Terminal) -> None:
 
         images = [None, *open_catalog(run.catalog).all_images()]
         for folder in dict.fromkeys(names.values()):
-            checkpoint = load.load(folder)
+            # As the trials load it: in another type the tower would count as another.
+            checkpoint = load.load(folder, dtype=float32)
             freeze(checkpoint.model, vision=True)
             encoder = Encoder(checkpoint.processor, run.catalog, config.models.max_length)
 
@@ -74,25 +120,21 @@ def share_features(run: RunFolder, config: Config, terminal: Terminal) -> None:
 def model_config(name: str) -> PretrainedConfig:
     """The configuration of a base model, without its weights and without access to the Hub.
 
-    `name`: one of the released models, one of the demo's, or a folder with a config.json. Raises
-    InputError for any other.
+    `name`: one of the released models, one of the demo's, one in the Hub's cache, or a folder with
+    a config.json. Raises InputError for any other.
     """
     released = {RELEASED.format(size): size for size in TEXT_MODELS}
-    if name in released:
-        return architecture(released[name])
-    if name.startswith("demo/"):
+    repo, _ = hub.split(name)
+    if repo in released:
+        return architecture(released[repo])
+    if name in DEMO_MODELS:
         from qsit_ray.demo import models
         from qsit_ray.demo.pretrain import make_tokenizer
 
         decoder = models.DECODERS[name.removeprefix("demo/")]
         return models.make_model(decoder, make_tokenizer([], seed=0), seed=0).config
-    if not (Path(name) / "config.json").is_file():
-        known = ", ".join(released)
+    folder = hub.cached(name) if hub.is_on_hub(name) else Path(name)
+    if folder is None or not (folder / "config.json").is_file():
+        known = ", ".join([*released, *sorted(DEMO_MODELS)])
         raise InputError(f"{name}: expected a folder with a config.json, or one of {known}")
-    try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{name}: its config.json can't be read: {error}") from None
-    if config.model_type != "llava_onevision":
-        raise InputError(f"{name}: its model type is {config.model_type}; expected llava_onevision")
-    return config
+    return read_config(folder)

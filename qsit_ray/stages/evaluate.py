@@ -58,7 +58,7 @@ def evaluate_models(run: RunFolder, config: Config, terminal: Terminal) -> None:
         "evaluate": meaning(config.evaluate),
         "seed": config.seed,
         "catalog": artifacts.file_sha256(run.catalog / "manifest.json"),
-        "models": {name: identity(model) for name, model in models.items()},
+        "models": {name: identity(run, model, terminal.say) for name, model in models.items()},
     }
     if run.is_complete("evaluate", inputs):
         return

@@ -18,7 +18,7 @@ from ray.train import (
     LoggingConfig,
     RunConfig,
     ScalingConfig,
-    TrainingFailedError,
+    UserCallback,
 )
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -30,7 +30,7 @@ from qsit_ray.config.section import meaning
 from qsit_ray.config.train import Train
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.data.source import NAMESPACE, plan_dataset
-from qsit_ray.errors import InputError
+from qsit_ray.errors import InputError, mistake_in
 from qsit_ray.models.base import base_checkpoint, identity
 from qsit_ray.placement import cpu_task, ranks
 from qsit_ray.run_files import FoundMix, read_epochs
@@ -66,7 +66,7 @@ def train(run: RunFolder, config: Config, terminal: Terminal, workers: int | Non
     inputs: Inputs = {
         "train": settings,
         "models": config.models.model_dump(mode="json", exclude={"proxy", "primary"}),
-        "base": identity(base),
+        "base": identity(run, base, terminal.say),
         "seed": config.seed,
         "mixture": artifacts.read_json(run.mixture),
         "catalog": catalog,
@@ -131,6 +131,18 @@ def _state_to_resume(job: Job, workers: int) -> TrainState:
     return replace(state, world_size=workers)
 
 
+class EndAtMistake(UserCallback):
+    """Ends the training at a user's mistake, which the workers would only meet again.
+
+    Ray Train starts the workers again after an error of theirs, but not after one of a callback.
+    """
+
+    def after_exception(self, run_context: object, worker_exceptions: dict[int, Exception]) -> None:
+        for error in worker_exceptions.values():
+            if mistake := mistake_in(error):
+                raise mistake
+
+
 class Trainer(TorchTrainer):
     """A TorchTrainer that Ctrl-C ends like any other work of the command.
 
@@ -168,6 +180,7 @@ def _fit(job: Job, workers: int) -> None:
                 controller_failure_limit=3,
             ),
             logging_config=LoggingConfig(log_level="WARNING"),
+            callbacks=[EndAtMistake()],
         ),
         datasets={"train": plan_dataset(job.course, layout(job), partial(encode, job))},
         # Rows are trained in the plan's order: each rank gets the same stream in every run.
@@ -177,25 +190,7 @@ def _fit(job: Job, workers: int) -> None:
             )
         ),
     )
-    try:
-        trainer.fit()
-    except TrainingFailedError as error:
-        raise _find_input_error(error) or error from None
-
-
-def _find_input_error(error: BaseException) -> InputError | None:
-    """The InputError that a worker or a data task failed with, if there is one.
-
-    Ray wraps it several times: in each worker's failure, then as a cause under one of three names.
-    """
-    chain = list(getattr(error, "worker_failures", {}).values())
-    while chain:
-        each = chain.pop()
-        if isinstance(each, InputError):
-            return each
-        causes = (getattr(each, name, None) for name in ("_base_exc", "cause", "__cause__"))
-        chain += [cause for cause in causes if cause is not None]
-    return None
+    trainer.fit()
 
 
 def _skip_or_stop(job: Job, bad: BadBatch) -> None:

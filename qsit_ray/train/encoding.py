@@ -15,7 +15,6 @@ from ray.train.v2._internal.constants import (
 
 from qsit_ray.config.train import Train
 from qsit_ray.data.source import DataRow, Layout
-from qsit_ray.errors import InputError
 from qsit_ray.placement import cpu_task
 from qsit_ray.session import labels_of, on_cluster
 from qsit_ray.train.state import Job
@@ -65,12 +64,7 @@ def warm_up(job: Job, workers: int) -> None:
     environment = {"env_vars": {**WARNS, **get_env_vars_to_propagate()}}
     options = cpu_options(job.config.train)
     check = ray.remote(runtime_env=environment, **options)(_check)
-    try:
-        ray.get([check.remote(job) for _ in range(processes)])
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, InputError):
-            raise error.cause from None
-        raise
+    ray.get([check.remote(job) for _ in range(processes)])
 
 
 def _check(job: Job) -> None:

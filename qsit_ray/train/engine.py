@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from qsit_ray import artifacts
+from qsit_ray.errors import InputError
 from qsit_ray.models import load
 from qsit_ray.models.batch import Batches, on_device, unpack
 from qsit_ray.models.features import remember_features
@@ -23,6 +26,7 @@ from qsit_ray.schedule import share_of_peak
 from qsit_ray.train.bad_loss import BadLoss
 from qsit_ray.train.deepspeed_config import Settings, deepspeed_config
 from qsit_ray.train.elastic import UNIVERSAL, loads_universal
+from qsit_ray.train.ranks import gather
 from qsit_ray.train.state import Job, Measured
 from qsit_ray.train.validation import Validation
 
@@ -65,7 +69,7 @@ class Engine:
         settings = deepspeed_config(config.train, world_size)
         dtype = TYPES[config.train.precision]
         kind = load.attention(config.train.use_gpu, dtype)
-        self.checkpoint = _load(job.base, dtype, kind, settings)
+        self.checkpoint = load_base(job.base, dtype, kind, settings)
         prepare(self.checkpoint.model, config.models.freeze_vision, config.train)
         if config.models.remember_features:
             remember_features(self.checkpoint.model, job.run.features)
@@ -182,17 +186,34 @@ class Engine:
         dist.barrier()
 
 
-def _load(base: str, dtype: torch.dtype, attention: str, settings: Settings) -> load.Checkpoint:
-    """The base checkpoint; at ZeRO stage 3 each rank holds only its own part of it."""
+def load_base(base: str, dtype: torch.dtype, attention: str, settings: Settings) -> load.Checkpoint:
+    """The base checkpoint; at ZeRO stage 3 each rank holds only its own part of it.
+
+    Raises InputError on every rank when one of them finds that it is not sound.
+    """
     if settings["zero_optimization"]["stage"] < 3:
         return load.load(base, dtype, attention)
-    from transformers.integrations import HfDeepSpeedConfig
-
-    partitioned = HfDeepSpeedConfig(settings)  # transformers uses it while this object exists
-    checkpoint = load.load(base, dtype, attention)
-    del partitioned
+    # A rank sees a weight that is not finite in its own part alone; all ranks must end.
+    checkpoint, mistake = None, None
+    try:
+        checkpoint = load.load(base, dtype, attention, _partitioning(settings))
+    except InputError as error:
+        mistake = str(error)
+    found = [each for each in gather(mistake) if each is not None]
+    if checkpoint is None or found:
+        raise InputError(found[0])
     # On this path transformers also keeps renamings that no weight needed, and would undo them in
     # the exported model's names.
     model = checkpoint.model
     model._weight_conversions = [c for c in model._weight_conversions if c.was_used()]
     return checkpoint
+
+
+@contextmanager
+def _partitioning(settings: Settings) -> Iterator[None]:
+    """transformers loads a model in this context in parts, one for each rank."""
+    from transformers.integrations import HfDeepSpeedConfig
+
+    partitioned = HfDeepSpeedConfig(settings)  # transformers uses it while this object exists
+    yield
+    del partitioned

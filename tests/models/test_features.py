@@ -126,3 +126,25 @@ def test_a_tower_that_is_trained_is_refused(checkpoint):
     freeze(trained, vision=False)
     with pytest.raises(ValueError, match="is trained"):
         remember_features(trained)
+
+
+def test_a_tower_in_bf16_is_remembered_as_well(model, batch_of, tmp_path):
+    """Under `train.precision` bf16, and where a released model, stored in bf16, is loaded as it is.
+
+    In float32 the same weights are the same tower: what one has stored the other reads.
+    """
+    low = copy.deepcopy(model).bfloat16()
+    batch = batch_of([0, 1, 2, 3])
+    tiles = [tile for tiles in batch["pixel_values"] for tile in tiles]
+    store = write_features(low.float(), tiles, tmp_path)
+    plain, reading = copy.deepcopy(low).bfloat16(), copy.deepcopy(low).bfloat16()
+    assert write_features(plain, tiles, tmp_path) == store
+    remember_features(reading, tmp_path)
+    embeddings = reading.model.vision_tower.embeddings
+    embeddings.register_forward_hook(lambda *_: pytest.fail("computed again"))
+    assert answer_loss(reading, batch)[0].item() == pytest.approx(
+        answer_loss(plain, batch)[0].item(), rel=0.01
+    )
+    cast = {**batch, "pixel_values": batch["pixel_values"].bfloat16()}  # as the engine does
+    remember_features(plain, tmp_path)
+    assert answer_loss(plain, cast)[0].isfinite()

@@ -124,7 +124,7 @@ def test_weights_that_are_not_exactly_the_models_are_refused_by_name(checkpoint,
 def test_a_file_of_weights_that_is_none_is_an_error_with_the_folder(checkpoint, tmp_path, text):
     load.save(checkpoint.model, checkpoint.processor, tmp_path)
     (tmp_path / "model.safetensors").write_text(text)
-    with pytest.raises(InputError, match=f"^{tmp_path}: "):
+    with pytest.raises(InputError, match=f"^{tmp_path}/model.safetensors: "):
         load.load(tmp_path)
 
 

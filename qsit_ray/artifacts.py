@@ -79,6 +79,10 @@ class RunFolder:
     def trials(self, axis: str) -> Path:
         return self.search(axis) / "trials.parquet"
 
+    def tokens(self, which: str) -> Path:
+        """Of the `proxy` or the `primary`."""
+        return self.path / "tokens" / f"{which}.arrow"
+
     def fit(self, axis: str) -> Path:
         return self.search(axis) / "fit.json"
 

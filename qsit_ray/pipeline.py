@@ -36,14 +36,16 @@ def create(run: RunFolder, settings: Config) -> list[Change]:
 
 
 def build_data(run: RunFolder, config: Config, terminal: Terminal) -> None:
-    """Build the catalog, the demo's base models, and the features that stages share."""
+    """Build the catalog, the demo's base models, the counts of tokens, and shared features."""
     from qsit_ray.stages.base_models import prepare, share_features
     from qsit_ray.stages.catalog import build
+    from qsit_ray.stages.tokens import count_tokens
 
     build(run, config, terminal)
     if config.search.rehearsal is not None:
         return
     prepare(run, config, terminal)
+    count_tokens(run, config, terminal)
     share_features(run, config, terminal)
 
 

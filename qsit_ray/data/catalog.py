@@ -10,7 +10,7 @@ manifest.json                   counts and hashes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -30,13 +30,16 @@ Turn = TypedDict("Turn", {"from": str, "value": str})
 
 
 class CatalogRow(TypedDict):
-    """A training or validation row. `image` is a path, absolute or relative to the catalog; scoring
-    rows have `mos` and `level`. The catalog adds the number `row` and `length`, in characters."""
+    """A training or validation row. `image` is a path, absolute or relative to the catalog, and
+    `height` and `width` are the pixels of the upright picture; scoring rows have `mos` and `level`.
+    The catalog adds the number `row` and `length`, in characters."""
 
     row: NotRequired[int]
     id: str
     domain: str
     image: str | None
+    height: NotRequired[int | None]
+    width: NotRequired[int | None]
     conversation: list[Turn]
     mos: float | None
     level: str | None
@@ -86,20 +89,26 @@ class Content:
     rejects: list[Reject] = field(default_factory=list)
 
 
+# Texts of all rows together exceed 2 GiB, the most that Arrow's 32-bit offsets reach.
+_TEXT = pa.large_string()
 SCHEMA = pa.schema(
     [
         ("row", pa.int64()),
-        ("id", pa.string()),
-        ("domain", pa.string()),
-        ("image", pa.string()),
-        ("conversation", pa.list_(pa.struct([("from", pa.string()), ("value", pa.string())]))),
+        ("id", _TEXT),
+        ("domain", _TEXT),
+        ("image", _TEXT),
+        ("height", pa.int64()),
+        ("width", pa.int64()),
+        ("conversation", pa.large_list(pa.struct([("from", _TEXT), ("value", _TEXT)]))),
         ("mos", pa.float64()),
-        ("level", pa.string()),
-        ("photograph", pa.string()),
+        ("level", _TEXT),
+        ("photograph", _TEXT),
         # Characters of text: rows of one global batch are grouped by it.
         ("length", pa.int64()),
     ]
 )
+BATCH = 4096
+"""Rows that are converted and written at a time."""
 
 
 @dataclass(frozen=True)
@@ -154,14 +163,33 @@ class Catalog:
             )
 
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> list[CatalogRow]:
-        """Training rows by number."""
-        taken: list[CatalogRow] = self.rows.take(pa.array(rows, pa.int64())).to_pylist()
-        return taken
+        """Training rows by number, in the order asked for. Raises IndexError for another number."""
+        wanted = np.asarray(rows, np.int64)
+        batches, starts = self._batches
+        within = np.searchsorted(starts, wanted, side="right") - 1
+        taken: dict[int, CatalogRow] = {}
+        # Of the whole table, Arrow's take would first copy all batches into one.
+        for number in np.unique(within):
+            at = np.flatnonzero(within == number)
+            found = batches[number].take(pa.array(wanted[at] - starts[number])).to_pylist()
+            taken.update(zip(at.tolist(), found, strict=True))
+        return [taken[place] for place in range(len(wanted))]
+
+    @cached_property
+    def _batches(self) -> tuple[list[pa.RecordBatch], NDArray[np.int64]]:
+        """The batches of `rows`, and the number of each one's first row."""
+        batches = self.rows.to_batches()
+        starts = np.cumsum([0, *(batch.num_rows for batch in batches[:-1])], dtype=np.int64)
+        return batches, starts
+
+    @cached_property
+    def validation_rows(self) -> pa.Table:
+        """The validation rows of all domains, with the columns of `rows`."""
+        return pq.read_table(self.folder / "validation.parquet")
 
     def validation(self, domain: str) -> list[CatalogRow]:
         """The validation rows of a domain."""
-        rows = pq.read_table(self.folder / "validation.parquet").to_pylist()
-        return [row for row in rows if row["domain"] == domain]
+        return [row for row in self.validation_rows.to_pylist() if row["domain"] == domain]
 
     def images(self, split: str) -> list[BenchmarkImage]:
         """A split's IQA benchmark."""
@@ -177,8 +205,8 @@ class Catalog:
 
     def all_images(self) -> list[str]:
         """Every image that a row or a benchmark refers to, once, in the catalog's order."""
-        validation = pq.read_table(self.folder / "validation.parquet", columns=["image"])
-        named = [*self.rows["image"].to_pylist(), *validation["image"].to_pylist()]
+        tables = (self.rows, self.validation_rows)
+        named = [image for table in tables for image in table["image"].to_pylist()]
         for split in self.manifest.benchmarks:
             named += [row["image"] for row in self.images(split)]
             named += [question["img_path"] for question in self.questions(split)]
@@ -189,13 +217,18 @@ class Catalog:
 def open_catalog(folder: Path) -> Catalog:
     """The catalog of `folder`, memory-mapped once a process.
 
-    Raises InputError naming the file that is missing or can't be read.
+    Raises InputError naming the file that is missing, can't be read or has other columns.
     """
     manifest = Manifest.read(folder)
     try:
         rows = pa.ipc.open_file(pa.memory_map(str(folder / "rows.arrow"))).read_all()
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{folder / 'rows.arrow'}: can't read the catalog: {error}") from None
+    if not rows.schema.equals(SCHEMA):
+        raise InputError(
+            f"{folder / 'rows.arrow'}: another version of qsit_ray wrote these columns; build the "
+            "catalog again (qsit data build)"
+        )
     return Catalog(folder, rows, manifest)
 
 
@@ -219,12 +252,18 @@ def write(folder: Path, content: Content) -> None:
     for domain, count in counts.items():
         if not count:
             raise InputError(f"{folder}: domain {domain} is empty; every domain needs rows")
-    table = _table(ordered)
-    pq.write_table(table, folder / "rows.parquet")
-    with pa.OSFile(str(folder / "rows.arrow"), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as file:
-        file.write_table(table)
     validation = sorted(content.validation, key=_domain_index)
-    pq.write_table(_table(validation), folder / "validation.parquet")
+    with (
+        pq.ParquetWriter(folder / "rows.parquet", SCHEMA) as parquet,
+        pa.OSFile(str(folder / "rows.arrow"), "wb") as sink,
+        pa.ipc.new_file(sink, SCHEMA) as arrow,
+    ):
+        for batch in _batches(ordered):
+            parquet.write_batch(batch)
+            arrow.write_batch(batch)
+    with pq.ParquetWriter(folder / "validation.parquet", SCHEMA) as parquet:
+        for batch in _batches(validation):
+            parquet.write_batch(batch)
     for split, rows in content.images.items():
         benchmark = folder / "benchmarks" / split
         benchmark.mkdir(parents=True, exist_ok=True)
@@ -251,11 +290,13 @@ def _domain_index(row: CatalogRow) -> int:
     return DOMAINS.index(row["domain"])
 
 
-def _table(rows: Sequence[CatalogRow]) -> pa.Table:
-    return pa.Table.from_pylist(
-        [
-            {**row, "row": number, "length": sum(len(t["value"]) for t in row["conversation"])}
-            for number, row in enumerate(rows)
-        ],
-        schema=SCHEMA,
-    )
+def _batches(rows: Sequence[CatalogRow]) -> Iterator[pa.RecordBatch]:
+    """The rows, numbered from 0, as batches of `SCHEMA`."""
+    for start in range(0, len(rows), BATCH):
+        yield pa.RecordBatch.from_pylist(
+            [
+                {**row, "row": number, "length": sum(len(t["value"]) for t in row["conversation"])}
+                for number, row in enumerate(rows[start : start + BATCH], start=start)
+            ],
+            schema=SCHEMA,
+        )

@@ -25,7 +25,19 @@ LOSS_MASK = "answer"
 IGNORED = -100
 IMAGE = "<image>"
 END = "<|im_end|>"
+AFTER = "\n"
+"""What follows the end of an answer."""
 Encoded = dict[str, NDArray[Any]]
+
+
+def asked(text: str) -> str:
+    """A user's turn in the chat form, and the beginning of the answer's."""
+    return f"<|im_start|>user\n{text}{END}\n<|im_start|>assistant\n"
+
+
+def answered(text: str) -> str:
+    """An answer and its end; all of it counts in the loss."""
+    return text + END
 
 
 @dataclass(frozen=True)
@@ -77,11 +89,11 @@ class Encoder:
         ids: list[int] = []
         labels: list[int] = []
         for human, gpt in zip(turns[::2], turns[1::2], strict=True):
-            asked = self._ask(human["value"])
-            answer = self._tokens(gpt["value"] + END)
-            after = self._tokens("\n")
-            ids += asked + answer + after
-            labels += [IGNORED] * len(asked) + answer + [IGNORED] * len(after)
+            question = self._ask(human["value"])
+            answer = self._tokens(answered(gpt["value"]))
+            after = self._tokens(AFTER)
+            ids += question + answer + after
+            labels += [IGNORED] * len(question) + answer + [IGNORED] * len(after)
         return self._with_image(ids, labels, row.get("image"), name)
 
     def prompt(self, image: str | Path | Image.Image, question: str, reply: str = "") -> Encoded:
@@ -91,9 +103,9 @@ class Encoder:
 
     def answer(self, image: str | Path | Image.Image, question: str, reply: str) -> Encoded:
         """Encode one question with a whole answer, labelled as in `encode`."""
-        asked, answer = self._ask(question), self._tokens(reply + END)
-        labels = [IGNORED] * len(asked) + answer
-        return self._with_image(asked + answer, labels, image, f"image {image}")
+        ids, answer = self._ask(question), self._tokens(answered(reply))
+        labels = [IGNORED] * len(ids) + answer
+        return self._with_image(ids + answer, labels, image, f"image {image}")
 
     def picture(self, image: str | Path | Image.Image) -> Picture:
         """Preprocess an image: a path, absolute or relative to the root, or a PIL image."""
@@ -123,7 +135,7 @@ class Encoder:
             raise InputError(f"{file}: not a readable image ({error})") from None
 
     def _ask(self, text: str) -> list[int]:
-        return self._tokens(f"<|im_start|>user\n{text}{END}\n<|im_start|>assistant\n")
+        return self._tokens(asked(text))
 
     def _tokens(self, text: str) -> list[int]:
         # All of D1 asks one question, so token numbers are remembered.

@@ -108,6 +108,12 @@ def image_tokens(size: tuple[int, int], config: LlavaOnevisionConfig) -> int:
     return patches**2 + rows * (columns + 1)
 
 
+def image_tiles(size: tuple[int, int], config: LlavaOnevisionConfig) -> int:
+    """Tiles of an image of (height, width), its thumbnail included."""
+    side = config.vision_config.image_size
+    return int(image_size_to_num_patches(size, config.image_grid_pinpoints, side))
+
+
 def most_tiles(config: LlavaOnevisionConfig) -> int:
     """The largest number of tiles of one image, its thumbnail included."""
     sizes, side = config.image_grid_pinpoints, config.vision_config.image_size

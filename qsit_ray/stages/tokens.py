@@ -1,0 +1,107 @@
+"""torch: the tokens stage: tokens and tiles of each training row, for the proxy and the primary."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from transformers import AutoConfig
+
+from qsit_ray import artifacts
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.config.config import Config
+from qsit_ray.data.catalog import open_catalog
+from qsit_ray.data.tokens import Counts, Ruler, count, refuse_lost, write_tokens
+from qsit_ray.errors import InputError
+from qsit_ray.models import load
+from qsit_ray.models.architectures import image_tiles, image_tokens
+from qsit_ray.models.base import base_checkpoint
+from qsit_ray.terminal import Terminal
+
+Which = Literal["proxy", "primary"]
+
+
+def count_tokens(run: RunFolder, config: Config, terminal: Terminal) -> None:
+    """Count the catalog's rows as the run's models see them, into tokens/.
+
+    Models that count alike are counted once. Raises InputError naming a training or validation row
+    that leaves no answer within `models.max_length`, or a model whose processor can't be read.
+    """
+    models: list[Which] = ["proxy", "primary"] if config.has_proxies else ["primary"]
+    known: dict[str, Counts] = {}
+    for which in models:
+        name = base_checkpoint(config, which)
+        inputs = {
+            "catalog": artifacts.file_sha256(run.catalog / "manifest.json"),
+            "processor": processor_identity(name),
+            "max_length": config.models.max_length,
+        }
+        stage = f"tokens {which}"
+        if run.is_complete(stage, inputs) and run.tokens(which).exists():
+            continue
+        with run.stage(stage, inputs):
+            ruler, meaning = ruler_of(name, config.models.max_length)
+            if meaning not in known:
+                known[meaning] = _counted(run, ruler, which, terminal)
+            with artifacts.atomic(run.tokens(which)) as temporary:
+                write_tokens(temporary, known[meaning])
+
+
+def _counted(run: RunFolder, ruler: Ruler, which: Which, terminal: Terminal) -> Counts:
+    catalog = open_catalog(run.catalog)
+    with terminal.bar("Count tokens") as bar:
+        counted = count(catalog.rows, ruler, bar.update)
+    refuse_lost(counted, catalog.rows, ruler.max_length)
+    validation = count(catalog.validation_rows, ruler, lambda done, total: None)
+    try:
+        refuse_lost(validation, catalog.validation_rows, ruler.max_length)
+    except InputError as error:
+        raise InputError(f"validation {error}") from None
+    cut = int(counted.cut.sum())
+    terminal.say(
+        f"{counted.tokens.sum():,} tokens in {len(counted.tokens):,} training rows of the {which}"
+        + (f"; {cut:,} answers are cut at models.max_length {ruler.max_length}" if cut else "")
+    )
+    return counted
+
+
+def ruler_of(name: str, max_length: int) -> tuple[Ruler, str]:
+    """How the checkpoint `name` counts, and a digest: equal ones count alike."""
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        processor = load.load_processor(name, config)
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{name}: can't read its processor: {reason}") from None
+
+    @cache
+    def picture(size: tuple[int, int]) -> tuple[int, int]:
+        return image_tokens(size, config), image_tiles(size, config)
+
+    side = int(processor.image_processor.size["height"])
+    ruler = Ruler(
+        processor.tokenizer, int(processor.image_token_id), picture, (side, side), max_length
+    )
+    return ruler, artifacts.digest(_meaning(processor, config))
+
+
+def _meaning(processor: Any, config: Any) -> dict[str, object]:
+    """Everything that the counts of a processor depend on."""
+    return {
+        "tokenizer": processor.tokenizer.backend_tokenizer.to_str(),
+        "image_id": int(processor.image_token_id),
+        "side": int(processor.image_processor.size["height"]),
+        "grids": [list(grid) for grid in config.image_grid_pinpoints],
+        "pooling": config.vision_aspect_ratio,
+        "patches": config.vision_config.image_size // config.vision_config.patch_size,
+        "tile": config.vision_config.image_size,
+    }
+
+
+def processor_identity(name: str) -> dict[str, str]:
+    """The hashes of a folder's tokenizer and configurations, without its weights, or the Hugging
+    Face name."""
+    files = sorted(p for kind in ("*.json", "*.txt", "*.jinja") for p in Path(name).glob(kind))
+    kept = {p.name: artifacts.file_sha256(p) for p in files if not p.name.endswith("index.json")}
+    return kept or {"name": name}

@@ -16,6 +16,7 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli.options import Confidence, Json, Run, Seed
 from qsit_ray.cli.printing import print_json, print_reasons, print_table, say
 from qsit_ray.cli.working import working
+from qsit_ray.data import images
 from qsit_ray.errors import InputError
 from qsit_ray.terminal import Terminal
 
@@ -231,7 +232,7 @@ def efficiency(
     from qsit_ray.models.architectures import TEXT_MODELS
 
     if model in TEXT_MODELS:
-        size = benchmark.KONIQ_SIZE if image is None else image_size(image)
+        size = benchmark.KONIQ_SIZE if image is None else images.check(image)
         result = benchmark.measure_architecture(model, asked, size, answer_tokens)
     else:
         from qsit_ray.models.load import load
@@ -249,17 +250,6 @@ def efficiency(
         print_json(result.to_json())
     else:
         _print_efficiency(result, Terminal())
-
-
-def image_size(file: Path) -> tuple[int, int]:
-    """Height and width of an image file. Raises InputError where it is none."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(file) as opened:
-            return opened.height, opened.width
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise InputError(f"{file}: not a readable image ({error})") from None
 
 
 def _print_efficiency(result: Efficiency, terminal: Terminal) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from qsit_ray.data import images
 from qsit_ray.data.catalog import CatalogRow
 from qsit_ray.errors import InputError
 
@@ -110,8 +111,8 @@ class Encoder:
     def picture(self, image: str | Path | Image.Image) -> Picture:
         """Preprocess an image: a path, absolute or relative to the root, or a PIL image."""
         if isinstance(image, Image.Image):
-            return self._preprocess(image)
-        return self._cached(str(image), lambda: self._read(self.root / image))
+            return self._preprocess(images.upright(image))
+        return self._cached(str(image), lambda: self._preprocess(images.read(self.root / image)))
 
     def blank(self) -> Picture:
         """The black image of a row without one."""
@@ -125,15 +126,6 @@ class Encoder:
             self.cache[key] = make()
         return self.cache[key]
 
-    def _read(self, file: Path) -> Picture:
-        try:
-            with Image.open(file) as opened:
-                return self._preprocess(opened)
-        except FileNotFoundError:
-            raise InputError(f"{file}: image file is missing") from None
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            raise InputError(f"{file}: not a readable image ({error})") from None
-
     def _ask(self, text: str) -> list[int]:
         return self._tokens(asked(text))
 
@@ -146,8 +138,7 @@ class Encoder:
                 self._texts[text] = known
         return list(known)
 
-    def _preprocess(self, image: Image.Image) -> Picture:
-        rgb = image.convert("RGB")
+    def _preprocess(self, rgb: Image.Image) -> Picture:
         inputs = self.processor.image_processor(images=[rgb], return_tensors="np")
         values = np.asarray(inputs["pixel_values"][0], dtype=np.float32)
         height, width = (int(v) for v in inputs["image_sizes"][0])

@@ -61,6 +61,19 @@ def test_the_text_is_the_chat_templates(processor, root):
     assert (out["labels"] == IGNORED).all()
 
 
+def test_pictures_from_files_and_from_memory_are_upright(processor, root):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn, as cameras store portraits
+    picture = Image.linear_gradient("L").resize((64, 32)).convert("RGB")
+    picture.save(root / "turned.png", exif=exif)
+    encoder = Encoder(processor, root, 512)
+    expected = encoder.picture(picture.transpose(Image.Transpose.ROTATE_270))
+    for turned in ("turned.png", Image.open(root / "turned.png")):
+        found = encoder.picture(turned)
+        assert found.size == (64, 32)
+        assert np.array_equal(found.pixel_values, expected.pixel_values)
+
+
 def test_a_demo_crop_makes_36_image_tokens(processor, root):
     out = Encoder(processor, root, 512).encode(row("What?\n<image>", "x"))
     assert (out["input_ids"] == processor.image_token_id).sum() == 36

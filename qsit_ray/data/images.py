@@ -1,0 +1,113 @@
+"""pure: image files to upright RGB pictures, as a viewer shows them."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from PIL.ExifTags import Base
+from PIL.Image import Transpose
+
+from qsit_ray.errors import InputError
+
+# EXIF's orientations but the upright one.
+TURNS = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+SIDEWAYS = (Transpose.TRANSPOSE, Transpose.ROTATE_270, Transpose.TRANSVERSE, Transpose.ROTATE_90)
+
+# A name that no file can have is one that is missing: a row may hold a caption in place of a path.
+MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+
+
+def read(file: Path) -> Image.Image:
+    """The picture of an image file, upright and RGB.
+
+    Raises InputError naming the file when it is missing, may not be read, is no whole image of a
+    format that Pillow knows, or has more pixels than Pillow's limit. Other OSErrors pass: they are
+    the machine's, and another try may succeed.
+    """
+    with _opened(file) as image:
+        return upright(image)
+
+
+def check(file: Path) -> tuple[int, int]:
+    """Height and width of the picture that `read` gives, with the same errors.
+
+    The whole file is read and its compressed data decoded, so a truncated file is found. JPEG is
+    decoded at an eighth of its size, without colour, in under half the time.
+    """
+    with _opened(file) as image:
+        width, height = image.size
+        image.draft("L", (1, 1))
+        _rgb(image)
+        return (width, height) if _turn(image) in SIDEWAYS else (height, width)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """An opened image as upright RGB. Raises ValueError for values that are no numbers.
+
+    Integers of 16 bits and floats are scaled, where Pillow's own conversion would clip them: white
+    is 1, 255 or 65,535, whichever is the least that the values reach up to; of more than 16 bits,
+    2^31. Transparency is ignored, as LLaVA-OneVision's own processor does.
+    """
+    rgb = _rgb(image)
+    turn = _turn(image)  # after loading: Pillow turns some formats itself, and then says so
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Image.Image]:
+    try:
+        with Image.open(file) as image:
+            yield image
+    except PermissionError:
+        raise InputError(f"{file}: image file may not be read (no permission)") from None
+    except IsADirectoryError:
+        raise InputError(f"{file}: a folder; expected an image file") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # a broken file can make a decoder raise anything
+        number = error.errno if isinstance(error, OSError) else None
+        if number in MISSING:
+            raise InputError(f"{file}: image file is missing") from None
+        if number is not None:
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{file}: not a readable image ({reason})") from None
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    image.load()
+    if image.mode != "F" and not image.mode.startswith("I"):
+        return image.convert("RGB")
+    values = np.asarray(image).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("it has values that are no numbers")
+    grey = np.rint(np.clip(values * (255 / _white(image.mode, values.max())), 0, 255))
+    return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+
+
+def _white(mode: str, highest: float) -> float:
+    if mode.startswith("I"):
+        return 65535 if mode.startswith("I;16") or highest <= 65535 else 2**31 - 1
+    # Resampling may overshoot 1 a little.
+    return next((white for white, most in ((1, 2), (255, 256)) if highest <= most), 65535)
+
+
+def _turn(image: Image.Image) -> Transpose | None:
+    """The turn that puts a loaded image upright."""
+    try:
+        return TURNS.get(image.getexif().get(Base.Orientation, 1))
+    except Exception:  # broken EXIF data do not hide the picture
+        return None

@@ -13,6 +13,7 @@ from ray.train.v2._internal.constants import (
     get_env_vars_to_propagate,
 )
 
+from qsit_ray.data.micro_batches import Bounds
 from qsit_ray.data.source import DataRow, Layout
 from qsit_ray.errors import InputError
 from qsit_ray.train.state import Job
@@ -30,7 +31,8 @@ WARNS = {
 
 def layout(job: Job) -> Layout:
     train = job.config.train
-    return Layout(job.run.catalog, job.config.seed, train.training.batch_size, train.micro_batch)
+    bounds = Bounds(train.micro_batch, train.micro_tokens)
+    return Layout(job.run.catalog, job.config.seed, train.training.batch_size, bounds)
 
 
 def encode(job: Job, row: DataRow) -> DataRow:

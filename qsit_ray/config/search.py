@@ -118,7 +118,7 @@ class Search(Section):
     """Most rows that go through the proxy at once; gradients accumulate. Null: any number."""
     micro_tokens: Annotated[Count | None, OPERATIONAL] = None
     """Most tokens that go through the proxy at once: rows times the longest row's text and image. A
-    longer row goes alone. Null: any number; with `micro_batch` null too, the whole batch at once."""
+    longer row goes alone. Null: any number; if `micro_batch` is null too, the whole batch."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Type of the arithmetic; `bf16` is autocast. Weights and optimiser states are fp32 in both.
     `fp32` runs on every machine."""

@@ -11,19 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from functools import lru_cache, partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import ray
 from ray.data import Dataset
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
+from qsit_ray.artifacts import RunFolder
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.data.micro_batches import Bounds, MicroBatches, micro_batches
+from qsit_ray.data.tokens import RowTokens, read_tokens
 from qsit_ray.mixture import EpochPlan, Mixture, plan_epoch
 
 NAMESPACE = "qsit_ray"
@@ -33,23 +33,29 @@ DataRow = dict[str, Any]
 
 @dataclass(frozen=True)
 class Layout:
-    """The catalog, the seed and the batch sizes, from which an epoch's plan and its micro-batches
-    follow. The rows and their order don't depend on `bounds`, those of a micro-batch."""
+    """The run's catalog and token counts, the seed and the batch sizes, from which an epoch's plan
+    and its micro-batches follow. The rows and their order don't depend on `bounds`, those of a
+    micro-batch."""
 
-    catalog: Path
+    run: RunFolder
     seed: int
     global_batch: int
     bounds: Bounds
 
     def plan(self, mixture: Mixture, epoch: int) -> EpochPlan:
-        sizes = open_catalog(self.catalog).sizes
+        sizes = open_catalog(self.run.catalog).sizes
         return plan_epoch(mixture, sizes, epoch, self.seed, self.global_batch)
 
     def micro_batches(self, plan: EpochPlan, step: int, world_size: int) -> MicroBatches:
         """The catalog rows of a step's micro-batches, by [accumulation step][rank]."""
-        lengths = open_catalog(self.catalog).lengths
-        tiles = np.ones_like(lengths)
-        return micro_batches(plan.step_rows(step), lengths, tiles, world_size, self.bounds)
+        counted = _counted(self.run)
+        rows = plan.step_rows(step)
+        return micro_batches(rows, counted.tokens, counted.tiles, world_size, self.bounds)
+
+
+@lru_cache(maxsize=1)
+def _counted(run: RunFolder) -> RowTokens:
+    return read_tokens(run, "primary")
 
 
 class PlanSource(Datasource):

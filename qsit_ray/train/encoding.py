@@ -32,7 +32,7 @@ WARNS = {
 def layout(job: Job) -> Layout:
     train = job.config.train
     bounds = Bounds(train.micro_batch, train.micro_tokens)
-    return Layout(job.run.catalog, job.config.seed, train.training.batch_size, bounds)
+    return Layout(job.run, job.config.seed, train.training.batch_size, bounds)
 
 
 def encode(job: Job, row: DataRow) -> DataRow:

@@ -116,8 +116,7 @@ def test_less_memory_does_not_fit():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("plan --preset paper --gpus 7", "64 can't be divided evenly among 7 workers"),
-        ("plan --preset paper --gpus 64", "train.micro_batch 2 doesn't divide the 1 rows"),
+        ("plan --preset paper --gpus 65", "64 has fewer rows than the 65 workers"),
         ("plan --preset paper --gpus 0", "at least 1"),
         ("plan --preset paper --gpu-memory-gb 0", "GPU memory"),
         ("plan --preset demo --tokens-per-second 0", "tokens per second"),

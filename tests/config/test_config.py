@@ -63,7 +63,7 @@ def test_descriptions_are_comments_above_their_keys():
         ("search.interpreting_general.ratios=[1, -2]", "ratios.1: .* greater than 0"),
         ("search.interpreting_general.ratios=[1, 1]", "ratios: values repeat"),
         ("search.interpreting_general.axis=interpreting_scoring", "interpreting_general: its axis"),
-        ("train.workers=3", "train: training.batch_size 16 is not a multiple of 3 workers"),
+        ("train.workers=17", "train: training.batch_size 16 has fewer rows than the 17 workers"),
         ("data.general=0", "data.general"),
         ("search.adaptive={trials: 500}", r"adaptive.trials: 500; the \d seeds of interpreting_g"),
         ("train.epochs", "expected key=value"),

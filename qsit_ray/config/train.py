@@ -195,6 +195,12 @@ class Train(Section):
     """At a loss or gradient that is not finite, or a loss over `loss_limit`: `stop` leaves the rows
     for a person to look at; `rollback` returns to the last checkpoint and skips that batch."""
 
+    def rows_at_once(self, tokens: int) -> int:
+        """Most rows of `tokens` tokens each that a rank takes at once."""
+        if self.micro_tokens is None:
+            return self.micro_batch
+        return max(1, min(self.micro_batch, self.micro_tokens // tokens))
+
     @model_validator(mode="after")
     def _a_row_for_each(self) -> Train:
         if self.training.batch_size < self.workers:

@@ -88,7 +88,7 @@ def test_the_papers_seven_billion_parameters_and_their_states(paper_plan):
 
 
 def test_the_papers_steps_tokens_and_hours(paper_plan):
-    assert paper_plan["global_batch"] == 64 == 8 * 2 * paper_plan["accumulation"]
+    assert paper_plan["global_batch"] == 64 == 8 * paper_plan["micro_batch"]
     assert paper_plan["sizes"] == {"scoring": 14349, "interpreting": 35873, "general": 14923}
     assert paper_plan["steps_per_epoch"] == -(-65145 // 64)
     tokens = paper_plan["tokens_per_epoch"]

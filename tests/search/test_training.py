@@ -85,6 +85,7 @@ def bench(run, base):
     def make(*assignments):
         settings = [
             f"models.proxy={base}",
+            f"models.primary={base}",
             "search.training.batch_size=4",
             "search.evaluate_every=2",
             "search.max_steps=20",
@@ -92,7 +93,7 @@ def bench(run, base):
             *assignments,
         ]
         config = override(presets.demo(), settings)
-        count_tokens(run, config.model_copy(update={"mix": None}), Terminal())
+        count_tokens(run, config, Terminal())
         return Bench(Task(run, config, run.path / "search", lambda ratio: MIXTURE, "interpreting"))
 
     return make

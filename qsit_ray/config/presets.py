@@ -119,7 +119,7 @@ def paper() -> Config:
 
 
 def rehearsal() -> Config:
-    """The paper's whole search with trials that only pretend to train: the same grid and resources,
+    """The paper's whole search with trials that only pretend to train: the same grid and GPUs,
     scaled durations, and the paper's optima and λ planted."""
     real = paper()
     sizes = real.expected_sizes or {}
@@ -127,6 +127,7 @@ def rehearsal() -> Config:
         update={
             "interpreting_general": space("rehearsal_interpreting_general"),
             "interpreting_scoring": space("rehearsal_interpreting_scoring"),
+            "cpus_per_trial": 1.0,  # nothing is encoded
             "rehearsal": Rehearsal(
                 interpreting_general=2.42,
                 interpreting_scoring=3.54,

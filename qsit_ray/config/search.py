@@ -130,8 +130,8 @@ class Search(Section):
     proxy_seeds: Seeds = (0, 1, 2)
     """Seeds of the final proxies, which give λ; three, like the paper's repeats of a trial."""
     cpus_per_trial: Annotated[Positive, OPERATIONAL] = 1.0
-    """CPU cores that a trial holds; those beyond the first encode rows ahead of the training. 1 runs
-    as many trials at once as the machine has cores."""
+    """CPU cores that a trial holds; those beyond the first encode rows ahead of the training. At 1
+    as many trials run at once as the machine has cores."""
     gpus_per_trial: Annotated[float, Field(ge=0), OPERATIONAL] = 0.0
     """GPUs that a trial holds; fractions share one. At 0 trials run on CPU."""
     max_failures: Annotated[int, Field(ge=0), OPERATIONAL] = 2

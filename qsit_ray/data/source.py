@@ -92,7 +92,7 @@ def plan_dataset(course: str, layout: Layout, encode: Callable[[DataRow], DataRo
         PlanSource(course, layout),
         override_num_blocks=1,
         concurrency=1,
-        ray_remote_args={"num_cpus": 0},
+        num_cpus=0,
     )
     return micro_batches.map(encode)
 

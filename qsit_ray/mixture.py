@@ -20,7 +20,7 @@ Axis = Literal["interpreting_general", "interpreting_scoring"]
 DOMAINS = ("scoring", "interpreting", "general")
 AXES: tuple[Axis, ...] = ("interpreting_general", "interpreting_scoring")
 
-# Zero-weight rows that fill the last global batch carry this number instead of a catalog row.
+# A micro-batch of a rank for which a global batch has no row holds this number instead.
 PADDING = -1
 
 _ORDER_KEY = len(DOMAINS)  # the random stream of the order; each domain has one of its own
@@ -106,7 +106,7 @@ class EpochPlan:
     """Catalog rows of one epoch in global order.
 
     `rows` is int64 of shape [total]; global batch k is rows[k·B:(k+1)·B] with B `global_batch` for
-    every world size.
+    every world size. The last one may have fewer rows.
     """
 
     epoch: int
@@ -129,28 +129,8 @@ class EpochPlan:
         return checksum(steps, self.rows)
 
     def step_rows(self, step: int) -> NDArray[np.int64]:
-        """Rows of global batch `step`, filled with `PADDING` to the full size."""
-        rows = self.rows[step * self.global_batch : (step + 1) * self.global_batch]
-        return np.pad(rows, (0, self.global_batch - len(rows)), constant_values=PADDING)
-
-    def micro_batches(
-        self, step: int, world_size: int, micro_batch: int, lengths: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """Rows of one step as [accumulation, world_size, micro_batch].
-
-        Rows are sorted by length first, so that those of one micro-batch are about equally long and
-        padding is small; `lengths` has one entry a catalog row. Padding rows count as shortest.
-
-        Raises ValueError when the global batch is not a multiple of world_size · micro_batch.
-        """
-        if self.global_batch % (world_size * micro_batch):
-            raise ValueError(
-                f"global batch {self.global_batch} is not a multiple of "
-                f"{world_size} workers x micro-batch {micro_batch}"
-            )
-        rows = self.step_rows(step)
-        keys = np.where(rows == PADDING, -1, lengths[np.maximum(rows, 0)])
-        return rows[np.argsort(keys, kind="stable")].reshape(-1, world_size, micro_batch)
+        """Rows of global batch `step`, in their order."""
+        return self.rows[step * self.global_batch : (step + 1) * self.global_batch]
 
 
 def plan_epoch(

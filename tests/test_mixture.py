@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from qsit_ray.mixture import (
     DOMAINS,
-    PADDING,
     Mixture,
     checksum,
     from_ratios,
@@ -56,26 +55,14 @@ def test_epochs_use_the_same_rows_in_another_order(mixture, size, seed):
         assert first.sha256 != second.sha256
 
 
-@given(counts, sizes, seeds, st.sampled_from([(1, 8), (2, 4), (4, 2), (2, 2), (8, 1)]))
-def test_ranks_together_hold_each_global_batch(mixture, size, seed, cut):
-    world_size, micro_batch = cut
-    plan = plan_epoch(mixture, size, 0, seed, 8)
-    lengths = np.arange(sum(size.values()))[::-1].copy()
-    total = 0
-    for step in range(plan.steps):
-        batches = plan.micro_batches(step, world_size, micro_batch, lengths)
-        assert batches.shape == (8 // world_size // micro_batch, world_size, micro_batch)
-        assert sorted(batches.ravel()) == sorted(plan.step_rows(step))
-        rows = batches.ravel()[batches.ravel() != PADDING]
-        total += checksum(np.full_like(rows, step), rows)
-    assert total % 2**64 == plan.planned
-
-
-def test_rows_of_like_length_share_a_micro_batch():
-    plan = plan_epoch(Mixture(8, 0, 0), dict.fromkeys(DOMAINS, 8), 0, 0, 8)
-    lengths = np.array([5, 1, 9, 3, 7, 2, 8, 4] + [0] * 16)
-    batches = plan.micro_batches(0, 2, 4, lengths)
-    assert lengths[batches[0, 0]].max() < lengths[batches[0, 1]].min()
+@given(counts, sizes, seeds, st.integers(1, 9))
+def test_steps_together_hold_the_plan_and_its_checksum(mixture, size, seed, batch):
+    plan = plan_epoch(mixture, size, 0, seed, batch)
+    steps = [plan.step_rows(step) for step in range(plan.steps)]
+    assert np.concatenate(steps).tolist() == plan.rows.tolist()
+    assert all(len(rows) == batch for rows in steps[:-1])
+    sums = [checksum(np.full_like(rows, step), rows) for step, rows in enumerate(steps)]
+    assert sum(sums) % 2**64 == plan.planned
 
 
 def test_sha256_is_of_little_endian_row_numbers():
@@ -93,12 +80,6 @@ def test_the_checksum_changes_when_two_steps_swap_rows():
 def test_an_empty_domain_is_refused_by_name():
     with pytest.raises(ValueError, match="general is empty"):
         plan_epoch(Mixture(1, 1, 1), {"scoring": 2, "interpreting": 2, "general": 0}, 0, 0, 4)
-
-
-def test_a_global_batch_that_the_workers_cannot_share_is_refused():
-    plan = plan_epoch(Mixture(8, 0, 0), dict.fromkeys(DOMAINS, 8), 0, 0, 8)
-    with pytest.raises(ValueError, match="not a multiple of 3 workers"):
-        plan.micro_batches(0, 3, 2, np.zeros(24, np.int64))
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,21 @@ from typing import Annotated
 
 import typer
 
-from evaluation.studies import adaptive, controller, order, regmix, reproduction, surrogate
+from evaluation.studies import (
+    adaptive,
+    controller,
+    order,
+    regmix,
+    reproduction,
+    surrogate,
+    useful_share,
+)
 from qsit_ray.errors import InputError
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Computes the figures of the docs' pages."
 )
-for study in (adaptive, controller, order, regmix, reproduction, surrogate):
+for study in (adaptive, controller, order, regmix, reproduction, surrogate, useful_share):
     app.command(study.__name__.rpartition(".")[2])(study.write)
 
 
@@ -31,6 +39,18 @@ def trial_cost(
     from evaluation.studies import trial_cost  # here: the others need no Ray
 
     trial_cost.write(run, out, trials)
+
+
+@app.command("first-batch")
+def first_batch(
+    micro_batches: Annotated[int, typer.Option(min=6)] = 36_000,
+    read: Annotated[int, typer.Option(min=2)] = 200,
+    cpus: Annotated[int, typer.Option(min=1)] = 4,
+) -> None:
+    """Seconds to the first batch of an epoch of many micro-batches; printed."""
+    from evaluation.studies import first_batch  # here: the others need no Ray
+
+    first_batch.write(micro_batches, read, cpus)
 
 
 def main() -> None:

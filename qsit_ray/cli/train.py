@@ -187,8 +187,7 @@ def _lines(found: Estimate) -> list[tuple[str, str]]:
         ("fits", "yes" if found.fits else "no"),
         (
             "global batch",
-            f"{found.global_batch} = {found.gpus} GPUs x {found.micro_batch} rows "
-            f"x {found.accumulation}",
+            f"{found.global_batch} rows, at most {found.micro_batch} at once on a GPU",
         ),
         ("rows an epoch", f"{found.rows_per_epoch:,}"),
         ("steps an epoch", f"{found.steps_per_epoch:,}"),

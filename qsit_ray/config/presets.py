@@ -97,9 +97,11 @@ def paper() -> Config:
             max_epochs=3,
             evaluate_every=200,
             patience=3,
-            micro_batch=8,
+            micro_batch=16,
+            micro_tokens=32_768,
             precision="bf16",
             activation_checkpointing=True,
+            cpus_per_trial=4.0,
             gpus_per_trial=1.0,
             nodes={"qsit": "proxy"},
         ),
@@ -107,7 +109,8 @@ def paper() -> Config:
             training=Training(batch_size=64, learning_rate=1e-5),
             epochs=3,
             workers=8,
-            micro_batch=2,
+            micro_batch=8,
+            micro_tokens=16_384,
             zero_stage=3,
             use_gpu=True,
             nodes={"qsit": "primary"},
@@ -120,7 +123,7 @@ def paper() -> Config:
 
 
 def rehearsal() -> Config:
-    """The paper's whole search with trials that only pretend to train: the same grid and resources,
+    """The paper's whole search with trials that only pretend to train: the same grid and GPUs,
     scaled durations, and the paper's optima and λ planted."""
     real = paper()
     sizes = real.expected_sizes or {}
@@ -128,6 +131,7 @@ def rehearsal() -> Config:
         update={
             "interpreting_general": space("rehearsal_interpreting_general"),
             "interpreting_scoring": space("rehearsal_interpreting_scoring"),
+            "cpus_per_trial": 1.0,  # nothing is encoded
             "rehearsal": Rehearsal(
                 interpreting_general=2.42,
                 interpreting_scoring=3.54,

@@ -115,7 +115,10 @@ class Search(Section):
     patience: Count
     """Evaluations without improvement after which a trial ends."""
     micro_batch: Annotated[Count | None, OPERATIONAL] = None
-    """Rows that go through the proxy at once; gradients accumulate. Null: the whole batch."""
+    """Most rows that go through the proxy at once; gradients accumulate. Null: any number."""
+    micro_tokens: Annotated[Count | None, OPERATIONAL] = None
+    """Most tokens that go through the proxy at once: rows times the longest row's text and image. A
+    longer row goes alone. Null: any number; if `micro_batch` is null too, the whole batch."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Type of the arithmetic; `bf16` is autocast. Weights and optimiser states are fp32 in both.
     `fp32` runs on every machine."""
@@ -127,7 +130,8 @@ class Search(Section):
     proxy_seeds: Seeds = (0, 1, 2)
     """Seeds of the final proxies, which give λ; three, like the paper's repeats of a trial."""
     cpus_per_trial: Annotated[Positive, OPERATIONAL] = 1.0
-    """CPU cores that a trial holds; 1 runs as many trials at once as the machine has cores."""
+    """CPU cores that a trial holds; those beyond the first encode rows ahead of the training. At 1
+    as many trials run at once as the machine has cores."""
     gpus_per_trial: Annotated[float, Field(ge=0), OPERATIONAL] = 0.0
     """GPUs that a trial holds; fractions share one. At 0 trials run on CPU."""
     nodes: Annotated[Nodes, OPERATIONAL] = Field(default_factory=dict)

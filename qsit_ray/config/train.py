@@ -143,7 +143,10 @@ class Train(Section):
     workers: Annotated[Count, OPERATIONAL]
     """Ranks; `qsit train run --workers` may change it later, and the global batch stays."""
     micro_batch: Annotated[Count, OPERATIONAL]
-    """Rows that a rank takes at once; accumulation fills the global batch."""
+    """Most rows that a rank takes at once; accumulation fills the global batch."""
+    micro_tokens: Annotated[Count | None, OPERATIONAL] = None
+    """Most tokens that a rank takes at once: rows times the longest row's text and image. A longer
+    row is taken alone. Null: only `micro_batch` limits, which is enough for rows of one length."""
     zero_stage: Annotated[int, Field(ge=0, le=3)]
     """DeepSpeed's ZeRO stage: 0 partitions nothing among the ranks, 1 optimiser states, 2 gradients
     too, 3 weights too."""
@@ -201,12 +204,18 @@ class Train(Section):
     """At a loss or gradient that is not finite, or a loss over `loss_limit`: `stop` leaves the rows
     for a person to look at; `rollback` returns to the last checkpoint and skips that batch."""
 
+    def rows_at_once(self, tokens: int) -> int:
+        """Most rows of `tokens` tokens each that a rank takes at once."""
+        if self.micro_tokens is None:
+            return self.micro_batch
+        return max(1, min(self.micro_batch, self.micro_tokens // tokens))
+
     @model_validator(mode="after")
-    def _whole_batches(self) -> Train:
-        if self.training.batch_size % (self.workers * self.micro_batch):
+    def _a_row_for_each(self) -> Train:
+        if self.training.batch_size < self.workers:
             raise ValueError(
-                f"training.batch_size {self.training.batch_size} is not a multiple of "
-                f"{self.workers} workers x micro_batch {self.micro_batch}"
+                f"training.batch_size {self.training.batch_size} has fewer rows than the "
+                f"{self.workers} workers"
             )
         return self
 

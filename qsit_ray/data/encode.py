@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,7 @@ class Encoder:
         self.cut = 0
         self._image_id = int(processor.image_token_id)
         self._texts: dict[str, list[int]] = {}
+        self._tokenizing = Lock()
 
     def encode(self, row: CatalogRow) -> Encoded:
         """Encode a training row.
@@ -134,7 +136,9 @@ class Encoder:
         # All of D1 asks one question, so token numbers are remembered.
         known = self._texts.get(text)
         if known is None:
-            known = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+            # A tokenizer's call may set its padding, which fails while another call reads it.
+            with self._tokenizing:
+                known = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
             if len(self._texts) < 100_000:
                 self._texts[text] = known
         return list(known)

@@ -2,15 +2,16 @@
 
 Ray executes the trainer's Dataset again each epoch and asks `PlanSource` for its read tasks; the
 source asks the named actor for the position of the training and lays out the rest of that epoch's
-plan. One row of the Dataset is one micro-batch, in the order that gives rank r its share of each
-global batch.
+plan. One row of the Dataset is one micro-batch, and one block, in the order that gives rank r its
+share of each global batch. One read task lists all micro-batches, and each is encoded by a task of
+its own, which starts as soon as it is listed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from functools import lru_cache, partial
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +20,10 @@ from ray.data import Dataset
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
+from qsit_ray.artifacts import RunFolder
 from qsit_ray.data.catalog import open_catalog
+from qsit_ray.data.micro_batches import Bounds, MicroBatches, micro_batches
+from qsit_ray.data.tokens import RowTokens, read_tokens
 from qsit_ray.mixture import EpochPlan, Mixture, plan_epoch
 
 NAMESPACE = "qsit_ray"
@@ -29,21 +33,33 @@ DataRow = dict[str, Any]
 
 @dataclass(frozen=True)
 class Layout:
-    """The catalog, the seed and the batch sizes, from which an epoch's plan and its micro-batches
-    follow. The rows and their order don't depend on the batch sizes."""
+    """The run's catalog and token counts, the seed and the batch sizes, from which an epoch's plan
+    and its micro-batches follow. The rows and their order don't depend on `bounds`, those of a
+    micro-batch."""
 
-    catalog: Path
+    run: RunFolder
     seed: int
     global_batch: int
-    micro_batch: int
+    bounds: Bounds
 
     def plan(self, mixture: Mixture, epoch: int) -> EpochPlan:
-        sizes = open_catalog(self.catalog).sizes
+        sizes = open_catalog(self.run.catalog).sizes
         return plan_epoch(mixture, sizes, epoch, self.seed, self.global_batch)
+
+    def micro_batches(self, plan: EpochPlan, step: int, world_size: int) -> MicroBatches:
+        """The catalog rows of a step's micro-batches, by [accumulation step][rank]."""
+        counted = _counted(self.run)
+        rows = plan.step_rows(step)
+        return micro_batches(rows, counted.tokens, counted.tiles, world_size, self.bounds)
+
+
+@lru_cache(maxsize=1)
+def _counted(run: RunFolder) -> RowTokens:
+    return read_tokens(run, "primary")
 
 
 class PlanSource(Datasource):
-    """Read tasks, one for each micro-batch from the position of the actor `course` on."""
+    """One read task, of the micro-batches from the position of the actor `course` on."""
 
     def __init__(self, course: str, layout: Layout):
         super().__init__()
@@ -58,26 +74,36 @@ class PlanSource(Datasource):
     ) -> list[ReadTask]:
         actor = ray.get_actor(self.course, namespace=NAMESPACE)
         at = ray.get(actor.position.remote())
-        plan = self.layout.plan(at.mixture, at.epoch)
-        lengths = open_catalog(self.layout.catalog).lengths
-        metadata = BlockMetadata(num_rows=1, size_bytes=None, input_files=None, exec_stats=None)
-        return [
-            ReadTask(_reader(step, rows.tolist()), metadata)
-            for step in range(at.step, plan.steps)
-            for accumulated in plan.micro_batches(
-                step, at.world_size, self.layout.micro_batch, lengths
-            )
-            for rows in accumulated
-        ]
+        metadata = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
+        tables = partial(_tables, self.layout, at.mixture, at.epoch, at.step, at.world_size)
+        return [ReadTask(tables, metadata)]
 
 
 def plan_dataset(course: str, layout: Layout, encode: Callable[[DataRow], DataRow]) -> Dataset:
     """The trainer's Dataset: plan, then `encode` on {"step", "rows"} of each micro-batch."""
+    context = ray.data.DataContext.get_current()
     # An InputError of `encode` then keeps its type, and with it the row or file that it names.
-    ray.data.DataContext.get_current().raise_original_map_exception = True
-    # With one block requested, Ray never splits the blocks of a read task further.
-    return ray.data.read_datasource(PlanSource(course, layout), override_num_blocks=1).map(encode)
+    context.raise_original_map_exception = True
+    # In bytes: Ray closes a block at the first row that reaches it, so each row is a block.
+    context.target_max_block_size = 1
+    # Without a CPU and alone of its kind, the read task stays apart from the encoding, which Ray
+    # would otherwise join to it, and takes nothing from the encoding's share of the CPUs.
+    micro_batches = ray.data.read_datasource(
+        PlanSource(course, layout),
+        override_num_blocks=1,
+        concurrency=1,
+        num_cpus=0,
+    )
+    return micro_batches.map(encode)
 
 
-def _reader(step: int, rows: list[int]) -> Callable[[], list[pa.Table]]:
-    return lambda: [pa.table({"step": [step], "rows": pa.array([rows], pa.list_(pa.int64()))})]
+def _tables(
+    layout: Layout, mixture: Mixture, epoch: int, first: int, world_size: int
+) -> Iterator[pa.Table]:
+    """A table of one row for each micro-batch of the epoch from step `first` on."""
+    plan = layout.plan(mixture, epoch)
+    for step in range(first, plan.steps):
+        for ranks in layout.micro_batches(plan, step, world_size):
+            for rows in ranks:
+                held = pa.array([rows.tolist()], pa.list_(pa.int64()))
+                yield pa.table({"step": [step], "rows": held})

@@ -18,6 +18,17 @@ from qsit_ray.data.encode import IGNORED, Encoded, Encoder, collate
 from qsit_ray.mixture import PADDING
 from qsit_ray.models.loss import tensors
 
+EMPTY: CatalogRow = {
+    "id": "padding",
+    "domain": "general",
+    "image": None,
+    "conversation": [{"from": "human", "value": ""}, {"from": "gpt", "value": ""}],
+    "mos": None,
+    "level": None,
+    "photograph": None,
+}
+"""The row in place of `PADDING`: its text is short, and its image a blank one."""
+
 
 class Batches:
     """Turns catalog rows into batches; with `keep` a process encodes each row once."""
@@ -31,7 +42,7 @@ class Batches:
         self._cut: set[int] = set()
 
     def of(self, rows: Sequence[int]) -> Encoded:
-        """The padded batch of catalog row numbers; `PADDING` becomes a row without labels."""
+        """The padded batch of catalog row numbers; `PADDING` becomes a short row without labels."""
         return collate([self._sample(row) for row in rows], self.pad_token)
 
     def of_rows(self, rows: Sequence[CatalogRow]) -> Encoded:
@@ -44,7 +55,7 @@ class Batches:
 
     def _sample(self, row: int) -> Encoded:
         if row == PADDING:
-            blank = dict(self._sample(0))
+            blank = self.encoder.encode(EMPTY)
             blank["labels"] = np.full_like(blank["labels"], IGNORED)
             return blank
         if row in self._kept:

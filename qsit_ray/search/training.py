@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from evaluation import correlation
 from qsit_ray import artifacts
-from qsit_ray.data.encode import IGNORED, Picture
+from qsit_ray.data.encode import IGNORED, Encoded, Picture
+from qsit_ray.data.micro_batches import Bounds, micro_batches
+from qsit_ray.data.tokens import RowTokens, read_tokens
 from qsit_ray.mixture import Mixture, plan_epoch
 from qsit_ray.models import load, score
 from qsit_ray.models.base import base_checkpoint
@@ -25,13 +28,18 @@ from qsit_ray.models.loss import answer_loss, evaluate_loss, tensors
 from qsit_ray.models.trainable import freeze, trained_weights
 from qsit_ray.prompts import PAPER
 from qsit_ray.schedule import learning_rate
+from qsit_ray.search.ahead import ahead
 from qsit_ray.search.trials import Task, TrialMetrics
+
+Part = tuple[np.ndarray, Encoded]
+"""Catalog rows that go through the model at once, and their padded batch."""
 
 
 class Bench:
     """Shared by all trials of one process: model, base weights, rows, validation data."""
 
     def __init__(self, task: Task):
+        self.run = task.run
         self.search, models = task.config.search, task.config.models
         self.batch_size = task.config.evaluate.batch_size
         self.keep = models.remember_features
@@ -70,6 +78,28 @@ class Bench:
         if domain not in self._validation:
             self._validation[domain] = list(encoded)
         return self._validation[domain]
+
+    @cached_property
+    def counted(self) -> RowTokens:
+        return read_tokens(self.run, "proxy")
+
+    def micro_batches(self, rows: np.ndarray) -> list[np.ndarray]:
+        """The rows of a global batch in parts that go through the model at once."""
+        most, tokens = self.search.micro_batch, self.search.micro_tokens
+        if most is None and tokens is None:
+            return [rows]
+        bounds = Bounds(most or len(rows), tokens)
+        divided = micro_batches(rows, self.counted.tokens, self.counted.tiles, 1, bounds)
+        return [alone for (alone,) in divided]
+
+    def encoded(self, steps: Iterable[np.ndarray]) -> Iterator[list[Part]]:
+        """The micro-batches of each global batch. With more than one CPU the others than the first
+        encode one global batch ahead."""
+        threads = int(self.search.cpus_per_trial) - 1
+        return ahead(map(self.micro_batches, steps), self._part, threads)
+
+    def _part(self, rows: np.ndarray) -> Part:
+        return rows, self.batches.of(rows.tolist())
 
     def restore(self) -> None:
         self.model.load_state_dict(self.base, strict=False)
@@ -114,13 +144,13 @@ class ProxyTraining:
         self.evaluations: list[Evaluation] = []
         self.best: tuple[Evaluation, dict[str, torch.Tensor]] | None = None
         self.steps = 0
-        self._rows = self._stream()
+        self._parts = bench.encoded(self._stream())
         self.plan_sha256 = self._plan(0).sha256
 
     def advance(self) -> bool:
         """Train up to the next evaluation; True when the training has ended."""
         for _ in range(min(self.search.evaluate_every, self.max_steps - self.steps)):
-            self._step(next(self._rows))
+            self._step(next(self._parts))
         with self.bench.autocast():
             scoring, interpreting = (
                 evaluate_loss(self.bench.model, self.bench.validation(domain))
@@ -220,7 +250,7 @@ class ProxyTraining:
         if meta["best"] is not None:
             self.best = self.evaluations[meta["best"]], parts["best"]
         self.steps = self.evaluations[-1].step if self.evaluations else 0
-        self._rows = itertools.islice(self._stream(), self.steps, None)
+        self._parts = self.bench.encoded(itertools.islice(self._stream(), self.steps, None))
 
     def _plan(self, epoch: int):
         return plan_epoch(
@@ -236,7 +266,7 @@ class ProxyTraining:
             plan = self._plan(epoch)
             yield from (plan.step_rows(step) for step in range(plan.steps))
 
-    def _step(self, rows: np.ndarray) -> None:
+    def _step(self, parts: list[Part]) -> None:
         training = self.search.training
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(
@@ -245,24 +275,20 @@ class ProxyTraining:
                 training.warmup,
                 training.final_share,
             )
-        size = self.search.micro_batch or len(rows)
-        parts = [
-            tensors(self.bench.batches.of(rows[start : start + size].tolist()))
-            for start in range(0, len(rows), size)
-        ]
-        tokens = sum(int((part["labels"][:, 1:] != IGNORED).sum()) for part in parts)
+        tokens = sum(int((part["labels"][:, 1:] != IGNORED).sum()) for _, part in parts)
         self.bench.model.train()
         self.optimizer.zero_grad()
         loss = torch.zeros((), device=self.bench.device)
-        for part in on_device(parts, self.bench.device):
+        for batch in on_device([tensors(part) for _, part in parts], self.bench.device):
             with self.bench.autocast():
-                mean = answer_loss(self.bench.model, part)[0] / tokens
+                mean = answer_loss(self.bench.model, batch)[0] / tokens
             mean.backward()
             loss += mean.detach()
         torch.nn.utils.clip_grad_norm_(self.bench.model.parameters(), training.clip)
         self.optimizer.step()
         self.steps += 1
         if not math.isfinite(loss.item()):
+            rows = sorted(int(row) for part, _ in parts for row in part)
             raise FloatingPointError(f"step {self.steps}: loss is {loss.item()}; rows {rows}")
 
     def _watched(self, evaluation: Evaluation) -> float:

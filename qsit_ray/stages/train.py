@@ -30,6 +30,7 @@ from qsit_ray.config.section import meaning
 from qsit_ray.config.train import Train
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.data.source import NAMESPACE, plan_dataset
+from qsit_ray.data.tokens import read_tokens
 from qsit_ray.errors import InputError, mistake_in
 from qsit_ray.models.base import base_checkpoint, identity
 from qsit_ray.placement import cpu_task, ranks
@@ -87,6 +88,7 @@ def train(run: RunFolder, config: Config, terminal: Terminal, workers: int | Non
     checkpoints = Checkpoints(run.train / f"ray-{key}", config.train.checkpoints_kept)
     check_resumable(run.train, run.epochs, checkpoints, resumed)
     open_catalog(run.catalog).check()
+    read_tokens(run, "primary")
     mixture = FoundMix.read(run.mixture)
     if mixture.catalog not in (None, catalog):
         raise InputError(

@@ -12,40 +12,34 @@ Settings = dict[str, Any]
 
 
 def accumulation(train: Train, world_size: int) -> int:
-    """The number of micro-batches that each of `world_size` ranks trains for one global batch.
+    """The fewest micro-batches in which each of `world_size` ranks trains a global batch;
+    `train.micro_tokens` can make it more.
 
-    Raises InputError when the global batch can't be divided into whole micro-batches.
+    Raises InputError for a number of workers that a global batch has no rows for.
     """
-    batch, micro = train.training.batch_size, train.micro_batch
+    batch = train.training.batch_size
     if world_size < 1:
         raise InputError(f"{world_size} workers; at least 1 is needed")
-    if batch % world_size:
+    if batch < world_size:
         raise InputError(
-            f"train.training.batch_size {batch} can't be divided evenly among {world_size} workers"
+            f"train.training.batch_size {batch} has fewer rows than the {world_size} workers"
         )
-    if batch // world_size % micro:
-        raise InputError(
-            f"train.micro_batch {micro} doesn't divide the {batch // world_size} rows of each of "
-            f"{world_size} workers in a global batch of {batch}"
-        )
-    return batch // (world_size * micro)
+    return -(-batch // (world_size * train.micro_batch))
 
 
-def deepspeed_config(train: Train, world_size: int | None = None) -> Settings:
+def deepspeed_config(train: Train) -> Settings:
     """The configuration that `deepspeed.initialize` takes; it has no "auto" values.
 
-    The global batch is the same for every `world_size` (by default `train.workers`). Learning
-    rates are set before each step by the engine, without DeepSpeed's scheduler, since the number of
-    steps changes between epochs. Activation checkpointing is the model's own
+    It is the same for every world size. The engine sets what changes from step to step: learning
+    rates, without DeepSpeed's scheduler, since the number of steps changes between epochs, and
+    which micro-batch is a step's last, since their number changes with the rows. So DeepSpeed's own
+    batch sizes say nothing. Activation checkpointing is the model's own
     (`qsit_ray.models.trainable.prepare`), not DeepSpeed's.
-
-    Raises InputError when the global batch can't be divided for this world size.
     """
     settings = train.training
     config: Settings = {
-        "train_batch_size": settings.batch_size,
-        "train_micro_batch_size_per_gpu": train.micro_batch,
-        "gradient_accumulation_steps": accumulation(train, world_size or train.workers),
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
         "gradient_clipping": settings.clip,
         "bf16": {
             "enabled": train.precision == "bf16",

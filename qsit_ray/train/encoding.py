@@ -14,6 +14,7 @@ from ray.train.v2._internal.constants import (
 )
 
 from qsit_ray.config.train import Train
+from qsit_ray.data.micro_batches import Bounds
 from qsit_ray.data.source import DataRow, Layout
 from qsit_ray.placement import cpu_task
 from qsit_ray.session import labels_of, on_cluster
@@ -32,7 +33,8 @@ WARNS = {
 
 def layout(job: Job) -> Layout:
     train = job.config.train
-    return Layout(job.run.catalog, job.config.seed, train.training.batch_size, train.micro_batch)
+    bounds = Bounds(train.micro_batch, train.micro_tokens)
+    return Layout(job.run, job.config.seed, train.training.batch_size, bounds)
 
 
 def encode(job: Job, row: DataRow) -> DataRow:

@@ -66,7 +66,7 @@ class Engine:
         self.settings = config.train
         self.rank, self.world_size = rank, world_size
         torch.manual_seed(config.seed)
-        settings = deepspeed_config(config.train, world_size)
+        settings = deepspeed_config(config.train)
         dtype = TYPES[config.train.precision]
         kind = load.attention(config.train.use_gpu, dtype)
         self.checkpoint = load_base(job.base, dtype, kind, settings)
@@ -87,13 +87,9 @@ class Engine:
         )
         self.device = self.deepspeed.device
 
-    @property
-    def accumulation(self) -> int:
-        return self.deepspeed.gradient_accumulation_steps()
-
     def step(self, micro_batches: list[bytes], epochs_done: float) -> float:
-        """One optimiser step over this rank's micro-batches of a global batch; returns the global
-        batch's loss in nats a token.
+        """One optimiser step over this rank's micro-batches of a global batch, as many as on each
+        other rank; returns the global batch's loss in nats a token.
 
         The loss is the sum over the global batch divided by its answer tokens, over ranks and
         accumulation: a mean of the ranks' means would weigh short answers more.
@@ -116,11 +112,14 @@ class Engine:
         self.deepspeed.train()
         sums = torch.zeros(len(unpacked), device=self.device)
         for index, batch in enumerate(on_device(unpacked, self.device)):
+            last = index + 1 == len(unpacked)
+            self.deepspeed.set_gradient_accumulation_boundary(last)
             nll = self.deepspeed(batch)[0].sum()
             sums[index] = nll.detach()
-            # DeepSpeed takes the mean over ranks and accumulation; undo both.
-            self.deepspeed.backward(nll * (self.world_size * self.accumulation / tokens))
-            if index + 1 == len(unpacked):
+            # DeepSpeed takes the mean over ranks; undo it.
+            scaled = nll * (self.world_size / tokens)
+            self.deepspeed.backward(scaled, scale_wrt_gas=False)
+            if last:
                 whole = sums.sum()
                 dist.all_reduce(whole)
                 loss = (whole / tokens).item()

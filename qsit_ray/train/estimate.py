@@ -261,9 +261,10 @@ def activation_bytes(
     layer that is recomputed."""
     size = 4 if train.precision == "fp32" else 2
     text, vision = config.text_config, config.vision_config
-    tokens = train.micro_batch * max_length
+    rows = train.rows_at_once(max_length)
+    tokens = rows * max_length
     patches = (vision.image_size // vision.patch_size) ** 2
-    seen = train.micro_batch * most_tiles(config) * patches
+    seen = rows * most_tiles(config) * patches
 
     decoder = text_layer_bytes(text, size) * tokens
     stacks = [(text.num_hidden_layers, size * text.hidden_size * tokens, decoder)]
@@ -280,7 +281,7 @@ def activation_bytes(
     projector = size * (vision.hidden_size + 4 * text.hidden_size) * seen
     pixels = size * 3 * vision.image_size**2 * seen // patches
     # Logits in the model's type, and in float32 with their softmax and gradient.
-    answers = train.micro_batch * min(LONGEST_ANSWER, max_length)
+    answers = rows * min(LONGEST_ANSWER, max_length)
     logits = (size + 12) * text.vocab_size * answers
     return layers + projector + pixels + logits
 

@@ -38,10 +38,9 @@ from numpy.typing import NDArray
 
 from qsit_ray import artifacts
 from qsit_ray.data.catalog import open_catalog
-from qsit_ray.data.source import NAMESPACE, DataRow
-from qsit_ray.mixture import EpochPlan, checksum
+from qsit_ray.data.source import NAMESPACE, DataRow, Layout
+from qsit_ray.mixture import PADDING, EpochPlan, checksum
 from qsit_ray.train.bad_loss import BadBatch, BadLoss
-from qsit_ray.train.deepspeed_config import accumulation
 from qsit_ray.train.encoding import layout
 from qsit_ray.train.ranks import from_rank_zero, gather
 from qsit_ray.train.saver import Saver
@@ -82,6 +81,7 @@ class MicroBatch:
 class Served:
     """An epoch as the Dataset serves it to this rank, from `step` on, and the steps to skip."""
 
+    layout: Layout
     plan: EpochPlan
     step: int
     skip: set[int]
@@ -146,7 +146,10 @@ class Worker:
             bad = self.job.bad_batches.skipped()
         at = from_rank_zero(at)
         skip = {batch.step for batch in from_rank_zero(bad) if batch.epoch == at.epoch}
-        ahead = 2 * accumulation(self.settings, self.world_size)
+        laid_out = layout(self.job)
+        plan = laid_out.plan(at.mixture, at.epoch)
+        # Two global batches, about.
+        ahead = 2 * len(laid_out.micro_batches(plan, at.step, self.world_size))
         rows = iter(
             self.dataset.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=ahead)
         )
@@ -157,7 +160,7 @@ class Worker:
             yield MicroBatch.of(first.result())
             yield from map(MicroBatch.of, rows)
 
-        return Served(layout(self.job).plan(at.mixture, at.epoch), at.step, skip, served())
+        return Served(laid_out, plan, at.step, skip, served())
 
     def _train_epoch(self) -> None:
         served, self.served = self.served or self._serve(), None
@@ -165,7 +168,7 @@ class Worker:
         self.own, self.skipped, self.timing = Consumed(), Consumed(), dict(self.state.timing)
         for self.step in range(served.step, plan.steps):
             began = time.monotonic()
-            self.group = list(islice(served.micro_batches, self.engine.accumulation))
+            self._take_group(served)
             self._add_seconds("stall_seconds", began)
             self._count(plan, self.step in served.skip)
             if self.step not in served.skip:
@@ -223,17 +226,22 @@ class Worker:
             return False
         return from_rank_zero(time.monotonic() - self.saved >= 60 * minutes)
 
-    def _count(self, plan: EpochPlan, skip: bool) -> None:
-        """Count this rank's rows of the step, or those of all ranks where the step is skipped.
+    def _take_group(self, served: Served) -> None:
+        """Wait for this rank's micro-batches of the step.
 
-        Raises RuntimeError when the Dataset served another step than the plan's next.
+        Raises RuntimeError when the Dataset served others than the plan's next.
         """
-        steps = [micro.step for micro in self.group]
-        if steps != [self.step] * self.engine.accumulation:
-            raise RuntimeError(f"step {self.step}: the Dataset served micro-batches of {steps}")
+        divided = served.layout.micro_batches(served.plan, self.step, self.world_size)
+        own = [(self.step, ranks[self.rank].tolist()) for ranks in divided]
+        self.group = list(islice(served.micro_batches, len(own)))
+        got = [(micro.step, micro.rows.tolist()) for micro in self.group]
+        if got != [(step, [row for row in rows if row != PADDING]) for step, rows in own]:
+            raise RuntimeError(f"step {self.step}: the Dataset served {got}; planned: {own}")
+
+    def _count(self, plan: EpochPlan, skip: bool) -> None:
+        """Count this rank's rows of the step, or those of all ranks where the step is skipped."""
         if skip:
-            rows = plan.step_rows(self.step)
-            self.skipped += self._consumed(rows[rows >= 0])
+            self.skipped += self._consumed(plan.step_rows(self.step))
             return
         for micro in self.group:
             self.own += self._consumed(micro.rows, micro.cut)

@@ -88,7 +88,7 @@ def test_the_papers_seven_billion_parameters_and_their_states(paper_plan):
 
 
 def test_the_papers_steps_tokens_and_hours(paper_plan):
-    assert paper_plan["global_batch"] == 64 == 8 * 2 * paper_plan["accumulation"]
+    assert paper_plan["global_batch"] == 64 == 8 * paper_plan["micro_batch"]
     assert paper_plan["sizes"] == {"scoring": 14349, "interpreting": 35873, "general": 14923}
     assert paper_plan["steps_per_epoch"] == -(-65145 // 64)
     tokens = paper_plan["tokens_per_epoch"]
@@ -116,8 +116,7 @@ def test_less_memory_does_not_fit():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("plan --preset paper --gpus 7", "64 can't be divided evenly among 7 workers"),
-        ("plan --preset paper --gpus 64", "train.micro_batch 2 doesn't divide the 1 rows"),
+        ("plan --preset paper --gpus 65", "64 has fewer rows than the 65 workers"),
         ("plan --preset paper --gpus 0", "at least 1"),
         ("plan --preset paper --gpu-memory-gb 0", "GPU memory"),
         ("plan --preset demo --tokens-per-second 0", "tokens per second"),

@@ -63,7 +63,7 @@ def test_descriptions_are_comments_above_their_keys():
         ("search.interpreting_general.ratios=[1, -2]", "ratios.1: .* greater than 0"),
         ("search.interpreting_general.ratios=[1, 1]", "ratios: values repeat"),
         ("search.interpreting_general.axis=interpreting_scoring", "interpreting_general: its axis"),
-        ("train.workers=3", "train: training.batch_size 16 is not a multiple of 3 workers"),
+        ("train.workers=17", "train: training.batch_size 16 has fewer rows than the 17 workers"),
         ("data.general=0", "data.general"),
         ("search.adaptive={trials: 500}", r"adaptive.trials: 500; the \d seeds of interpreting_g"),
         ("train.epochs", "expected key=value"),
@@ -129,3 +129,14 @@ def test_numbers_with_an_exponent_are_numbers_everywhere(tmp_path):
 def test_a_key_named_as_a_source_of_data_keeps_its_name():
     with pytest.raises(InputError, match=r"--set: search.rehearsal.noise: "):
         files.override(presets.rehearsal(), ["search.rehearsal.noise=-1"])
+
+
+@pytest.mark.parametrize(
+    ("budget", "tokens", "rows"),
+    [("null", 8_192, 8), ("16384", 8_192, 2), ("16384", 3_000, 5), ("16384", 20_000, 1)],
+)
+def test_a_token_budget_bounds_the_rows_of_a_micro_batch(budget, tokens, rows):
+    config = files.override(
+        presets.paper(), [f"train.micro_tokens={budget}", "train.micro_batch=8"]
+    )
+    assert config.train.rows_at_once(tokens) == rows

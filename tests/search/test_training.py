@@ -17,6 +17,8 @@ from qsit_ray.models.trainable import trained_weights
 from qsit_ray.search import training
 from qsit_ray.search.training import Bench, ProxyTraining
 from qsit_ray.search.trials import Task
+from qsit_ray.stages.tokens import count_tokens
+from qsit_ray.terminal import Terminal
 
 LEVELS = ("bad", "poor", "fair", "good", "excellent")
 MIXTURE = Mixture(6, 6, 2)
@@ -34,6 +36,8 @@ def row(domain, number, question, answer):
         "mos": None,
         "level": None,
         "photograph": str(number % 3),
+        "height": 64,
+        "width": 64,
     }
 
 
@@ -81,6 +85,7 @@ def bench(run, base):
     def make(*assignments):
         settings = [
             f"models.proxy={base}",
+            f"models.primary={base}",
             "search.training.batch_size=4",
             "search.evaluate_every=2",
             "search.max_steps=20",
@@ -88,6 +93,7 @@ def bench(run, base):
             *assignments,
         ]
         config = override(presets.demo(), settings)
+        count_tokens(run, config, Terminal())
         return Bench(Task(run, config, run.path / "search", lambda ratio: MIXTURE, "interpreting"))
 
     return make
@@ -167,8 +173,24 @@ def test_an_interrupted_training_resumes_to_the_same_result(bench, tmp_path):
 
 def test_parts_of_a_batch_give_the_loss_of_the_whole(bench):
     whole = train(ProxyTraining(bench("search.max_steps=4"), MIXTURE, 0))
-    parts = train(ProxyTraining(bench("search.max_steps=4", "search.micro_batch=1"), MIXTURE, 0))
-    assert parts.loss_scoring == pytest.approx(whole.loss_scoring, abs=1e-4)
+    for bound in ("search.micro_batch=1", "search.micro_tokens=200"):
+        cut = bench("search.max_steps=4", bound)
+        assert len(cut.micro_batches(np.arange(14))) > 1
+        parts = train(ProxyTraining(cut, MIXTURE, 0))
+        assert parts.loss_scoring == pytest.approx(whole.loss_scoring, abs=1e-4)
+
+
+def test_encoding_ahead_in_threads_changes_nothing(bench, tmp_path):
+    settings = ("search.max_steps=6", "search.micro_batch=2", "models.remember_features=false")
+    inline = train(ProxyTraining(bench(*settings), MIXTURE, 3))
+    several = bench(*settings, "search.cpus_per_trial=3")
+    assert train(ProxyTraining(several, MIXTURE, 3)) == inline
+    cut = ProxyTraining(several, MIXTURE, 3)
+    cut.advance()
+    cut.save(tmp_path)
+    again = ProxyTraining(bench(*settings, "search.cpus_per_trial=3"), MIXTURE, 3)
+    again.load(tmp_path)
+    assert train(again) == inline
 
 
 def test_checkpointed_activations_change_nothing_and_bf16_little(bench):

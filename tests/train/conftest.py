@@ -21,6 +21,8 @@ from qsit_ray.demo.pretrain import make_tokenizer
 from qsit_ray.mixture import Mixture
 from qsit_ray.models import load
 from qsit_ray.run_files import FoundMix
+from qsit_ray.stages.tokens import count_tokens
+from qsit_ray.terminal import Terminal
 from qsit_ray.train.checkpoint import Checkpoints
 from qsit_ray.train.state import Job
 
@@ -43,6 +45,8 @@ def row(domain, number, image):
         "mos": 3.0 if domain == "scoring" else None,
         "level": "good" if domain == "scoring" else None,
         "photograph": image,
+        "height": None if domain == "general" else 64,
+        "width": None if domain == "general" else 64,
     }
 
 
@@ -83,6 +87,7 @@ def job(tmp_path_factory):
     config = override(
         config.model_copy(update={"models": models}), [*settings, "evaluate.batch_size=2"]
     )
+    count_tokens(RunFolder(folder), config, Terminal())
     return Job(
         run=RunFolder(folder),
         config=config,

@@ -15,6 +15,7 @@ from qsit_ray.mixture import Mixture, plan_epoch
 from qsit_ray.models import load
 from qsit_ray.models.batch import Batches, pack
 from qsit_ray.train.bad_loss import BadLoss
+from qsit_ray.train.encoding import layout
 from qsit_ray.train.engine import Engine
 from qsit_ray.train.ranks import gather
 from qsit_ray.train.state import TrainState
@@ -36,14 +37,14 @@ plan = plan_epoch(Mixture(48, 64, 48), catalog.sizes, 0, job.config.seed, batch)
 rows = Batches(job.run.catalog, load.load_processor(job.base), job.config.models.max_length)
 losses, bad, early = [], None, None
 for step in range(asked["first"], asked["last"]):
-    own = plan.micro_batches(step, world_size, job.config.train.micro_batch, catalog.lengths)
+    own = [ranks[rank] for ranks in layout(job).micro_batches(plan, step, world_size)]
     try:
-        packed = [pack(rows.of(micro.tolist())) for micro in own[:, rank]]
+        packed = [pack(rows.of(micro.tolist())) for micro in own]
         losses.append(engine.step(packed, (step + 1) / plan.steps))
         if asked["validate"] and step == asked["first"]:
             early = engine.validate()
     except BadLoss as error:
-        suspected = [row for index in error.suspects for row in own[index, rank].tolist()]
+        suspected = [row for index in error.suspects for row in own[index].tolist()]
         bad = {"step": step, "rows": sorted(row for part in gather(suspected) for row in part)}
         break
 measured = engine.validate() if asked["validate"] else None

@@ -28,34 +28,33 @@ def read(values, ranks):
 
 
 @given(st.integers(1, 256), st.integers(1, 16), st.integers(1, 16))
-def test_the_global_batch_holds_on_any_world_size_or_is_refused(batch, micro, ranks):
+def test_ranks_without_a_row_are_refused(batch, micro, ranks):
     train = Train(
-        training=Training(batch_size=batch * micro, learning_rate=1e-3),
+        training=Training(batch_size=batch, learning_rate=1e-3),
         epochs=1,
         workers=1,
         micro_batch=micro,
         zero_stage=0,
     )
-    if batch % ranks:
+    if batch < ranks:
         with pytest.raises(InputError, match=f"{ranks} workers"):
             accumulation(train, ranks)
     else:
-        assert accumulation(train, ranks) * ranks * micro == train.training.batch_size
+        most = accumulation(train, ranks) * ranks * micro
+        assert batch <= most < batch + ranks * micro
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 4, 8, 32])
-def test_deepspeed_reads_the_papers_batch_on_any_number_of_ranks(ranks):
-    values = deepspeed_config(paper().train, ranks)
+@pytest.mark.parametrize("ranks", [1, 2, 7, 8, 32])
+def test_deepspeed_reads_the_papers_settings_on_any_number_of_ranks(ranks):
+    values = deepspeed_config(paper().train)
     assert "auto" not in json.dumps(values)
-    read_back = read(values, ranks)
-    assert read_back.train_batch_size == 64
-    assert read_back.gradient_accumulation_steps == 32 // ranks
+    assert read(values, ranks).gradient_accumulation_steps == 1
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_the_stage_precision_and_clipping_arrive(stage):
     train = settings(f"zero_stage={stage}", "precision=fp32", "training.clip=0.5")
-    found = read(deepspeed_config(train, 2), 2)
+    found = read(deepspeed_config(train), 2)
     assert found.zero_optimization_stage == stage
     assert found.gradient_clipping == 0.5
     assert not found.bfloat16_config.enabled
@@ -93,7 +92,7 @@ def test_no_optimiser_is_compiled_but_that_of_the_offload(gpu):
 
 
 def test_bf16_states_and_the_offload_arrive():
-    found = read(deepspeed_config(settings("bf16_states=true", "offload_optimizer=true"), 8), 8)
+    found = read(deepspeed_config(settings("bf16_states=true", "offload_optimizer=true")), 8)
     assert found.bfloat16_config.bf16_master_weights_and_grads
     assert found.bfloat16_config.bf16_optimizer_states
     assert found.zero_config.offload_optimizer.device == "cpu"

@@ -1,15 +1,19 @@
 """The same losses however the ranks share the work; checkpoints, export and bad losses."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import wide_model
 from ranks import checkpoint
 from safetensors.torch import load_file
 
+from qsit_ray.config.files import override
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.mixture import Mixture, plan_epoch
 from qsit_ray.models import load
 from qsit_ray.train.elastic import convert
+from qsit_ray.train.encoding import layout
 from qsit_ray.train.engine import TAG
 
 COMBINATIONS = [(world, stage) for world in (1, 2, 4) for stage in (0, 1, 2, 3)]
@@ -80,13 +84,13 @@ def test_matrices_that_are_partitioned_are_gathered_in_training_validation_and_e
         torch.testing.assert_close(weights, whole[name], rtol=1e-3, atol=1e-3)
 
 
-def test_some_ranks_have_text_alone_while_others_have_images(planned):
+def test_some_ranks_have_text_alone_while_others_have_images(planned, job):
     """So the test above would hang at stage 3 if such a micro-batch did not use the tower."""
     plan, catalog = planned
     general = [name == "general" for name in catalog.rows["domain"].to_pylist()]
     kinds = set()
     for step in range(plan.steps):
-        for micro_batches in plan.micro_batches(step, 2, 2, catalog.lengths):
+        for micro_batches in layout(job).micro_batches(plan, step, 2):
             kinds.add(tuple(all(general[row] for row in rows) for rows in micro_batches))
     assert (False, True) in kinds or (True, False) in kinds
 
@@ -127,6 +131,33 @@ def test_a_bad_loss_is_raised_on_all_ranks_and_names_its_rows(steps, planned):
     assert 0 < results["bad"]["step"] == len(results["losses"])
     assert results["bad"]["rows"]
     assert set(results["bad"]["rows"]) <= set(rows.tolist())
+
+
+BUDGET = ["micro_batch=4", "micro_tokens=150"]
+
+
+@pytest.mark.parametrize(
+    "zero_stage", [pytest.param(n, marks=() if n == 3 else pytest.mark.slow) for n in (0, 2, 3)]
+)
+def test_the_number_of_micro_batches_may_change_from_step_to_step(
+    steps, alone, job, planned, zero_stage
+):
+    """The loss is that of the global batch, however many micro-batches it is divided into."""
+    settings = [*stage(zero_stage), *BUDGET]
+    config = override(job.config, [f"train.{setting}" for setting in BUDGET])
+    divided = layout(replace(job, config=config))
+    plan = planned[0]
+    counts = {len(divided.micro_batches(plan, step, 2)) for step in range(plan.steps)}
+    assert len(counts) > 1
+    together = steps(2, settings=settings)
+    for what in ("losses", "measured"):
+        assert together[what] == pytest.approx(alone[what], rel=1e-5, abs=1e-5)
+    one, two = (
+        load_file(results["folder"] / "model" / "model.safetensors")
+        for results in (alone, together)
+    )
+    for name, weights in two.items():
+        torch.testing.assert_close(weights, one[name], rtol=1e-3, atol=1e-3)
 
 
 def test_exported_weights_are_the_trained_ones(alone, job):

@@ -1,0 +1,124 @@
+"""rim: the time to the first batch of an epoch, with a stand-in for the encoding.
+
+The Dataset is the trainer's own, `qsit_ray.data.source.plan_dataset`; the catalog has row counts,
+texts of one word and drawn token counts. The first execution also starts Ray's processes, as the
+first epoch of a training does; the second is like every later epoch.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.data.catalog import CatalogRow, Content
+from qsit_ray.data.catalog import write as write_catalog
+from qsit_ray.data.micro_batches import Bounds
+from qsit_ray.data.source import NAMESPACE, DataRow, Layout, plan_dataset
+from qsit_ray.data.tokens import RowTokens, write_tokens
+from qsit_ray.mixture import DOMAINS, Mixture
+from qsit_ray.train.state import Course, Position
+
+COURSE = "course-of-the-study"
+RANKS, BATCH = 2, 48
+KINDS = np.array([(7_370, 31), (4_780, 7), (3_200, 5)])  # tokens and tiles of an image
+
+
+def run_of(folder: Path, rows: int) -> RunFolder:
+    """A run folder with a catalog of `rows` rows, a third of each domain, and token counts."""
+    run = RunFolder(folder)
+    run.catalog.mkdir()
+    content: list[CatalogRow] = [
+        {
+            "id": str(number),
+            "domain": domain,
+            "image": None,
+            "conversation": [{"from": "human", "value": "?"}, {"from": "gpt", "value": "!"}],
+            "mos": None,
+            "level": None,
+            "photograph": None,
+        }
+        for domain in DOMAINS
+        for number in range(rows // len(DOMAINS))
+    ]
+    write_catalog(run.catalog, Content(content))
+    tokens, tiles = KINDS[np.random.default_rng(0).integers(0, len(KINDS), len(content))].T
+    run.tokens("primary").parent.mkdir()
+    write_tokens(run.tokens("primary"), RowTokens(tokens, tiles))
+    return run
+
+
+def stand_in(row: DataRow) -> DataRow:
+    """A micro-batch of 1 MB after 50 ms."""
+    time.sleep(0.05)
+    return {"step": row["step"], "rows": row["rows"], "batch": bytes(10**6), "process": os.getpid()}
+
+
+def _read(batches: Iterator[Any], count: int, times: list[float], processes: set[int]) -> None:
+    for batch in batches:
+        times.append(time.monotonic())
+        processes.add(int(batch["process"][0]))
+        if len(times) == count:
+            return
+
+
+def measure(run: RunFolder, micro_batches: int, read: int) -> list[str]:
+    """A line for each of two executions: seconds to each rank's first batch, and the rate of the
+    next `read` batches."""
+    import ray
+
+    sizes = dict.fromkeys(DOMAINS, micro_batches // len(DOMAINS))
+    layout = Layout(run, 0, BATCH, Bounds(1))
+    course = ray.remote(num_cpus=0)(Course).options(name=COURSE, namespace=NAMESPACE).remote()
+    ray.get(course.move_to.remote(Position(0, 0, Mixture(**sizes), RANKS)))
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    iterators = plan_dataset(COURSE, layout, stand_in).streaming_split(RANKS, equal=True)
+    lines = []
+    for execution in ("first", "second"):
+        times: list[list[float]] = [[] for _ in range(RANKS)]
+        processes: set[int] = set()
+        began = time.monotonic()
+        threads = [
+            threading.Thread(
+                target=_read,
+                args=(
+                    iter(iterators[rank].iter_batches(batch_size=1, prefetch_batches=8)),
+                    read,
+                    times[rank],
+                    processes,
+                ),
+            )
+            for rank in range(RANKS)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        first = max(each[0] for each in times) - began
+        last = max(each[-1] for each in times) - began
+        rate = RANKS * (read - 1) / (last - first)
+        lines.append(
+            f"{execution} execution: first batch after {first:.1f} s, then {rate:.0f} batches a "
+            f"second from {len(processes)} processes"
+        )
+    return lines
+
+
+def write(micro_batches: int, read: int, cpus: int) -> None:
+    """Measure in an own Ray session, and print."""
+    import ray
+
+    with tempfile.TemporaryDirectory() as folder:
+        run = run_of(Path(folder), micro_batches)
+        ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False)
+        print(*measure(run, micro_batches, read), sep="\n")
+        ray.shutdown()

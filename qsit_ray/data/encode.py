@@ -7,7 +7,8 @@ the user turn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ class Encoder:
         self.cut = 0
         self._image_id = int(processor.image_token_id)
         self._texts: dict[str, list[int]] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}
 
     def encode(self, row: CatalogRow) -> Encoded:
         """Encode a training row.
@@ -89,11 +91,49 @@ class Encoder:
         ids = self._ask(question) + (self._tokens(reply) if reply else [])
         return self._with_image(ids, [IGNORED] * len(ids), image, f"image {image}")
 
+    def reply(self, text: str) -> list[int]:
+        """The tokens of a whole answer, with its end-of-turn token."""
+        return self._tokens(text + END)
+
     def answer(self, image: str | Path | Image.Image, question: str, reply: str) -> Encoded:
         """Encode one question with a whole answer, labelled as in `encode`."""
-        asked, answer = self._ask(question), self._tokens(reply + END)
+        asked, answer = self._ask(question), self.reply(reply)
         labels = [IGNORED] * len(asked) + answer
         return self._with_image(asked + answer, labels, image, f"image {image}")
+
+    def row_length(self, row: CatalogRow) -> int:
+        """The tokens that `encode` gives a row. Of its image only the size is read."""
+        turns = row["conversation"]
+        asked = sum(len(self._ask(turn["value"])) for turn in turns[::2])
+        answered = sum(
+            len(self._tokens(turn["value"] + END)) + len(self._tokens("\n")) for turn in turns[1::2]
+        )
+        text, image = asked + answered, row.get("image")
+        if image is None:
+            return min(text, self.max_length) + self.image_tokens(None)
+        return min(text - 1 + self.image_tokens(image), self.max_length)
+
+    def prompt_length(self, image: str | Path | Image.Image, question: str, reply: str = "") -> int:
+        """The tokens that `prompt` gives. Of the image only the size is read."""
+        text = len(self._ask(question)) + (len(self._tokens(reply)) if reply else 0)
+        return min(text - 1 + self.image_tokens(image), self.max_length)
+
+    def image_tokens(self, image: str | Path | Image.Image | None) -> int:
+        """The placeholder tokens of an image, or of a blank one, by its size alone."""
+        side = int(self.processor.image_processor.size["height"])
+        if image is None:
+            size = side, side
+        elif isinstance(image, Image.Image):
+            size = image.height, image.width
+        else:
+            size = self._sizes.get(str(image)) or self._sizes.setdefault(
+                str(image), self._size(self.root / image)
+            )
+        # Only the shape of the tiles is asked for.
+        tiles = np.broadcast_to(np.float32(0), (1, 3, side, side))
+        inputs = {"pixel_values": [tiles], "image_sizes": [size], "batch_num_images": [1]}
+        expanded: str = self.processor.replace_image_token(inputs, 0)
+        return expanded.count(self.processor.image_token)
 
     def picture(self, image: str | Path | Image.Image) -> Picture:
         """Preprocess an image: a path, absolute or relative to the root, or a PIL image."""
@@ -114,13 +154,12 @@ class Encoder:
         return self.cache[key]
 
     def _read(self, file: Path) -> Picture:
-        try:
-            with Image.open(file) as opened:
-                return self._preprocess(opened)
-        except FileNotFoundError:
-            raise InputError(f"{file}: image file is missing") from None
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            raise InputError(f"{file}: not a readable image ({error})") from None
+        with _opened(file) as image:
+            return self._preprocess(image)
+
+    def _size(self, file: Path) -> tuple[int, int]:
+        with _opened(file) as image:
+            return image.height, image.width
 
     def _ask(self, text: str) -> list[int]:
         return self._tokens(f"<|im_start|>user\n{text}{END}\n<|im_start|>assistant\n")
@@ -186,6 +225,17 @@ class Encoder:
             )
         self.cut += sum(t != IGNORED for t in kept) < labelled
         return ids[: self.max_length], kept
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Image.Image]:
+    try:
+        with Image.open(file) as image:
+            yield image
+    except FileNotFoundError:
+        raise InputError(f"{file}: image file is missing") from None
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise InputError(f"{file}: not a readable image ({error})") from None
 
 
 def collate(rows: Sequence[Encoded], pad_token_id: int) -> Encoded:

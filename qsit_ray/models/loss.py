@@ -12,6 +12,9 @@ from torch.nn.functional import cross_entropy
 
 from qsit_ray.errors import InputError
 
+TARGETS = {"labels", "level_at", "candidates", "asked"}
+"""The arrays of a batch that the decoder does not read with its rows."""
+
 
 def tensors(
     batch: Mapping[str, np.ndarray], device: torch.device | str = "cpu"
@@ -25,12 +28,26 @@ def row_losses(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]
     their number, int [B].
 
     `model` is a LlavaOnevisionForConditionalGeneration; `batch` comes from `collate`, as tensors.
+    """
+    return losses_from(model, last_hidden(model, batch), batch["labels"])
+
+
+def last_hidden(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
+    """The decoder's last hidden state, [B, L, hidden], of a collated batch."""
+    return model.model(**decoder_inputs(batch), use_cache=False).last_hidden_state
+
+
+def decoder_inputs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in batch.items() if name not in TARGETS}
+
+
+def losses_from(model: Any, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """`row_losses` from the last hidden state of the batch.
+
     The head runs on the labelled positions alone: a vocabulary of 152,000 at every image token
     would cost more than the decoder.
     """
-    labels = batch["labels"][:, 1:]
-    inputs = {k: v for k, v in batch.items() if k != "labels"}
-    hidden = model.model(**inputs, use_cache=False).last_hidden_state[:, :-1]
+    hidden, labels = hidden[:, :-1], labels[:, 1:]
     labelled = labels != -100
     nll = cross_entropy(model.lm_head(hidden[labelled]).float(), labels[labelled], reduction="none")
     row = labelled.nonzero()[:, 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from qsit_ray.models import load
 from qsit_ray.models.batch import Batches, unpack
 from qsit_ray.models.features import remember_features
 from qsit_ray.models.loss import row_losses
-from qsit_ray.models.score import logits_at_end
 from qsit_ray.models.trainable import merged, parameter_groups, prepare, set_rates
 from qsit_ray.schedule import share_of_peak
 from qsit_ray.train.bad_loss import BadLoss
@@ -31,8 +31,8 @@ TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Rows(torch.nn.Module):
-    """The model as DeepSpeed runs it: a batch in, each row's summed loss and answer tokens out, or
-    the logits of the tokens `ends` after each row.
+    """The model as DeepSpeed runs it: a batch in, out what `read` finds with the model; each row's
+    summed loss and its answer tokens by default.
 
     DeepSpeed counts micro-batches and gathers partitioned weights in its own forward. A direct call
     of the module would lose gradients at ZeRO stage 3.
@@ -42,11 +42,9 @@ class Rows(torch.nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, batch: dict[str, Tensor], ends: list[int] | None = None) -> Any:
+    def forward(self, batch: dict[str, Tensor], read: Callable[..., Any] = row_losses) -> Any:
         batch["pixel_values"] = batch["pixel_values"].to(self.model.dtype)
-        if ends is None:
-            return row_losses(self.model, batch)
-        return logits_at_end(self.model, batch, ends)
+        return read(self.model, batch)
 
 
 class Engine:
@@ -74,7 +72,7 @@ class Engine:
             config.models.max_length,
             keep=config.models.remember_features,
         )
-        self.validation = Validation(rows, rank, world_size, config.evaluate.batch_size)
+        self.validation = Validation(rows, rank, world_size, config.evaluate.batch_tokens)
         self.deepspeed, *_ = deepspeed.initialize(
             model=Rows(self.checkpoint.model),
             model_parameters=parameter_groups(self.checkpoint.model, config.train),

@@ -81,7 +81,7 @@ def job(tmp_path_factory):
     )
     settings = ["models.max_length=4096", "train.training.batch_size=8", "train.micro_batch=2"]
     config = override(
-        config.model_copy(update={"models": models}), [*settings, "evaluate.batch_size=2"]
+        config.model_copy(update={"models": models}), [*settings, "evaluate.batch_tokens=1024"]
     )
     return Job(
         run=RunFolder(folder),

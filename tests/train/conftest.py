@@ -20,6 +20,7 @@ from qsit_ray.demo.models import DECODERS, make_model, processor_of
 from qsit_ray.demo.pretrain import make_tokenizer
 from qsit_ray.mixture import Mixture
 from qsit_ray.models import load
+from qsit_ray.prompts import PAPER
 from qsit_ray.run_files import FoundMix
 from qsit_ray.train.checkpoint import Checkpoints
 from qsit_ray.train.state import Job
@@ -34,6 +35,8 @@ ASKED = {
 
 def row(domain, number, image):
     human, gpt = ASKED[domain]
+    if domain == "scoring" and number % 2:
+        human = PAPER.question
     turns = [("human", human), ("gpt", gpt + " indeed" * (number % 3))]
     return {
         "id": f"{domain}-{number}",

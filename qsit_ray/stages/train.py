@@ -159,7 +159,15 @@ def _fit(job: Job, workers: int) -> None:
     try:
         trainer.fit()
     except TrainingFailedError as error:
-        raise _find_input_error(error) or error from None
+        raise _refusal(job) or _find_input_error(error) or error from None
+    if refusal := _refusal(job):
+        raise refusal
+
+
+def _refusal(job: Job) -> InputError | None:
+    """What the workers refuse to train with, if they do."""
+    file = job.refusal_file
+    return InputError(artifacts.read_json(file)) if file.exists() else None
 
 
 def _find_input_error(error: BaseException) -> InputError | None:

@@ -66,13 +66,13 @@ class Engine:
         prepare(self.checkpoint.model, config.models.freeze_vision, config.train)
         if config.models.remember_features:
             remember_features(self.checkpoint.model, job.run.features)
-        rows = Batches(
+        self.rows = Batches(
             job.run.catalog,
             self.checkpoint.processor,
             config.models.max_length,
             keep=config.models.remember_features,
         )
-        self.validation = Validation(rows, rank, world_size, config.evaluate.batch_tokens)
+        self.validation = Validation(self.rows, rank, world_size, config.evaluate.batch_tokens)
         self.deepspeed, *_ = deepspeed.initialize(
             model=Rows(self.checkpoint.model),
             model_parameters=parameter_groups(self.checkpoint.model, config.train),
@@ -102,10 +102,7 @@ class Engine:
             training.final_share,
         )
         set_rates(self.deepspeed.optimizer.param_groups, share)
-        unpacked = [
-            {name: tensor.to(self.device) for name, tensor in unpack(data).items()}
-            for data in micro_batches
-        ]
+        unpacked = [self.unpacked(data) for data in micro_batches]
         counts = [int((batch["labels"] >= 0).sum()) for batch in unpacked]
         tokens = torch.tensor(sum(counts), device=self.device)
         dist.all_reduce(tokens)
@@ -127,6 +124,10 @@ class Engine:
         if norm is not None and not math.isfinite(norm):
             raise BadLoss(math.nan, range(len(unpacked)))
         return loss
+
+    def unpacked(self, data: bytes) -> dict[str, Tensor]:
+        """A micro-batch on this rank's device."""
+        return {name: tensor.to(self.device) for name, tensor in unpack(data).items()}
 
     def _suspects(self, sums: Tensor, counts: list[int]) -> list[int]:
         limit = self.settings.loss_limit

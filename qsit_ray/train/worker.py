@@ -13,7 +13,8 @@ Who waits for whom. "<=>" and "==>" are collective calls, in which all ranks wai
       |                |              |<- its rows --------------------|  for its micro-batches,
       |                |              |<= loss, norm ==>|               |  all for the slowest
       |<-- progress file -------------|                 |               |  (nobody waits for it)
-      |                |              |<= validation ==>|               |  each epoch's end: all
+      |                |              |<= all written =>|               |  each epoch's end: a
+      |                |              |<= validation ==>|               |  checkpoint, then all
       |                |              |=== the line ===>|               |  for rank 0's decision
       |                |              |<= all written =>|               |  each checkpoint, then
       |                |              | committed.json  |               |  rank 0 alone commits
@@ -39,6 +40,7 @@ from numpy.typing import NDArray
 from qsit_ray import artifacts
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.data.source import NAMESPACE, DataRow
+from qsit_ray.errors import InputError
 from qsit_ray.mixture import EpochPlan, checksum
 from qsit_ray.train.bad_loss import BadBatch, BadLoss
 from qsit_ray.train.deepspeed_config import accumulation
@@ -52,8 +54,11 @@ from qsit_ray.train.trackers import Trackers, connect
 def train_loop(job: Job) -> None:
     """Train everything after the last checkpoint, then export the model.
 
-    A bad loss ends it early and is recorded for the driver.
+    A bad loss ends it early and is recorded for the driver. So is what the workers refuse to train
+    with: Ray starts them again, and they end at once.
     """
+    if job.refusal_file.exists():
+        return
     worker = Worker(job)
     try:
         worker.train()
@@ -113,6 +118,8 @@ class Worker:
         self.engine = Engine(job, self.rank, self.world_size)
         self.saver = Saver(job, self.engine, self.rank)
         self.saver.restore()
+        if latest is None:
+            self._rehearse()
         self.saved = time.monotonic()
         self.step = self.state.step
         self.group: list[MicroBatch] = []
@@ -122,6 +129,15 @@ class Worker:
             self._train_epoch()
         self.saver.settle(wait=True)
         self.trackers.close()
+
+    def _rehearse(self) -> None:
+        from qsit_ray.train.rehearsal import rehearse
+
+        try:
+            rehearse(self.engine, self.job.config)
+        except InputError as error:
+            artifacts.write_json(self.job.refusal_file, str(error))
+            raise
 
     def record(self, bad: BadLoss) -> None:
         """Write the catalog rows of all ranks' suspected micro-batches for the driver."""
@@ -146,6 +162,9 @@ class Worker:
             bad = self.job.bad_batches.skipped()
         at = from_rank_zero(at)
         skip = {batch.step for batch in from_rank_zero(bad) if batch.epoch == at.epoch}
+        plan = layout(self.job).plan(at.mixture, at.epoch)
+        if at.step == plan.steps:
+            return Served(plan, at.step, skip, iter(()))
         ahead = 2 * accumulation(self.settings, self.world_size)
         rows = iter(
             self.dataset.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=ahead)
@@ -157,7 +176,7 @@ class Worker:
             yield MicroBatch.of(first.result())
             yield from map(MicroBatch.of, rows)
 
-        return Served(layout(self.job).plan(at.mixture, at.epoch), at.step, skip, served())
+        return Served(plan, at.step, skip, served())
 
     def _train_epoch(self) -> None:
         served, self.served = self.served or self._serve(), None
@@ -183,11 +202,16 @@ class Worker:
         self._end_epoch(plan)
 
     def _end_epoch(self, plan: EpochPlan) -> None:
-        """Validate, decide the next mixture, and save."""
+        """Save, validate, decide the next mixture, and save again."""
+        state = self._state_after(plan.steps)
+        if self.state.step < plan.steps:
+            # Committed before the validation, whose end by an error must not cost the epoch.
+            self.saver.save(state)
+            self.saver.settle(wait=True)
         began = time.monotonic()
         measured = self.engine.validate()
         self._add_seconds("validation_seconds", began)
-        state = self._state_after(plan.steps)
+        state = replace(state, timing=dict(self.timing))
         ended = None
         if self.rank == 0:
             losses = measured.loss_scoring, measured.loss_interpreting

@@ -101,7 +101,15 @@ def steps(job, tmp_path_factory):
     """Runs `steps.py` on some ranks; returns rank 0's results, with the `folder` they are in."""
 
     def run(
-        world_size, *, first=0, last=20, settings=(), resume=None, validate=True, base=job.base
+        world_size,
+        *,
+        first=0,
+        last=20,
+        settings=(),
+        resume=None,
+        validate=True,
+        rehearse=False,
+        base=job.base,
     ):
         folder = tmp_path_factory.mktemp("steps")
         config = override(job.config, [f"train.{setting}" for setting in settings])
@@ -111,6 +119,7 @@ def steps(job, tmp_path_factory):
             "last": last,
             "resume": resume,
             "validate": validate,
+            "rehearse": rehearse,
         }
         (folder / "asked.pickle").write_bytes(pickle.dumps(asked))
         script = str(Path(__file__).with_name("steps.py"))

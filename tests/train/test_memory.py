@@ -1,22 +1,40 @@
 """Memory by arithmetic against what autograd keeps, and against DeepSpeed's own estimators."""
 
+import os
+from unittest.mock import patch
+
 import pytest
 import torch
 from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
 from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs
-from transformers import Qwen2Config, SiglipVisionConfig
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributed._tools.mem_tracker import MemTracker
+from torch.nn.functional import cross_entropy
+from transformers import (
+    LlavaOnevisionForConditionalGeneration,
+    Qwen2Config,
+    SiglipVisionConfig,
+)
+from transformers.initialization import no_init_weights
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Model
 from transformers.models.siglip.modeling_siglip import SiglipVisionModel
 
 from qsit_ray.config.files import override
 from qsit_ray.config.presets import paper
-from qsit_ray.models.architectures import architecture
-from qsit_ray.train.estimate import (
+from qsit_ray.models.architectures import architecture, most_tiles, on_meta
+from qsit_ray.models.trainable import prepare
+from qsit_ray.train.memory import (
+    LONGEST_ANSWER,
+    Row,
     Weights,
-    activation_bytes,
+    evaluation_bytes,
+    forward_stages,
+    number_size,
+    peaks,
     state_bytes,
     text_layer_bytes,
     tower_layer_bytes,
+    training_bytes,
 )
 
 WEIGHTS = Weights(total=8_000, trained=8_000, largest_layer=1_000, vision=True)
@@ -140,15 +158,107 @@ def test_lean_states_are_smaller_on_any_number_of_gpus(stage):
         assert state_bytes(WEIGHTS, lean, gpus)[0] < state_bytes(WEIGHTS, train, gpus)[0]
 
 
+def activations(weights, *assignments):
+    train = settings(*assignments)
+    row = Row(architecture("0.5b"), weights, number_size(train), 8192)
+    return training_bytes(row, train)
+
+
 def test_activations_follow_what_is_checkpointed_frozen_and_how_many_rows():
-    config, weights = architecture("0.5b"), WEIGHTS
-    plain = activation_bytes(config, weights, settings("activation_checkpointing=false"), 8192)
-    saved = activation_bytes(config, weights, settings(), 8192)
-    assert saved < plain / 3
+    saved = activations(WEIGHTS)
+    assert saved < activations(WEIGHTS, "activation_checkpointing=false") / 3
     frozen = Weights(total=8_000, trained=2_000, largest_layer=1_000, vision=False)
-    assert activation_bytes(config, frozen, settings(), 8192) < saved
-    one = activation_bytes(config, weights, settings("micro_batch=1"), 8192)
-    assert saved == 2 * one
+    assert activations(frozen) < saved
+    assert saved == 2 * activations(WEIGHTS, "micro_batch=1")
+
+
+@pytest.mark.parametrize("tokens", [1, 8_192, 16_384, 100_000])
+def test_a_forward_costs_its_budget_and_a_longer_row_its_own(tokens):
+    row = Row(architecture("7b"), WEIGHTS, 2, 8192)
+    assert evaluation_bytes(row, tokens) == max(1, tokens // 8192) * evaluation_bytes(row, 8192)
+
+
+def test_keys_and_values_of_a_token_are_what_a_decoder_keeps():
+    """`candidates` against `decoder`, at two numbers of layers, with the model's own cache."""
+    few, more = (Qwen2Model(text(layers)) for layers in (1, 3))
+    kept = [
+        sum(each.keys.nbytes + each.values.nbytes for each in cache.layers)
+        for cache in (
+            model(input_ids=torch.zeros(1, 50, dtype=torch.int64), use_cache=True).past_key_values
+            for model in (few, more)
+        )
+    ]
+    rows = []
+    for layers in (1, 3):
+        shape = architecture("0.5b")
+        shape.text_config = text(layers)
+        rows.append(forward_stages(Row(shape, WEIGHTS, 4, 50)))
+    grown = rows[1]["candidates"] - rows[0]["candidates"]
+    assert grown == 4 * (kept[1] - kept[0])
+
+
+def fake_peak(rows, train, answers):
+    """Bytes beyond the weights at the peak that PyTorch's tracker finds for the real 7B in bf16,
+    without memory: rows of 8192 tokens with images of 37 tiles, forward and, where asked, backward
+    with checkpointed layers. Gradients of weights go as they come, as ZeRO partitions them."""
+    config = architecture("7b")
+    with FakeTensorMode(), patch.dict(os.environ, {"TRANSFORMERS_DISABLE_TORCH_CHECK": "1"}):
+        with torch.device("cpu"), no_init_weights():
+            model = LlavaOnevisionForConditionalGeneration._from_config(
+                config, attn_implementation="sdpa", dtype=torch.bfloat16
+            ).train(train)
+        if train:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+        for weight in model.parameters():
+            weight.register_post_accumulate_grad_hook(lambda w: setattr(w, "grad", None))
+        whole = sum(weight.nbytes for weight in model.parameters())
+        tracker = MemTracker()
+        tracker.track_external(model)
+        with tracker, torch.set_grad_enabled(train):
+            pixels = torch.empty(rows, most_tiles(config), 3, 384, 384)
+            hidden = model.model(
+                input_ids=torch.zeros(rows, 8192, dtype=torch.int64),
+                pixel_values=pixels.bfloat16(),
+                image_sizes=[(2304, 2304)] * rows,
+                use_cache=False,
+            ).last_hidden_state
+            # As `losses_from`, which picks labelled positions that fake tensors do not know.
+            answered = hidden[:, :answers].flatten(0, 1)
+            labels = torch.zeros(len(answered), dtype=torch.int64)
+            loss = cross_entropy(model.lm_head(answered).float(), labels, reduction="none").sum()
+            if train:
+                loss.backward()
+        peak = tracker.get_tracker_snapshot("peak")
+    return max(found["Total"] for found in peak.values()) - whole, whole
+
+
+@pytest.fixture(scope="module")
+def seven_billion():
+    config = paper()
+    shape = architecture("7b")
+    model = on_meta(shape)
+    prepare(model, config.models.freeze_vision, config.train)
+    return config, shape, Weights.of(model)
+
+
+@pytest.mark.slow
+def test_the_papers_peaks_are_those_of_the_real_seven_billion(seven_billion):
+    config, shape, weights = seven_billion
+    found = peaks(config, shape, weights, 8)
+    held = found.optimizer_step
+    micro = config.train.micro_batch
+    training, whole = fake_peak(micro, True, LONGEST_ANSWER)
+    print(f"training {training / 2**30:.2f} GiB, ours {(found.training - held) / 2**30:.2f}")
+    assert found.training - held == pytest.approx(training, rel=0.1)
+    assert found.training == pytest.approx(held + training, rel=0.1)
+    rows = config.evaluate.batch_tokens // config.models.max_length
+    forward, _ = fake_peak(rows, False, LONGEST_ANSWER)
+    stages = forward_stages(Row(shape, weights, 2, config.models.max_length))
+    print(f"a forward {forward / 2**30:.2f} GiB, ours {rows * stages['decoder'] / 2**30:.2f}")
+    assert rows * stages["decoder"] == pytest.approx(forward, rel=0.1)
+    assert found.validation >= (held + forward) * 0.9
+    assert found.evaluation >= (whole + forward) * 0.9
+    assert found.export_host == pytest.approx(whole, rel=0.1)
 
 
 def test_a_models_weights_are_counted_once_where_they_are_tied():

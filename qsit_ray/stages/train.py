@@ -166,8 +166,11 @@ def _fit(job: Job, workers: int) -> None:
 
 def _refusal(job: Job) -> InputError | None:
     """What the workers refuse to train with, if they do."""
-    file = job.refusal_file
-    return InputError(artifacts.read_json(file)) if file.exists() else None
+    if not job.refusal_file.exists():
+        return None
+    text = artifacts.read_json(job.refusal_file)
+    job.refusal_file.unlink()
+    return InputError(text)
 
 
 def _find_input_error(error: BaseException) -> InputError | None:

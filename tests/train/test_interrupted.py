@@ -24,6 +24,8 @@ from command_line import (
     wait,
 )
 
+from qsit_ray.data.catalog import open_catalog
+
 FINE = {
     "mix": "{scoring: 1, interpreting: 2, general: 1}",
     "data.scoring": 24,
@@ -31,6 +33,7 @@ FINE = {
     "train.micro_batch": 2,
     "train.checkpoint_steps": 2,
     "train.max_failures": 5,
+    "evaluate.batch_tokens": 400,  # several batches of each kind
 }
 
 
@@ -95,6 +98,26 @@ def test_a_training_killed_five_times_ends_the_same(ready, whole, tmp_path):
     assert all(line["consumed"] == line["planned"] for line in epochs(out))
     weights = [r / "train" / "model" / "model.safetensors" for r in (out, whole)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+@pytest.mark.slow
+def test_a_validation_that_fails_costs_no_row_of_its_epoch(ready, whole, tmp_path):
+    """A picture of its last batch is cut short; once it is whole, no step is trained again."""
+    out = changed(ready, tmp_path / "cut", max_failures=0)
+    picture = out / "catalog" / open_catalog(out / "catalog").validation("scoring")[-1]["image"]
+    content = picture.read_bytes()
+    picture.write_bytes(content[: len(content) // 2])
+    done = call("train", "run", out)
+    assert done.returncode == 2 and picture.name in done.stderr
+    epoch, step = committed(out)
+    assert epoch == 0 and step > 0 and not (out / "train" / "epochs.jsonl").exists()
+    (state,) = out.glob(f"train/ray-*/epoch_0000_step_{step:06d}_*/state.json")
+    trained = read(state)["timing"]["train_seconds"]
+    picture.write_bytes(content)
+    done = call("train", "run", out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert untimed(out) == untimed(whole)
+    assert epochs(out)[0]["timing"]["train_seconds"] == trained
 
 
 @pytest.mark.slow

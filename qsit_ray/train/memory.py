@@ -164,10 +164,14 @@ class Row:
         return most_tiles(self.shape) * (vision.image_size // vision.patch_size) ** 2
 
     @property
+    def numbers(self) -> int:
+        """Numbers of the image's tiles."""
+        return 3 * self.shape.vision_config.image_size**2 * most_tiles(self.shape)
+
+    @property
     def pixels(self) -> int:
         """The image as it arrives, in the model's type, and its tiles laid out for the tower."""
-        side = self.shape.vision_config.image_size
-        return (PIXEL + 2 * self.size) * 3 * side**2 * most_tiles(self.shape)
+        return (PIXEL + 2 * self.size) * self.numbers
 
 
 def training_bytes(row: Row, train: Train) -> int:
@@ -227,8 +231,9 @@ def forward_stages(row: Row) -> dict[str, int]:
         "decoder": inside + layer,
         "question": inside + layer + text.num_hidden_layers * cached,
         # One layer's are extended and repeated for each query head as well.
-        "candidates": 2 * hidden
-        + CANDIDATES * ((text.num_hidden_layers + 2) * cached + 2 * hidden),
+        "candidates": size * row.numbers
+        + hidden
+        + CANDIDATES * ((text.num_hidden_layers + 1) * cached + 2 * hidden),
         "head": 2 * hidden + 8 * text.vocab_size * row.answers,
     }
 

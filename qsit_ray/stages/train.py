@@ -159,18 +159,7 @@ def _fit(job: Job, workers: int) -> None:
     try:
         trainer.fit()
     except TrainingFailedError as error:
-        raise _refusal(job) or _find_input_error(error) or error from None
-    if refusal := _refusal(job):
-        raise refusal
-
-
-def _refusal(job: Job) -> InputError | None:
-    """What the workers refuse to train with, if they do."""
-    if not job.refusal_file.exists():
-        return None
-    text = artifacts.read_json(job.refusal_file)
-    job.refusal_file.unlink()
-    return InputError(text)
+        raise _find_input_error(error) or error from None
 
 
 def _find_input_error(error: BaseException) -> InputError | None:

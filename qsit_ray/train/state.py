@@ -161,11 +161,6 @@ class Job:
         """
         return self.checkpoints.folder / f"progress_{self.session[-8:]}.json"
 
-    @property
-    def refusal_file(self) -> Path:
-        """The user's mistake that a worker found, as a text, written for the driver to raise."""
-        return self.checkpoints.folder / f"refused_{self.session[-8:]}.json"
-
     def controller(self, decisions: tuple[Decision, ...]) -> MixtureController:
         """The controller after `decisions`; every process that asks gets the same answers."""
         rule = self.config.train.controller

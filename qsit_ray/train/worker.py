@@ -40,7 +40,6 @@ from numpy.typing import NDArray
 from qsit_ray import artifacts
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.data.source import NAMESPACE, DataRow
-from qsit_ray.errors import InputError
 from qsit_ray.mixture import EpochPlan, checksum
 from qsit_ray.train.bad_loss import BadBatch, BadLoss
 from qsit_ray.train.deepspeed_config import accumulation
@@ -54,11 +53,8 @@ from qsit_ray.train.trackers import Trackers, connect
 def train_loop(job: Job) -> None:
     """Train everything after the last checkpoint, then export the model.
 
-    A bad loss ends it early and is recorded for the driver. So is what the workers refuse to train
-    with: Ray starts them again, and they end at once.
+    A bad loss ends it early and is recorded for the driver.
     """
-    if job.refusal_file.exists():
-        return
     worker = Worker(job)
     try:
         worker.train()
@@ -99,6 +95,7 @@ class Worker:
 
     def __init__(self, job: Job):
         from qsit_ray.train.engine import Engine
+        from qsit_ray.train.rehearsal import rehearse
 
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
@@ -119,7 +116,7 @@ class Worker:
         self.saver = Saver(job, self.engine, self.rank)
         self.saver.restore()
         if latest is None:
-            self._rehearse()
+            rehearse(self.engine, job.config)
         self.saved = time.monotonic()
         self.step = self.state.step
         self.group: list[MicroBatch] = []
@@ -129,15 +126,6 @@ class Worker:
             self._train_epoch()
         self.saver.settle(wait=True)
         self.trackers.close()
-
-    def _rehearse(self) -> None:
-        from qsit_ray.train.rehearsal import rehearse
-
-        try:
-            rehearse(self.engine, self.job.config)
-        except InputError as error:
-            artifacts.write_json(self.job.refusal_file, str(error))
-            raise
 
     def record(self, bad: BadLoss) -> None:
         """Write the catalog rows of all ranks' suspected micro-batches for the driver."""

@@ -162,7 +162,8 @@ def test_a_bad_loss_ends_the_training_and_names_the_rows(ready, tmp_path, policy
 
 @pytest.mark.slow
 def test_a_row_whose_image_is_gone_is_named(ready, tmp_path):
-    out = changed(ready, tmp_path / "gone", max_failures=0)
+    """The rehearsal needs it, and refuses; the workers are not started for it again and again."""
+    out = shutil.copytree(ready, tmp_path / "gone")
     for image in (out / "catalog" / "images").iterdir():
         image.unlink()
     done = call("train", "run", out)

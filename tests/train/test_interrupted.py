@@ -207,7 +207,7 @@ def test_settings_of_memory_patience_and_reporting_change_in_mid_run(ready, whol
         "train.max_failures": 1,
         "train.on_bad_loss": "rollback",
         "train.loss_limit": 25.0,
-        "evaluate.batch_size": 8,
+        "evaluate.batch_tokens": 800,
         "search.max_failures": 4,
     }
     done = call("train", "run", out, *sets(lighter))

@@ -29,7 +29,7 @@ OPERATIONAL = {
     "train.checkpoints_kept": 3,
     "train.max_failures": 7,
     "train.trackers": "[{wandb: {mode: offline}}]",
-    "evaluate.batch_size": 8,
+    "evaluate.batch_tokens": 800,
     "search.micro_batch": 4,
     "search.max_failures": 5,
 }

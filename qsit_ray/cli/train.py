@@ -184,7 +184,14 @@ def _lines(found: Estimate) -> list[tuple[str, str]]:
         ("states a GPU", f"{found.state_gib_per_gpu:.1f} GiB ({found.state_from})"),
         ("activations a GPU", f"{found.activation_gib_per_gpu:.1f} GiB"),
         ("reserved a GPU", f"{found.reserved_gib_per_gpu:.1f} GiB"),
+        *(
+            (f"peak of {name.replace('_', ' ')}", f"{peak:.1f} GiB")
+            for name, peak in found.peak_gib_per_gpu.items()
+        ),
+        ("host memory of export", f"{found.export_host_gib:.1f} GiB"),
         ("fits", "yes" if found.fits else "no"),
+        ("largest train.micro_batch", str(found.micro_batch_that_fits)),
+        ("largest evaluate.batch_tokens", f"{found.batch_tokens_that_fit:,}"),
         (
             "global batch",
             f"{found.global_batch} rows, at most {found.micro_batch} at once on a GPU",

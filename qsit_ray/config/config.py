@@ -84,9 +84,10 @@ class Evaluate(Section):
 
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """Confidence of the intervals; 95 % is customary."""
-    batch_size: Annotated[Count, OPERATIONAL] = 64
-    """Rows, images or prompts that go through a model at once in validation and evaluation: a
-    matter of memory and speed. 64 suits the demo's small models."""
+    batch_tokens: Annotated[Count, OPERATIONAL] = 16_384
+    """Tokens that go through a model at once in validation and evaluation, image tokens and padding
+    included; a longer row goes alone. 16,384 are two of the paper's longest rows, which take the 7B
+    less memory than a micro-batch of its training, or some hundred of the demo's rows."""
 
 
 class Config(Section):

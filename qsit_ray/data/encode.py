@@ -71,6 +71,7 @@ class Encoder:
         self._image_id = int(processor.image_token_id)
         self._texts: dict[str, list[int]] = {}
         self._tokenizing = Lock()
+        self._sizes: dict[str, tuple[int, int]] = {}
 
     def encode(self, row: CatalogRow) -> Encoded:
         """Encode a training row.
@@ -105,11 +106,47 @@ class Encoder:
         ids = self._ask(question) + (self._tokens(reply) if reply else [])
         return self._with_image(ids, [IGNORED] * len(ids), image, f"image {image}")
 
+    def reply(self, text: str) -> list[int]:
+        """The tokens of a whole answer, with its end-of-turn token."""
+        return self._tokens(answered(text))
+
     def answer(self, image: str | Path | Image.Image, question: str, reply: str) -> Encoded:
         """Encode one question with a whole answer, labelled as in `encode`."""
-        ids, answer = self._ask(question), self._tokens(answered(reply))
+        ids, answer = self._ask(question), self.reply(reply)
         labels = [IGNORED] * len(ids) + answer
         return self._with_image(ids + answer, labels, image, f"image {image}")
+
+    def row_length(self, row: CatalogRow) -> int:
+        """The tokens that `encode` gives a row. Of its image only the size is read."""
+        turns = row["conversation"]
+        human = sum(len(self._ask(turn["value"])) for turn in turns[::2])
+        gpt = sum(len(self.reply(turn["value"])) + len(self._tokens(AFTER)) for turn in turns[1::2])
+        text, image = human + gpt, row.get("image")
+        if image is None:
+            return min(text, self.max_length) + self.image_tokens(None)
+        return min(text - 1 + self.image_tokens(image), self.max_length)
+
+    def prompt_length(self, image: str | Path | Image.Image, question: str, reply: str = "") -> int:
+        """The tokens that `prompt` gives. Of the image only the size is read."""
+        text = len(self._ask(question)) + (len(self._tokens(reply)) if reply else 0)
+        return min(text - 1 + self.image_tokens(image), self.max_length)
+
+    def image_tokens(self, image: str | Path | Image.Image | None) -> int:
+        """The placeholder tokens of an image, or of a blank one, by its size alone."""
+        side = int(self.processor.image_processor.size["height"])
+        if image is None:
+            size = side, side
+        elif isinstance(image, Image.Image):
+            size = image.height, image.width
+        else:
+            size = self._sizes.get(str(image)) or self._sizes.setdefault(
+                str(image), images.size(self.root / image)
+            )
+        # Only the shape of the tiles is asked for.
+        tiles = np.broadcast_to(np.uint8(0), (1, 3, side, side))
+        inputs = {"pixel_values": [tiles], "image_sizes": [size], "batch_num_images": [1]}
+        expanded: str = self.processor.replace_image_token(inputs, 0)
+        return expanded.count(self.processor.image_token)
 
     def picture(self, image: str | Path | Image.Image) -> Picture:
         """Preprocess an image: a path, absolute or relative to the root, or a PIL image."""

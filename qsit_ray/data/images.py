@@ -54,6 +54,14 @@ def check(file: Path) -> tuple[int, int]:
         return (width, height) if _turn(image) in SIDEWAYS else (height, width)
 
 
+def size(file: Path) -> tuple[int, int]:
+    """Height and width of the picture that `read` gives, from the file's header alone, with the
+    same errors as far as a header shows them."""
+    with _opened(file) as image:
+        width, height = image.size
+        return (width, height) if _turn(image) in SIDEWAYS else (height, width)
+
+
 def upright(image: Image.Image) -> Image.Image:
     """An opened image as upright RGB. Raises ValueError for values that are no numbers.
 
@@ -106,7 +114,7 @@ def _white(mode: str, highest: float) -> float:
 
 
 def _turn(image: Image.Image) -> Transpose | None:
-    """The turn that puts a loaded image upright."""
+    """The turn that puts an image upright."""
     try:
         return TURNS.get(image.getexif().get(Base.Orientation, 1))
     except Exception:  # broken EXIF data do not hide the picture

@@ -12,6 +12,9 @@ from torch.nn.functional import cross_entropy
 
 from qsit_ray.errors import InputError
 
+NOT_READ = {"attention_mask", "labels", "level_at", "candidates", "asked"}
+"""The arrays of a batch that the decoder does not read with its rows."""
+
 
 def tensors(
     batch: Mapping[str, np.ndarray], device: torch.device | str = "cpu"
@@ -20,27 +23,37 @@ def tensors(
     return {key: torch.from_numpy(np.ascontiguousarray(v)).to(device) for key, v in batch.items()}
 
 
-def hidden_states(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
-    """The decoder's output [B, L, hidden] for a batch of `collate`; meaningless at padding.
-
-    The attention mask is not passed on. Rows are padded on the right, so causal attention alone
-    keeps padding from every real token; and without a mask torch has a kernel for it that is faster
-    and keeps no matrix of L x L.
-    """
-    inputs = {k: v for k, v in batch.items() if k not in ("labels", "attention_mask")}
-    return model.model(**inputs, use_cache=False).last_hidden_state
-
-
 def row_losses(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     """The summed negative log-likelihood of each row's labelled tokens in nats, float [B], and
     their number, int [B].
 
     `model` is a LlavaOnevisionForConditionalGeneration; `batch` comes from `collate`, as tensors.
+    """
+    return losses_from(model, last_hidden(model, batch), batch["labels"])
+
+
+def last_hidden(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
+    """The decoder's last hidden state, [B, L, hidden], of a collated batch; meaningless at padding."""
+    return model.model(**decoder_inputs(batch), use_cache=False).last_hidden_state
+
+
+def decoder_inputs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the decoder reads of a collated batch.
+
+    Not its attention mask: rows are padded on the right, so causal attention alone keeps padding
+    from every real token; and without a mask torch has a kernel for it that is faster and keeps no
+    matrix of L x L.
+    """
+    return {name: value for name, value in batch.items() if name not in NOT_READ}
+
+
+def losses_from(model: Any, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """`row_losses` from the last hidden state of the batch.
+
     The head runs on the labelled positions alone: a vocabulary of 152,000 at every image token
     would cost more than the decoder.
     """
-    labels = batch["labels"][:, 1:]
-    hidden = hidden_states(model, batch)[:, :-1]
+    hidden, labels = hidden[:, :-1], labels[:, 1:]
     labelled = labels != -100
     nll = cross_entropy(model.lm_head(hidden[labelled]).float(), labels[labelled], reduction="none")
     row = labelled.nonzero()[:, 0]

@@ -20,9 +20,10 @@ from qsit_ray.data.encode import IGNORED, Encoded, Picture
 from qsit_ray.data.micro_batches import Bounds, micro_batches
 from qsit_ray.data.tokens import RowTokens, read_tokens
 from qsit_ray.mixture import Mixture, plan_epoch
-from qsit_ray.models import load, score
+from qsit_ray.models import choice, load, score
 from qsit_ray.models.base import base_checkpoint
 from qsit_ray.models.batch import Batches, on_device
+from qsit_ray.models.budget import batches
 from qsit_ray.models.features import remember_features
 from qsit_ray.models.loss import answer_loss, evaluate_loss, tensors
 from qsit_ray.models.trainable import freeze, trained_weights
@@ -41,7 +42,7 @@ class Bench:
     def __init__(self, task: Task):
         self.run = task.run
         self.search, models = task.config.search, task.config.models
-        self.batch_size = task.config.evaluate.batch_size
+        self.batch_tokens = task.config.evaluate.batch_tokens
         self.keep = models.remember_features
         self.device = "cuda" if self.search.gpus_per_trial else "cpu"
         # The type of the arithmetic; the weights are float32 in both (see `autocast`).
@@ -68,15 +69,17 @@ class Bench:
 
     def validation(self, domain: str) -> Iterable[dict[str, torch.Tensor]]:
         """Batches of the domain's validation rows; kept where rows are kept."""
-        rows, size = self.catalog.validation(domain), self.batch_size
+        if domain in self._validation:
+            return self._validation[domain]
+        rows = self.catalog.validation(domain)
+        lengths = [self.batches.encoder.row_length(row) for row in rows]
         encoded = (
-            tensors(self.batches.of_rows(rows[start : start + size]), self.device)
-            for start in range(0, len(rows), size)
+            tensors(self.batches.of_rows([rows[item] for item in part]), self.device)
+            for (part,) in batches(lengths, self.batch_tokens)
         )
         if not self.keep:
             return encoded
-        if domain not in self._validation:
-            self._validation[domain] = list(encoded)
+        self._validation[domain] = list(encoded)
         return self._validation[domain]
 
     @cached_property
@@ -179,13 +182,13 @@ class ProxyTraining:
         bench = self.bench
         bench.model.load_state_dict(weights, strict=False)
         images, folder = [row["image"] for row in bench.images], bench.catalog.folder
-        size, cache = bench.batch_size, bench.pixels
+        tokens, cache = bench.batch_tokens, bench.pixels
         with bench.autocast():
             logits = score.level_logits(
-                bench.checkpoint, images, folder, batch_size=size, cache=cache
+                bench.checkpoint, images, folder, batch_tokens=tokens, cache=cache
             )
-            chosen = score.choose(
-                bench.checkpoint, bench.questions, folder, batch_size=size, cache=cache
+            chosen = choice.choose(
+                bench.checkpoint, bench.questions, folder, batch_tokens=tokens, cache=cache
             )
         truth = [row["mos"] for row in bench.images]
         srcc = correlation.srcc(truth, PAPER.rank_key(logits))

@@ -125,7 +125,7 @@ def options(train: Train) -> dict[str, Any]:
 @ray.remote(max_retries=2)
 def _predict(run: RunFolder, model: str, config: Config) -> Predictions:
     from qsit_ray.data.encode import Picture
-    from qsit_ray.models import load, score
+    from qsit_ray.models import choice, load, score
     from qsit_ray.models.features import remember_features
     from qsit_ray.models.trainable import freeze
     from qsit_ray.prompts import PAPER
@@ -139,11 +139,11 @@ def _predict(run: RunFolder, model: str, config: Config) -> Predictions:
         cache = {}
         freeze(checkpoint.model, vision=True)
         remember_features(checkpoint.model, run.features)
-    size = config.evaluate.batch_size
+    tokens = config.evaluate.batch_tokens
     paths = [row["image"] for row in opened.images(SPLIT)]
     questions = opened.questions(SPLIT)
-    logits = score.level_logits(checkpoint, paths, opened.folder, batch_size=size, cache=cache)
-    chosen = score.choose(checkpoint, questions, opened.folder, batch_size=size, cache=cache)
+    logits = score.level_logits(checkpoint, paths, opened.folder, batch_tokens=tokens, cache=cache)
+    chosen = choice.choose(checkpoint, questions, opened.folder, batch_tokens=tokens, cache=cache)
     replies = [q["candidates"][c] for q, c in zip(questions, chosen, strict=True)]
     scores, rank_keys = PAPER.score(logits), PAPER.rank_key(logits)
     return Predictions(scores, rank_keys, replies, time.monotonic() - began)

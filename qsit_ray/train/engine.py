@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from qsit_ray.models import load
 from qsit_ray.models.batch import Batches, on_device, unpack
 from qsit_ray.models.features import remember_features
 from qsit_ray.models.loss import row_losses
-from qsit_ray.models.score import logits_at_end
 from qsit_ray.models.trainable import merged, parameter_groups, prepare, set_rates
 from qsit_ray.schedule import share_of_peak
 from qsit_ray.train.bad_loss import BadLoss
@@ -35,8 +34,8 @@ TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Rows(torch.nn.Module):
-    """The model as DeepSpeed runs it: a batch in, each row's summed loss and answer tokens out, or
-    the logits of the tokens `ends` after each row.
+    """The model as DeepSpeed runs it: a batch in, out what `read` finds with the model; each row's
+    summed loss and its answer tokens by default.
 
     DeepSpeed counts micro-batches and gathers partitioned weights in its own forward. A direct call
     of the module would lose gradients at ZeRO stage 3.
@@ -46,10 +45,8 @@ class Rows(torch.nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, batch: dict[str, Tensor], ends: list[int] | None = None) -> Any:
-        if ends is None:
-            return row_losses(self.model, batch)
-        return logits_at_end(self.model, batch, ends)
+    def forward(self, batch: dict[str, Tensor], read: Callable[..., Any] = row_losses) -> Any:
+        return read(self.model, batch)
 
 
 class Engine:
@@ -73,13 +70,13 @@ class Engine:
         prepare(self.checkpoint.model, config.models.freeze_vision, config.train)
         if config.models.remember_features:
             remember_features(self.checkpoint.model, job.run.features)
-        rows = Batches(
+        self.rows = Batches(
             job.run.catalog,
             self.checkpoint.processor,
             config.models.max_length,
             keep=config.models.remember_features,
         )
-        self.validation = Validation(rows, rank, world_size, config.evaluate.batch_size)
+        self.validation = Validation(self.rows, rank, world_size, config.evaluate.batch_tokens)
         self.deepspeed, *_ = deepspeed.initialize(
             model=Rows(self.checkpoint.model),
             model_parameters=parameter_groups(self.checkpoint.model, config.train),
@@ -130,6 +127,10 @@ class Engine:
         if norm is not None and not math.isfinite(norm):
             raise BadLoss(math.nan, range(len(unpacked)))
         return loss
+
+    def unpacked(self, data: bytes) -> dict[str, Tensor]:
+        """A micro-batch on this rank's device."""
+        return {name: tensor.to(self.device) for name, tensor in unpack(data).items()}
 
     def _suspects(self, sums: Tensor, counts: list[int]) -> list[int]:
         limit = self.settings.loss_limit

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
-from torch.nn import Module
-from transformers import LlavaOnevisionConfig, Qwen2Config, SiglipVisionConfig
+from transformers import LlavaOnevisionConfig
 
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.config.presets import FOUND
-from qsit_ray.config.train import Train
 from qsit_ray.data.catalog import open_catalog, read_sizes
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import DOMAINS, Mixture, from_ratios
 from qsit_ray.models.architectures import image_tokens, most_tiles, on_meta
-from qsit_ray.models.trainable import part_of, prepare
+from qsit_ray.models.trainable import prepare
 from qsit_ray.run_files import FoundMix
 from qsit_ray.train.deepspeed_config import accumulation
+from qsit_ray.train.memory import (
+    CANDIDATES,
+    LONGEST_ANSWER,
+    Peaks,
+    Row,
+    Weights,
+    evaluation_bytes,
+    number_size,
+    peaks,
+    state_bytes,
+    training_bytes,
+)
 
 GIB = 2**30
-# Of a GPU's memory: the CUDA context, NCCL's and DeepSpeed's buffers, fragmentation.
+# Of a GPU's memory: the CUDA context, NCCL's buffers, fragmentation.
 RESERVED_GIB = 6.0
-# Answer tokens of the longest row; each costs a row of logits over the vocabulary.
-LONGEST_ANSWER = 1024
 CHARACTERS_A_TOKEN = 4.0
 # Rows of each domain that are read to estimate the length of a row.
 SAMPLE = 200
@@ -53,8 +61,12 @@ class Estimate:
     state_gib_per_gpu: float
     state_from: str
     activation_gib_per_gpu: float
+    peak_gib_per_gpu: dict[str, float]
+    export_host_gib: float
     reserved_gib_per_gpu: float
     fits: bool
+    micro_batch_that_fits: int
+    batch_tokens_that_fit: int
     global_batch: int
     micro_batch: int
     accumulation: int
@@ -143,11 +155,14 @@ def estimate(
     prepare(model, config.models.freeze_vision, config.train)
     weights = Weights.of(model)
     state, state_from = state_bytes(weights, config.train, gpus)
-    activations = activation_bytes(shape, weights, config.train, config.models.max_length)
+    row = Row(shape, weights, number_size(config.train), config.models.max_length)
+    found = peaks(config, shape, weights, gpus)
+    free = memory_gb * 1e9 - RESERVED_GIB * GIB
     assumed = [
         f"mixture of epoch 0: {mixture_from}; the controller may change later epochs",
         f"activations: rows of {config.models.max_length} tokens (models.max_length), images of "
         f"{most_tiles(shape)} tiles, answers of at most {LONGEST_ANSWER} tokens",
+        f"questions of {CANDIDATES} candidates",
         f"{RESERVED_GIB} GiB of each GPU reserved for CUDA, NCCL and fragmentation",
     ]
     # A catalog of row counts alone has no rows.arrow.
@@ -163,7 +178,6 @@ def estimate(
         )
     batch = config.train.training.batch_size
     tokens = round(sum(mixture.counts()[d] * tokens_per_row[d] for d in DOMAINS))
-    needed = (state + activations) / GIB + RESERVED_GIB
     whole = config.train.epochs * tokens
     return Estimate(
         model=config.models.primary,
@@ -174,9 +188,13 @@ def estimate(
         zero_stage=config.train.zero_stage,
         state_gib_per_gpu=state / GIB,
         state_from=state_from,
-        activation_gib_per_gpu=activations / GIB,
+        activation_gib_per_gpu=training_bytes(row, config.train) / GIB,
+        peak_gib_per_gpu=_gib(found),
+        export_host_gib=found.export_host / GIB,
         reserved_gib_per_gpu=RESERVED_GIB,
-        fits=needed <= memory_gb * 1e9 / GIB,
+        fits=found.gpu <= free,
+        micro_batch_that_fits=_largest_micro_batch(config, row, found, gpus, free),
+        batch_tokens_that_fit=_largest_budget(config, row, found, free),
         global_batch=batch,
         micro_batch=config.train.micro_batch,
         accumulation=accumulated,
@@ -192,112 +210,21 @@ def estimate(
     )
 
 
-@dataclass(frozen=True)
-class Weights:
-    """Numbers of weights: all, trained, of the largest layer. `vision`: the tower is trained."""
-
-    total: int
-    trained: int
-    largest_layer: int
-    vision: bool
-
-    @classmethod
-    def of(cls, model: Module) -> Weights:
-        """Count a model's weights, tied ones once; it may be on the meta device.
-
-        DeepSpeed's own count compares addresses, and all weights of the meta device have the same.
-        """
-        named = list(model.named_parameters())
-        return cls(
-            sum(p.numel() for _, p in named),
-            sum(p.numel() for _, p in named if p.requires_grad),
-            max(sum(p.numel() for p in m.parameters(recurse=False)) for m in model.modules()),
-            any(p.requires_grad for name, p in named if part_of(name) == "vision"),
-        )
+def _gib(found: Peaks) -> dict[str, float]:
+    return {name: value / GIB for name, value in asdict(found).items() if name != "export_host"}
 
 
-def state_bytes(weights: Weights, train: Train, gpus: int) -> tuple[int, str]:
-    """Bytes of weights, gradients and optimiser states on each of `gpus` GPUs, and their source:
-    DeepSpeed's estimator where there is one, otherwise bytes for each weight.
-
-    Weights that are not trained have neither gradients nor states.
-    """
-    from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
-    from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs
-
-    stage, size = train.zero_stage, 4 if train.precision == "fp32" else 2
-    frozen = size * (weights.total - weights.trained) // (gpus if stage == 3 else 1)
-    if stage and train.precision == "bf16" and not train.bf16_states:
-        if stage == 3:
-            _, found, _ = estimate_zero3_model_states_mem_needs(
-                weights.trained,
-                weights.largest_layer,
-                num_gpus_per_node=gpus,
-                cpu_offload=train.offload_optimizer,
-                cpu_offload_params=False,
-            )
-            return found + frozen, "deepspeed's estimate_zero3_model_states_mem_needs"
-        _, found = estimate_zero2_model_states_mem_needs(
-            weights.trained, num_gpus_per_node=gpus, cpu_offload=train.offload_optimizer
-        )
-        return found + frozen, "deepspeed's estimate_zero2_model_states_mem_needs"
-    # A weight and its gradient, the optimiser's own copy and its two moments. In bf16 without
-    # ZeRO DeepSpeed also adds gradients up in float32.
-    gradient = 6 if train.precision == "bf16" and not stage else size
-    optimiser = 6 if train.bf16_states else 8 if train.precision == "fp32" and not stage else 12
-    if train.offload_optimizer:
-        optimiser = 0
-    whole = {0: size + gradient + optimiser, 1: size + gradient, 2: size, 3: 0}[stage]
-    shared = {0: 0, 1: optimiser, 2: gradient + optimiser, 3: size + gradient + optimiser}[stage]
-    found = whole * weights.trained + shared * weights.trained // gpus
-    gathered = 2 * size * weights.largest_layer if stage == 3 else 0
-    return found + gathered + frozen, f"{whole} + {shared}/{gpus} bytes a trained weight"
+def _largest_micro_batch(config: Config, row: Row, found: Peaks, gpus: int, free: float) -> int:
+    """The most rows of a micro-batch that fit, of a GPU's share of the global batch; 0 for none."""
+    share = -(-config.train.training.batch_size // gpus)
+    held = found.training - training_bytes(row, config.train)
+    one = training_bytes(row, config.train.model_copy(update={"micro_batch": 1}))
+    return max(0, min(share, int((free - held) // one)))
 
 
-def activation_bytes(
-    config: LlavaOnevisionConfig, weights: Weights, train: Train, max_length: int
-) -> int:
-    """Bytes of activations on one GPU at the end of one micro-batch's forward pass, including the
-    layer that is recomputed."""
-    size = 4 if train.precision == "fp32" else 2
-    text, vision = config.text_config, config.vision_config
-    rows = train.rows_at_once(max_length)
-    tokens = rows * max_length
-    patches = (vision.image_size // vision.patch_size) ** 2
-    seen = rows * most_tiles(config) * patches
-
-    decoder = text_layer_bytes(text, size) * tokens
-    stacks = [(text.num_hidden_layers, size * text.hidden_size * tokens, decoder)]
-    if weights.vision:
-        tower = tower_layer_bytes(vision, size) * seen
-        stacks.append((vision.num_hidden_layers, size * vision.hidden_size * seen, tower))
-    if train.activation_checkpointing:
-        # Layers keep their inputs; one at a time is recomputed, with its gradients.
-        kept = sum(layers * inputs for layers, inputs, _ in stacks)
-        layers = kept + 2 * max(inner for _, _, inner in stacks)
-    else:
-        layers = sum(count * inner for count, _, inner in stacks)
-    # The projector's two layers with the activation between, and the features laid out as an image.
-    projector = size * (vision.hidden_size + 4 * text.hidden_size) * seen
-    pixels = size * 3 * vision.image_size**2 * seen // patches
-    # Logits in the model's type, and in float32 with their softmax and gradient.
-    answers = rows * min(LONGEST_ANSWER, max_length)
-    logits = (size + 12) * text.vocab_size * answers
-    return layers + projector + pixels + logits
-
-
-def text_layer_bytes(text: Qwen2Config, size: int) -> int:
-    """Bytes that one Qwen2 layer keeps for each token."""
-    hidden = text.hidden_size
-    # Each norm works in float32: its input, the normalised values and its output.
-    norms = 2 * (4 + 2 * size) * hidden
-    # Queries, and keys and values repeated for each query head; attention's output.
-    attention = size * 4 * hidden
-    return norms + attention + size * 4 * text.intermediate_size
-
-
-def tower_layer_bytes(vision: SiglipVisionConfig, size: int) -> int:
-    """Bytes that one SigLIP layer keeps for each patch."""
-    # Two norms' inputs and outputs, queries, keys, values and attention's output; the wide layer
-    # before and after its activation.
-    return size * (8 * vision.hidden_size + 2 * vision.intermediate_size)
+def _largest_budget(config: Config, row: Row, found: Peaks, free: float) -> int:
+    """The most `evaluate.batch_tokens`, in whole rows of `models.max_length`, that fit, or 0."""
+    now = evaluation_bytes(row, config.evaluate.batch_tokens)
+    one = evaluation_bytes(row, row.tokens)
+    held = max(found.validation, found.evaluation) - now
+    return max(0, int((free - held) // one)) * row.tokens

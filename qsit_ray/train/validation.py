@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
+from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from evaluation import correlation
-from qsit_ray.data.catalog import BenchmarkImage, Question
-from qsit_ray.data.encode import Encoded, Picture, collate
+from qsit_ray.data.catalog import CatalogRow, Question
+from qsit_ray.data.encode import IGNORED, Encoded, Picture, collate
 from qsit_ray.models.batch import Batches
-from qsit_ray.models.loss import tensors
-from qsit_ray.models.score import Prompter, candidate_rows
+from qsit_ray.models.budget import batches
+from qsit_ray.models.choice import candidate_losses, likeliest, question_batch, question_length
+from qsit_ray.models.loss import row_losses, tensors
+from qsit_ray.models.score import Prompter, logits_at_end, losses_and_levels
 from qsit_ray.prompts import PAPER, level_tokens
 from qsit_ray.train.ranks import gather
 from qsit_ray.train.state import Measured
@@ -24,89 +29,152 @@ Model = Callable[..., Any]
 
 
 class Validation:
-    """This rank's share of the validation rows, images and questions.
+    """This rank's share of the validation rows, images and questions, in batches of at most
+    `batch_tokens` tokens, padding included.
 
     ZeRO stage 3 gathers weights in each forward, so every rank makes the same number of forwards: a
-    rank whose share ends early repeats other rows, which are not counted.
+    rank without items of its own in a batch repeats the batch's first, which is not counted.
+
+    A scoring row whose prompt is the one that scores are asked with gives its image's level logits
+    in the forward of its loss; only the other images need a forward of their own.
     """
 
-    def __init__(self, rows: Batches, rank: int, world_size: int, batch_size: int):
+    def __init__(self, rows: Batches, rank: int, world_size: int, batch_tokens: int):
         self.rows, self.catalog = rows, rows.catalog
-        self.rank, self.world_size, self.batch_size = rank, world_size, batch_size
+        self.rank, self.world_size, self.batch_tokens = rank, world_size, batch_tokens
         processor = rows.encoder.processor
         pixels: dict[str, Picture] | None = {} if rows.keep else None
         self.prompter = Prompter(processor, self.catalog.folder, PAPER, pixels)
         self.levels = level_tokens(processor.tokenizer, PAPER)
+        self.stem: list[int] = processor.tokenizer(PAPER.stem, add_special_tokens=False).input_ids
+        self._planned: dict[str, list[list[list[int]]]] = {}
         self._encoded: dict[tuple[str, int], Encoded] = {}
 
     @torch.no_grad()
-    def measure(self, model: Model, device: torch.device) -> Measured:
-        """Losses and scores over the shares of all ranks. `model` is an engine around `Rows`."""
+    def measure(self, model: Model, device: torch.device, most: int | None = None) -> Measured:
+        """Losses and scores over the shares of all ranks. `model` is an engine around `Rows`.
+
+        `most` limits the batches of each kind. The first is the largest, so one of each shows
+        whether the memory is enough.
+        """
         model.eval()  # type: ignore[attr-defined]
+        self._model, self._device, self._most = model, device, most
+        loss_scoring, keys = self._scoring()
         return Measured(
-            loss_scoring=self._loss("scoring", model, device),
-            loss_interpreting=self._loss("interpreting", model, device),
-            srcc=self._srcc(model, device),
-            accuracy=self._accuracy(model, device),
+            loss_scoring=loss_scoring,
+            loss_interpreting=self._interpreting(),
+            srcc=self._srcc({**keys, **self._other_keys()}),
+            accuracy=self._accuracy(),
         )
 
-    def _loss(self, task: str, model: Model, device: torch.device) -> float:
-        total, tokens = 0.0, 0
-        rows = self.catalog.validation(task)
-        for part, batch in self._parts(task, rows, self.batch_size, self.rows.of_rows):
-            sums, counts = model(tensors(batch, device))
-            total += sums[: len(part)].double().sum().item()
-            tokens += int(counts[: len(part)].sum())
-        totals = gather((total, tokens))
-        return sum(t for t, _ in totals) / sum(n for _, n in totals)
+    def _scoring(self) -> tuple[float, dict[str | None, float]]:
+        """The loss of the scoring rows, and the rank keys of the images among them by path."""
+        read = partial(losses_and_levels, words=self.levels)
+        rows = self.catalog.validation("scoring")
+        losses = []
+        keys: dict[str | None, float] = {}
+        for part, batch in self._parts("scoring", rows, self._row_length, self._score_rows):
+            sums, counts, logits = self._forward(batch, read)
+            losses.append((sums[: len(part)], counts[: len(part)]))
+            found = PAPER.rank_key(logits.numpy()).tolist()
+            images = [row["image"] for row in part]
+            keys |= {i: key for i, key in zip(images, found, strict=False) if i in self._shared}
+        return _mean(losses), keys
 
-    def _srcc(self, model: Model, device: torch.device) -> float | None:
-        images = list(enumerate(self.catalog.images("validation")))
-        found: list[tuple[int, float, float]] = []
-        for part, batch in self._parts("srcc", images, self.batch_size, self._prompts):
-            logits = model(tensors(batch, device), self.levels).numpy()
-            keys = PAPER.rank_key(logits).tolist()
-            found += [(at, row["mos"], key) for (at, row), key in zip(part, keys, strict=False)]
-        table = np.array(sorted(each for share in gather(found) for each in share))
-        value = correlation.srcc(table[:, 1], table[:, 2]) if len(table) else math.nan
+    def _interpreting(self) -> float:
+        rows = self.catalog.validation("interpreting")
+        losses = []
+        for part, batch in self._parts("rows", rows, self._row_length, self.rows.of_rows):
+            sums, counts = self._forward(batch, row_losses)
+            losses.append((sums[: len(part)], counts[: len(part)]))
+        return _mean(losses)
+
+    def _other_keys(self) -> dict[str | None, float]:
+        """The rank keys of the images that no scoring row's forward gives."""
+        read = partial(logits_at_end, words=self.levels)
+        images = [row["image"] for row in self.catalog.images("validation")]
+        others = [image for image in dict.fromkeys(images) if image not in self._shared]
+        keys: dict[str | None, float] = {}
+        for part, batch in self._parts("images", others, self.prompter.score_length, self._prompts):
+            found = PAPER.rank_key(self._forward(batch, read).numpy()).tolist()
+            keys |= dict(zip(part, found, strict=False))
+        return keys
+
+    def _srcc(self, keys: dict[str | None, float]) -> float | None:
+        of_all = {image: key for share in gather(keys) for image, key in share.items()}
+        found = [
+            (row["mos"], of_all[row["image"]])
+            for row in self.catalog.images("validation")
+            if row["image"] in of_all
+        ]
+        value = correlation.srcc(*zip(*found, strict=True)) if found else math.nan
         return value if math.isfinite(value) else None
 
-    def _accuracy(self, model: Model, device: torch.device) -> float | None:
+    def _accuracy(self) -> float | None:
         questions = self.catalog.questions("validation")
-        widest = max((len(question["candidates"]) for question in questions), default=1)
+        length = partial(question_length, self.prompter)
         right: list[bool] = []
-        size = max(1, self.batch_size // widest)
-        for part, batch in self._parts("accuracy", questions, size, self._candidates):
-            sums, _ = model(tensors(batch, device))
-            likelihood = iter((-sums.double()).tolist())
-            for question in part:
-                own = [next(likelihood) for _ in question["candidates"]]
-                chosen = question["candidates"][int(np.argmax(own))]
-                right.append(chosen == question["correct_ans"])
+        for part, batch in self._parts("questions", questions, length, self._questions):
+            losses = self._forward(batch, candidate_losses)
+            for question, best in zip(part, likeliest(part, losses), strict=True):
+                right.append(question["candidates"][best] == question["correct_ans"])
         answers = [answer for share in gather(right) for answer in share]
         return float(np.mean(answers)) if answers else None
 
-    def _parts(
-        self, name: str, items: Sequence[Item], size: int, encode: Callable[[list[Item]], Encoded]
-    ) -> Iterator[tuple[list[Item], Encoded]]:
-        """This rank's items, every `world_size`-th, in parts of at most `size`, with the batch of
-        each part; batches are kept for later epochs where rows are.
+    def _forward(self, batch: Encoded, read: Callable[..., Any]) -> Any:
+        return self._model(tensors(batch, self._device), read)
 
-        The number of parts is the same on every rank. The last may be empty; its batch then has the
-        first item of all.
-        """
-        own = items[self.rank :: self.world_size]
-        for number in range(math.ceil(math.ceil(len(items) / self.world_size) / size)):
-            part = list(own[number * size : (number + 1) * size])
-            batch = self._encoded.get((name, number)) or encode(part or list(items[:1]))
+    def _parts(
+        self,
+        name: str,
+        items: Sequence[Item],
+        length: Callable[[Item], int],
+        encode: Callable[[list[Item]], Encoded],
+    ) -> Iterator[tuple[list[Item], Encoded]]:
+        """This rank's items in parts, with the batch of each; batches are kept for later epochs
+        where rows are. A part may be empty; its batch then has another rank's item."""
+        if name not in self._planned:
+            lengths = [length(item) for item in items]
+            self._planned[name] = batches(lengths, self.batch_tokens, self.world_size)
+        for number, shares in enumerate(islice(self._planned[name], self._most)):
+            part = [items[item] for item in shares[self.rank]]
+            batch = self._encoded.get((name, number)) or encode(part or [items[shares[0][0]]])
             if self.rows.keep:
                 self._encoded[name, number] = batch
             yield part, batch
 
-    def _prompts(self, images: Sequence[tuple[int, BenchmarkImage]]) -> Encoded:
-        rows = [self.prompter.score_prompt(row["image"]) for _, row in images]
+    @cached_property
+    def _shared(self) -> set[str | None]:
+        """The images whose level logits a scoring row's forward gives, by the row's text."""
+        return {
+            row["image"] for row in self.catalog.validation("scoring") if self._is_prompt_of(row)
+        }
+
+    def _is_prompt_of(self, row: CatalogRow) -> bool:
+        asked, answered = row["conversation"][:2]
+        answer = self.prompter.reply(answered["value"])
+        return asked["value"] == PAPER.question and answer[: len(self.stem)] == self.stem
+
+    def _row_length(self, row: CatalogRow) -> int:
+        return self.rows.encoder.row_length(row)
+
+    def _score_rows(self, rows: Sequence[CatalogRow]) -> Encoded:
+        """The rows' batch, with the position before each level word in the rows that are shared."""
+        batch = self.rows.of_rows(rows)
+        answers = (batch["labels"] != IGNORED).argmax(axis=1)
+        before = answers + len(self.stem) - 1
+        return {**batch, "level_at": np.minimum(before, batch["labels"].shape[1] - 1)}
+
+    def _prompts(self, images: Sequence[str]) -> Encoded:
+        rows = [self.prompter.score_prompt(image) for image in images]
         return collate(rows, self.rows.pad_token)
 
-    def _candidates(self, questions: Sequence[Question]) -> Encoded:
-        rows = [row for q in questions for row in candidate_rows(self.prompter, q)]
-        return collate(rows, self.rows.pad_token)
+    def _questions(self, questions: Sequence[Question]) -> Encoded:
+        return question_batch(self.prompter, questions, self.rows.pad_token)
+
+
+def _mean(losses: list[tuple[Tensor, Tensor]]) -> float:
+    """The mean over the answer tokens of all ranks' rows, from each row's sum and its tokens."""
+    total = sum(sums.double().sum().item() for sums, _ in losses)
+    totals = gather((total, sum(int(counts.sum()) for _, counts in losses)))
+    return sum(t for t, _ in totals) / sum(n for _, n in totals)

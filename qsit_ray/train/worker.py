@@ -13,7 +13,8 @@ Who waits for whom. "<=>" and "==>" are collective calls, in which all ranks wai
       |                |              |<- its rows --------------------|  for its micro-batches,
       |                |              |<= loss, norm ==>|               |  all for the slowest
       |<-- progress file -------------|                 |               |  (nobody waits for it)
-      |                |              |<= validation ==>|               |  each epoch's end: all
+      |                |              |<= all written =>|               |  each epoch's end: a
+      |                |              |<= validation ==>|               |  checkpoint, then all
       |                |              |=== the line ===>|               |  for rank 0's decision
       |                |              |<= all written =>|               |  each checkpoint, then
       |                |              | committed.json  |               |  rank 0 alone commits
@@ -94,6 +95,7 @@ class Worker:
 
     def __init__(self, job: Job):
         from qsit_ray.train.engine import Engine
+        from qsit_ray.train.rehearsal import rehearse
 
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
@@ -113,6 +115,8 @@ class Worker:
         self.engine = Engine(job, self.rank, self.world_size)
         self.saver = Saver(job, self.engine, self.rank)
         self.saver.restore()
+        if latest is None:
+            rehearse(self.engine, job.config)
         self.saved = time.monotonic()
         self.step = self.state.step
         self.group: list[MicroBatch] = []
@@ -148,6 +152,8 @@ class Worker:
         skip = {batch.step for batch in from_rank_zero(bad) if batch.epoch == at.epoch}
         laid_out = layout(self.job)
         plan = laid_out.plan(at.mixture, at.epoch)
+        if at.step == plan.steps:
+            return Served(laid_out, plan, at.step, skip, iter(()))
         # Two global batches, about.
         ahead = 2 * len(laid_out.micro_batches(plan, at.step, self.world_size))
         rows = iter(
@@ -186,11 +192,16 @@ class Worker:
         self._end_epoch(plan)
 
     def _end_epoch(self, plan: EpochPlan) -> None:
-        """Validate, decide the next mixture, and save."""
+        """Save, validate, decide the next mixture, and save again."""
+        state = self._state_after(plan.steps)
+        if self.state.step < plan.steps:
+            # Committed before the validation, whose end by an error must not cost the epoch.
+            self.saver.save(state)
+            self.saver.settle(wait=True)
         began = time.monotonic()
         measured = self.engine.validate()
         self._add_seconds("validation_seconds", began)
-        state = self._state_after(plan.steps)
+        state = replace(state, timing=dict(self.timing))
         ended = None
         if self.rank == 0:
             losses = measured.loss_scoring, measured.loss_interpreting

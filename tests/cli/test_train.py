@@ -104,6 +104,29 @@ def test_the_page_shows_what_the_command_prints(paper_plan):
         f"| {paper_plan['steps_per_epoch']:,} | {paper_plan['tokens_per_epoch']:,} |"
     )
     assert row in page.read_text()
+    peaks = paper_plan["peak_gib_per_gpu"]
+    row = " | ".join(
+        [
+            *(f"{peak:.1f} GiB" for peak in peaks.values()),
+            f"{paper_plan['export_host_gib']:.1f} GiB",
+        ]
+    )
+    fitting = f"{paper_plan['micro_batch_that_fits']} | {paper_plan['batch_tokens_that_fit']:,}"
+    assert f"| {row} | {fitting} |" in page.read_text()
+    assert list(peaks) == ["training", "optimizer_step", "validation", "evaluation", "export"]
+
+
+def test_what_is_said_to_fit_fits_and_more_does_not(paper_plan):
+    def fits(**settings):
+        words = [w for name, value in settings.items() for w in ("--set", f"{name}={value}")]
+        done = qsit("plan", "--preset", "paper", "--gpu-memory-gb", 80, "--json", *words)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)["fits"]
+
+    rows, tokens = paper_plan["micro_batch_that_fits"], paper_plan["batch_tokens_that_fit"]
+    assert fits(**{"train.micro_batch": rows, "evaluate.batch_tokens": tokens})
+    assert not fits(**{"train.micro_batch": 2 * rows})
+    assert not fits(**{"evaluate.batch_tokens": tokens + 8192})
 
 
 def test_less_memory_does_not_fit():

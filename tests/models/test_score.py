@@ -12,14 +12,13 @@ from qsit_ray.errors import InputError
 from qsit_ray.levels import LEVELS, level_probabilities
 from qsit_ray.models import score
 from qsit_ray.models.load import Checkpoint
-from qsit_ray.models.loss import tensors
+from qsit_ray.models.loss import row_losses, tensors
 from qsit_ray.prompts import (
     OFFICIAL,
     PAPER,
     PROFILES,
     Profile,
     level_tokens,
-    multiple_choice_prompt,
 )
 
 
@@ -51,8 +50,51 @@ def test_probabilities_are_the_models_at_the_level_position(checkpoint, images):
 
 def test_images_of_any_batch_score_alike(checkpoint, images):
     names = ["a.png", "b.png", "a.png"]
-    one = score.level_logits(checkpoint, names, images, batch_size=1)
+    one = score.level_logits(checkpoint, names, images, batch_tokens=1)
     assert score.level_logits(checkpoint, names, images) == pytest.approx(one, abs=1e-4)
+
+
+def test_images_of_any_shape_score_alike_within_any_tokens(wide, tmp_path):
+    """Images of one to four tiles, from 756 to 3,645 tokens: each at its place."""
+    rng = np.random.default_rng(0)
+    sizes = [(300, 300), (1500, 1400), (200, 900), (900, 200), (380, 380), (60, 2000)]
+    photographs = [Image.fromarray(rng.integers(0, 255, (*s, 3), np.uint8)) for s in sizes]
+    prompter = score.Prompter(wide.processor, tmp_path)
+    for image in photographs:
+        length = prompter.score_length(image)
+        assert length == len(prompter.score_prompt(image)["input_ids"])
+    one = [score.level_logits(wide, [image])[0] for image in photographs]
+    for tokens in (1, 4_000, 16_384):
+        seen = []
+        hook = wide.model.model.language_model.register_forward_pre_hook(
+            lambda _, __, kwargs, seen=seen: seen.append(kwargs["inputs_embeds"].shape[:2]),
+            with_kwargs=True,
+        )
+        found = score.level_logits(wide, photographs, batch_tokens=tokens)
+        hook.remove()
+        assert found == pytest.approx(np.array(one), abs=1e-4)
+        assert sum(rows for rows, _ in seen) == len(sizes)
+        assert all(rows * length <= tokens or rows == 1 for rows, length in seen)
+
+
+def test_the_losses_forward_gives_the_level_logits_too(checkpoint, images):
+    encoder = Encoder(checkpoint.processor, images, 512)
+    stem = checkpoint.processor.tokenizer(PAPER.stem)["input_ids"]
+    answers = [f"{PAPER.stem} good.", f"{PAPER.stem} poor, I think."]
+    rows = [
+        encoder.answer(name, PAPER.question, answer)
+        for name, answer in zip(["a.png", "b.png"], answers, strict=True)
+    ]
+    batch = tensors(collate(rows, 0))
+    first = (batch["labels"] != -100).int().argmax(dim=1)
+    batch["level_at"] = first + len(stem) - 1
+    words = level_tokens(checkpoint.processor.tokenizer)
+    sums, counts, logits = score.losses_and_levels(checkpoint.model, batch, words)
+    with torch.no_grad():
+        wanted = row_losses(checkpoint.model, batch)
+    assert torch.equal(sums, wanted[0]) and torch.equal(counts, wanted[1])
+    expected = score.level_logits(checkpoint, ["a.png", "b.png"], images)
+    assert logits.numpy() == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
@@ -113,32 +155,3 @@ def test_half_precision_heads_do_not_round_the_logits(checkpoint, images):
     assert not torch.equal(logits.to(torch.bfloat16).double(), logits)
     full = score.level_logits(checkpoint, ["a.png", "b.png"], images)
     assert logits.numpy() == pytest.approx(full, abs=0.2)
-
-
-def test_the_likeliest_whole_reply_is_chosen(checkpoint, images):
-    candidates = ["noise", "the left half", "snow", "no"]
-    questions = [
-        {"question": "What is it?", "candidates": candidates, "img_path": "a.png"},
-        {"question": "Is it so?", "candidates": candidates[::-1], "img_path": "b.png"},
-    ]
-    encoder = Encoder(checkpoint.processor, images, 512)
-    expected = []
-    for q in questions:
-        prompt = multiple_choice_prompt(q["question"], q["candidates"])
-        likelihoods = []
-        for candidate in q["candidates"]:
-            batch = tensors(collate([encoder.answer(q["img_path"], prompt, candidate)], 0))
-            labels = batch.pop("labels")[0, 1:]
-            with torch.no_grad():
-                logs = torch.log_softmax(checkpoint.model(**batch).logits[0, :-1], dim=-1)
-            at = (labels != -100).nonzero()[:, 0]
-            likelihoods.append(float(logs[at, labels[at]].sum()))
-        expected.append(int(np.argmax(likelihoods)))
-    assert score.choose(checkpoint, questions, images) == expected
-    assert score.choose(checkpoint, questions, images, batch_size=1) == expected
-
-
-def test_the_prompt_lists_the_options():
-    assert multiple_choice_prompt("How?", ["a", "b"]) == (
-        "<image>\nHow?\nA. a\nB. b\nAnswer with the text of one option."
-    )

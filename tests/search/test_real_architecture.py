@@ -41,7 +41,7 @@ def test_a_trial_of_the_real_05b_runs_through_tune(base, tmp_path):
             "models.freeze_vision=true",
             "models.remember_features=true",
             "train.zero_stage=2",
-            "evaluate.batch_size=1",
+            "evaluate.batch_tokens=1",
         ],
     )
     folder = tmp_path / "catalog"

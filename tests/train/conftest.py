@@ -20,6 +20,7 @@ from qsit_ray.demo.models import DECODERS, make_model, processor_of
 from qsit_ray.demo.pretrain import make_tokenizer
 from qsit_ray.mixture import Mixture
 from qsit_ray.models import load
+from qsit_ray.prompts import PAPER
 from qsit_ray.run_files import FoundMix
 from qsit_ray.stages.tokens import count_tokens
 from qsit_ray.terminal import Terminal
@@ -36,6 +37,8 @@ ASKED = {
 
 def row(domain, number, image):
     human, gpt = ASKED[domain]
+    if domain == "scoring" and number % 2:
+        human = PAPER.question
     turns = [("human", human), ("gpt", gpt + " indeed" * (number % 3))]
     return {
         "id": f"{domain}-{number}",
@@ -85,7 +88,7 @@ def job(tmp_path_factory):
     )
     settings = ["models.max_length=4096", "train.training.batch_size=8", "train.micro_batch=2"]
     config = override(
-        config.model_copy(update={"models": models}), [*settings, "evaluate.batch_size=2"]
+        config.model_copy(update={"models": models}), [*settings, "evaluate.batch_tokens=1024"]
     )
     count_tokens(RunFolder(folder), config, Terminal())
     return Job(
@@ -103,7 +106,15 @@ def steps(job, tmp_path_factory):
     """Runs `steps.py` on some ranks; returns rank 0's results, with the `folder` they are in."""
 
     def run(
-        world_size, *, first=0, last=20, settings=(), resume=None, validate=True, base=job.base
+        world_size,
+        *,
+        first=0,
+        last=20,
+        settings=(),
+        resume=None,
+        validate=True,
+        rehearse=False,
+        base=job.base,
     ):
         folder = tmp_path_factory.mktemp("steps")
         config = override(job.config, [f"train.{setting}" for setting in settings])
@@ -113,6 +124,7 @@ def steps(job, tmp_path_factory):
             "last": last,
             "resume": resume,
             "validate": validate,
+            "rehearse": rehearse,
         }
         (folder / "asked.pickle").write_bytes(pickle.dumps(asked))
         script = str(Path(__file__).with_name("steps.py"))

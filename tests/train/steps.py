@@ -18,6 +18,7 @@ from qsit_ray.train.bad_loss import BadLoss
 from qsit_ray.train.encoding import layout
 from qsit_ray.train.engine import Engine
 from qsit_ray.train.ranks import gather
+from qsit_ray.train.rehearsal import rehearse
 from qsit_ray.train.state import TrainState
 
 folder = Path(sys.argv[1])
@@ -31,6 +32,8 @@ engine = Engine(job, rank, world_size)
 whole = sum(parameter.numel() for parameter in engine.checkpoint.model.parameters())
 if asked["resume"]:
     engine.load(asked["resume"], TrainState.read(asked["resume"]).world_size)
+if asked["rehearse"]:
+    rehearse(engine, job.config)
 catalog = open_catalog(job.run.catalog)
 batch = job.config.train.training.batch_size
 plan = plan_epoch(Mixture(48, 64, 48), catalog.sizes, 0, job.config.seed, batch)

@@ -24,6 +24,8 @@ from command_line import (
     wait,
 )
 
+from qsit_ray.data.catalog import open_catalog
+
 FINE = {
     "mix": "{scoring: 1, interpreting: 2, general: 1}",
     "data.scoring": 24,
@@ -31,6 +33,7 @@ FINE = {
     "train.micro_batch": 2,
     "train.checkpoint_steps": 2,
     "train.max_failures": 5,
+    "evaluate.batch_tokens": 400,  # several batches of each kind
 }
 
 
@@ -98,6 +101,26 @@ def test_a_training_killed_five_times_ends_the_same(ready, whole, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_validation_that_fails_costs_no_row_of_its_epoch(ready, whole, tmp_path):
+    """A picture of its last batch is cut short; once it is whole, no step is trained again."""
+    out = changed(ready, tmp_path / "cut", max_failures=0)
+    picture = out / "catalog" / open_catalog(out / "catalog").validation("scoring")[-1]["image"]
+    content = picture.read_bytes()
+    picture.write_bytes(content[: len(content) // 2])
+    done = call("train", "run", out)
+    assert done.returncode == 2 and picture.name in done.stderr
+    epoch, step = committed(out)
+    assert epoch == 0 and step > 0 and not (out / "train" / "epochs.jsonl").exists()
+    (state,) = out.glob(f"train/ray-*/epoch_0000_step_{step:06d}_*/state.json")
+    trained = read(state)["timing"]["train_seconds"]
+    picture.write_bytes(content)
+    done = call("train", "run", out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert untimed(out) == untimed(whole)
+    assert epochs(out)[0]["timing"]["train_seconds"] == trained
+
+
+@pytest.mark.slow
 def test_a_training_resumes_with_fewer_workers(ready, whole, tmp_path):
     out = shutil.copytree(ready, tmp_path / "fewer")
     with started("train", "run", out) as driver:
@@ -139,7 +162,8 @@ def test_a_bad_loss_ends_the_training_and_names_the_rows(ready, tmp_path, policy
 
 @pytest.mark.slow
 def test_a_row_whose_image_is_gone_is_named(ready, tmp_path):
-    out = changed(ready, tmp_path / "gone", max_failures=0)
+    """The rehearsal needs it, and refuses; the workers are not started for it again and again."""
+    out = shutil.copytree(ready, tmp_path / "gone")
     for image in (out / "catalog" / "images").iterdir():
         image.unlink()
     done = call("train", "run", out)
@@ -183,7 +207,7 @@ def test_settings_of_memory_patience_and_reporting_change_in_mid_run(ready, whol
         "train.max_failures": 1,
         "train.on_bad_loss": "rollback",
         "train.loss_limit": 25.0,
-        "evaluate.batch_size": 8,
+        "evaluate.batch_tokens": 800,
         "search.max_failures": 4,
     }
     done = call("train", "run", out, *sets(lighter))

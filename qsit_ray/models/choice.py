@@ -1,0 +1,117 @@
+"""torch: closed-set multiple choice: each candidate's likelihood after one shared prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from qsit_ray.data.catalog import Question
+from qsit_ray.data.encode import IGNORED, Encoded, Encoder, Picture, collate
+from qsit_ray.models.budget import batches
+from qsit_ray.models.load import Checkpoint
+from qsit_ray.models.loss import decoder_inputs, tensors
+from qsit_ray.models.score import BATCH_TOKENS, evaluated
+from qsit_ray.prompts import multiple_choice_prompt
+
+
+@torch.no_grad()
+def choose(
+    checkpoint: Checkpoint,
+    questions: Sequence[Question],
+    root: Path = Path(),
+    *,
+    batch_tokens: int = BATCH_TOKENS,
+    cache: dict[str, Picture] | None = None,
+) -> list[int]:
+    """The index of the likeliest candidate for each LLVisionQA question.
+
+    After the multiple-choice prompt each candidate is scored by the summed log-likelihood of its
+    tokens and the end-of-turn token. With the end included that is the probability of exactly this
+    reply, so a longer candidate needs no correction. Ties go to the first. The candidates are a
+    closed set, as the levels are in Eq. 4.
+
+    Questions are encoded as they are asked, at most `batch_tokens` tokens of them at once.
+    """
+    model, processor = checkpoint.model, checkpoint.processor
+    encoder = Encoder(processor, root, max_length=1 << 20, cache=cache)
+    chosen = [0] * len(questions)
+    with evaluated(model):
+        for (part,) in batches([question_length(encoder, q) for q in questions], batch_tokens):
+            asked = [questions[item] for item in part]
+            batch = question_batch(encoder, asked, processor.tokenizer.pad_token_id)
+            losses = candidate_losses(model, tensors(batch, model.device))
+            for item, best in zip(part, likeliest(asked, losses), strict=True):
+                chosen[item] = best
+    return chosen
+
+
+def question_length(encoder: Encoder, question: Question) -> int:
+    """The tokens of a question's prompt and of all its candidates."""
+    text = multiple_choice_prompt(question["question"], question["candidates"])
+    answers = sum(len(encoder.reply(candidate)) for candidate in question["candidates"])
+    return encoder.prompt_length(question["img_path"], text) + answers
+
+
+def question_batch(encoder: Encoder, questions: Sequence[Question], pad_token_id: int) -> Encoded:
+    """The prompts as `collate` pads them, with `candidates` int64 [C, T], all questions' candidates
+    with their end-of-turn tokens and `IGNORED` behind, and `asked` int64 [C], the prompt of each.
+    """
+    prompts, replies, asked = [], [], []
+    for number, question in enumerate(questions):
+        candidates = question["candidates"]
+        text = multiple_choice_prompt(question["question"], candidates)
+        prompts.append(encoder.prompt(question["img_path"], text))
+        replies += [encoder.reply(candidate) for candidate in candidates]
+        asked += [number] * len(candidates)
+    # At least two columns, so that every batch needs the decoder twice (see `candidate_losses`).
+    padded = np.full((len(replies), max(2, *map(len, replies))), IGNORED, np.int64)
+    for row, reply in zip(padded, replies, strict=True):
+        row[: len(reply)] = reply
+    batch = collate(prompts, pad_token_id)
+    del batch["labels"]
+    return {**batch, "candidates": padded, "asked": np.array(asked, np.int64)}
+
+
+@torch.no_grad()
+def candidate_losses(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
+    """The summed negative log-likelihood of each candidate in nats, float [C].
+
+    `batch` comes from `question_batch`, as tensors. The decoder reads each prompt once, and then
+    all candidates from the keys and values that it kept: two passes and one call of the head
+    whatever the batch, since at ZeRO stage 3 all ranks must make the same calls.
+    """
+    candidates, asked = batch["candidates"], batch["asked"]
+    prompts = model.model(**decoder_inputs(batch), use_cache=True)
+    mask = batch["attention_mask"]
+    lengths = mask.sum(dim=1)
+    kept = prompts.past_key_values
+    kept.batch_select_indices(asked)
+    given, wanted = candidates[:, :-1], candidates[:, 1:]
+    real = given != IGNORED
+    places = torch.arange(given.shape[1], device=given.device)
+    hidden = model.model(
+        input_ids=given.where(real, 0),
+        # The padding behind a shorter prompt stays hidden.
+        attention_mask=torch.cat([mask[asked], real.to(mask.dtype)], dim=1),
+        position_ids=lengths[asked, None] + places,
+        past_key_values=kept,
+        use_cache=True,
+    ).last_hidden_state
+    at_end = prompts.last_hidden_state[torch.arange(len(mask), device=mask.device), lengths - 1]
+    predicted = wanted != IGNORED
+    logits = model.lm_head(torch.cat([at_end, hidden[predicted]])).float()
+    first = logits[: len(mask)].log_softmax(dim=1)[asked, candidates[:, 0]]
+    later = cross_entropy(logits[len(mask) :], wanted[predicted], reduction="none")
+    return (-first).index_add(0, predicted.nonzero()[:, 0], later)
+
+
+def likeliest(questions: Sequence[Question], losses: Tensor) -> list[int]:
+    """The index of each question's candidate of least loss; `losses` is of `candidate_losses`."""
+    values = iter(losses.double().tolist())
+    return [int(np.argmin([next(values) for _ in q["candidates"]])) for q in questions]

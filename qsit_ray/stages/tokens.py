@@ -6,8 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from transformers import AutoConfig
-
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
@@ -17,6 +15,8 @@ from qsit_ray.errors import InputError
 from qsit_ray.models import load
 from qsit_ray.models.architectures import image_tiles, image_tokens
 from qsit_ray.models.base import base_checkpoint
+from qsit_ray.models.hub import folder_of
+from qsit_ray.models.weights import read_config
 from qsit_ray.terminal import Terminal
 
 Which = Literal["proxy", "primary"]
@@ -76,12 +76,8 @@ def _counted(run: RunFolder, ruler: Ruler, models: str, terminal: Terminal) -> C
 
 def ruler_of(name: str, max_length: int) -> tuple[Ruler, str]:
     """How the checkpoint `name` counts, and a digest: equal ones count alike."""
-    try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-        processor = load.load_processor(name, config)
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{name}: can't read its processor: {reason}") from None
+    config = read_config(folder_of(name))
+    processor = load.load_processor(name, config)
 
     @cache
     def picture(size: tuple[int, int]) -> tuple[int, int]:

@@ -73,7 +73,7 @@ def test_the_stage_precision_and_clipping_arrive(stage):
     ],
 )
 def test_bf16_gradients_are_added_up_in_float32(assignments, wanted):
-    assert read(deepspeed_config(settings(*assignments), 8), 8).grad_accum_dtype == wanted
+    assert read(deepspeed_config(settings(*assignments)), 8).grad_accum_dtype == wanted
 
 
 @pytest.mark.parametrize("gpu", ["true", "false"])

@@ -81,13 +81,13 @@ def test_no_optimiser_is_compiled_but_that_of_the_offload(gpu):
     """What DeepSpeed builds from the settings, without a model."""
     from deepspeed.runtime.engine import DeepSpeedEngine
 
-    values = deepspeed_config(settings(f"use_gpu={gpu}"), 8)["optimizer"]["params"]
+    values = deepspeed_config(settings(f"use_gpu={gpu}"))["optimizer"]["params"]
     kind, more = DeepSpeedEngine.get_optimizer_configuration(None, values, True)
     weights = [torch.nn.Parameter(torch.ones(2))]
     optimiser = kind(weights, **values, **more)
     assert type(optimiser) is torch.optim.AdamW
     assert optimiser.defaults["fused"] is (gpu == "true")
-    offloaded = deepspeed_config(settings("offload_optimizer=true"), 8)["optimizer"]["params"]
+    offloaded = deepspeed_config(settings("offload_optimizer=true"))["optimizer"]["params"]
     assert offloaded.keys() == {"lr", "weight_decay"}
 
 

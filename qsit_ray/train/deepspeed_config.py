@@ -64,9 +64,10 @@ def deepspeed_config(train: Train) -> Settings:
         "steps_per_print": 1_000_000,
         "wall_clock_breakdown": False,
     }
-    if train.precision == "bf16" and train.zero_stage and not train.bf16_states:
+    if train.precision == "bf16" and train.zero_stage >= 2 and not train.bf16_states:
         # Otherwise bf16, in which a sum of many micro-batches loses the small ones. Without ZeRO
-        # DeepSpeed adds up in float32 of itself.
+        # DeepSpeed adds up in float32 of itself; at stage 1 every rank would hold all gradients in
+        # float32, in another optimiser with checkpoints of its own.
         config["data_types"] = {"grad_accum_dtype": "fp32"}
     if train.offload_optimizer:
         config["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}

@@ -112,7 +112,7 @@ def test_a_checkpoint_is_resumed_on_fewer_or_more_ranks(steps, then, zero_stage)
 @pytest.mark.slow
 @pytest.mark.parametrize("zero_stage", [1, 2, 3])
 def test_a_training_in_bf16_is_resumed_on_as_many_or_fewer_ranks(steps, zero_stage):
-    """Its gradients are added up in float32, for which DeepSpeed has other optimisers."""
+    """At stages 2 and 3 its gradients are added up in float32."""
     settings = [*stage(zero_stage), "precision=bf16", "micro_batch=1"]
     whole = steps(2, last=6, settings=settings)
     folder = checkpoint(steps(2, last=3, settings=settings), 2)

@@ -28,4 +28,7 @@ def mistake_in(error: BaseException) -> InputError | None:
         inner = [getattr(each, name, None) for name in _INNER]
         inner += getattr(each, "worker_failures", {}).values()  # of Ray Train, by rank
         waiting += [e for e in inner if isinstance(e, BaseException) and id(e) not in seen]
-    return found
+    if found is None or "\n" not in str(found):
+        return found
+    # Ray Data appends lines of its own advice to the error itself.
+    return InputError(str(found).partition("\n")[0])

@@ -33,6 +33,7 @@ WRAPPED = {
         "x",
         {0: RuntimeError("a broken pipe"), 1: UserExceptionWithTraceback(task_error(MISTAKE), "")},
     ),
+    "a data task's, with Ray Data's advice": task_error(InputError(f"{MISTAKE}\nFailed to map")),
     "a callback's": ControllerError(ControllerError(MISTAKE)),
     "behind another": chained(RuntimeError("failed"), chained(OSError("x"), MISTAKE)),
 }

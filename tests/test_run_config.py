@@ -145,6 +145,11 @@ def test_the_command_line_tells_which_settings_may_change(searched, tmp_path):
     assert seed["refused"] == "2 trials of interpreting_general were trained"
     shown = call("config", "diff", searched.path, file).stdout
     assert "no: 2 trials" in shown and "yes: no result" in shown
+
+
+def test_a_command_refuses_what_results_depend_on(searched):
+    """A rehearsal needs no base models, so no command asks the Hub for them."""
+    RunConfig(presets.rehearsal(), {}, []).write(searched)
     refused = call("search", "run", searched.path, "--set", "seed=3")
     assert refused.returncode == 2
     assert "seed is 0, not 3: 2 trials" in refused.stderr

@@ -33,7 +33,7 @@ def row_losses(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]
 
 
 def last_hidden(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
-    """The decoder's last hidden state, [B, L, hidden], of a collated batch; meaningless at padding."""
+    """The decoder's last hidden state, [B, L, hidden], of a collated batch; noise at padding."""
     return model.model(**decoder_inputs(batch), use_cache=False).last_hidden_state
 
 

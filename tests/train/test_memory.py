@@ -292,7 +292,7 @@ def test_the_papers_peaks_are_those_that_pytorch_tracks(layers):
     weights = Weights.of(model)
     found = peaks(config, shape, weights, 8)
     held = found.optimizer_step
-    training = peak_of_rows(shape, config.train.micro_batch, True)
+    training = peak_of_rows(shape, config.train.rows_at_once(config.models.max_length), True)
     assert found.training - held == pytest.approx(training, rel=0.1)
     rows = config.evaluate.batch_tokens // config.models.max_length
     stages = forward_stages(Row(shape, weights, 2, config.models.max_length))

@@ -72,6 +72,7 @@ class RunFolder:
     proxy_model = _Below("proxy", "model")
     train = _Below("train")
     epochs = _Below("train", "epochs.jsonl")
+    steps = _Below("train", "steps.jsonl")
     model = _Below("train", "model")
     evaluation = _Below("evaluation")
     ledger = _Below("ledger.json")

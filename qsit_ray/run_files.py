@@ -76,6 +76,20 @@ class EpochLine:
     def to_json(self) -> dict[str, object]:
         return asdict(self)
 
+    def __str__(self) -> str:
+        """The line as the terminal shows it when the epoch ends."""
+        wanted = self.reference_loss_ratio
+        text = (
+            f"epoch {self.epoch}: {self.rows_trained:,} rows, L_S {self.loss_scoring:.4f}, "
+            f"L_I {self.loss_interpreting:.4f}, ratio {self.loss_ratio:.3f}"
+        )
+        if wanted is not None:
+            text += f" (λ {wanted:.3f}): {self.verdict.replace('_', ' ')}"
+        if self.next_sizes is None:
+            return text
+        rows = " : ".join(f"{count:,}" for count in self.next_sizes.counts().values())
+        return f"{text}; next {rows} rows"
+
 
 def read_epochs(path: Path) -> list[EpochLine]:
     """The epochs that have ended; none where the file does not exist yet.

@@ -23,7 +23,10 @@ from rich.table import Table
 
 @dataclass
 class Bar:
-    """The progress of one task: a bar, or without a terminal a line at each new note and tenth."""
+    """The progress of one task: a bar, or without a terminal a line at each new note and tenth.
+
+    `figures` change all the time: they are shown beside the note and make no line of their own.
+    """
 
     title: str
     console: Console
@@ -31,14 +34,15 @@ class Bar:
     task: TaskID | None = None
     last: tuple[str, int] = ("", 0)
 
-    def update(self, done: int, total: int, note: str = "") -> None:
+    def update(self, done: int, total: int, note: str = "", figures: str = "") -> None:
+        shown = " ".join(text for text in (note, figures) if text)
         if self.live is not None and self.task is not None:
-            self.live.update(self.task, completed=done, total=total, note=note)
+            self.live.update(self.task, completed=done, total=total, note=shown)
             return
         now = (note, 10 * done // total)
         if now != self.last:
             self.last = now
-            self.console.print(f"  {self.title}: {done} of {total} {note}".rstrip())
+            self.console.print(f"  {self.title}: {done} of {total} {shown}".rstrip())
 
 
 class Terminal:

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import ray
+from numpy.typing import NDArray
 from ray.data import Dataset
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
@@ -45,6 +47,11 @@ class Layout:
     def plan(self, mixture: Mixture, epoch: int) -> EpochPlan:
         sizes = open_catalog(self.run.catalog).sizes
         return plan_epoch(mixture, sizes, epoch, self.seed, self.global_batch)
+
+    def counted(self, rows: NDArray[np.int64]) -> tuple[int, int]:
+        """Tokens and image tiles of catalog rows."""
+        counted = _counted(self.run)
+        return int(counted.tokens[rows].sum()), int(counted.tiles[rows].sum())
 
     def micro_batches(self, plan: EpochPlan, step: int, world_size: int) -> MicroBatches:
         """The catalog rows of a step's micro-batches, by [accumulation step][rank]."""

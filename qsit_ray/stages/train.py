@@ -43,6 +43,7 @@ from qsit_ray.train.deepspeed_config import accumulation
 from qsit_ray.train.elastic import convert
 from qsit_ray.train.encoding import cpu_options, encode, layout, warm_up
 from qsit_ray.train.state import Course, Job, TrainState
+from qsit_ray.train.step_lines import StepLog
 from qsit_ray.train.trackers import require
 from qsit_ray.train.worker import train_loop
 
@@ -100,7 +101,7 @@ def train(run: RunFolder, config: Config, terminal: Terminal, workers: int | Non
         run.stage("train", inputs) as cost,
         _course_actor(job) as course,
         terminal.bar("Train the primary") as bar,
-        _progress_shown(job, bar),
+        _progress_shown(job, bar, terminal),
     ):
         warm_up(job, workers)
         while True:
@@ -222,17 +223,27 @@ def _course_actor(job: Job) -> Iterator[Any]:
 
 
 @contextmanager
-def _progress_shown(job: Job, bar: Bar) -> Iterator[None]:
-    """The bar follows rank 0's progress file, which is removed at the end."""
+def _progress_shown(job: Job, bar: Bar, terminal: Terminal) -> Iterator[None]:
+    """The bar follows rank 0's progress file, which is removed at the end, and the last line of
+    steps.jsonl; each new line of epochs.jsonl is shown as it comes."""
     for left_by_a_kill in job.checkpoints.folder.glob("progress_*.json"):
         left_by_a_kill.unlink(missing_ok=True)
-    ended = threading.Event()
+    ended, steps = threading.Event(), StepLog(job.run.steps)
+    epochs = len(read_epochs(job.run.epochs))
+
+    def show_epochs() -> None:
+        nonlocal epochs
+        lines = read_epochs(job.run.epochs)
+        for line in lines[epochs:]:
+            terminal.say(str(line))
+        epochs = len(lines)
 
     def watch() -> None:
         while not ended.wait(1.0):
             with suppress(InputError):  # not written yet
                 done, total = artifacts.read_json(job.progress_file)
-                bar.update(done, total)
+                bar.update(done, total, figures=str(steps.last() or ""))
+                show_epochs()
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -241,4 +252,5 @@ def _progress_shown(job: Job, bar: Bar) -> Iterator[None]:
     finally:
         ended.set()
         watcher.join()
+        show_epochs()
         job.progress_file.unlink(missing_ok=True)

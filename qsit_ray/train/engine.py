@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import gc
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from qsit_ray import artifacts
 from qsit_ray.errors import InputError
+from qsit_ray.mixture import DOMAINS
 from qsit_ray.models import load
 from qsit_ray.models.batch import Batches, on_device, unpack
 from qsit_ray.models.features import remember_features
 from qsit_ray.models.loss import row_losses
-from qsit_ray.models.trainable import merged, parameter_groups, prepare, set_rates
+from qsit_ray.models.trainable import merged, parameter_groups, part_of, prepare, set_rates
 from qsit_ray.schedule import share_of_peak
 from qsit_ray.train.bad_loss import BadLoss
 from qsit_ray.train.deepspeed_config import Settings, deepspeed_config
 from qsit_ray.train.elastic import UNIVERSAL, loads_universal
 from qsit_ray.train.ranks import gather
 from qsit_ray.train.state import Job, Measured
+from qsit_ray.train.step_lines import GIB, Work, peak_flops
 from qsit_ray.train.validation import Validation
 
 TAG = "deepspeed"
@@ -47,6 +53,17 @@ class Rows(torch.nn.Module):
 
     def forward(self, batch: dict[str, Tensor], read: Callable[..., Any] = row_losses) -> Any:
         return read(self.model, batch)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser step. `loss`: of the global batch, in nats a token; `losses`: by domain, None
+    without a row. `gradient_norm`: before clipping, None where DeepSpeed computes none."""
+
+    loss: float
+    losses: list[float | None]
+    gradient_norm: float | None
+    rate: float
 
 
 class Engine:
@@ -84,9 +101,11 @@ class Engine:
         )
         self.device = self.deepspeed.device
 
-    def step(self, micro_batches: list[bytes], epochs_done: float) -> float:
+    def step(
+        self, micro_batches: list[bytes], domains: list[NDArray[np.int64]], epochs_done: float
+    ) -> Step:
         """One optimiser step over this rank's micro-batches of a global batch, as many as on each
-        other rank; returns the global batch's loss in nats a token.
+        other rank. `domains`: the place in `DOMAINS` of each row, by micro-batch.
 
         The loss is the sum over the global batch divided by its answer tokens, over ranks and
         accumulation: a mean of the ranks' means would weigh short answers more.
@@ -108,11 +127,16 @@ class Engine:
         dist.all_reduce(tokens)
         self.deepspeed.train()
         sums = torch.zeros(len(unpacked), device=self.device)
+        by_domain = torch.zeros(2, len(DOMAINS), device=self.device)
         for index, batch in enumerate(on_device(unpacked, self.device)):
             last = index + 1 == len(unpacked)
             self.deepspeed.set_gradient_accumulation_boundary(last)
-            nll = self.deepspeed(batch)[0].sum()
+            losses, labelled = self.deepspeed(batch)
+            nll = losses.sum()
             sums[index] = nll.detach()
+            domain = torch.from_numpy(domains[index]).to(self.device)
+            of_rows = torch.stack([losses.detach(), labelled.to(losses.dtype)])
+            by_domain.index_add_(1, domain, of_rows.to(by_domain.dtype))
             # DeepSpeed takes the mean over ranks; undo it.
             scaled = nll * (self.world_size / tokens)
             self.deepspeed.backward(scaled, scale_wrt_gas=False)
@@ -126,7 +150,49 @@ class Engine:
         norm = self.deepspeed.get_global_grad_norm()
         if norm is not None and not math.isfinite(norm):
             raise BadLoss(math.nan, range(len(unpacked)))
-        return loss
+        dist.all_reduce(by_domain)
+        totals, answers = by_domain.tolist()
+        return Step(
+            loss=loss,
+            losses=[t / n if n else None for t, n in zip(totals, answers, strict=True)],
+            gradient_norm=None if norm is None else float(norm),
+            rate=share * training.learning_rate,
+        )
+
+    def work(self) -> Work:
+        """The weights that a step's FLOPs follow from."""
+        model = self.checkpoint.model
+        weights, trained = Counter[str](), set[str]()
+        for name, weight in model.named_parameters():
+            part = "decoder" if part_of(name) == "language" else "tower"
+            if "embed_tokens" not in name or model.config.tie_word_embeddings:
+                # At ZeRO stage 3 a rank holds nothing of it.
+                weights[part] += getattr(weight, "ds_numel", weight.numel())
+            if weight.requires_grad:
+                trained.add(part)
+        vision = model.config.vision_config
+        return Work(
+            decoder=weights["decoder"],
+            tower=weights["tower"],
+            patches=(vision.image_size // vision.patch_size) ** 2,
+            decoder_trained="decoder" in trained,
+            tower_trained="tower" in trained,
+        )
+
+    def peak_memory(self) -> float | None:
+        """GiB at most since the last call on this rank's GPU; None on a CPU."""
+        if self.device.type != "cuda":
+            return None
+        peak = torch.cuda.max_memory_allocated(self.device) / GIB
+        torch.cuda.reset_peak_memory_stats(self.device)
+        return peak
+
+    def peak_flops(self) -> float | None:
+        """Dense bf16 FLOP/s of all ranks' GPUs; None where it is not known."""
+        if self.device.type != "cuda":
+            return None
+        peak = peak_flops(torch.cuda.get_device_name(self.device))
+        return None if peak is None else peak * self.world_size
 
     def unpacked(self, data: bytes) -> dict[str, Tensor]:
         """A micro-batch on this rank's device."""

@@ -1,7 +1,8 @@
-"""pure: epochs logged to MLflow and Weights & Biases, in addition to epochs.jsonl.
+"""pure: epochs and steps logged to MLflow and Weights & Biases, in addition to the run folder.
 
-Rank 0 connects once and logs each line of epochs.jsonl; a training that resumes after a failure
-continues the same run there. The trackers read credentials from their own environment variables.
+Rank 0 connects once and logs each line of epochs.jsonl and steps.jsonl; a training that resumes
+after a failure continues the same run there. The trackers read credentials from their own
+environment variables.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from dataclasses import asdict
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from qsit_ray.config.train import Mlflow, Tracker, Wandb
 from qsit_ray.errors import InputError
 from qsit_ray.run_files import EpochLine
+from qsit_ray.train.step_lines import StepLine
 
+Axis = Literal["epoch", "step"]
 RUN_TAG = "qsit_run"
 NOT_LOGGED = ("epoch", "planned", "consumed", "next_sizes")
 
@@ -43,6 +47,12 @@ def metrics(line: EpochLine) -> dict[str, float]:
     return {n: float(v) for n, v in numbers.items() if isinstance(v, (int, float))}
 
 
+def step_metrics(line: StepLine) -> dict[str, float]:
+    """The numbers of one line of steps.jsonl, as step/loss and the like."""
+    values = {n: v for n, v in line.to_json().items() if n not in ("time", "epoch", "step")}
+    return {f"step/{n}": float(v) for n, v in values.items() if isinstance(v, (int, float))}
+
+
 class MlflowLog:
     def __init__(self, settings: Mlflow, key: str, parameters: Mapping[str, object]):
         self.client = import_module("mlflow.tracking").MlflowClient(settings.tracking_uri)
@@ -60,9 +70,9 @@ class MlflowLog:
         for name, value in parameters.items():
             self.client.log_param(self.run, name, value)
 
-    def log(self, values: Mapping[str, float], epoch: int) -> None:
+    def log(self, values: Mapping[str, float], axis: Axis, number: int) -> None:
         for name, value in values.items():
-            self.client.log_metric(self.run, name, value, step=epoch)
+            self.client.log_metric(self.run, name, value, step=number)
 
     def close(self) -> None:
         self.client.set_terminated(self.run)
@@ -79,24 +89,32 @@ class WandbLog:
             config=dict(parameters),
             dir=str(folder),
         )
+        # Its own counter takes one kind of number only, and never a smaller one.
+        self.run.define_metric("*", step_metric="epoch")
+        self.run.define_metric("step/*", step_metric="step")
 
-    def log(self, values: Mapping[str, float], epoch: int) -> None:
-        self.run.log(dict(values), step=epoch)
+    def log(self, values: Mapping[str, float], axis: Axis, number: int) -> None:
+        self.run.log({**values, axis: number})
 
     def close(self) -> None:
         self.run.finish()
 
 
 class Trackers:
-    """All trackers of a run. One that fails later on is dropped with a warning, since epochs.jsonl
-    has every line."""
+    """All trackers of a run. One that fails later on is dropped with a warning, since the run
+    folder has every line."""
 
     def __init__(self, logs: Sequence[MlflowLog | WandbLog]):
         self.logs = list(logs)
 
     def log(self, line: EpochLine) -> None:
         values = metrics(line)
-        self._each(lambda log: log.log(values, line.epoch))
+        self._each(lambda log: log.log(values, "epoch", line.epoch))
+
+    def log_step(self, line: StepLine, number: int) -> None:
+        """`number`: of the step since the start of the training."""
+        values = step_metrics(line)
+        self._each(lambda log: log.log(values, "step", number))
 
     def close(self) -> None:
         self._each(lambda log: log.close())

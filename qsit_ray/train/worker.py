@@ -30,6 +30,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import islice
 
 import numpy as np
@@ -43,9 +44,11 @@ from qsit_ray.data.source import NAMESPACE, DataRow, Layout
 from qsit_ray.mixture import PADDING, EpochPlan, checksum
 from qsit_ray.train.bad_loss import BadBatch, BadLoss
 from qsit_ray.train.encoding import layout
+from qsit_ray.train.gauges import Gauges
 from qsit_ray.train.ranks import from_rank_zero, gather
 from qsit_ray.train.saver import Saver
 from qsit_ray.train.state import Consumed, Job, TrainState
+from qsit_ray.train.step_lines import StepLine, StepLog
 from qsit_ray.train.trackers import Trackers, connect
 
 
@@ -65,17 +68,21 @@ def train_loop(job: Job) -> None:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """One row of the Dataset: catalog `rows` without padding, the `packed` batch, answers cut."""
+    """One row of the Dataset: catalog rows, the `packed` batch, answers cut."""
 
     step: int
-    rows: NDArray[np.int64]
+    padded: NDArray[np.int64]
     packed: bytes
     cut: int
 
     @classmethod
     def of(cls, row: DataRow) -> MicroBatch:
-        rows = np.asarray(row["rows"][0], dtype=np.int64)
-        return cls(int(row["step"][0]), rows[rows >= 0], row["batch"][0], int(row["cut"][0]))
+        padded = np.asarray(row["rows"][0], dtype=np.int64)
+        return cls(int(row["step"][0]), padded, row["batch"][0], int(row["cut"][0]))
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        return self.padded[self.padded != PADDING]
 
 
 @dataclass(frozen=True)
@@ -115,6 +122,10 @@ class Worker:
         self.engine = Engine(job, self.rank, self.world_size)
         self.saver = Saver(job, self.engine, self.rank)
         self.saver.restore()
+        self.work, self.gauges = self.engine.work(), Gauges(job.name)
+        self.log = StepLog(job.run.steps)
+        if self.rank == 0:
+            self.log.rewind(self.state.epoch, self.state.step)
         if latest is None:
             rehearse(self.engine, job.config)
         self.saved = time.monotonic()
@@ -178,8 +189,7 @@ class Worker:
             self._add_seconds("stall_seconds", began)
             self._count(plan, self.step in served.skip)
             if self.step not in served.skip:
-                packed = [micro.packed for micro in self.group]
-                self.engine.step(packed, plan.epoch + (self.step + 1) / plan.steps)
+                self._take_step(served, began)
             self._add_seconds("train_seconds", began)
             self._report_progress(plan)
             # Every rank calls this after every step: it is collective while an upload is pending.
@@ -190,6 +200,43 @@ class Worker:
         # Read to its end: Ray starts the next execution only when this one is finished.
         next(served.micro_batches, None)
         self._end_epoch(plan)
+
+    def _take_step(self, served: Served, began: float) -> None:
+        """Train the step's rows and log its line; `began`: before the wait for them."""
+        plan, stalled = served.plan, time.monotonic() - began
+        starts = np.cumsum(list(open_catalog(self.job.run.catalog).sizes.values()))
+        # A padding row counts nothing, so its domain may be any.
+        domains = [np.searchsorted(starts, np.maximum(m.padded, 0), "right") for m in self.group]
+        done = plan.epoch + (self.step + 1) / plan.steps
+        step = self.engine.step([micro.packed for micro in self.group], domains, done)
+        peak_memory, peak = self.engine.peak_memory(), self.engine.peak_flops()
+        if self.rank != 0:
+            return
+        rows, seconds = plan.step_rows(self.step), time.monotonic() - began
+        tokens, tiles = served.layout.counted(rows)
+        scoring, interpreting, general = step.losses
+        line = StepLine(
+            time=datetime.now(UTC).isoformat(timespec="seconds"),
+            epoch=plan.epoch,
+            step=self.step,
+            loss=step.loss,
+            loss_scoring=scoring,
+            loss_interpreting=interpreting,
+            loss_general=general,
+            gradient_norm=step.gradient_norm,
+            rate=step.rate,
+            rows=len(rows),
+            tokens=tokens,
+            seconds=round(seconds, 4),
+            stall_seconds=round(stalled, 4),
+            mfu=None if peak is None else self.work.flops(tokens, tiles) / (seconds * peak),
+            peak_memory_gib=peak_memory,
+        )
+        self.log.append(line)
+        self.gauges.set(line)
+        batch = plan.global_batch
+        before = sum(-(-line.rows_planned // batch) for line in self.state.lines)
+        self.trackers.log_step(line, before + self.step)
 
     def _end_epoch(self, plan: EpochPlan) -> None:
         """Save, validate, decide the next mixture, and save again."""

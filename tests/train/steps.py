@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch.distributed as dist
 
 from qsit_ray import artifacts
@@ -38,12 +39,16 @@ catalog = open_catalog(job.run.catalog)
 batch = job.config.train.training.batch_size
 plan = plan_epoch(Mixture(48, 64, 48), catalog.sizes, 0, job.config.seed, batch)
 rows = Batches(job.run.catalog, load.load_processor(job.base), job.config.models.max_length)
-losses, bad, early = [], None, None
+losses, by_domain, bad, early = [], [], None, None
+starts = np.cumsum(list(catalog.sizes.values()))
 for step in range(asked["first"], asked["last"]):
     own = [ranks[rank] for ranks in layout(job).micro_batches(plan, step, world_size)]
     try:
         packed = [pack(rows.of(micro.tolist())) for micro in own]
-        losses.append(engine.step(packed, (step + 1) / plan.steps))
+        domains = [np.searchsorted(starts, np.maximum(micro, 0), "right") for micro in own]
+        taken = engine.step(packed, domains, (step + 1) / plan.steps)
+        losses.append(taken.loss)
+        by_domain.append(taken.losses)
         if asked["validate"] and step == asked["first"]:
             early = engine.validate()
     except BadLoss as error:
@@ -55,7 +60,7 @@ engine.save(folder / f"rank{rank}")
 dist.barrier()
 engine.export(folder / "model")
 if rank == 0:
-    results = {"losses": losses, "bad": bad, "own_weights": whole}
+    results = {"losses": losses, "by_domain": by_domain, "bad": bad, "own_weights": whole}
     results["measured"] = asdict(measured) if measured else None
     results["early"] = asdict(early) if early else None
     results["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9

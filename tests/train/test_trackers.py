@@ -11,6 +11,7 @@ from qsit_ray.errors import InputError
 from qsit_ray.mixture import Mixture
 from qsit_ray.run_files import EpochLine
 from qsit_ray.train import trackers
+from qsit_ray.train.step_lines import StepLine
 
 LINE = EpochLine(
     epoch=1,
@@ -45,6 +46,38 @@ NUMBERS = {
     "rows_skipped": 1.0,
     "answers_cut": 0.0,
     "timing/train_seconds": 4.0,
+}
+
+
+STEP = StepLine(
+    time="2026-01-01T00:00:00+00:00",
+    epoch=1,
+    step=5,
+    loss=2.0,
+    loss_scoring=0.5,
+    loss_interpreting=None,
+    loss_general=3.0,
+    gradient_norm=1.5,
+    rate=1e-5,
+    rows=64,
+    tokens=320_000,
+    seconds=8.0,
+    stall_seconds=0.5,
+    mfu=None,
+    peak_memory_gib=None,
+)
+STEP_NUMBERS = {
+    "step/loss": 2.0,
+    "step/loss_scoring": 0.5,
+    "step/loss_general": 3.0,
+    "step/gradient_norm": 1.5,
+    "step/rate": 1e-5,
+    "step/rows": 64.0,
+    "step/tokens": 320_000.0,
+    "step/seconds": 8.0,
+    "step/stall_seconds": 0.5,
+    "step/rows_per_second": 8.0,
+    "step/tokens_per_second": 40_000.0,
 }
 
 
@@ -102,7 +135,8 @@ def mlflow(monkeypatch):
 def wandb(monkeypatch):
     calls = []
     run = SimpleNamespace(
-        log=lambda values, step: calls.append(("log", values, step)),
+        log=lambda values: calls.append(("log", values)),
+        define_metric=lambda name, step_metric: calls.append(("axis", name, step_metric)),
         finish=lambda: calls.append(("finish",)),
     )
     package = ModuleType("wandb")
@@ -135,6 +169,12 @@ def test_mlflow_gets_the_epochs_numbers_and_the_settings(mlflow, tmp_path):
     assert mlflow.ended == ["r0"]
 
 
+def test_mlflow_gets_a_steps_numbers_by_the_number_of_the_step(mlflow, tmp_path):
+    trackers.connect(settings(MLFLOW), "key", {}, tmp_path).log_step(STEP, 41)
+    assert {name: value for _, name, value, _ in mlflow.logged} == STEP_NUMBERS
+    assert {step for *_, step in mlflow.logged} == {41}
+
+
 def test_a_resumed_run_continues_in_the_same_place(mlflow, tmp_path):
     for key in ("key", "key", "other"):
         trackers.connect(settings(MLFLOW), key, {}, tmp_path).log(LINE)
@@ -147,11 +187,14 @@ def test_wandb_gets_the_epochs_numbers_and_resumes_by_the_runs_key(wandb, tmp_pa
         settings("[{wandb: {project: mixes, mode: offline}}]"), "key", {"seed": 1}, tmp_path
     )
     log.log(LINE)
+    log.log_step(STEP, 41)
     log.close()
     (_, asked), *rest = wandb
     assert (asked["id"], asked["resume"], asked["mode"]) == ("key", "allow", "offline")
     assert (asked["project"], asked["config"]) == ("mixes", {"seed": 1})
-    assert rest == [("log", NUMBERS, 1), ("finish",)]
+    axes = [("axis", "*", "epoch"), ("axis", "step/*", "step")]
+    logged = [("log", {**NUMBERS, "epoch": 1}), ("log", {**STEP_NUMBERS, "step": 41})]
+    assert rest == [*axes, *logged, ("finish",)]
 
 
 def test_a_tracker_that_fails_later_is_dropped(mlflow, tmp_path, monkeypatch):

@@ -1,0 +1,100 @@
+"""steps.jsonl: what is written is read back, whatever a kill has left; FLOPs by arithmetic."""
+
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qsit_ray.errors import InputError
+from qsit_ray.models.architectures import architecture, on_meta
+from qsit_ray.train.step_lines import StepLine, StepLog, Work, peak_flops
+
+positive = st.floats(1e-6, 1e6)
+LINES = st.builds(
+    StepLine,
+    time=st.just("2026-01-01T00:00:00+00:00"),
+    epoch=st.integers(0, 3),
+    step=st.integers(0, 9),
+    loss=positive,
+    loss_scoring=st.none() | positive,
+    loss_interpreting=st.none() | positive,
+    loss_general=st.none() | positive,
+    gradient_norm=st.none() | positive,
+    rate=positive,
+    rows=st.integers(1, 512),
+    tokens=st.integers(1, 10**7),
+    seconds=positive,
+    stall_seconds=positive,
+    mfu=st.none() | positive,
+    peak_memory_gib=st.none() | positive,
+)
+
+
+@given(st.lists(LINES), st.integers(0, 200))
+def test_lines_are_read_back_and_a_torn_one_is_left_out(lines, torn):
+    with TemporaryDirectory() as folder:
+        log = StepLog(Path(folder) / "train" / "steps.jsonl")
+        assert (log.lines(), log.last()) == ([], None)
+        for line in lines:
+            log.append(line)
+        assert log.lines() == lines
+        assert log.last() == (lines[-1] if lines else None)
+        if lines:
+            text = log.file.read_text()
+            end = text.rstrip().rfind("\n") + 1
+            log.file.write_text(text[: min(len(text) - 1, end + torn)])
+            assert log.lines() == lines[:-1]
+
+
+@given(st.lists(LINES), st.integers(0, 3), st.integers(0, 9))
+def test_a_training_that_goes_on_keeps_the_steps_before_its_checkpoint(lines, epoch, step):
+    with TemporaryDirectory() as folder:
+        log = StepLog(Path(folder) / "steps.jsonl")
+        for line in lines:
+            log.append(line)
+        log.rewind(epoch, step)
+        assert log.lines() == [each for each in lines if (each.epoch, each.step) < (epoch, step)]
+
+
+def test_a_line_that_is_no_step_is_named(tmp_path):
+    file = tmp_path / "steps.jsonl"
+    file.write_text('{"epoch": 0}\n')
+    with pytest.raises(InputError, match=r"steps.jsonl: .*time: Field required"):
+        StepLog(file).lines()
+
+
+def test_the_terminal_shows_what_is_known():
+    line = StepLine("", 0, 1, 2.5, None, None, None, None, 1e-5, 64, 320_000, 8.0, 0.1, None, None)
+    assert str(line) == "loss 2.500, 8 rows/s"
+    on_gpu = replace(line, mfu=0.4321, peak_memory_gib=61.26)
+    assert str(on_gpu) == "loss 2.500, 8 rows/s, 43 % MFU, 61.3 GiB"
+
+
+@pytest.mark.parametrize(
+    ("device", "peak"),
+    [
+        ("NVIDIA A800-SXM4-80GB", 312e12),
+        ("NVIDIA H100 80GB HBM3", 989e12),
+        ("NVIDIA H100 PCIe", 756e12),
+        ("some other device", None),
+    ],
+)
+def test_the_peak_of_a_gpu_is_known_by_its_name(device, peak):
+    assert peak_flops(device) == peak
+
+
+def test_a_steps_flops_are_six_a_weight_that_a_token_passes():
+    """The 7B's decoder and head are 7.07 billion weights, tower and projector 0.41 billion."""
+    weights = {"tower": 0, "decoder": 0}
+    for name, weight in on_meta(architecture("7b")).named_parameters():
+        part = "tower" if "vision_tower" in name or "projector" in name else "decoder"
+        weights[part] += weight.numel() * ("embed_tokens" not in name)
+    work = Work(weights["decoder"], weights["tower"], patches=729)
+    tokens, tiles = 64 * 4_800, 64 * 5
+    assert work.flops(tokens, 0) == pytest.approx(6 * 7.07e9 * tokens, rel=0.01)
+    assert work.flops(0, tiles) == pytest.approx(6 * 0.415e9 * 729 * tiles, rel=0.02)
+    frozen = replace(work, tower_trained=False)
+    assert frozen.flops(0, tiles) == pytest.approx(work.flops(0, tiles) / 3)

@@ -171,6 +171,11 @@ class Catalog:
                 f"{counted}; build the catalog again"
             )
 
+    def domains(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The place in `DOMAINS` of training rows; 0 for padding, which counts nothing."""
+        ends = np.cumsum([self.sizes[domain] for domain in DOMAINS])
+        return np.searchsorted(ends, np.maximum(rows, 0), side="right").astype(np.int64)
+
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> list[CatalogRow]:
         """Training rows by number, in the order asked for. Raises IndexError for another number."""
         wanted = np.asarray(rows, np.int64)

@@ -4,6 +4,7 @@ outcomes/<trial>.json     the row of a finished trial, which never runs again
 checkpoints/<trial>/      the state from which an interrupted trial resumes
 attempts/<trial>.jsonl    one line an attempt: its end, and device seconds since a checkpoint
 models/<trial>/           its model, where models are kept
+steps/<trial>.jsonl       a line for each of its optimiser steps, up to its last evaluation
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ def checkpoint_folder(folder: Path, ratio: float, seed: int) -> Path:
 
 def model_folder(folder: Path, ratio: float, seed: int) -> Path:
     return folder / "models" / point_name(ratio, seed)
+
+
+def steps_file(folder: Path, ratio: float, seed: int) -> Path:
+    return folder / "steps" / f"{point_name(ratio, seed)}.jsonl"
 
 
 def attempts_file(folder: Path, ratio: float, seed: int) -> Path:

@@ -12,6 +12,7 @@ from qsit_ray import artifacts
 from qsit_ray.config.search import Search
 from qsit_ray.mixture import Mixture, plan_epoch
 from qsit_ray.search.trials import TrialMetrics
+from qsit_ray.step_lines import StepLine
 
 EVALUATIONS = 8
 # The planted curve falls by up to this much, at these speeds left and right of its peak: with a
@@ -49,6 +50,7 @@ class RehearsedTraining:
         self.score = planted_score(ratio, optimum) + self.settings.noise * chance.normal()
         self.plan_sha256 = plan_epoch(mixture, sizes, 0, seed, search.training.batch_size).sha256
         self.evaluations = 0
+        self.lines: list[StepLine] = []  # nothing is computed
 
     def advance(self) -> bool:
         """Wait for one evaluation's share of the time; True when the training has ended."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -19,18 +21,19 @@ from qsit_ray import artifacts
 from qsit_ray.data.encode import IGNORED, Encoded, Picture
 from qsit_ray.data.micro_batches import Bounds, micro_batches
 from qsit_ray.data.tokens import RowTokens, read_tokens
-from qsit_ray.mixture import Mixture, plan_epoch
+from qsit_ray.mixture import DOMAINS, Mixture, plan_epoch
 from qsit_ray.models import choice, load, score
 from qsit_ray.models.base import base_checkpoint
 from qsit_ray.models.batch import Batches, on_device
 from qsit_ray.models.budget import batches
 from qsit_ray.models.features import remember_features
-from qsit_ray.models.loss import answer_loss, evaluate_loss, tensors
+from qsit_ray.models.loss import evaluate_loss, row_losses, tensors
 from qsit_ray.models.trainable import freeze, trained_weights
 from qsit_ray.prompts import PAPER
 from qsit_ray.schedule import learning_rate
 from qsit_ray.search.ahead import ahead
 from qsit_ray.search.trials import Task, TrialMetrics
+from qsit_ray.step_lines import StepLine, StepLog
 
 Part = tuple[np.ndarray, Encoded]
 """Catalog rows that go through the model at once, and their padded batch."""
@@ -147,13 +150,16 @@ class ProxyTraining:
         self.evaluations: list[Evaluation] = []
         self.best: tuple[Evaluation, dict[str, torch.Tensor]] | None = None
         self.steps = 0
+        self.lines: list[StepLine] = []
         self._parts = bench.encoded(self._stream())
-        self.plan_sha256 = self._plan(0).sha256
+        first = self._plan(0)
+        self.plan_sha256, self.epoch_steps = first.sha256, first.steps
 
     def advance(self) -> bool:
         """Train up to the next evaluation; True when the training has ended."""
         for _ in range(min(self.search.evaluate_every, self.max_steps - self.steps)):
-            self._step(next(self._parts))
+            began = time.monotonic()
+            self._step(next(self._parts), began)
         with self.bench.autocast():
             scoring, interpreting = (
                 evaluate_loss(self.bench.model, self.bench.validation(domain))
@@ -231,6 +237,7 @@ class ProxyTraining:
         best = self.evaluations.index(self.best[0]) if self.best else None
         looks = [asdict(evaluation) for evaluation in self.evaluations]
         artifacts.write_json(folder / "training.json", {"looks": looks, "best": best})
+        artifacts.write_jsonl(folder / "steps.jsonl", [line.to_json() for line in self.lines])
 
     def load(self, folder: Path) -> None:
         """Resume from a state that `save` wrote. Raises InputError or OSError when it can't be
@@ -253,6 +260,7 @@ class ProxyTraining:
         if meta["best"] is not None:
             self.best = self.evaluations[meta["best"]], parts["best"]
         self.steps = self.evaluations[-1].step if self.evaluations else 0
+        self.lines = StepLog(folder / "steps.jsonl").lines()
         self._parts = self.bench.encoded(itertools.islice(self._stream(), self.steps, None))
 
     def _plan(self, epoch: int):
@@ -269,30 +277,60 @@ class ProxyTraining:
             plan = self._plan(epoch)
             yield from (plan.step_rows(step) for step in range(plan.steps))
 
-    def _step(self, parts: list[Part]) -> None:
-        training = self.search.training
+    def _step(self, parts: list[Part], began: float) -> None:
+        """One optimiser step; `began`: before the wait for its batches."""
+        training, stalled = self.search.training, time.monotonic() - began
+        rate = learning_rate(
+            (self.steps + 1) / self.max_steps,
+            training.learning_rate,
+            training.warmup,
+            training.final_share,
+        )
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(
-                (self.steps + 1) / self.max_steps,
-                training.learning_rate,
-                training.warmup,
-                training.final_share,
-            )
+            group["lr"] = rate
         tokens = sum(int((part["labels"][:, 1:] != IGNORED).sum()) for _, part in parts)
         self.bench.model.train()
         self.optimizer.zero_grad()
-        loss = torch.zeros((), device=self.bench.device)
-        for batch in on_device([tensors(part) for _, part in parts], self.bench.device):
+        by_domain = torch.zeros(2, len(DOMAINS), device=self.bench.device)
+        batches = on_device([tensors(part) for _, part in parts], self.bench.device)
+        for (rows, _), batch in zip(parts, batches, strict=True):
             with self.bench.autocast():
-                mean = answer_loss(self.bench.model, batch)[0] / tokens
-            mean.backward()
-            loss += mean.detach()
-        torch.nn.utils.clip_grad_norm_(self.bench.model.parameters(), training.clip)
+                losses, answers = row_losses(self.bench.model, batch)
+            (losses.sum() / tokens).backward()
+            domains = torch.from_numpy(self.bench.catalog.domains(rows)).to(by_domain.device)
+            of_rows = torch.stack([losses.detach().float(), answers.float()])
+            by_domain.index_add_(1, domains, of_rows)
+        norm = torch.nn.utils.clip_grad_norm_(self.bench.model.parameters(), training.clip)
         self.optimizer.step()
+        totals, answered = by_domain.tolist()
+        loss = sum(totals) / tokens
+        every = np.sort(np.concatenate([rows for rows, _ in parts]))
         self.steps += 1
-        if not math.isfinite(loss.item()):
-            rows = sorted(int(row) for part, _ in parts for row in part)
-            raise FloatingPointError(f"step {self.steps}: loss is {loss.item()}; rows {rows}")
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"step {self.steps}: loss is {loss}; rows {every.tolist()}")
+        scoring, interpreting, general = (
+            total / count if count else None for total, count in zip(totals, answered, strict=True)
+        )
+        epoch, step = divmod(self.steps - 1, self.epoch_steps)
+        self.lines.append(
+            StepLine(
+                time=datetime.now(UTC).isoformat(timespec="seconds"),
+                epoch=epoch,
+                step=step,
+                loss=loss,
+                loss_scoring=scoring,
+                loss_interpreting=interpreting,
+                loss_general=general,
+                gradient_norm=float(norm),
+                rate=rate,
+                rows=len(every),
+                tokens=int(self.bench.counted.tokens[every].sum()),
+                seconds=round(time.monotonic() - began, 4),
+                stall_seconds=round(stalled, 4),
+                mfu=None,
+                peak_memory_gib=None,
+            )
+        )
 
     def _watched(self, evaluation: Evaluation) -> float:
         """The loss that decides the plateau: of the domains that the mixture trains."""

@@ -65,7 +65,10 @@ class Trial(tune.Trainable):
         try:
             if self.training is None:
                 self.training = self._start()
-            if self.training.advance():
+            ended = self.training.advance()
+            lines = [line.to_json() for line in self.training.lines]
+            artifacts.write_jsonl(records.steps_file(self.task.folder, *self.point), lines)
+            if ended:
                 outcome = self._outcome(self.training, started).to_json()
                 artifacts.write_json(path, outcome)
                 artifacts.remove(self.checkpoint)

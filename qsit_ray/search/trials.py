@@ -15,6 +15,7 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import Axis, Mixture, mixture_on_axis
+from qsit_ray.step_lines import StepLine
 
 Point = tuple[float, int]  # ratio and seed of a trial
 Objective = Literal["interpreting", "both"]
@@ -68,6 +69,7 @@ class Training(Protocol):
     """A proxy training as a trial drives it; after `load` it resumes exactly where it was saved."""
 
     mixture: Mixture
+    lines: list[StepLine]
 
     def advance(self) -> bool:
         """Train up to the next evaluation; True when the training has ended."""

@@ -36,6 +36,7 @@ from qsit_ray.models.base import base_checkpoint, identity
 from qsit_ray.placement import cpu_task, ranks
 from qsit_ray.run_files import FoundMix, read_epochs
 from qsit_ray.session import labels_of
+from qsit_ray.step_lines import StepLog
 from qsit_ray.terminal import Bar, Terminal
 from qsit_ray.train.bad_loss import BadBatch
 from qsit_ray.train.checkpoint import Checkpoints, Inputs, check_resumable
@@ -43,7 +44,6 @@ from qsit_ray.train.deepspeed_config import accumulation
 from qsit_ray.train.elastic import convert
 from qsit_ray.train.encoding import cpu_options, encode, layout, warm_up
 from qsit_ray.train.state import Course, Job, TrainState
-from qsit_ray.train.step_lines import StepLog
 from qsit_ray.train.trackers import require
 from qsit_ray.train.worker import train_loop
 

@@ -27,12 +27,12 @@ from qsit_ray.models.features import remember_features
 from qsit_ray.models.loss import row_losses
 from qsit_ray.models.trainable import merged, parameter_groups, part_of, prepare, set_rates
 from qsit_ray.schedule import share_of_peak
+from qsit_ray.step_lines import GIB, Work, peak_flops
 from qsit_ray.train.bad_loss import BadLoss
 from qsit_ray.train.deepspeed_config import Settings, deepspeed_config
 from qsit_ray.train.elastic import UNIVERSAL, loads_universal
 from qsit_ray.train.ranks import gather
 from qsit_ray.train.state import Job, Measured
-from qsit_ray.train.step_lines import GIB, Work, peak_flops
 from qsit_ray.train.validation import Validation
 
 TAG = "deepspeed"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ray.util.metrics import Gauge
 
-from qsit_ray.train.step_lines import StepLine
+from qsit_ray.step_lines import StepLine
 
 FIGURES = {
     "loss": "Loss of the last global batch, nats per answer token",

@@ -18,7 +18,7 @@ from typing import Literal
 from qsit_ray.config.train import Mlflow, Tracker, Wandb
 from qsit_ray.errors import InputError
 from qsit_ray.run_files import EpochLine
-from qsit_ray.train.step_lines import StepLine
+from qsit_ray.step_lines import StepLine
 
 Axis = Literal["epoch", "step"]
 RUN_TAG = "qsit_run"

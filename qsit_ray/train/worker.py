@@ -42,13 +42,13 @@ from qsit_ray import artifacts
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.data.source import NAMESPACE, DataRow, Layout
 from qsit_ray.mixture import PADDING, EpochPlan, checksum
+from qsit_ray.step_lines import StepLine, StepLog
 from qsit_ray.train.bad_loss import BadBatch, BadLoss
 from qsit_ray.train.encoding import layout
 from qsit_ray.train.gauges import Gauges
 from qsit_ray.train.ranks import from_rank_zero, gather
 from qsit_ray.train.saver import Saver
 from qsit_ray.train.state import Consumed, Job, TrainState
-from qsit_ray.train.step_lines import StepLine, StepLog
 from qsit_ray.train.trackers import Trackers, connect
 
 
@@ -204,9 +204,8 @@ class Worker:
     def _take_step(self, served: Served, began: float) -> None:
         """Train the step's rows and log its line; `began`: before the wait for them."""
         plan, stalled = served.plan, time.monotonic() - began
-        starts = np.cumsum(list(open_catalog(self.job.run.catalog).sizes.values()))
-        # A padding row counts nothing, so its domain may be any.
-        domains = [np.searchsorted(starts, np.maximum(m.padded, 0), "right") for m in self.group]
+        catalog = open_catalog(self.job.run.catalog)
+        domains = [catalog.domains(micro.padded) for micro in self.group]
         done = plan.epoch + (self.step + 1) / plan.steps
         step = self.engine.step([micro.packed for micro in self.group], domains, done)
         peak_memory, peak = self.engine.peak_memory(), self.engine.peak_flops()

@@ -1,6 +1,7 @@
 """A proxy training ends at a plateau, evaluates its best weights, and resumes exactly."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -169,6 +170,33 @@ def test_an_interrupted_training_resumes_to_the_same_result(bench, tmp_path):
     again = ProxyTraining(bench("search.max_steps=6"), MIXTURE, 3)
     again.load(tmp_path)
     assert train(again) == whole
+
+
+def test_each_step_has_a_line_that_a_resumed_training_goes_on_with(bench, tmp_path):
+    once = ProxyTraining(bench("search.max_steps=6"), MIXTURE, 3)
+    train(once)
+    cut = ProxyTraining(bench("search.max_steps=6"), MIXTURE, 3)
+    cut.advance()
+    cut.save(tmp_path)
+    again = ProxyTraining(bench("search.max_steps=6"), MIXTURE, 3)
+    again.load(tmp_path)
+    train(again)
+    clock = {"time": "", "seconds": 1.0, "stall_seconds": 0.0}
+    whole, resumed = ([replace(li, **clock) for li in run.lines] for run in (once, again))
+    assert resumed == whole
+    # Fourteen rows an epoch, in steps of four: the last has two.
+    assert [(line.epoch, line.step) for line in whole] == [(0, n) for n in range(4)] + [
+        (1, 0),
+        (1, 1),
+    ]
+    assert [line.rows for line in whole] == [4, 4, 4, 2, 4, 4]
+    tokens = once.bench.counted.tokens
+    assert sum(line.tokens for line in whole[:4]) == sum(tokens[once._plan(0).rows])
+    for line in whole:
+        losses = [line.loss_scoring, line.loss_interpreting, line.loss_general]
+        known = [loss for loss in losses if loss is not None]
+        assert min(known) - 1e-6 <= line.loss <= max(known) + 1e-6
+        assert line.gradient_norm > 0
 
 
 def test_parts_of_a_batch_give_the_loss_of_the_whole(bench):

@@ -7,7 +7,6 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch.distributed as dist
 
 from qsit_ray import artifacts
@@ -40,12 +39,11 @@ batch = job.config.train.training.batch_size
 plan = plan_epoch(Mixture(48, 64, 48), catalog.sizes, 0, job.config.seed, batch)
 rows = Batches(job.run.catalog, load.load_processor(job.base), job.config.models.max_length)
 losses, by_domain, bad, early = [], [], None, None
-starts = np.cumsum(list(catalog.sizes.values()))
 for step in range(asked["first"], asked["last"]):
     own = [ranks[rank] for ranks in layout(job).micro_batches(plan, step, world_size)]
     try:
         packed = [pack(rows.of(micro.tolist())) for micro in own]
-        domains = [np.searchsorted(starts, np.maximum(micro, 0), "right") for micro in own]
+        domains = [catalog.domains(micro) for micro in own]
         taken = engine.step(packed, domains, (step + 1) / plan.steps)
         losses.append(taken.loss)
         by_domain.append(taken.losses)

@@ -26,7 +26,7 @@ from command_line import (
 )
 
 from qsit_ray.data.catalog import open_catalog
-from qsit_ray.train.step_lines import StepLog
+from qsit_ray.step_lines import StepLog
 
 FINE = {
     "mix": "{scoring: 1, interpreting: 2, general: 1}",

@@ -10,8 +10,8 @@ from qsit_ray.config.presets import demo
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import Mixture
 from qsit_ray.run_files import EpochLine
+from qsit_ray.step_lines import StepLine
 from qsit_ray.train import trackers
-from qsit_ray.train.step_lines import StepLine
 
 LINE = EpochLine(
     epoch=1,

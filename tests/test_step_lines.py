@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qsit_ray.errors import InputError
 from qsit_ray.models.architectures import architecture, on_meta
-from qsit_ray.train.step_lines import StepLine, StepLog, Work, peak_flops
+from qsit_ray.step_lines import StepLine, StepLog, Work, peak_flops
 
 positive = st.floats(1e-6, 1e6)
 LINES = st.builds(

@@ -1,4 +1,4 @@
-"""pure: steps.jsonl: a line for each optimiser step of a training, while it runs."""
+"""pure: steps.jsonl: a line for each optimiser step of a training or a trial, while it runs."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from qsit_ray.config.search import Search
 from qsit_ray.errors import InputError
 from qsit_ray.placement import trial
 from qsit_ray.search.estimate import longest_first
-from qsit_ray.search.records import attempted, finished
+from qsit_ray.search.records import attempted, finished, outcome_file
 from qsit_ray.search.study import SearchStudy
 from qsit_ray.search.trial import INPUT_ERROR, Trial, TunePoint, point_of
 from qsit_ray.search.trials import Point, Task, TrialOutcome
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from qsit_ray.search.adaptive import Observed, Rounds
 
 TUNE = "tune"
+ALMOST_NOTHING = {"memory": 1.0}  # in bytes; Tune refuses a request for nothing
 
 logger = logging.getLogger(__name__)
 
@@ -185,8 +186,14 @@ def resources(search: Search) -> tune.PlacementGroupFactory:
 
 
 def _trainable(task: Task) -> Any:
-    trainable = tune.with_parameters(Trial, task=task)
-    return tune.with_resources(trainable, resources(task.config.search))
+    whole = resources(task.config.search)
+
+    def asked(config: dict[str, TunePoint]) -> tune.PlacementGroupFactory:
+        """A trial that finished before answers from its file: no GPU node must come for it."""
+        finished_before = outcome_file(task.folder, *point_of(config)).exists()
+        return tune.PlacementGroupFactory([ALMOST_NOTHING]) if finished_before else whole
+
+    return tune.with_resources(tune.with_parameters(Trial, task=task), asked)
 
 
 def _tuner(task: Task, points: Sequence[Point] | RoundSearcher) -> tune.Tuner:

@@ -79,11 +79,13 @@ class Engine:
         deepspeed.init_distributed(dist_init_required=False)
         self.settings = config.train
         self.rank, self.world_size = rank, world_size
-        torch.manual_seed(config.seed)
         settings = deepspeed_config(config.train)
         dtype = TYPES[config.train.precision]
         kind = load.attention(config.train.use_gpu, dtype)
         self.checkpoint = load_base(job.base, dtype, kind, settings)
+        # Here, because loading may draw more or fewer numbers at one ZeRO stage than at another, and
+        # adapters begin with random ones.
+        torch.manual_seed(config.seed)
         prepare(self.checkpoint.model, config.models.freeze_vision, config.train)
         if config.models.remember_features:
             remember_features(self.checkpoint.model, job.run.features)

@@ -50,7 +50,7 @@ def peaks(config: Config, shape: LlavaOnevisionConfig, weights: Weights, gpus: i
     """
     train, longest = config.train, config.models.max_length
     size = number_size(train)
-    held = state_bytes(weights, train, gpus)[0] + buffer_bytes(weights, train, gpus)
+    held = state_bytes(weights, train, gpus)[0] + buffer_bytes(weights, train)
     row = Row(shape, weights, size, longest)
     forward = evaluation_bytes(row, config.evaluate.batch_tokens)
     whole = size * weights.total
@@ -132,17 +132,15 @@ def state_bytes(weights: Weights, train: Train, gpus: int) -> tuple[int, str]:
     return found + gathered + frozen, f"{whole} + {shared}/{gpus} bytes a trained weight"
 
 
-def buffer_bytes(weights: Weights, train: Train, gpus: int) -> int:
+def buffer_bytes(weights: Weights, train: Train) -> int:
     """Bytes of DeepSpeed's buffers: gradients that are reduced together, twice because the next are
-    collected meanwhile; from stage 2 on a rank's gradients added up in float32 under bf16; at stage
-    3 also gathered weights beyond those of the largest layer."""
+    collected meanwhile; at stage 3 also gathered weights beyond those of the largest layer."""
     stage, size = train.zero_stage, number_size(train)
-    adds_up = stage > 1 and train.precision == "bf16" and not train.bf16_states
     if not stage:
         return 0
     reduced = 2 * size * min(REDUCE_BUCKET, weights.trained)
     live = min(LIVE_WEIGHTS, weights.total) - weights.largest_layer if stage == 3 else 0
-    return reduced + size * max(0, live) + (4 * weights.trained // gpus if adds_up else 0)
+    return reduced + size * max(0, live)
 
 
 @dataclass(frozen=True)

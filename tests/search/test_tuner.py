@@ -182,3 +182,25 @@ def test_a_trial_that_failed_counts_and_has_no_score(rounds, tmp_path):
     asked = run(searcher, tmp_path, failing=(4,))
     assert len(asked) == SETTINGS.trials
     assert [score for _, _, score in searcher.observed()].count(None) == 4
+
+
+def test_trials_that_finished_before_need_no_gpu(tmp_path):
+    """As when the command is repeated on a cluster that has scaled to zero."""
+    config = presets.rehearsal()
+    assert config.search.gpus_per_trial == 1
+    catalog.write_counts(tmp_path / "catalog", config.expected_sizes)
+    task = Task(RunFolder(tmp_path), config, tmp_path, mixture_at, "interpreting", optimum=2.42)
+    points = [(ratio, 0) for ratio in RATIOS]
+    for ratio, seed in points:
+        outcome = {"ratio": ratio, "seed": seed, "score": ratio / 10}
+        artifacts.write_json(outcome_file(tmp_path, ratio, seed), outcome)
+
+    class Bar:
+        def update(self, done, total, note=""):
+            pass
+
+    with session(2):
+        rows = run_search(task, points, Bar())
+    assert [(row.point, row.score, row.status) for row in rows] == [
+        (point, point[0] / 10, "completed") for point in points
+    ]

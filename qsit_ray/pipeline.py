@@ -12,6 +12,7 @@ from qsit_ray import artifacts, placement
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.changes import Change
 from qsit_ray.config.config import Config
+from qsit_ray.config.places import absolute
 from qsit_ray.mixture import AXES
 from qsit_ray.models.base import record, recorded, resolved
 from qsit_ray.placement import Request
@@ -27,10 +28,11 @@ PACKAGES = ("qsit_ray", "ray", "torch", "transformers", "deepspeed", "numpy", "s
 def create(run: RunFolder, settings: Config) -> tuple[Config, list[Change]]:
     """Write the run's config.yaml; where there is one, give the run these settings.
 
-    Returns the settings with base models as the run uses them, and what changed. Raises InputError
-    when results of the run depend on a setting that differs, the machine is too small, a new base
-    model is not one to start from, or a new tracker is not installed.
+    Returns the settings with absolute paths and base models as the run uses them, and what changed.
+    Raises InputError when results of the run depend on a setting that differs, the machine is too
+    small, a new base model is not one to start from, or a new tracker is not installed.
     """
+    settings = absolute(settings)
     bases, before = resolved(run, settings), opened(run) if run.config.exists() else None
     names = {role: base.name for role, base in bases.items()}
     settings = settings.model_copy(update={"models": settings.models.model_copy(update=names)})

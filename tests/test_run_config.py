@@ -13,6 +13,7 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
 from qsit_ray.config.changes import changes
 from qsit_ray.config.files import override
+from qsit_ray.config.places import absolute
 from qsit_ray.config.section import meaning
 from qsit_ray.errors import InputError
 from qsit_ray.run_config import RunConfig, change, opened
@@ -125,6 +126,22 @@ def test_changes_name_exactly_the_settings_that_differ(keys):
     found = changes(presets.paper(), set_to({key: every[key] for key in keys}))
     assert {each.key for each in found} == keys
     assert {each.key for each in found if each.parts} <= set(RESULT)
+
+
+def test_paths_become_absolute_once_and_urls_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    moved = absolute(set_to({"search.storage": "s3://bucket/run", "cache": "mine"}))
+    assert moved.data.images == str(tmp_path / "data" / "images")
+    assert moved.data.scoring[0] == str(tmp_path / "data" / "scoring_koniq.json")
+    assert moved.data.test_images["koniq"] == str(tmp_path / "data" / "koniq.csv")
+    assert (moved.cache, moved.search.storage) == (str(tmp_path / "mine"), "s3://bucket/run")
+    monkeypatch.chdir("/")
+    assert absolute(moved) == moved
+
+
+def test_images_that_were_moved_may_be_named_after_a_search(searched):
+    (found,) = change(searched, set_to({"data.images": "/elsewhere"}))
+    assert (found.key, found.parts) == ("data.images", ())
 
 
 def test_the_command_line_tells_which_settings_may_change(searched, tmp_path):

@@ -19,6 +19,8 @@ SEARCH: tuple[Part, ...] = (FIRST, SECOND, "proxies")
 # The costly parts of a run whose results depend on a setting, by the longest prefix of its key.
 DEPENDENT: dict[str, tuple[Part, ...]] = {
     "": (*SEARCH, "train"),
+    # The catalog depends on the rows of the files and the sizes of the images, not on their place.
+    "data.images": (),
     "models.proxy": SEARCH,
     "models.primary": ("train",),
     "search": SEARCH,

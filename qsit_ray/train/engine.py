@@ -83,8 +83,8 @@ class Engine:
         dtype = TYPES[config.train.precision]
         kind = load.attention(config.train.use_gpu, dtype)
         self.checkpoint = load_base(job.base, dtype, kind, settings)
-        # Here, because loading may draw more or fewer numbers at one ZeRO stage than at another, and
-        # adapters begin with random ones.
+        # Here, because loading draws more numbers at one ZeRO stage than at another, and adapters
+        # begin with random ones.
         torch.manual_seed(config.seed)
         prepare(self.checkpoint.model, config.models.freeze_vision, config.train)
         if config.models.remember_features:

@@ -1,0 +1,39 @@
+"""pure: files and folders in the settings, absolute, so that later commands may run elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qsit_ray.config.config import Config
+from qsit_ray.config.data import LlavaData
+
+
+def absolute(config: Config) -> Config:
+    """`config` with absolute paths; those of base models are `models.base`'s. URLs stay."""
+    search = config.search
+    if search.storage is not None:
+        search = search.model_copy(update={"storage": _absolute(search.storage)})
+    update = {"data": config.data, "search": search, "cache": _absolute(config.cache)}
+    if isinstance(config.data, LlavaData):
+        update["data"] = _of_files(config.data)
+    return config.model_copy(update=update)
+
+
+def _of_files(data: LlavaData) -> LlavaData:
+    lists = {
+        name: tuple(map(_absolute, getattr(data, name)))
+        for name in ("scoring", "interpreting", "general")
+    }
+    tests = {name: _absolute(file) for name, file in data.test_images.items()}
+    update = {
+        **lists,
+        "images": _absolute(data.images),
+        "validation_questions": _absolute(data.validation_questions),
+        "test_images": tests,
+        "test_questions": _absolute(data.test_questions) if data.test_questions else None,
+    }
+    return data.model_copy(update=update)
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else str(Path(path).expanduser().absolute())

@@ -124,8 +124,9 @@ def test_what_is_said_to_fit_fits_and_more_does_not(paper_plan):
         return json.loads(done.stdout)["fits"]
 
     rows, tokens = paper_plan["micro_batch_that_fits"], paper_plan["batch_tokens_that_fit"]
-    assert fits(**{"train.micro_batch": rows, "evaluate.batch_tokens": tokens})
-    assert not fits(**{"train.micro_batch": 2 * rows})
+    free = {"train.micro_tokens": "null"}
+    assert fits(**free, **{"train.micro_batch": rows, "evaluate.batch_tokens": tokens})
+    assert not fits(**free, **{"train.micro_batch": rows + 1})
     assert not fits(**{"evaluate.batch_tokens": tokens + 8192})
 
 

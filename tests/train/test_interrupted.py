@@ -238,6 +238,7 @@ def test_settings_of_memory_patience_and_reporting_change_in_mid_run(ready, whol
             assert one[name] == (pytest.approx(value, rel=1e-4) if loose else value), name
 
 
+@pytest.mark.slow
 def test_epochs_are_added_to_a_training_with_a_constant_rate(ready, tmp_path):
     """Two epochs, then a third: the same as three at once."""
     runs = [shutil.copytree(ready, tmp_path / name) for name in ("prolonged", "at_once")]
@@ -251,7 +252,10 @@ def test_epochs_are_added_to_a_training_with_a_constant_rate(ready, tmp_path):
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
-@pytest.mark.parametrize(("sign", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("sign", "status"),
+    [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)],
+)
 def test_a_stopped_training_says_how_to_go_on_and_commits_no_stage(ready, tmp_path, sign, status):
     out = shutil.copytree(ready, tmp_path / "stopped")
     command = [QSIT, "train", "run", str(out)]

@@ -13,6 +13,7 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.errors import InputError
 from qsit_ray.session import session
 from qsit_ray.stages import train
+from qsit_ray.stages.tokens import count_tokens
 from qsit_ray.terminal import Terminal
 from qsit_ray.train.worker import train_loop
 
@@ -22,6 +23,7 @@ def run(job, tmp_path):
     """A run in which the training comes next."""
     ready = RunFolder(tmp_path / "run")
     shutil.copytree(job.run.catalog, ready.catalog)
+    count_tokens(ready, job.config, Terminal())
     artifacts.write_json(ready.mixture, job.mixture.to_json())
     return ready
 

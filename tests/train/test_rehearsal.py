@@ -50,11 +50,15 @@ def test_a_rehearsed_training_is_the_same_bit_for_bit(steps, wide, ranks, settin
     assert all(torch.equal(weights[name], wanted[name]) for name in wanted)
 
 
-def test_the_longest_rows_are_those_of_the_most_tokens(job):
+@pytest.mark.parametrize(("tokens", "count"), [(None, 3), (1, 1)])
+def test_the_longest_rows_are_those_of_the_most_tokens(job, tokens, count):
+    """As many as the bounds of a micro-batch allow."""
+    update = {"micro_batch": 3, "micro_tokens": tokens}
+    train = job.config.train.model_copy(update=update)
     rows = Batches(job.run.catalog, load.load_processor(job.base), 4096)
     lengths = [len(rows.encoder.encode(row)["input_ids"]) for row in rows.catalog.take(range(24))]
-    chosen = longest_rows(rows, 3)
-    assert sorted(lengths[row] for row in chosen) == sorted(lengths)[-3:]
+    chosen = longest_rows(rows, train)
+    assert sorted(lengths[row] for row in chosen) == sorted(lengths)[-count:]
 
 
 class Short:

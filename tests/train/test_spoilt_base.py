@@ -29,7 +29,8 @@ train = override(presets.demo(), settings).train
 outcomes = {}
 for kind in kinds:
     try:
-        loaded = load_base(f"{work}/{kind}", torch.float32, deepspeed_config(train)).model
+        settings = deepspeed_config(train)
+        loaded = load_base(f"{work}/{kind}", torch.float32, "sdpa", settings).model
         parts = {n: getattr(w, "ds_tensor", w).numel() for n, w in loaded.named_parameters()}
         outcomes[kind] = str(parts["lm_head.weight"])
     except InputError as error:

@@ -75,6 +75,10 @@ def evaluate_models(run: RunFolder, config: Config, terminal: Terminal) -> None:
             predictions[tasks[done]] = ray.get(done)
         bar.update(len(tasks), len(tasks), "models")
         cost.device_seconds = sum(p.seconds for p in predictions.values())
+        # Before they are graded: they cost device hours, and a mistake in grading must lose none.
+        table = pa.concat_tables(_table(n, images, questions, predictions[n]) for n in models)
+        with artifacts.atomic(run.evaluation / "predictions.parquet") as temporary:
+            pq.write_table(table, temporary)
         truth = np.array([row["mos"] for row in images])
         datasets = np.array([row.get("dataset", config.data.source) for row in images])
         photographs = np.array([row["photograph"] for row in images])
@@ -105,11 +109,6 @@ def evaluate_models(run: RunFolder, config: Config, terminal: Terminal) -> None:
         }
         artifacts.write_json(run.evaluation / "iqa.json", scores)
         artifacts.write_json(run.evaluation / "llvisionqa.json", answers)
-        table = pa.concat_tables(
-            _table(name, images, questions, predicted) for name, predicted in predictions.items()
-        )
-        with artifacts.atomic(run.evaluation / "predictions.parquet") as temporary:
-            pq.write_table(table, temporary)
 
 
 def options(train: Train) -> dict[str, Any]:

@@ -45,3 +45,20 @@ def test_the_half_billion_model_takes_a_step_and_comes_back(steps, base):
     model = load.load(again["folder"] / "model").model
     assert model.dtype == torch.bfloat16
     assert model.lm_head.weight is model.get_input_embeddings().weight
+
+
+@pytest.mark.slow
+def test_two_ranks_share_the_half_billion_model_at_stage_3(steps, base):
+    """Its matrices are partitioned, gathered for training and validation, and exported whole."""
+    shared = ("workers=2", "training.batch_size=2", "zero_stage=3")
+    kept = [s for s in SETTINGS if not s.startswith(("workers", "training", "zero_stage"))]
+    found = steps(2, last=1, base=base, settings=[*shared, *kept])
+    print(found)
+    assert found["own_weights"] == 0
+    assert found["losses"][0] > 0
+    assert found["measured"]["loss_interpreting"] > 0
+    saved = load_file(found["folder"] / "model" / "model.safetensors")
+    started = load_file(f"{base}/model.safetensors")
+    assert {name: w.shape for name, w in saved.items()} == {n: w.shape for n, w in started.items()}
+    assert all(torch.isfinite(weights).all() for weights in saved.values())
+    assert any(not torch.equal(weights, started[name]) for name, weights in saved.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -106,10 +107,15 @@ def load_processor(name: str | Path, config: Any = None) -> Any:
 
 @contextmanager
 def _naming(folder: Path, what: str) -> Iterator[None]:
-    """Raises InputError with the folder for what libraries raise about its files."""
+    """Raises InputError with the folder for what libraries raise about its files. An OSError of the
+    machine passes: another try may succeed."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+    except OSError as error:
+        if error.errno not in (None, errno.ENOENT, errno.ENOTDIR, errno.EACCES):
+            raise
+        raise InputError(f"{folder}: {what}: {' '.join(str(error).split())}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise InputError(f"{folder}: {what}: {' '.join(str(error).split())}") from error
 
 

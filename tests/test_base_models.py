@@ -14,6 +14,7 @@ from qsit_ray import artifacts, pipeline
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
 from qsit_ray.config.files import override
+from qsit_ray.config.places import absolute
 from qsit_ray.data import catalog
 from qsit_ray.errors import InputError
 from qsit_ray.models import base, load
@@ -189,7 +190,8 @@ def test_only_base_models_that_the_run_needs_are_checked(run, whole, tmp_path):
     pipeline.create(run, given)
     assert list(artifacts.read_json(run.base_models)) == ["primary"]
     rehearsed = presets.rehearsal()
-    assert pipeline.create(RunFolder(tmp_path / "rehearsed"), rehearsed) == (rehearsed, [])
+    made = pipeline.create(RunFolder(tmp_path / "rehearsed"), rehearsed)
+    assert made == (absolute(rehearsed), [])
 
 
 @pytest.mark.parametrize("role", ["proxy", "primary"])

@@ -53,7 +53,9 @@ def test_losses_are_the_same_on_any_number_of_ranks_and_at_any_zero_stage(
     for what in ("losses", "measured"):
         assert together[what] == pytest.approx(alone[what], rel=1e-5, abs=1e-5)
     for one, other in zip(together["by_domain"], alone["by_domain"], strict=True):
-        assert one == pytest.approx(other, rel=1e-5, abs=1e-5)
+        for loss, wanted in zip(one, other, strict=True):
+            # A batch may have no row of a domain.
+            assert loss == (wanted and pytest.approx(wanted, rel=1e-5))
     exported, base = (
         load_file(f"{folder}/model.safetensors")
         for folder in (together["folder"] / "model", job.base)

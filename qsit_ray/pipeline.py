@@ -14,7 +14,7 @@ from qsit_ray.config.changes import Change
 from qsit_ray.config.config import Config
 from qsit_ray.config.places import absolute
 from qsit_ray.mixture import AXES
-from qsit_ray.models.base import record, recorded, resolved
+from qsit_ray.models.base import record, recorded, resolved, with_names
 from qsit_ray.placement import Request
 from qsit_ray.run_config import RunConfig, change, opened
 from qsit_ray.run_files import FoundMix, read_epochs
@@ -34,8 +34,7 @@ def create(run: RunFolder, settings: Config) -> tuple[Config, list[Change]]:
     """
     settings = absolute(settings)
     bases, before = resolved(run, settings), opened(run) if run.config.exists() else None
-    names = {role: base.name for role, base in bases.items()}
-    settings = settings.model_copy(update={"models": settings.models.model_copy(update=names)})
+    settings = with_names(settings, bases)
     if before is None:
         check_machine(settings, run.path)
     if before is None or before.train.trackers != settings.train.trackers:

@@ -16,6 +16,7 @@ from qsit_ray.config.files import override
 from qsit_ray.config.places import absolute
 from qsit_ray.config.section import meaning
 from qsit_ray.errors import InputError
+from qsit_ray.models.base import Base, record
 from qsit_ray.run_config import RunConfig, change, opened
 from qsit_ray.search.records import outcome_file
 
@@ -162,6 +163,24 @@ def test_the_command_line_tells_which_settings_may_change(searched, tmp_path):
     assert seed["refused"] == "2 trials of interpreting_general were trained"
     shown = call("config", "diff", searched.path, file).stdout
     assert "no: 2 trials" in shown and "yes: no result" in shown
+
+
+def test_another_kind_of_data_is_another_run(searched):
+    """Settings that only one of the two kinds has are compared too."""
+    found = changes(opened(searched), presets.demo())
+    assert {"data.source", "data.images", "data.test_questions"} <= {each.key for each in found}
+    with pytest.raises(InputError, match=r"data.source is llava, not demo: 2 trials"):
+        change(searched, presets.demo())
+
+
+def test_a_base_model_is_the_same_by_the_name_that_was_asked_for(searched):
+    """A run keeps the commit that a name on the Hub had; a file of settings has the name."""
+    asked = presets.paper().models.proxy
+    record(searched, {"proxy": Base(asked, f"{asked}@{40 * 'a'}")})
+    pinned = set_to({"models.proxy": f"{asked}@{40 * 'a'}"})
+    RunConfig(pinned, {}, []).write(searched)
+    done = call("config", "diff", searched.path, "paper", "--json")
+    assert json.loads(done.stdout) == {"differ": []}
 
 
 def test_a_command_refuses_what_results_depend_on(searched):

@@ -57,11 +57,13 @@ def diff(
     from qsit_ray.config.changes import changes
     from qsit_ray.config.files import override
     from qsit_ray.config.places import absolute
+    from qsit_ray.models.base import recorded, with_names
     from qsit_ray.run_config import opened, work
 
     folder = RunFolder(run.absolute())
     before = opened(folder)
-    found = changes(absolute(before), absolute(override(presets.resolve(file), assignments)))
+    other = absolute(override(presets.resolve(file), assignments))
+    found = changes(absolute(before), with_names(other, recorded(folder)))
     worked = work(folder, before)
     depends = [next((worked[p] for p in each.parts if p in worked), None) for each in found]
     if as_json:

@@ -106,7 +106,10 @@ def _is_operational(key: str, config: Config) -> bool:
     for name in key.split("."):
         if not isinstance(section, BaseModel):
             return False
-        if OPERATIONAL in type(section).model_fields[name].metadata:
+        field = type(section).model_fields.get(name)  # the other kind of `data` may have it
+        if field is None:
+            return False
+        if OPERATIONAL in field.metadata:
             return True
         section = getattr(section, name)
     return False

@@ -29,6 +29,10 @@ class Base:
     asked: str
     name: str
 
+    def is_called(self, name: str) -> bool:
+        """True for both names, and for another path to the same folder."""
+        return name in (self.asked, self.name) or _absolute(name) == self.name
+
 
 @dataclass(frozen=True)
 class Hashed:
@@ -66,6 +70,13 @@ def record(run: RunFolder, bases: dict[str, Base]) -> None:
         artifacts.write_json(run.base_models, {role: asdict(base) for role, base in bases.items()})
 
 
+def with_names(config: Config, bases: dict[str, Base]) -> Config:
+    """`config` with the names that every command uses in place of those that were asked for."""
+    asked = config.models.model_dump()
+    names = {role: base.name for role, base in bases.items() if base.is_called(asked[role])}
+    return config.model_copy(update={"models": config.models.model_copy(update=names)})
+
+
 def resolved(run: RunFolder, config: Config) -> dict[str, Base]:
     """The base models that the run needs, by role, without the demo's own.
 
@@ -79,7 +90,7 @@ def resolved(run: RunFolder, config: Config) -> dict[str, Base]:
         if asked in DEMO_MODELS:
             continue
         old = before.get(role)
-        if old is not None and asked in (old.asked, old.name):
+        if old is not None and old.is_called(asked):
             found[role] = old
         elif is_on_hub(asked):
             try:
@@ -87,8 +98,7 @@ def resolved(run: RunFolder, config: Config) -> dict[str, Base]:
             except InputError as error:
                 raise InputError(f"models.{role}: {error}") from None
         else:
-            absolute = str(Path(asked).expanduser().absolute())
-            found[role] = old if old and old.name == absolute else Base(asked, absolute)
+            found[role] = Base(asked, _absolute(asked))
     return found
 
 
@@ -127,6 +137,10 @@ def cache_folder(config: Config) -> Path:
     """Each length of pre-training has its own folder in the cache."""
     key = artifacts.digest(pretraining_inputs(config))[:12]
     return Path(config.cache).expanduser() / f"demo-{key}"
+
+
+def _absolute(name: str) -> str:
+    return str(Path(name).expanduser().absolute())
 
 
 def _hashed(run: RunFolder) -> dict[str, Hashed]:

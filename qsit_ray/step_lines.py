@@ -146,3 +146,7 @@ class Work:
         decoder = 2 + 2 + 2 * self.decoder_trained
         tower = 2 + 4 * self.tower_trained
         return decoder * self.decoder * tokens + tower * self.tower * self.patches * tiles
+
+    def mfu(self, tokens: int, tiles: int, seconds: float, peak: float | None) -> float | None:
+        """Model FLOPs utilisation of a step on GPUs of `peak` FLOP/s together."""
+        return None if peak is None else self.flops(tokens, tiles) / (seconds * peak)

@@ -96,5 +96,7 @@ def test_a_steps_flops_are_six_a_weight_that_a_token_passes():
     tokens, tiles = 64 * 4_800, 64 * 5
     assert work.flops(tokens, 0) == pytest.approx(6 * 7.07e9 * tokens, rel=0.01)
     assert work.flops(0, tiles) == pytest.approx(6 * 0.415e9 * 729 * tiles, rel=0.02)
+    assert work.mfu(tokens, tiles, 8.0, None) is None
+    assert work.mfu(tokens, 0, 8.0, 8 * 989e12) == pytest.approx(0.206, rel=0.01)
     frozen = replace(work, tower_trained=False)
     assert frozen.flops(0, tiles) == pytest.approx(work.flops(0, tiles) / 3)

@@ -115,9 +115,9 @@ class Search(Section):
     patience: Count
     """Evaluations without improvement after which a trial ends."""
     micro_batch: Annotated[Count | None, OPERATIONAL] = None
-    """Most rows that go through the proxy at once; gradients accumulate. Null: any number."""
+    """Maximum number of rows that go through the proxy at once; gradients accumulate. Null: all."""
     micro_tokens: Annotated[Count | None, OPERATIONAL] = None
-    """Most tokens that go through the proxy at once: rows times the longest row's text and image. A
+    """Maximum number of tokens at once in the proxy: rows times the longest row's text and image. A
     longer row goes alone. Null: any number; if `micro_batch` is null too, the whole batch."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Type of the arithmetic; `bf16` is autocast. Weights and optimiser states are fp32 in both.

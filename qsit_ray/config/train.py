@@ -143,10 +143,10 @@ class Train(Section):
     workers: Annotated[Count, OPERATIONAL]
     """Ranks; `qsit train run --workers` may change it later, and the global batch stays."""
     micro_batch: Annotated[Count, OPERATIONAL]
-    """Most rows that a rank takes at once; accumulation fills the global batch."""
+    """Maximum number of rows that a rank takes at once; accumulation fills the global batch."""
     micro_tokens: Annotated[Count | None, OPERATIONAL] = None
-    """Most tokens that a rank takes at once: rows times the longest row's text and image. A longer
-    row is taken alone. Null: only `micro_batch` limits, which is enough for rows of one length."""
+    """Maximum number of tokens at once on a rank: rows times the longest row's text and image. A
+    longer row is taken alone. Null: only `micro_batch` limits, which is enough for rows of one length."""
     zero_stage: Annotated[int, Field(ge=0, le=3)]
     """DeepSpeed's ZeRO stage: 0 partitions nothing among the ranks, 1 optimiser states, 2 gradients
     too, 3 weights too."""
@@ -205,7 +205,7 @@ class Train(Section):
     for a person to look at; `rollback` returns to the last checkpoint and skips that batch."""
 
     def rows_at_once(self, tokens: int) -> int:
-        """Most rows of `tokens` tokens each that a rank takes at once."""
+        """The maximum number of rows of `tokens` tokens each that a rank takes at once."""
         if self.micro_tokens is None:
             return self.micro_batch
         return max(1, min(self.micro_batch, self.micro_tokens // tokens))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
@@ -14,12 +14,10 @@ from qsit_ray.data.tokens import Counts, Ruler, count, refuse_lost, write_tokens
 from qsit_ray.errors import InputError
 from qsit_ray.models import load
 from qsit_ray.models.architectures import image_tiles, image_tokens
-from qsit_ray.models.base import base_checkpoint
+from qsit_ray.models.base import Role, base_checkpoint, used
 from qsit_ray.models.hub import folder_of
 from qsit_ray.models.weights import read_config
 from qsit_ray.terminal import Terminal
-
-Which = Literal["proxy", "primary"]
 
 
 def count_tokens(run: RunFolder, config: Config, terminal: Terminal) -> None:
@@ -28,8 +26,8 @@ def count_tokens(run: RunFolder, config: Config, terminal: Terminal) -> None:
     Models that count alike are counted once. Raises InputError naming a training or validation row
     that leaves no answer within `models.max_length`, or a model whose processor can't be read.
     """
-    models: list[Which] = ["proxy", "primary"] if config.has_proxies else ["primary"]
-    stages: dict[Which, dict[str, object]] = {
+    models = used(config)
+    stages: dict[Role, dict[str, object]] = {
         which: {
             "catalog": artifacts.file_sha256(run.catalog / "manifest.json"),
             "processor": processor_identity(base_checkpoint(config, which)),

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 from transformers import LlavaOnevisionConfig
 
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.config.presets import FOUND
-from qsit_ray.data.catalog import open_catalog, read_sizes
+from qsit_ray.data.catalog import read_sizes
+from qsit_ray.data.tokens import read_tokens
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import DOMAINS, Mixture, from_ratios
 from qsit_ray.models.architectures import image_tokens, most_tiles, on_meta
@@ -35,10 +34,7 @@ from qsit_ray.train.memory import (
 GIB = 2**30
 # Of a GPU's memory: the CUDA context, NCCL's buffers, fragmentation.
 RESERVED_GIB = 6.0
-CHARACTERS_A_TOKEN = 4.0
-# Rows of each domain that are read to estimate the length of a row.
-SAMPLE = 200
-# Assumed without a catalog: tokens of a row's text by domain (one scoring question and its answer;
+# Assumed before the rows are counted: tokens of a row's text by domain (one scoring question and its answer;
 # a pathway's feedback or a question; one of LLaVA-Instruct's conversations) and an image's size.
 # KonIQ's images are 1024 x 768.
 TEXT_TOKENS = {"scoring": 40, "interpreting": 80, "general": 320}
@@ -98,34 +94,12 @@ def first_mixture(config: Config, run: RunFolder | None) -> tuple[Mixture, str]:
     return from_ratios(mix.model_dump(), sizes["scoring"]), source
 
 
-def row_tokens(folder: Path, shape: LlavaOnevisionConfig, max_length: int) -> dict[str, float]:
-    """Mean tokens of a row by domain, from rows spread evenly over each domain of a catalog.
-
-    Text is counted by its characters. Image files are opened, not decoded. A row without an image
-    gets a blank one, which tower and decoder compute as well. Raises InputError naming an image
-    that can't be read.
-    """
-    catalog, side = open_catalog(folder), shape.vision_config.image_size
-    means: dict[str, float] = {}
-    start = 0
-    for domain in DOMAINS:
-        count = catalog.sizes[domain]
-        chosen = start + np.unique(np.linspace(0, count - 1, min(SAMPLE, count)).astype(int))
-        start += count
-        lengths = []
-        for row in catalog.take(chosen):
-            size = side, side
-            if row["image"] is not None:
-                path = folder / row["image"]
-                try:
-                    with Image.open(path) as image:
-                        size = image.height, image.width
-                except (OSError, UnidentifiedImageError) as error:
-                    raise InputError(f"{path}: not a readable image ({error})") from None
-            tokens = row["length"] / CHARACTERS_A_TOKEN + image_tokens(size, shape)
-            lengths.append(min(tokens, max_length))
-        means[domain] = sum(lengths) / len(lengths)
-    return means
+def row_tokens(run: RunFolder) -> dict[str, float]:
+    """Mean tokens of a row by domain, as the run's `tokens` stage has counted them."""
+    counted, sizes = read_tokens(run, "primary").tokens, read_sizes(run.catalog)
+    ends = np.cumsum([sizes[domain] for domain in DOMAINS])
+    parts = np.split(counted, ends[:-1])
+    return {domain: float(part.mean()) for domain, part in zip(DOMAINS, parts, strict=True)}
 
 
 def estimate(
@@ -141,7 +115,7 @@ def estimate(
     `shape`: the model's configuration; it is built on the meta device. `run`: its mixture and its
     catalog are used as far as they exist. `memory_gb`: of one GPU, in 10^9 bytes.
     `tokens_per_second`: of all GPUs together. Raises InputError for a global batch that can't be
-    divided among these GPUs, and as `first_mixture` and `row_tokens` do.
+    divided among these GPUs, and as `first_mixture` and `read_tokens` do.
     """
     mixture, mixture_from = first_mixture(config, run)
     gpus = config.train.workers if gpus is None else gpus
@@ -165,10 +139,9 @@ def estimate(
         f"questions of {CANDIDATES} candidates",
         f"{RESERVED_GIB} GiB of each GPU reserved for CUDA, NCCL and fragmentation",
     ]
-    # A catalog of row counts alone has no rows.arrow.
-    if run is not None and (run.catalog / "rows.arrow").exists():
-        tokens_per_row = row_tokens(run.catalog, shape, config.models.max_length)
-        assumed.append("tokens of a row: from the catalog's images, and a token for 4 characters")
+    if run is not None and run.tokens("primary").exists():
+        tokens_per_row = row_tokens(run)
+        assumed.append("tokens of a row: as counted in the run's data")
     else:
         image = image_tokens(IMAGE_SIZE, shape)
         tokens_per_row = {domain: float(image + TEXT_TOKENS[domain]) for domain in DOMAINS}

@@ -67,6 +67,10 @@ class TrainState:
     def epoch(self) -> int:
         return len(self.lines)
 
+    def steps_before(self, global_batch: int) -> int:
+        """Optimiser steps of the epochs done."""
+        return sum(-(-line.rows_planned // global_batch) for line in self.lines)
+
     def write(self, folder: Path) -> None:
         content = asdict(self)
         # The list is wrapped once more in the file, so that older checkpoints can be resumed.

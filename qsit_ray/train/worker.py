@@ -228,14 +228,12 @@ class Worker:
             tokens=tokens,
             seconds=round(seconds, 4),
             stall_seconds=round(stalled, 4),
-            mfu=None if peak is None else self.work.flops(tokens, tiles) / (seconds * peak),
+            mfu=self.work.mfu(tokens, tiles, seconds, peak),
             peak_memory_gib=peak_memory,
         )
         self.log.append(line)
         self.gauges.set(line)
-        batch = plan.global_batch
-        before = sum(-(-line.rows_planned // batch) for line in self.state.lines)
-        self.trackers.log_step(line, before + self.step)
+        self.trackers.log_step(line, self.state.steps_before(plan.global_batch) + self.step)
 
     def _end_epoch(self, plan: EpochPlan) -> None:
         """Save, validate, decide the next mixture, and save again."""

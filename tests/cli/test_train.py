@@ -21,6 +21,7 @@ from qsit_ray.config.files import dump, override
 from qsit_ray.config.presets import demo
 from qsit_ray.controller import MixtureController
 from qsit_ray.data import catalog
+from qsit_ray.data.tokens import RowTokens, write_tokens
 from qsit_ray.mixture import Mixture, plan_epoch
 from qsit_ray.run_files import FoundMix
 from qsit_ray.train.checkpoint import Checkpoints
@@ -158,12 +159,18 @@ def test_invalid_options_are_refused(words, message):
     assert done.stdout == ""
 
 
-def test_a_runs_plan_starts_from_its_mixture(run):
+def test_a_runs_plan_starts_from_its_mixture_and_its_rows(run):
+    tokens = np.repeat([100, 4_800, 333], list(SIZES.values()))
+    run.tokens("primary").parent.mkdir()
+    write_tokens(run.tokens("primary"), RowTokens(tokens, np.ones_like(tokens)))
     found = json.loads(qsit("plan", run.path, "--json").stdout)
     assert found["sizes"] == FIRST.counts()
     assert found["gpus"] == 2
     assert found["steps_per_epoch"] == -(-FIRST.total // BATCH)
     assert any("mixture.json" in text for text in found["assumptions"])
+    assert found["tokens_per_row"] == {"scoring": 100, "interpreting": 4_800, "general": 333}
+    per_row = found["tokens_per_row"]
+    assert found["tokens_per_epoch"] == sum(n * per_row[d] for d, n in FIRST.counts().items())
 
 
 @pytest.mark.parametrize("epoch", [0, 1])

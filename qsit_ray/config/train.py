@@ -146,7 +146,7 @@ class Train(Section):
     """Maximum number of rows that a rank takes at once; accumulation fills the global batch."""
     micro_tokens: Annotated[Count | None, OPERATIONAL] = None
     """Maximum number of tokens at once on a rank: rows times the longest row's text and image. A
-    longer row is taken alone. Null: only `micro_batch` limits, which is enough for rows of one length."""
+    longer row is taken alone. Null: only `micro_batch` limits, enough for rows of one length."""
     zero_stage: Annotated[int, Field(ge=0, le=3)]
     """DeepSpeed's ZeRO stage: 0 partitions nothing among the ranks, 1 optimiser states, 2 gradients
     too, 3 weights too."""

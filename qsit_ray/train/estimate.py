@@ -34,9 +34,9 @@ from qsit_ray.train.memory import (
 GIB = 2**30
 # Of a GPU's memory: the CUDA context, NCCL's buffers, fragmentation.
 RESERVED_GIB = 6.0
-# Assumed before the rows are counted: tokens of a row's text by domain (one scoring question and its answer;
-# a pathway's feedback or a question; one of LLaVA-Instruct's conversations) and an image's size.
-# KonIQ's images are 1024 x 768.
+# Assumed before the rows are counted: tokens of a row's text by domain (one scoring question and
+# its answer; a pathway's feedback or a question; one of LLaVA-Instruct's conversations) and an
+# image's size. KonIQ's images are 1024 x 768.
 TEXT_TOKENS = {"scoring": 40, "interpreting": 80, "general": 320}
 IMAGE_SIZE = (768, 1024)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from llava_files import Told
 from PIL import Image
 from wide_model import GRIDS
 
@@ -16,7 +17,6 @@ from qsit_ray.demo import models
 from qsit_ray.errors import InputError
 from qsit_ray.models import load
 from qsit_ray.stages.tokens import count_tokens, ruler_of
-from qsit_ray.terminal import Terminal
 
 SIZES = [(32, 32), (20, 60), (100, 31), (64, 64), (97, 130)]
 
@@ -141,17 +141,6 @@ def test_real_tiles_count_alike(tmp_path, size):
 def test_a_row_that_could_not_be_encoded_is_named(base, bad, said):
     with pytest.raises(InputError, match=rf"row 1 \(general, id bad\): .*{said}"):
         counted([row(["Q", "A"]), bad | {"id": "bad"}], base, 512)
-
-
-class Told(Terminal):
-    """What was said."""
-
-    def __init__(self):
-        super().__init__()
-        self.lines = []
-
-    def say(self, text):
-        self.lines.append(text)
 
 
 @pytest.fixture

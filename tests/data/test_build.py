@@ -1,0 +1,122 @@
+"""The data stage on files in LLaVA's shape: what is said, kept and found again."""
+
+import json
+
+import pytest
+from llava_files import Told, asked
+
+from qsit_ray import pipeline
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.config import presets
+from qsit_ray.config.files import override
+from qsit_ray.data import catalog
+from qsit_ray.data.encode import Encoder
+from qsit_ray.data.tokens import read_tokens
+from qsit_ray.errors import InputError
+from qsit_ray.models import load
+from qsit_ray.stages.catalog import build
+
+
+def run_of(tmp_path, described):
+    return RunFolder(tmp_path / "run"), presets.demo().model_copy(update={"data": described})
+
+
+def test_rejects_are_counted_on_the_screen_by_domain_and_reason(data, tmp_path):
+    bad = [asked(image=f"gone{n}.jpg") for n in range(3)] + [asked(image=None)]
+    run, config = run_of(tmp_path, data(interpreting=[asked(), *bad]))
+    told = Told()
+    build(run, config, told)
+    assert "20 training rows; rejects: 4" in told.lines
+    assert (
+        "  interpreting: 1 training rows; rejects: 4, 3 × image file is missing, "
+        "1 × 0 images but <image> 1 times" in told.lines
+    )
+    assert len((run.catalog / "rejects.jsonl").read_text().splitlines()) == 4
+    assert not run.rejects.exists()
+
+
+def test_a_domain_without_rows_says_why_and_keeps_its_rejects(data, tmp_path):
+    described = data(interpreting=[asked(image=f"gone{n}.jpg") for n in range(7)])
+    run, config = run_of(tmp_path, described)
+    with pytest.raises(
+        InputError,
+        match=r"domain interpreting: no record became a training row: 7 × image file is missing; "
+        r"the first: .*interpreting\.json, record 1: .*gone0\.jpg \(images are below .*/images\); "
+        rf"all: {run.rejects}$",
+    ):
+        build(run, config, Told())
+    assert len(run.rejects.read_text().splitlines()) == 7
+    assert not run.catalog.exists()
+    (tmp_path / "interpreting.json").write_text(json.dumps([asked()]))
+    build(run, config, Told())
+    assert not run.rejects.exists()
+
+
+def images_there(run):
+    """Whether every image of the catalog opens; the number of images."""
+    catalog.open_catalog.cache_clear()
+    named = catalog.open_catalog(run.catalog).all_images()
+    return len(named), all((run.catalog / name).is_file() for name in named)
+
+
+def test_images_are_found_where_run_and_data_move_together(data, tmp_path, monkeypatch):
+    work = tmp_path / "work"
+    work.mkdir()
+    described = data()
+    (tmp_path / "images").rename(work / "images")
+    monkeypatch.chdir(work)
+    config = presets.demo().model_copy(
+        update={"data": described.model_copy(update={"images": "images"})}
+    )
+    build(RunFolder(work / "runs" / "a"), config, Told())
+    assert images_there(RunFolder(work / "runs" / "a")) == (24, True)
+    manifest = (work / "runs" / "a" / "catalog" / "manifest.json").read_bytes()
+    monkeypatch.chdir(tmp_path)
+    work.rename(tmp_path / "moved")
+    moved = RunFolder(tmp_path / "moved" / "runs" / "a")
+    assert images_there(moved) == (24, True)
+
+    # The same data elsewhere give the same catalog, so that nothing made from it is lost.
+    other = tmp_path / "deep" / "er"
+    other.mkdir(parents=True)
+    (tmp_path / "moved" / "images").rename(other / "images")
+    corrected = config.model_copy(
+        update={"data": described.model_copy(update={"images": str(other / "images")})}
+    )
+    build(moved, corrected, Told())
+    assert images_there(moved) == (24, True)
+    assert (moved.catalog / "manifest.json").read_bytes() == manifest
+
+
+def test_a_run_that_moved_without_its_images_finds_them_or_says_so(data, tmp_path):
+    run, config = run_of(tmp_path, data())
+    build(run, config, Told())
+    moved = RunFolder(tmp_path / "far" / "away" / "run")
+    moved.path.parent.mkdir(parents=True)
+    run.path.rename(moved.path)
+    assert images_there(moved) == (24, False)
+    build(moved, config, Told())
+    assert images_there(moved) == (24, True)
+    (tmp_path / "images").rename(tmp_path / "hidden")
+    with pytest.raises(InputError, match=r"images: the images have gone, such as images/"):
+        build(moved, config, Told())
+
+
+def test_a_built_run_has_the_tokens_of_its_rows(data, tmp_path, checkpoint):
+    base = tmp_path / "base"
+    load.save(checkpoint.model, checkpoint.processor, base)
+    models = ["proxy", "primary"]
+    settings = [f"models.{which}={base}" for which in models]
+    run, config = run_of(tmp_path, data())
+    config = override(
+        config.model_copy(update={"pretraining": None}),
+        [*settings, "models.remember_features=false"],
+    )
+    pipeline.build_data(run, config, Told())
+    opened = catalog.open_catalog(run.catalog)
+    encoder = Encoder(checkpoint.processor, run.catalog, config.models.max_length)
+    encoded = [encoder.encode(row) for row in opened.take(range(len(opened.rows)))]
+    for which in models:
+        counted = read_tokens(run, which)
+        assert counted.tokens.tolist() == [len(row["input_ids"]) for row in encoded]
+        assert counted.tiles.tolist() == [len(row["pixel_values"]) for row in encoded]

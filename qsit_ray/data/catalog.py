@@ -33,7 +33,7 @@ Turn = TypedDict("Turn", {"from": str, "value": str})
 class CatalogRow(TypedDict):
     """A training or validation row. `image` is a path, absolute or relative to the catalog, and
     `height` and `width` are the pixels of the upright picture; scoring rows have `mos` and `level`.
-    The catalog adds the number `row` and `length`, in characters."""
+    The catalog adds the number `row`."""
 
     row: NotRequired[int]
     id: str
@@ -45,7 +45,6 @@ class CatalogRow(TypedDict):
     mos: float | None
     level: str | None
     photograph: str | None
-    length: NotRequired[int]
 
 
 class BenchmarkImage(TypedDict):
@@ -111,8 +110,6 @@ SCHEMA = pa.schema(
         ("mos", pa.float64()),
         ("level", _TEXT),
         ("photograph", _TEXT),
-        # Characters of text: rows of one global batch are grouped by it.
-        ("length", pa.int64()),
     ]
 )
 IMAGES = "images"
@@ -156,11 +153,6 @@ class Catalog:
     def sizes(self) -> dict[str, int]:
         """Training rows of each domain."""
         return self.manifest.rows
-
-    @cached_property
-    def lengths(self) -> NDArray[np.int64]:
-        """Characters of each row's text, shape [rows]."""
-        return np.asarray(self.rows["length"].to_numpy())
 
     def check(self) -> None:
         """Raises InputError when there are more or fewer rows than the manifest counts."""
@@ -329,7 +321,7 @@ def _batches(rows: Sequence[CatalogRow]) -> Iterator[pa.RecordBatch]:
     for start in range(0, len(rows), BATCH):
         yield pa.RecordBatch.from_pylist(
             [
-                {**row, "row": number, "length": sum(len(t["value"]) for t in row["conversation"])}
+                {**row, "row": number}
                 for number, row in enumerate(rows[start : start + BATCH], start=start)
             ],
             schema=SCHEMA,

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 
-from qsit_ray.config.config import Config
 from qsit_ray.config.train import Train
+from qsit_ray.data.tokens import read_tokens
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import DOMAINS
-from qsit_ray.models.batch import Batches, pack
+from qsit_ray.models.batch import pack
 from qsit_ray.models.trainable import set_rates
+from qsit_ray.train.state import Job
 
 if TYPE_CHECKING:
     from qsit_ray.train.engine import Engine
@@ -28,7 +29,7 @@ NO_MEMORY = "can't allocate memory"
 """What torch says where a CPU has too little."""
 
 
-def rehearse(engine: Engine, config: Config) -> None:
+def rehearse(engine: Engine, job: Job) -> None:
     """One validation batch of each kind and `STEPS` training steps, with the longest rows.
 
     The steps' losses count zero times at a rate of zero: weights and moments keep their values, and
@@ -40,25 +41,16 @@ def rehearse(engine: Engine, config: Config) -> None:
     with _fits("validation", "evaluate.batch_tokens"), _no_trace(engine.deepspeed):
         engine.validation.measure(engine.deepspeed, engine.device, most=1)
     lower = "train.micro_batch, train.micro_tokens or models.max_length"
-    data = pack(engine.rows.of(longest_rows(engine.rows, config.train)))
+    longest = longest_rows(read_tokens(job.run, "primary").tokens, job.config.train)
+    data = pack(engine.rows.of(longest))
     with _fits("training", lower), _no_trace(engine.deepspeed):
         _train(engine, data)
 
 
-def longest_rows(batches: Batches, train: Train) -> list[int]:
-    """The training rows of the most tokens, among the longest of each domain: as many as a
-    micro-batch of such rows has."""
-    catalog, count = batches.catalog, train.micro_batch
-    found: list[int] = []
-    start = 0
-    for domain in DOMAINS:
-        stop = start + catalog.sizes[domain]
-        order = np.argsort(-catalog.lengths[start:stop], kind="stable")
-        found += (start + order[:count]).tolist()
-        start = stop
-    tokens = [batches.encoder.row_length(row) for row in catalog.take(found)]
-    order = np.argsort(-np.array(tokens), kind="stable")
-    return [found[place] for place in order[: train.rows_at_once(max(tokens))]]
+def longest_rows(tokens: NDArray[np.int64], train: Train) -> list[int]:
+    """The training rows of the most tokens, text and image, as many as one micro-batch takes."""
+    count = train.rows_at_once(int(tokens.max()))
+    return np.argsort(-tokens, kind="stable")[:count].tolist()
 
 
 def _train(engine: Engine, data: bytes) -> None:

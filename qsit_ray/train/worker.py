@@ -127,7 +127,7 @@ class Worker:
         if self.rank == 0:
             self.log.rewind(self.state.epoch, self.state.step)
         if latest is None:
-            rehearse(self.engine, job.config)
+            rehearse(self.engine, job)
         self.saved = time.monotonic()
         self.step = self.state.step
         self.group: list[MicroBatch] = []

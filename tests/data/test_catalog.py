@@ -70,7 +70,7 @@ def test_rows_of_all_batches_are_in_both_files_once(large):
 
 def test_more_text_than_32_bits_can_count_is_read():
     """One batch of 300 MB eight times over, so that no memory is needed for the 2.4 GB."""
-    row = {**ROW, "row": 0, "id": "long", "domain": "general", "length": 0}
+    row = {**ROW, "row": 0, "id": "long", "domain": "general"}
     text = [{"from": "human", "value": "x" * 300_000_000}, {"from": "gpt", "value": "y"}]
     batch = pa.RecordBatch.from_pylist([{**row, "conversation": text}, row], catalog.SCHEMA)
     rows = pa.Table.from_batches([batch] * 8)

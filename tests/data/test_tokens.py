@@ -72,7 +72,7 @@ def row(turns, size=None, domain="general", name="r"):
 def table(rows):
     import pyarrow as pa
 
-    whole = [{**each, "row": number, "length": 0} for number, each in enumerate(rows)]
+    whole = [{**each, "row": number} for number, each in enumerate(rows)]
     return pa.Table.from_pylist(whole, schema=catalog.SCHEMA)
 
 

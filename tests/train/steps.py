@@ -33,7 +33,7 @@ whole = sum(parameter.numel() for parameter in engine.checkpoint.model.parameter
 if asked["resume"]:
     engine.load(asked["resume"], TrainState.read(asked["resume"]).world_size)
 if asked["rehearse"]:
-    rehearse(engine, job.config)
+    rehearse(engine, job)
 catalog = open_catalog(job.run.catalog)
 batch = job.config.train.training.batch_size
 plan = plan_epoch(Mixture(48, 64, 48), catalog.sizes, 0, job.config.seed, batch)

@@ -144,7 +144,7 @@ def measure(
             lambda: model.generate(**ask_batch, **exactly, do_sample=False)
         )
     image_tokens = int((row["input_ids"] == processor.image_token_id).sum())
-    height, width = map(int, row["image_sizes"])
+    height, width = map(int, row["image_sizes"][0])
     prompt = len(asked["input_ids"])
     tokens = (prompt - image_tokens, len(row["input_ids"]) - prompt)
     device, of = f"{model.device}, {torch.get_num_threads()} thread(s)", "the process so far"

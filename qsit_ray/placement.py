@@ -66,10 +66,13 @@ def ranks(train: Train, workers: int) -> Request:
     return Request("the training", settings, resources, train.nodes, workers, train.one_node)
 
 
-def prediction(train: Train) -> Request:
+def prediction(config: Config) -> Request:
     """The predictions of one model in the evaluation, on the primary's kind of node."""
-    resources = {"CPU": 1.0, "GPU": 1.0} if train.use_gpu else {"CPU": 1.0}
-    return Request("the evaluation", {"GPU": "train.use_gpu"}, resources, train.nodes)
+    train, resources = config.train, {"CPU": float(config.evaluate.cpus)}
+    if train.use_gpu:
+        resources["GPU"] = 1.0
+    settings = {"CPU": "evaluate.cpus", "GPU": "train.use_gpu"}
+    return Request("the evaluation", settings, resources, train.nodes)
 
 
 def cpu_task(train: Train) -> Request:
@@ -81,7 +84,7 @@ def of_run(config: Config) -> list[Request]:
     """What the stages of a whole run ask for."""
     asked = [trial(config.search)] if config.has_proxies else []
     if config.search.rehearsal is None:
-        asked += [ranks(config.train, config.train.workers), prediction(config.train)]
+        asked += [ranks(config.train, config.train.workers), prediction(config)]
     return asked
 
 

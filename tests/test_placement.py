@@ -42,7 +42,7 @@ def test_what_is_there_is_enough(preset, there):
 
 def test_the_evaluation_asks_for_a_gpu_too():
     with pytest.raises(InputError, match=r"^train.use_gpu: the evaluation asks for 1 GPU"):
-        placement.check([placement.prediction(paper().train)], LAPTOP)
+        placement.check([placement.prediction(paper())], LAPTOP)
 
 
 def test_a_mix_that_needs_no_proxy_asks_for_no_trial():

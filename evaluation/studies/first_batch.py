@@ -39,7 +39,7 @@ def run_of(folder: Path, rows: int) -> RunFolder:
         {
             "id": str(number),
             "domain": domain,
-            "image": None,
+            "images": [],
             "conversation": [{"from": "human", "value": "?"}, {"from": "gpt", "value": "!"}],
             "mos": None,
             "level": None,

@@ -51,7 +51,7 @@ def run(run: Run) -> None:
     folder = RunFolder(run.absolute())
     with (
         working(folder) as (config, terminal),
-        pipeline.ray_session(config, placement.prediction(config.train)),
+        pipeline.ray_session(config, placement.prediction(config)),
     ):
         evaluate_models(folder, config, terminal)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from qsit_ray.config.config import Config, Mix, Models, Pretraining
+from qsit_ray.config.config import Config, Evaluate, Mix, Models, Pretraining
 from qsit_ray.config.data import DemoData, LlavaData, RehearsalData, Rows
 from qsit_ray.config.files import load, read_yaml, validated
 from qsit_ray.config.search import Rehearsal, Search, Space
@@ -119,6 +119,7 @@ def paper() -> Config:
             precision="bf16",
             activation_checkpointing=True,
         ),
+        evaluate=Evaluate(cpus=4),
     )
 
 

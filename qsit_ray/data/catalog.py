@@ -19,6 +19,7 @@ from typing import NotRequired, TypedDict
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -30,17 +31,23 @@ from qsit_ray.mixture import DOMAINS
 Turn = TypedDict("Turn", {"from": str, "value": str})
 
 
+class RowImage(TypedDict):
+    """An image of a row: its path, absolute or relative to the catalog, and the pixels of the
+    upright picture."""
+
+    path: str
+    height: int
+    width: int
+
+
 class CatalogRow(TypedDict):
-    """A training or validation row. `image` is a path, absolute or relative to the catalog, and
-    `height` and `width` are the pixels of the upright picture; scoring rows have `mos` and `level`.
-    The catalog adds the number `row`."""
+    """A training or validation row with no, one or several images; scoring rows have one, `mos` and
+    `level`. `photograph`: what its first image was made of. The catalog adds the number `row`."""
 
     row: NotRequired[int]
     id: str
     domain: str
-    image: str | None
-    height: NotRequired[int | None]
-    width: NotRequired[int | None]
+    images: list[RowImage]
     conversation: list[Turn]
     mos: float | None
     level: str | None
@@ -103,9 +110,12 @@ SCHEMA = pa.schema(
         ("row", pa.int64()),
         ("id", _TEXT),
         ("domain", _TEXT),
-        ("image", _TEXT),
-        ("height", pa.int64()),
-        ("width", pa.int64()),
+        (
+            "images",
+            pa.large_list(
+                pa.struct([("path", _TEXT), ("height", pa.int64()), ("width", pa.int64())])
+            ),
+        ),
         ("conversation", pa.large_list(pa.struct([("from", _TEXT), ("value", _TEXT)]))),
         ("mos", pa.float64()),
         ("level", _TEXT),
@@ -213,14 +223,23 @@ class Catalog:
         questions: list[Question] = artifacts.read_json(path)
         return questions
 
-    def all_images(self) -> list[str]:
-        """Every image that a row or a benchmark refers to, once, in the catalog's order."""
-        tables = (self.rows, self.validation_rows)
-        named = [image for table in tables for image in table["image"].to_pylist()]
+    def all_images(self) -> list[tuple[str, bool]]:
+        """Every image that a row or a benchmark refers to, in the catalog's order, and whether it
+        is the only one of its row; each pair once."""
+        shown: list[tuple[str, bool]] = []
+        for rows in (self.rows, self.validation_rows):
+            counts = pc.list_value_length(rows["images"]).to_numpy()
+            alone = np.repeat(counts == 1, counts).tolist()
+            shown += zip(image_paths(rows).to_pylist(), alone, strict=True)
         for split in self.manifest.benchmarks:
-            named += [row["image"] for row in self.images(split)]
-            named += [question["img_path"] for question in self.questions(split)]
-        return [image for image in dict.fromkeys(named) if image is not None]
+            shown += [(row["image"], True) for row in self.images(split)]
+            shown += [(question["img_path"], True) for question in self.questions(split)]
+        return list(dict.fromkeys(shown))
+
+
+def image_paths(rows: pa.Table) -> pa.ChunkedArray:
+    """The images of a table of rows, one after the other."""
+    return pc.struct_field(pc.list_flatten(rows["images"]), "path")
 
 
 @lru_cache(maxsize=2)

@@ -30,6 +30,10 @@ END = "<|im_end|>"
 AFTER = "\n"
 """What follows the end of an answer."""
 Encoded = dict[str, NDArray[Any]]
+Shown = str | Path | Image.Image
+"""An image: a path, absolute or relative to the encoder's root, or a picture of PIL."""
+
+SEVERAL = "of several"
 
 
 def asked(text: str) -> str:
@@ -76,11 +80,13 @@ class Encoder:
     def encode(self, row: CatalogRow) -> Encoded:
         """Encode a training row.
 
-        Returns input_ids, attention_mask, labels: int64 [L]; pixel_values: uint8 [P, 3, H, W];
-        image_sizes: int64 [2] (height, width). Labels are -100 except for answer tokens and their
-        end-of-turn token. A row without an image gets a blank one after its text, whose
-        placeholders no token attends to: every micro-batch then uses the vision tower, which ZeRO-3
-        needs of all ranks.
+        Returns input_ids, attention_mask, labels: int64 [L]; pixel_values: uint8 [P, 3, H, W], the
+        tiles of all its images; image_sizes: int64 [N, 2] (height, width). Labels are -100 except
+        for answer tokens and their end-of-turn token. An image token stands for one image, in the
+        row's order; LLaVA-OneVision cuts the only image of a row into tiles, and makes one tile of
+        each of several. A row without an image gets a blank one after its text, whose placeholders
+        no token attends to: every micro-batch then uses the vision tower, which ZeRO-3 needs of all
+        ranks.
 
         Raises InputError naming the row or the image file: an image without its image token or the
         reverse, turns that do not alternate, a missing or undecodable image, no answer token within
@@ -99,40 +105,43 @@ class Encoder:
             after = self._tokens(AFTER)
             ids += question + answer + after
             labels += [IGNORED] * len(question) + answer + [IGNORED] * len(after)
-        return self._with_image(ids, labels, row.get("image"), name)
+        return self._with_images(ids, labels, [image["path"] for image in row["images"]], name)
 
-    def prompt(self, image: str | Path | Image.Image, question: str, reply: str = "") -> Encoded:
+    def prompt(self, image: Shown, question: str, reply: str = "") -> Encoded:
         """Encode one question and the start of its answer, without labels; shapes as `encode`."""
         ids = self._ask(question) + (self._tokens(reply) if reply else [])
-        return self._with_image(ids, [IGNORED] * len(ids), image, f"image {image}")
+        return self._with_images(ids, [IGNORED] * len(ids), [image], f"image {image}")
 
     def reply(self, text: str) -> list[int]:
         """The tokens of a whole answer, with its end-of-turn token."""
         return self._tokens(answered(text))
 
-    def answer(self, image: str | Path | Image.Image, question: str, reply: str) -> Encoded:
+    def answer(self, image: Shown, question: str, reply: str) -> Encoded:
         """Encode one question with a whole answer, labelled as in `encode`."""
         ids, answer = self._ask(question), self.reply(reply)
         labels = [IGNORED] * len(ids) + answer
-        return self._with_image(ids + answer, labels, image, f"image {image}")
+        return self._with_images(ids + answer, labels, [image], f"image {image}")
 
     def row_length(self, row: CatalogRow) -> int:
         """The tokens that `encode` gives a row. Of its image only the size is read."""
         turns = row["conversation"]
         human = sum(len(self._ask(turn["value"])) for turn in turns[::2])
         gpt = sum(len(self.reply(turn["value"])) + len(self._tokens(AFTER)) for turn in turns[1::2])
-        text, image = human + gpt, row.get("image")
-        if image is None:
+        text, paths = human + gpt, [image["path"] for image in row["images"]]
+        if not paths:
             return min(text, self.max_length) + self.image_tokens(None)
-        return min(text - 1 + self.image_tokens(image), self.max_length)
+        alone = len(paths) == 1
+        placeholders = sum(self.image_tokens(path, alone) - 1 for path in paths)
+        return min(text + placeholders, self.max_length)
 
-    def prompt_length(self, image: str | Path | Image.Image, question: str, reply: str = "") -> int:
+    def prompt_length(self, image: Shown, question: str, reply: str = "") -> int:
         """The tokens that `prompt` gives. Of the image only the size is read."""
         text = len(self._ask(question)) + (len(self._tokens(reply)) if reply else 0)
         return min(text - 1 + self.image_tokens(image), self.max_length)
 
-    def image_tokens(self, image: str | Path | Image.Image | None) -> int:
-        """The placeholder tokens of an image, or of a blank one, by its size alone."""
+    def image_tokens(self, image: Shown | None, alone: bool = True) -> int:
+        """The placeholder tokens of an image, or of a blank one, by its size alone; `alone`: it is
+        the only one of its row."""
         side = int(self.processor.image_processor.size["height"])
         if image is None:
             size = side, side
@@ -144,20 +153,22 @@ class Encoder:
             )
         # Only the shape of the tiles is asked for.
         tiles = np.broadcast_to(np.uint8(0), (1, 3, side, side))
-        inputs = {"pixel_values": [tiles], "image_sizes": [size], "batch_num_images": [1]}
-        expanded: str = self.processor.replace_image_token(inputs, 0)
-        return expanded.count(self.processor.image_token)
+        return self._placeholders(tiles, size, alone)
 
-    def picture(self, image: str | Path | Image.Image) -> Picture:
-        """Preprocess an image: a path, absolute or relative to the root, or a PIL image."""
+    def picture(self, image: Shown, alone: bool = True) -> Picture:
+        """Preprocess an image: a path, absolute or relative to the root, or a PIL image; `alone`:
+        it is the only one of its row."""
         if isinstance(image, Image.Image):
-            return self._preprocess(images.upright(image))
-        return self._cached(str(image), lambda: self._preprocess(images.read(self.root / image)))
+            return self._preprocess(images.upright(image), alone)
+        return self._cached(
+            str(image) if alone else f"{image} {SEVERAL}",
+            lambda: self._preprocess(images.read(self.root / image), alone),
+        )
 
     def blank(self) -> Picture:
         """The black image of a row without one."""
         side = int(self.processor.image_processor.size["height"])
-        return self._cached("", lambda: self._preprocess(Image.new("RGB", (side, side))))
+        return self._cached("", lambda: self._preprocess(Image.new("RGB", (side, side)), True))
 
     def _cached(self, key: str, make: Callable[[], Picture]) -> Picture:
         if self.cache is None:
@@ -180,44 +191,49 @@ class Encoder:
                 self._texts[text] = known
         return list(known)
 
-    def _preprocess(self, rgb: Image.Image) -> Picture:
+    def _preprocess(self, rgb: Image.Image, alone: bool) -> Picture:
+        # The processor cuts the only image of a row into tiles, and no image of a row of several.
+        row = [rgb] if alone else [rgb, Image.new("RGB", (1, 1))]
         inputs = self.processor.image_processor(
-            images=[rgb], do_rescale=False, do_normalize=False, return_tensors="np"
+            images=[row], do_rescale=False, do_normalize=False, return_tensors="np"
         )
         values = np.asarray(inputs["pixel_values"][0])
         height, width = (int(v) for v in inputs["image_sizes"][0])
-        expanded = self.processor.replace_image_token(
-            {"pixel_values": [values], "image_sizes": [(height, width)], "batch_num_images": [1]}, 0
-        )
-        return Picture(values, (height, width), expanded.count(self.processor.image_token))
+        tokens = self._placeholders(values, (height, width), alone)
+        return Picture(values, (height, width), tokens)
 
-    def _with_image(self, ids: list[int], labels: list[int], image: Any, name: str) -> Encoded:
+    def _placeholders(self, tiles: NDArray[np.uint8], size: tuple[int, int], alone: bool) -> int:
+        row = {
+            "pixel_values": [tiles],
+            "image_sizes": [size],
+            "batch_num_images": [1 if alone else 2],
+        }
+        expanded: str = self.processor.replace_image_token(row, 0)
+        return expanded.count(self.processor.image_token)
+
+    def _with_images(
+        self, ids: list[int], labels: list[int], shown: Sequence[Shown], name: str
+    ) -> Encoded:
         places = [i for i, t in enumerate(ids) if t == self._image_id]
-        if image is None:
-            if places:
-                raise InputError(f"{name}: the text has {IMAGE} but the row has no image")
-            picture = self.blank()
-        else:
-            if len(places) != 1:
-                raise InputError(
-                    f"{name}: expected {IMAGE} once for its image, found it {len(places)} times"
-                )
-            picture = self.picture(image)
-            at, tokens = places[0], picture.tokens
-            ids = ids[:at] + [self._image_id] * tokens + ids[at + 1 :]
-            labels = labels[:at] + [IGNORED] * tokens + labels[at + 1 :]
+        if len(places) != len(shown):
+            raise InputError(f"{name}: {wrong_images(len(places), len(shown))}")
+        pictures = [self.picture(image, alone=len(shown) == 1) for image in shown]
+        for at, picture in reversed(list(zip(places, pictures, strict=True))):
+            ids[at : at + 1] = [self._image_id] * picture.tokens
+            labels[at : at + 1] = [IGNORED] * picture.tokens
         ids, labels = self._shorten(ids, labels, name)
         mask = [1] * len(ids)
-        if image is None:
-            ids = ids + [self._image_id] * picture.tokens
-            labels = labels + [IGNORED] * picture.tokens
-            mask += [0] * picture.tokens
+        if not pictures:
+            pictures = [self.blank()]
+            ids = ids + [self._image_id] * pictures[0].tokens
+            labels = labels + [IGNORED] * pictures[0].tokens
+            mask += [0] * pictures[0].tokens
         return {
             "input_ids": np.array(ids, np.int64),
             "attention_mask": np.array(mask, np.int64),
             "labels": np.array(labels, np.int64),
-            "pixel_values": picture.pixel_values,
-            "image_sizes": np.array(picture.size, np.int64),
+            "pixel_values": np.concatenate([picture.pixel_values for picture in pictures]),
+            "image_sizes": np.array([picture.size for picture in pictures], np.int64),
         }
 
     def _shorten(self, ids: list[int], labels: list[int], name: str) -> tuple[list[int], list[int]]:
@@ -235,23 +251,25 @@ class Encoder:
         return ids[: self.max_length], kept
 
 
-def collate(rows: Sequence[Encoded], pad_token_id: int) -> Encoded:
-    """Stack encoded rows: input_ids, attention_mask, labels int64 [B, L], pixel_values uint8 [B,
-    P, 3, H, W], image_sizes int64 [B, 2].
+def wrong_images(tokens: int, images: int) -> str:
+    """Why a row of `images` images can't have `tokens` image tokens."""
+    if not images:
+        return f"the text has {IMAGE} but the row has no image"
+    wanted = "once for its image" if images == 1 else f"{images} times, once for each image"
+    return f"expected {IMAGE} {wanted}, found it {tokens} times"
 
-    Text is padded on the right. Images of fewer tiles are padded with zero tiles at the end; the
-    model drops them: it computes the number of real ones from image_sizes.
-    """
+
+def collate(rows: Sequence[Encoded], pad_token_id: int) -> Encoded:
+    """Join encoded rows: input_ids, attention_mask, labels int64 [B, L], padded on the right;
+    pixel_values uint8 [P, 3, H, W], the tiles of all images; image_sizes int64 [N, 2];
+    batch_num_images int64 [B], the images of each row."""
     length = max(len(r["input_ids"]) for r in rows)
     fill = {"input_ids": pad_token_id, "attention_mask": 0, "labels": IGNORED}
     out: Encoded = {
         key: np.stack([np.pad(r[key], (0, length - len(r[key])), constant_values=v) for r in rows])
         for key, v in fill.items()
     }
-    tiles = max(r["pixel_values"].shape[0] for r in rows)
-    pixels = np.zeros((len(rows), tiles, *rows[0]["pixel_values"].shape[1:]), np.uint8)
-    for i, row in enumerate(rows):
-        pixels[i, : row["pixel_values"].shape[0]] = row["pixel_values"]
-    out["pixel_values"] = pixels
-    out["image_sizes"] = np.stack([r["image_sizes"] for r in rows])
+    for key in ("pixel_values", "image_sizes"):
+        out[key] = np.concatenate([r[key] for r in rows])
+    out["batch_num_images"] = np.array([len(r["image_sizes"]) for r in rows], np.int64)
     return out

@@ -1,14 +1,15 @@
 """pure: training data in LLaVA's shape, as Q-SIT, Q-Instruct and LLaVA-Instruct ship it.
 
-A record is {"id", "image", "conversations": [{"from", "value"}, …]}; `image` may be a list or
-absent (text only). Q-SIT's scoring ids are "<file>-><MOS>", and its answers contain the released
-level words; these are kept, not computed again.
+A record is {"id", "image", "conversations": [{"from", "value"}, …]}; `image` is a name, a list of
+names, one for each image token, or absent (text only). Q-SIT's scoring ids are "<file>-><MOS>",
+and its answers contain the released level words; these are kept, not computed again.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from qsit_ray.config.data import LlavaData
 from qsit_ray.data import benchmarks
-from qsit_ray.data.catalog import CatalogRow, Content, Question, Turn, image_path
+from qsit_ray.data.catalog import CatalogRow, Content, Question, RowImage, Turn, image_path
 from qsit_ray.data.encode import IMAGE
 from qsit_ray.data.sizes import Sizes, sizes_of
 from qsit_ray.errors import InputError
@@ -44,10 +45,10 @@ def read(data: LlavaData, seed: int, report: Callable[[int, int, str], None]) ->
     files = [("scoring", name) for name in data.scoring]
     files += [("interpreting", name) for name in data.interpreting]
     files += [("general", name) for name in data.general]
-    found: list[tuple[str, str, int, CatalogRow | str]] = []  # the row, or why there is none
+    found: list[tuple[str, str, int, Parsed | str]] = []  # the row, or why there is none
     for done, (domain, name) in enumerate(files, start=1):
         for number, record in enumerate(benchmarks.records(Path(name)), start=1):
-            found.append((name, domain, number, _row_or_reason(record, domain)))
+            found.append((name, domain, number, _parsed_or_reason(record, domain)))
         report(done, len(files), "files")
     asked = {
         "validation": benchmarks.questions(data.validation_questions, graded=False),
@@ -56,54 +57,61 @@ def read(data: LlavaData, seed: int, report: Callable[[int, int, str], None]) ->
     tested = [benchmarks.images(name, path) for name, path in data.test_images.items()]
 
     evaluated: list[benchmarks.Benchmark[Any]] = [*asked.values(), *tested]
-    named = [row["photograph"] for _, _, _, row in found if not isinstance(row, str)]
+    named = [n for _, _, _, each in found if not isinstance(each, str) for n in each.images]
     named += [name for each in evaluated for name in each.names]
-    sizes = sizes_of(filter(None, named), root, lambda done, total: report(done, total, "images"))
+    sizes = sizes_of(named, root, lambda done, total: report(done, total, "images"))
     for each in evaluated:
         each.check(sizes)
 
-    for name, domain, number, row in found:
-        reason = row if isinstance(row, str) else _with_size(row, sizes, root)
+    for name, domain, number, parsed in found:
+        reason = parsed if isinstance(parsed, str) else _with_sizes(parsed, sizes, root)
         if reason is not None:
             content.rejects.append(
                 {"file": name, "domain": domain, "record": number, "reason": reason}
             )
-        elif not isinstance(row, str):
-            content.train.append(row)
+        elif not isinstance(parsed, str):
+            content.train.append(parsed.row)
     _hold_out_validation(content, data.validation_share, seed)
     for question in asked["validation"].rows:
-        row = _answered(question)
-        _with_size(row, sizes, root)
-        content.validation.append(row)
+        answered = _answered(question)
+        _with_sizes(answered, sizes, root)
+        content.validation.append(answered.row)
     content.questions = {split: each.rows for split, each in asked.items()}
     content.images["test"] = [row for each in tested for row in each.rows]
     return content
 
 
-def _with_size(row: CatalogRow, sizes: Sizes, root: Path) -> str | None:
-    """Give a row the size of its image, or return the reason why it has none."""
-    name = row["photograph"]
-    if name is None:
-        row["height"] = row["width"] = None
-        return None
-    size = sizes[name]
-    if isinstance(size, InputError):
-        # By its name in the record: rejects, too, do not depend on where the images are.
-        reason = str(size).removeprefix(f"{root / name}: ").replace(f"{root}/", "")
-        kind, bracket, detail = reason.partition(" (")
-        return f"{kind}: {name}{bracket}{detail}"
-    row["height"], row["width"] = size
+@dataclass(frozen=True)
+class Parsed:
+    """A row without its images, and their names below the folder of images."""
+
+    row: CatalogRow
+    images: list[str]
+
+
+def _with_sizes(parsed: Parsed, sizes: Sizes, root: Path) -> str | None:
+    """Give a row its images, or return the reason why it lacks one."""
+    shown: list[RowImage] = []
+    for name in parsed.images:
+        size = sizes[name]
+        if isinstance(size, InputError):
+            # By its name in the record: rejects, too, do not depend on where the images are.
+            reason = str(size).removeprefix(f"{root / name}: ").replace(f"{root}/", "")
+            kind, bracket, detail = reason.partition(" (")
+            return f"{kind}: {name}{bracket}{detail}"
+        shown.append({"path": image_path(name), "height": size[0], "width": size[1]})
+    parsed.row["images"] = shown
     return None
 
 
-def _row_or_reason(record: Any, domain: str) -> CatalogRow | str:
+def _parsed_or_reason(record: Any, domain: str) -> Parsed | str:
     try:
-        return _row(record, domain)
+        return _parsed(record, domain)
     except ValueError as error:
         return str(error)
 
 
-def _row(record: Any, domain: str) -> CatalogRow:
+def _parsed(record: Any, domain: str) -> Parsed:
     """One record as a catalog row. Raises ValueError with the reason it can't be one: its kind, and
     after a colon what differs from record to record."""
     if not isinstance(record, dict) or not isinstance(record.get("conversations"), list):
@@ -112,8 +120,6 @@ def _row(record: Any, domain: str) -> CatalogRow:
     images = [images] if isinstance(images, str) else images
     if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
         raise ValueError("image is not a file name")
-    if len(images) > 1:
-        raise ValueError(f"{len(images)} images; one is supported")
     if not all(isinstance(turn, dict) for turn in record["conversations"]):
         raise ValueError("a turn is not an object")
     turns: list[Turn] = [
@@ -133,21 +139,21 @@ def _row(record: Any, domain: str) -> CatalogRow:
     row: CatalogRow = {
         "id": str(record.get("id", "")),
         "domain": domain,
-        "image": image_path(images[0]) if images else None,
+        "images": [],
         "conversation": turns,
         "mos": None,
         "level": None,
         "photograph": images[0] if images else None,
     }
     if domain == "scoring":
-        if not images:
-            raise ValueError("a scoring record without an image")
+        if len(images) != 1:
+            raise ValueError(f"a scoring record with {len(images)} images; expected one")
         row["mos"] = _mos(row["id"])
         found = _LEVEL.findall(turns[-1]["value"])
         if len(found) != 1:
             raise ValueError(f"{len(found)} level words in the answer; expected one")
         row["level"] = found[0].lower()
-    return row
+    return Parsed(row, images)
 
 
 def _mos(identity: str) -> float:
@@ -179,23 +185,23 @@ def _hold_out_validation(rows: Content, share: float, seed: int) -> None:
     rows.train = [row for row in rows.train if id(row) not in held_out]
     rows.images["validation"] = [
         {
-            "image": row["image"],
+            "image": row["images"][0]["path"],
             "mos": row["mos"],
             "photograph": row["photograph"],
             "dataset": "validation",
         }
         for row in rows.validation
-        if row["image"] is not None and row["mos"] is not None  # every scoring row has both
+        if row["mos"] is not None  # every scoring row has one
     ]
 
 
-def _answered(question: Question) -> CatalogRow:
+def _answered(question: Question) -> Parsed:
     """A question with its answer, as a row of the validation loss."""
     prompt = multiple_choice_prompt(question["question"], question["candidates"])
-    return {
+    row: CatalogRow = {
         "id": question["photograph"],
         "domain": "interpreting",
-        "image": question["img_path"],
+        "images": [],
         "conversation": [
             {"from": "human", "value": prompt},
             {"from": "gpt", "value": question["correct_ans"]},
@@ -204,3 +210,4 @@ def _answered(question: Question) -> CatalogRow:
         "level": None,
         "photograph": question["photograph"],
     }
+    return Parsed(row, [question["photograph"]])

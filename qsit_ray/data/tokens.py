@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.data.encode import AFTER, IMAGE, answered, asked
+from qsit_ray.data.encode import AFTER, answered, asked, wrong_images
 from qsit_ray.errors import InputError
 
 Integers = NDArray[np.int64]
@@ -28,8 +28,8 @@ Flags = NDArray[np.bool_]
 class RowTokens:
     """Of every training row, in the catalog's order; int64 [rows] both.
 
-    `tokens`: text and image, cut at `models.max_length`; a row without an image has its blank
-    image's after that. `tiles`: image tiles, the thumbnail and a blank image's included.
+    `tokens`: text and images, cut at `models.max_length`; a row without an image has its blank
+    image's after that. `tiles`: image tiles, thumbnails and a blank image's included.
     """
 
     tokens: Integers
@@ -63,13 +63,16 @@ def write_tokens(path: Path, counted: RowTokens) -> None:
 class Ruler:
     """What a model's counts depend on.
 
-    `image_id`: number of the image token. `picture`: (height, width) of an image to its number of
-    placeholder tokens and of tiles. `blank`: (height, width) of the image of a row without one.
+    `image_id`: number of the image token. `picture`: (height, width) of a row's only image to its
+    number of placeholder tokens and of tiles. `of_several`: placeholder tokens of each image of a
+    row that has several; it is one tile. `blank`: (height, width) of the image of a row without
+    one.
     """
 
     tokenizer: Any
     image_id: int
     picture: Callable[[tuple[int, int]], tuple[int, int]]
+    of_several: int
     blank: tuple[int, int]
     max_length: int
 
@@ -77,7 +80,7 @@ class Ruler:
 @dataclass(frozen=True)
 class Counts(RowTokens):
     """`whole`: tokens before the cut, int64 [rows]. `cut`: rows whose last answer is cut; `lost`:
-    rows that the encoder refuses, since no answer or not all of the image is left; bool [rows]."""
+    rows that the encoder refuses, since no answer or not all images are left; bool [rows]."""
 
     whole: Integers
     cut: Flags
@@ -133,71 +136,54 @@ def _count(batch: pa.RecordBatch, ruler: Ruler, after: int) -> Counts:
     _refuse(batch, ~orderly, lambda row: "turns must alternate human, gpt and end with gpt")
 
     texts = pc.struct_field(flat, "value")
-    lengths, places, images = (np.zeros(len(flat), np.int64) for _ in range(3))
+    measured = np.zeros((len(flat), 4), np.int64)
     for chosen, form in ((human, asked), (~human, answered)):
-        found = _measure(texts.filter(pa.array(chosen)), form, ruler)
-        lengths[chosen], places[chosen], images[chosen] = found
+        measured[chosen] = _measure(texts.filter(pa.array(chosen)), form, ruler)
+    lengths, last, images, leading = measured.T
     lengths += np.where(human, 0, after)
 
-    image_of_row = np.bincount(row_of, images, len(turns)).astype(np.int64)
-    pictured = batch["image"].is_valid().to_numpy(zero_copy_only=False)
-    _refuse(
-        batch,
-        pictured & (image_of_row != 1),
-        lambda row: f"expected {IMAGE} once for its image, found it {image_of_row[row]} times",
-    )
-    _refuse(
-        batch,
-        ~pictured & (image_of_row > 0),
-        lambda row: f"the text has {IMAGE} but the row has no image",
-    )
-    tokens, tiles = _pictures(batch, pictured, ruler)
+    shown = pc.list_value_length(batch["images"]).to_numpy().astype(np.int64)
+    found = np.bincount(row_of, images, len(turns)).astype(np.int64)
+    _refuse(batch, found != shown, lambda row: wrong_images(int(found[row]), int(shown[row])))
+    tokens, tiles = _pictures(batch, shown, ruler)
 
-    # Places within the row's text, the image's one token not yet replaced by its placeholders.
+    # Places within the row's text, where an image is one token.
     before = np.cumsum(lengths) - lengths
     before -= before[starts][row_of]
     text = np.bincount(row_of, lengths, len(turns)).astype(np.int64)
-    extra = np.where(pictured, tokens - 1, 0)
-    whole = text + extra
-    with_image = images == 1
-    image_at = np.zeros(len(turns), np.int64)
-    image_at[row_of[with_image]] = (before + places)[with_image]
-    answer = before[starts + 1]
-    answer = np.where(
-        pictured & (image_at < answer),
-        answer + extra,
-        # An answer that begins with the image has its first label after it.
-        np.where(pictured & (image_at == answer), answer + extra + 1, answer),
-    )
+    placeholders = np.where(shown > 0, _summed(tokens, shown), 0)
+    whole = text + placeholders - shown
+    image_end = np.zeros(len(turns), np.int64)  # after the last image's placeholders
+    with_image = images > 0
+    np.maximum.at(image_end, row_of[with_image], (before + last + 1)[with_image])
+    image_end = np.where(shown > 0, image_end + placeholders - shown, 0)
+    # The first label is the first answer's first token that is no image token.
+    earlier = images[starts] + leading[starts + 1]
+    first = before[starts + 1] + leading[starts + 1] + _summed_first(tokens - 1, shown, earlier)
     long = whole > ruler.max_length
-    lost = long & (
-        (pictured & (image_at + tokens > ruler.max_length)) | (answer >= ruler.max_length)
-    )
+    lost = long & ((image_end > ruler.max_length) | (first >= ruler.max_length))
+    blank = np.where(shown > 0, 0, ruler.picture(ruler.blank)[0])
     return Counts(
-        tokens=np.minimum(whole, ruler.max_length) + np.where(pictured, 0, tokens),
-        tiles=tiles,
+        tokens=np.minimum(whole, ruler.max_length) + blank,
+        tiles=np.where(shown > 0, _summed(tiles, shown), ruler.picture(ruler.blank)[1]),
         whole=whole,
         cut=~lost & (whole - after > ruler.max_length),
         lost=lost,
     )
 
 
-def _measure(
-    texts: pa.Array, form: Callable[[str], str], ruler: Ruler
-) -> tuple[Integers, Integers, Integers]:
-    """Of each text in its form: tokens, place of the first image token, number of image tokens."""
+def _measure(texts: pa.Array, form: Callable[[str], str], ruler: Ruler) -> Integers:
+    """Of each text in its form, int64 [texts, 4]: tokens, place of the last image token, number of
+    image tokens, number of them at the beginning."""
     distinct = texts.dictionary_encode()  # all of D1 asks one question
     ids = _ids(ruler, [form(text) for text in distinct.dictionary.to_pylist()])
-    images = [each.count(ruler.image_id) for each in ids]
-    places = [
-        each.index(ruler.image_id) if image else 0 for each, image in zip(ids, images, strict=True)
-    ]
-    of = distinct.indices.to_numpy()
-    lengths = [len(each) for each in ids]
-    lengths_of, places_of, images_of = (
-        np.array(found, np.int64)[of] for found in (lengths, places, images)
-    )
-    return lengths_of, places_of, images_of
+    found = np.zeros((len(ids), 4), np.int64)
+    for row, each in zip(found, ids, strict=True):
+        places = [place for place, token in enumerate(each) if token == ruler.image_id]
+        leading = next((n for n, place in enumerate(places) if n != place), len(places))
+        row[:] = len(each), places[-1] if places else 0, len(places), leading
+    of: Integers = distinct.indices.to_numpy()
+    return found[of]
 
 
 def _ids(ruler: Ruler, texts: Sequence[str]) -> list[list[int]]:
@@ -212,17 +198,37 @@ def _ids(ruler: Ruler, texts: Sequence[str]) -> list[list[int]]:
     return found
 
 
-def _pictures(batch: pa.RecordBatch, pictured: Flags, ruler: Ruler) -> tuple[Integers, Integers]:
-    """Placeholder tokens and tiles of each row's image, or of the blank one."""
-    sizes = np.empty((batch.num_rows, 2), np.int64)
-    for column, (name, blank) in enumerate(zip(("height", "width"), ruler.blank, strict=True)):
-        known = batch[name].is_valid().to_numpy(zero_copy_only=False)
-        _refuse(batch, pictured & ~known, lambda row: "the catalog does not hold its image's size")
-        sizes[:, column] = np.where(pictured, batch[name].fill_null(0).to_numpy(), blank)
-    distinct, of = np.unique(sizes, axis=0, return_inverse=True)
+def _pictures(batch: pa.RecordBatch, shown: Integers, ruler: Ruler) -> tuple[Integers, Integers]:
+    """Placeholder tokens and tiles of all images of the batch, one after the other."""
+    images = pc.list_flatten(batch["images"])
+    row_of = np.repeat(np.arange(len(shown)), shown)
+    sizes = np.empty((len(images), 2), np.int64)
+    for column, name in enumerate(("height", "width")):
+        pixels = pc.struct_field(images, name)
+        unknown = np.zeros(len(shown), bool)
+        unknown[row_of[pixels.is_null().to_numpy(zero_copy_only=False)]] = True
+        _refuse(batch, unknown, lambda row: "the catalog does not hold its image's size")
+        sizes[:, column] = pixels.to_numpy(zero_copy_only=False)
+    counts = np.tile(np.array([ruler.of_several, 1], np.int64), (len(images), 1))
+    alone = (shown == 1)[row_of]
+    distinct, of = np.unique(sizes[alone], axis=0, return_inverse=True)
     found = [ruler.picture((height, width)) for height, width in distinct.tolist()]
-    counts = np.array(found, np.int64).reshape(-1, 2)[of.reshape(-1)]
+    counts[alone] = np.array(found, np.int64).reshape(-1, 2)[of.reshape(-1)]
     return counts[:, 0], counts[:, 1]
+
+
+def _summed(values: Integers, counts: Integers) -> Integers:
+    """The sums of `counts` values each."""
+    return _summed_first(values, counts, counts)
+
+
+def _summed_first(values: Integers, counts: Integers, first: Integers) -> Integers:
+    """The sums of the `first` of `counts` values each."""
+    sums = np.concatenate([[0], np.cumsum(values)])
+    starts = np.cumsum(counts) - counts
+    ends = starts + np.minimum(first, counts)
+    found: Integers = sums[ends] - sums[starts]
+    return found
 
 
 def _refuse(batch: pa.RecordBatch, wrong: Flags, reason: Callable[[int], str]) -> None:

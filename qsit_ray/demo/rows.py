@@ -156,9 +156,9 @@ def _row(shot: _Shot, domain: str, human: str, answer: str, number: int) -> Cata
     return {
         "id": f"{domain}-{Path(shot.image).stem}-{number}",
         "domain": domain,
-        "image": shot.image,
-        "height": shot.pixels.shape[0],
-        "width": shot.pixels.shape[1],
+        "images": [
+            {"path": shot.image, "height": shot.pixels.shape[0], "width": shot.pixels.shape[1]}
+        ],
         "conversation": [{"from": "human", "value": human}, {"from": "gpt", "value": answer}],
         "mos": None,
         "level": None,

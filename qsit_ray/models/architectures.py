@@ -93,8 +93,9 @@ def on_meta(config: LlavaOnevisionConfig) -> LlavaOnevisionForConditionalGenerat
 
 
 def image_tokens(size: tuple[int, int], config: LlavaOnevisionConfig) -> int:
-    """Tokens of an image of (height, width): its thumbnail's, and its tiles' without padding and
-    with a newline for each row, pooled where they are more than the configuration allows."""
+    """Tokens of a row's only image, of (height, width): its thumbnail's, and its tiles' without
+    padding and with a newline for each line of patches, pooled where they are more than the
+    configuration allows."""
     side = config.vision_config.image_size
     patches = side // config.vision_config.patch_size
     grid = get_anyres_image_grid_shape(size, config.image_grid_pinpoints, side)
@@ -108,8 +109,14 @@ def image_tokens(size: tuple[int, int], config: LlavaOnevisionConfig) -> int:
     return patches**2 + rows * (columns + 1)
 
 
+def tokens_of_several(config: LlavaOnevisionConfig) -> int:
+    """Tokens of each image of a row with several: one tile's and a newline."""
+    vision = config.vision_config
+    return (vision.image_size // vision.patch_size) ** 2 + 1
+
+
 def image_tiles(size: tuple[int, int], config: LlavaOnevisionConfig) -> int:
-    """Tiles of an image of (height, width), its thumbnail included."""
+    """Tiles of a row's only image, of (height, width), its thumbnail included."""
     side = config.vision_config.image_size
     return int(image_size_to_num_patches(size, config.image_grid_pinpoints, side))
 

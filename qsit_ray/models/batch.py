@@ -21,7 +21,7 @@ from qsit_ray.models.loss import tensors
 EMPTY: CatalogRow = {
     "id": "padding",
     "domain": "general",
-    "image": None,
+    "images": [],
     "conversation": [{"from": "human", "value": ""}, {"from": "gpt", "value": ""}],
     "mos": None,
     "level": None,
@@ -44,10 +44,6 @@ class Batches:
     def of(self, rows: Sequence[int]) -> Encoded:
         """The padded batch of catalog row numbers; `PADDING` becomes a short row without labels."""
         return collate([self._sample(row) for row in rows], self.pad_token)
-
-    def of_rows(self, rows: Sequence[CatalogRow]) -> Encoded:
-        """The padded batch of rows that are not training rows of the catalog."""
-        return collate([self.encoder.encode(row) for row in rows], self.pad_token)
 
     def cut(self, rows: Sequence[int]) -> int:
         """The number of `rows`, encoded before, whose answer was cut at the encoder's length."""
@@ -80,6 +76,7 @@ def pack(batch: Encoded) -> bytes:
         {
             "pixel_values": np.ascontiguousarray(batch["pixel_values"]),
             "image_sizes": np.ascontiguousarray(batch["image_sizes"]),
+            "batch_num_images": batch["batch_num_images"],
             "input_ids": batch["input_ids"].astype(np.int32),
             "marks": marks.astype(np.uint8),
         }
@@ -97,6 +94,7 @@ def unpack(data: bytes) -> dict[str, Tensor]:
             "labels": np.where(marks & 2, ids, IGNORED),
             "pixel_values": packed["pixel_values"],
             "image_sizes": packed["image_sizes"],
+            "batch_num_images": packed["batch_num_images"],
         }
     )
 

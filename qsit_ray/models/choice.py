@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from qsit_ray.ahead import ahead
 from qsit_ray.data.catalog import Question
 from qsit_ray.data.encode import IGNORED, Encoded, Encoder, Picture, collate
 from qsit_ray.models.budget import batches
@@ -28,6 +30,7 @@ def choose(
     *,
     batch_tokens: int = BATCH_TOKENS,
     cache: dict[str, Picture] | None = None,
+    threads: int = 0,
 ) -> list[int]:
     """The index of the likeliest candidate for each LLVisionQA question.
 
@@ -36,15 +39,18 @@ def choose(
     reply, so a longer candidate needs no correction. Ties go to the first. The candidates are a
     closed set, as the levels are in Eq. 4.
 
-    Questions are encoded as they are asked, at most `batch_tokens` tokens of them at once.
+    At most `batch_tokens` tokens go through the model at once; `threads` encode the next questions
+    meanwhile, and no others.
     """
     model, processor = checkpoint.model, checkpoint.processor
     encoder = Encoder(processor, root, max_length=1 << 20, cache=cache)
     chosen = [0] * len(questions)
     with evaluated(model):
-        for (part,) in batches([question_length(encoder, q) for q in questions], batch_tokens):
-            asked = [questions[item] for item in part]
-            batch = question_batch(encoder, asked, processor.tokenizer.pad_token_id)
+        parts = batches([question_length(encoder, q) for q in questions], batch_tokens)
+        asked_by_part = [[questions[item] for item in part] for (part,) in parts]
+        prompts = ahead(asked_by_part, partial(question_prompt, encoder), threads)
+        for (part,), asked, rows in zip(parts, asked_by_part, prompts, strict=True):
+            batch = question_batch(encoder, asked, rows, processor.tokenizer.pad_token_id)
             losses = candidate_losses(model, tensors(batch, model.device))
             for item, best in zip(part, likeliest(asked, losses), strict=True):
                 chosen[item] = best
@@ -58,24 +64,27 @@ def question_length(encoder: Encoder, question: Question) -> int:
     return encoder.prompt_length(question["img_path"], text) + answers
 
 
-def question_batch(encoder: Encoder, questions: Sequence[Question], pad_token_id: int) -> Encoded:
-    """The prompts as `collate` pads them, with `candidates` int64 [C, T], all questions' candidates
-    with their end-of-turn tokens and `IGNORED` behind, and `asked` int64 [C], the prompt of each.
-    """
-    prompts, replies, asked = [], [], []
-    for number, question in enumerate(questions):
-        candidates = question["candidates"]
-        text = multiple_choice_prompt(question["question"], candidates)
-        prompts.append(encoder.prompt(question["img_path"], text))
-        replies += [encoder.reply(candidate) for candidate in candidates]
-        asked += [number] * len(candidates)
+def question_prompt(encoder: Encoder, question: Question) -> Encoded:
+    """The multiple-choice prompt of a question, encoded."""
+    text = multiple_choice_prompt(question["question"], question["candidates"])
+    return encoder.prompt(question["img_path"], text)
+
+
+def question_batch(
+    encoder: Encoder, questions: Sequence[Question], prompts: Sequence[Encoded], pad_token_id: int
+) -> Encoded:
+    """The questions' `prompts` as `collate` pads them, with `candidates` int64 [C, T], all their
+    candidates with their end-of-turn tokens and `IGNORED` behind, and `asked` int64 [C], the prompt
+    of each."""
+    replies = [encoder.reply(text) for question in questions for text in question["candidates"]]
+    asked = np.repeat(np.arange(len(questions)), [len(q["candidates"]) for q in questions])
     # At least two columns, so that every batch needs the decoder twice (see `candidate_losses`).
     padded = np.full((len(replies), max(2, *map(len, replies))), IGNORED, np.int64)
     for row, reply in zip(padded, replies, strict=True):
         row[: len(reply)] = reply
     batch = collate(prompts, pad_token_id)
     del batch["labels"]
-    return {**batch, "candidates": padded, "asked": np.array(asked, np.int64)}
+    return {**batch, "candidates": padded, "asked": asked}
 
 
 @torch.no_grad()

@@ -33,8 +33,30 @@ def row_losses(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]
 
 
 def last_hidden(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
-    """The decoder's last hidden state, [B, L, hidden], of a collated batch; noise at padding."""
+    """The decoder's last hidden state, [B, L, hidden], of a collated batch; noise at padding.
+
+    With flash-attn padding is not computed at all.
+    """
+    if model.config.get_text_config()._attn_implementation == "flash_attention_2":
+        return unpadded_hidden(model, batch)
     return model.model(**decoder_inputs(batch), use_cache=False).last_hidden_state
+
+
+def unpadded_hidden(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
+    """`last_hidden` with zeros at padding: the decoder reads the rows as one sequence without it.
+
+    Where positions begin again at 0 a row begins, and transformers keeps attention within it:
+    flash-attn by the lengths, other kernels by a mask, which costs more than padding does.
+    """
+    ids = batch["input_ids"]
+    # The blank image after a row of text is hidden from it, but its features need their places.
+    read = batch["attention_mask"].bool() | (ids == model.config.image_token_id)
+    places = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+    joined = {"input_ids": ids[read][None], "position_ids": places[read][None]}
+    found = model.model(**{**decoder_inputs(batch), **joined}, use_cache=False).last_hidden_state
+    hidden = found.new_zeros(*ids.shape, found.shape[-1])
+    hidden[read] = found[0]
+    return hidden
 
 
 def decoder_inputs(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from qsit_ray.ahead import ahead
 from qsit_ray.data.encode import Encoded, Encoder, Picture, collate
 from qsit_ray.models.budget import batches
 from qsit_ray.models.load import Checkpoint
@@ -58,23 +59,26 @@ def level_logits(
     profile: Profile = PAPER,
     batch_tokens: int = BATCH_TOKENS,
     cache: dict[str, Picture] | None = None,
+    threads: int = 0,
 ) -> NDArray[np.float64]:
     """The logit of each level word for each image, float64 [n, levels], in the order of
     `profile.words`.
 
     `profile.score` of these is the score (Eq. 5), `profile.rank_key` the value to rank by, and
     `qsit_ray.levels.level_probabilities` the probabilities (Eq. 4). Paths are relative to `root`.
-    At most `batch_tokens` tokens, padding included, go through the model at once. Raises InputError
-    for an image that can't be read, and, before any image is read, for a tokenizer that can't tell
-    the level words apart.
+    At most `batch_tokens` tokens, padding included, go through the model at once; `threads` encode
+    the next ones meanwhile. Raises InputError for an image that can't be read, and, before any
+    image is read, for a tokenizer that can't tell the level words apart.
     """
     model, processor = checkpoint.model, checkpoint.processor
     words = level_tokens(processor.tokenizer, profile)
     prompter = Prompter(processor, root, profile, cache)
     out = np.zeros((len(images), len(words)))
     with evaluated(model):
-        for (part,) in batches([prompter.score_length(image) for image in images], batch_tokens):
-            rows = [prompter.score_prompt(images[item]) for item in part]
+        parts = batches([prompter.score_length(image) for image in images], batch_tokens)
+        asked = ([images[item] for item in part] for (part,) in parts)
+        encoded = ahead(asked, prompter.score_prompt, threads)
+        for (part,), rows in zip(parts, encoded, strict=True):
             batch = tensors(collate(rows, processor.tokenizer.pad_token_id), model.device)
             out[part] = logits_at_end(model, batch, words).numpy()
     return out

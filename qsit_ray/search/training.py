@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 
 from evaluation import correlation
 from qsit_ray import artifacts
-from qsit_ray.data.encode import IGNORED, Encoded, Picture
+from qsit_ray.ahead import ahead
+from qsit_ray.data.encode import IGNORED, Encoded, Picture, collate
 from qsit_ray.data.micro_batches import Bounds, micro_batches
 from qsit_ray.data.tokens import RowTokens, read_tokens
 from qsit_ray.mixture import DOMAINS, Mixture, plan_epoch
@@ -31,7 +32,6 @@ from qsit_ray.models.loss import evaluate_loss, row_losses, tensors
 from qsit_ray.models.trainable import freeze, trained_weights
 from qsit_ray.prompts import PAPER
 from qsit_ray.schedule import learning_rate
-from qsit_ray.search.ahead import ahead
 from qsit_ray.search.trials import Task, TrialMetrics
 from qsit_ray.step_lines import StepLine, StepLog
 
@@ -76,14 +76,21 @@ class Bench:
             return self._validation[domain]
         rows = self.catalog.validation(domain)
         lengths = [self.batches.encoder.row_length(row) for row in rows]
-        encoded = (
-            tensors(self.batches.of_rows([rows[item] for item in part]), self.device)
-            for (part,) in batches(lengths, self.batch_tokens)
+        parts = batches(lengths, self.batch_tokens)
+        asked = ([rows[item] for item in part] for (part,) in parts)
+        found = (
+            tensors(collate(encoded, self.batches.pad_token), self.device)
+            for encoded in ahead(asked, self.batches.encoder.encode, self.threads)
         )
         if not self.keep:
-            return encoded
-        self._validation[domain] = list(encoded)
+            return found
+        self._validation[domain] = list(found)
         return self._validation[domain]
+
+    @property
+    def threads(self) -> int:
+        """Threads that encode while the trial computes: one for each of its CPUs but the first."""
+        return int(self.search.cpus_per_trial) - 1
 
     @cached_property
     def counted(self) -> RowTokens:
@@ -99,10 +106,8 @@ class Bench:
         return [alone for (alone,) in divided]
 
     def encoded(self, steps: Iterable[np.ndarray]) -> Iterator[list[Part]]:
-        """The micro-batches of each global batch. With more than one CPU the others than the first
-        encode one global batch ahead."""
-        threads = int(self.search.cpus_per_trial) - 1
-        return ahead(map(self.micro_batches, steps), self._part, threads)
+        """The micro-batches of each global batch, encoded one global batch ahead."""
+        return ahead(map(self.micro_batches, steps), self._part, self.threads)
 
     def _part(self, rows: np.ndarray) -> Part:
         return rows, self.batches.of(rows.tolist())
@@ -188,13 +193,23 @@ class ProxyTraining:
         bench = self.bench
         bench.model.load_state_dict(weights, strict=False)
         images, folder = [row["image"] for row in bench.images], bench.catalog.folder
-        tokens, cache = bench.batch_tokens, bench.pixels
+        tokens, cache, threads = bench.batch_tokens, bench.pixels, bench.threads
         with bench.autocast():
             logits = score.level_logits(
-                bench.checkpoint, images, folder, batch_tokens=tokens, cache=cache
+                bench.checkpoint,
+                images,
+                folder,
+                batch_tokens=tokens,
+                cache=cache,
+                threads=threads,
             )
             chosen = choice.choose(
-                bench.checkpoint, bench.questions, folder, batch_tokens=tokens, cache=cache
+                bench.checkpoint,
+                bench.questions,
+                folder,
+                batch_tokens=tokens,
+                cache=cache,
+                threads=threads,
             )
         truth = [row["mos"] for row in bench.images]
         srcc = correlation.srcc(truth, PAPER.rank_key(logits))

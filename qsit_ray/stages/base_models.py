@@ -101,7 +101,7 @@ def share_features(run: RunFolder, config: Config, terminal: Terminal) -> None:
         from qsit_ray.models.features import write_features
         from qsit_ray.models.trainable import freeze
 
-        images = [None, *open_catalog(run.catalog).all_images()]
+        images = open_catalog(run.catalog).all_images()
         for folder in dict.fromkeys(names.values()):
             # As the trials load it: in another type the tower would count as another.
             checkpoint = load.load(folder, dtype=float32)
@@ -109,9 +109,9 @@ def share_features(run: RunFolder, config: Config, terminal: Terminal) -> None:
             encoder = Encoder(checkpoint.processor, run.catalog, config.models.max_length)
 
             def tiles(encoder: Encoder = encoder) -> Iterator[Tensor]:
-                for done, image in enumerate(images, start=1):
-                    picture = encoder.blank() if image is None else encoder.picture(image)
-                    yield from from_numpy(picture.pixel_values)
+                yield from from_numpy(encoder.blank().pixel_values)
+                for done, (image, alone) in enumerate(images, start=1):
+                    yield from from_numpy(encoder.picture(image, alone).pixel_values)
                     bar.update(done, len(images))
 
             write_features(checkpoint.model, tiles(), run.features)

@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow.compute as pc
-
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
@@ -67,8 +65,8 @@ def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
 def _find_images(folder: Path, root: Path) -> None:
     """Let a finished catalog's images/ lead to them again where the run folder has moved without
     them. Raises InputError where they are neither there nor at `root`."""
-    rows = catalog.open_catalog(folder).rows
-    image = pc.first(rows["image"].drop_null()).as_py()
+    paths = catalog.image_paths(catalog.open_catalog(folder).rows)
+    image = paths[0].as_py() if len(paths) else None
 
     def found() -> bool:
         return image is None or (folder / image).exists()

@@ -20,7 +20,6 @@ from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.config.section import meaning
-from qsit_ray.config.train import Train
 from qsit_ray.data.catalog import BenchmarkImage, Question, open_catalog
 from qsit_ray.errors import InputError
 from qsit_ray.models.base import base_checkpoint, identity
@@ -65,7 +64,7 @@ def evaluate_models(run: RunFolder, config: Config, terminal: Terminal) -> None:
     catalog = open_catalog(run.catalog)
     images, questions = catalog.images(SPLIT), catalog.questions(SPLIT)
     with run.stage("evaluate", inputs) as cost, terminal.bar("Evaluate") as bar:
-        predict = _predict.options(**options(config.train))
+        predict = _predict.options(**options(config))
         tasks = {predict.remote(run, model, config): name for name, model in models.items()}
         pending = list(tasks)
         predictions: dict[str, Predictions] = {}
@@ -111,9 +110,9 @@ def evaluate_models(run: RunFolder, config: Config, terminal: Terminal) -> None:
         artifacts.write_json(run.evaluation / "llvisionqa.json", answers)
 
 
-def options(train: Train) -> dict[str, Any]:
+def options(config: Config) -> dict[str, Any]:
     """What the predictions of one model ask Ray for."""
-    request = prediction(train)
+    request = prediction(config)
     return {
         "num_cpus": request.resources["CPU"],
         "num_gpus": request.resources.get("GPU", 0.0),
@@ -138,11 +137,15 @@ def _predict(run: RunFolder, model: str, config: Config) -> Predictions:
         cache = {}
         freeze(checkpoint.model, vision=True)
         remember_features(checkpoint.model, run.features)
-    tokens = config.evaluate.batch_tokens
+    tokens, threads = config.evaluate.batch_tokens, config.evaluate.cpus - 1
     paths = [row["image"] for row in opened.images(SPLIT)]
     questions = opened.questions(SPLIT)
-    logits = score.level_logits(checkpoint, paths, opened.folder, batch_tokens=tokens, cache=cache)
-    chosen = choice.choose(checkpoint, questions, opened.folder, batch_tokens=tokens, cache=cache)
+    logits = score.level_logits(
+        checkpoint, paths, opened.folder, batch_tokens=tokens, cache=cache, threads=threads
+    )
+    chosen = choice.choose(
+        checkpoint, questions, opened.folder, batch_tokens=tokens, cache=cache, threads=threads
+    )
     replies = [q["candidates"][c] for q, c in zip(questions, chosen, strict=True)]
     scores, rank_keys = PAPER.score(logits), PAPER.rank_key(logits)
     return Predictions(scores, rank_keys, replies, time.monotonic() - began)

@@ -13,7 +13,7 @@ from qsit_ray.data.catalog import open_catalog
 from qsit_ray.data.tokens import Counts, Ruler, count, refuse_lost, write_tokens
 from qsit_ray.errors import InputError
 from qsit_ray.models import load
-from qsit_ray.models.architectures import image_tiles, image_tokens
+from qsit_ray.models.architectures import image_tiles, image_tokens, tokens_of_several
 from qsit_ray.models.base import Role, base_checkpoint, used
 from qsit_ray.models.hub import folder_of
 from qsit_ray.models.weights import read_config
@@ -83,7 +83,12 @@ def ruler_of(name: str, max_length: int) -> tuple[Ruler, str]:
 
     side = int(processor.image_processor.size["height"])
     ruler = Ruler(
-        processor.tokenizer, int(processor.image_token_id), picture, (side, side), max_length
+        tokenizer=processor.tokenizer,
+        image_id=int(processor.image_token_id),
+        picture=picture,
+        of_several=tokens_of_several(config),
+        blank=(side, side),
+        max_length=max_length,
     )
     return ruler, artifacts.digest(_meaning(processor, config))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ from qsit_ray.train.state import Job, Measured
 from qsit_ray.train.validation import Validation
 
 TAG = "deepspeed"
+MOST_ENCODERS = 8
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -95,7 +97,8 @@ class Engine:
             config.models.max_length,
             keep=config.models.remember_features,
         )
-        self.validation = Validation(self.rows, rank, world_size, config.evaluate.batch_tokens)
+        tokens = config.evaluate.batch_tokens
+        self.validation = Validation(self.rows, rank, world_size, tokens, encoders(world_size))
         self.deepspeed, *_ = deepspeed.initialize(
             model=Rows(self.checkpoint.model),
             model_parameters=parameter_groups(self.checkpoint.model, config.train),
@@ -252,6 +255,13 @@ class Engine:
             with artifacts.atomic(folder) as temporary:
                 load.save(model, self.checkpoint.processor, temporary, state_dict=state)
         dist.barrier()
+
+
+def encoders(world_size: int) -> int:
+    """Threads that a rank encodes with while it validates: its share of the machine's CPUs but one,
+    since no training rows are encoded then."""
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
+    return max(0, min(MOST_ENCODERS, len(os.sched_getaffinity(0)) // ranks - 1))
 
 
 def load_base(base: str, dtype: torch.dtype, attention: str, settings: Settings) -> load.Checkpoint:

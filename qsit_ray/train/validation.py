@@ -13,11 +13,18 @@ import torch
 from torch import Tensor
 
 from evaluation import correlation
+from qsit_ray.ahead import ahead
 from qsit_ray.data.catalog import CatalogRow, Question
 from qsit_ray.data.encode import IGNORED, Encoded, Picture, collate
 from qsit_ray.models.batch import Batches
 from qsit_ray.models.budget import batches
-from qsit_ray.models.choice import candidate_losses, likeliest, question_batch, question_length
+from qsit_ray.models.choice import (
+    candidate_losses,
+    likeliest,
+    question_batch,
+    question_length,
+    question_prompt,
+)
 from qsit_ray.models.loss import row_losses, tensors
 from qsit_ray.models.score import Prompter, logits_at_end, losses_and_levels
 from qsit_ray.prompts import PAPER, level_tokens
@@ -37,18 +44,23 @@ class Validation:
 
     A scoring row whose prompt is the one that scores are asked with gives its image's level logits
     in the forward of its loss; only the other images need a forward of their own.
+
+    `threads` encode the next batch while one is computed.
     """
 
-    def __init__(self, rows: Batches, rank: int, world_size: int, batch_tokens: int):
+    def __init__(
+        self, rows: Batches, rank: int, world_size: int, batch_tokens: int, threads: int = 0
+    ):
         self.rows, self.catalog = rows, rows.catalog
         self.rank, self.world_size, self.batch_tokens = rank, world_size, batch_tokens
+        self.threads = threads
         processor = rows.encoder.processor
         pixels: dict[str, Picture] | None = {} if rows.keep else None
         self.prompter = Prompter(processor, self.catalog.folder, PAPER, pixels)
         self.levels = level_tokens(processor.tokenizer, PAPER)
         self.stem: list[int] = processor.tokenizer(PAPER.stem, add_special_tokens=False).input_ids
         self._planned: dict[str, list[list[list[int]]]] = {}
-        self._encoded: dict[tuple[str, int], Encoded] = {}
+        self._kept: dict[str, list[tuple[Any, Encoded]]] = {}
 
     @torch.no_grad()
     def measure(self, model: Model, device: torch.device, most: int | None = None) -> Measured:
@@ -67,40 +79,43 @@ class Validation:
             accuracy=self._accuracy(),
         )
 
-    def _scoring(self) -> tuple[float, dict[str | None, float]]:
+    def _scoring(self) -> tuple[float, dict[str, float]]:
         """The loss of the scoring rows, and the rank keys of the images among them by path."""
         read = partial(losses_and_levels, words=self.levels)
         rows = self.catalog.validation("scoring")
         losses = []
-        keys: dict[str | None, float] = {}
-        for part, batch in self._parts("scoring", rows, self._row_length, self._score_rows):
+        keys: dict[str, float] = {}
+        encode, join = self.rows.encoder.encode, self._joined_with_levels
+        for part, batch in self._parts("scoring", rows, self._row_length, encode, join):
             sums, counts, logits = self._forward(batch, read)
             losses.append((sums[: len(part)], counts[: len(part)]))
             found = PAPER.rank_key(logits.numpy()).tolist()
-            images = [row["image"] for row in part]
+            images = [_only(row) for row in part]
             keys |= {i: key for i, key in zip(images, found, strict=False) if i in self._shared}
         return _mean(losses), keys
 
     def _interpreting(self) -> float:
         rows = self.catalog.validation("interpreting")
         losses = []
-        for part, batch in self._parts("rows", rows, self._row_length, self.rows.of_rows):
+        for part, batch in self._parts("rows", rows, self._row_length, self.rows.encoder.encode):
             sums, counts = self._forward(batch, row_losses)
             losses.append((sums[: len(part)], counts[: len(part)]))
         return _mean(losses)
 
-    def _other_keys(self) -> dict[str | None, float]:
+    def _other_keys(self) -> dict[str, float]:
         """The rank keys of the images that no scoring row's forward gives."""
         read = partial(logits_at_end, words=self.levels)
         images = [row["image"] for row in self.catalog.images("validation")]
         others = [image for image in dict.fromkeys(images) if image not in self._shared]
-        keys: dict[str | None, float] = {}
-        for part, batch in self._parts("images", others, self.prompter.score_length, self._prompts):
+        keys: dict[str, float] = {}
+        prompter = self.prompter
+        parts = self._parts("images", others, prompter.score_length, prompter.score_prompt)
+        for part, batch in parts:
             found = PAPER.rank_key(self._forward(batch, read).numpy()).tolist()
             keys |= dict(zip(part, found, strict=False))
         return keys
 
-    def _srcc(self, keys: dict[str | None, float]) -> float | None:
+    def _srcc(self, keys: dict[str, float]) -> float | None:
         of_all = {image: key for share in gather(keys) for image, key in share.items()}
         found = [
             (row["mos"], of_all[row["image"]])
@@ -114,7 +129,8 @@ class Validation:
         questions = self.catalog.questions("validation")
         length = partial(question_length, self.prompter)
         right: list[bool] = []
-        for part, batch in self._parts("questions", questions, length, self._questions):
+        encode, join = partial(question_prompt, self.prompter), self._joined_with_candidates
+        for part, batch in self._parts("questions", questions, length, encode, join):
             losses = self._forward(batch, candidate_losses)
             for question, best in zip(part, likeliest(part, losses), strict=True):
                 right.append(question["candidates"][best] == question["correct_ans"])
@@ -129,26 +145,34 @@ class Validation:
         name: str,
         items: Sequence[Item],
         length: Callable[[Item], int],
-        encode: Callable[[list[Item]], Encoded],
+        encode: Callable[[Item], Encoded],
+        join: Callable[[list[Item], list[Encoded]], Encoded] | None = None,
     ) -> Iterator[tuple[list[Item], Encoded]]:
         """This rank's items in parts, with the batch of each; batches are kept for later epochs
         where rows are. A part may be empty; its batch then has another rank's item."""
+        if name in self._kept:
+            yield from self._kept[name]
+            return
         if name not in self._planned:
             lengths = [length(item) for item in items]
             self._planned[name] = batches(lengths, self.batch_tokens, self.world_size)
-        for number, shares in enumerate(islice(self._planned[name], self._most)):
-            part = [items[item] for item in shares[self.rank]]
-            batch = self._encoded.get((name, number)) or encode(part or [items[shares[0][0]]])
+        planned = list(islice(self._planned[name], self._most))
+        parts = [[items[item] for item in shares[self.rank]] for shares in planned]
+        read = [part or [items[shares[0][0]]] for part, shares in zip(parts, planned, strict=True)]
+        encoded = ahead(read, encode, self.threads)
+        found = []
+        for part, asked, rows in zip(parts, read, encoded, strict=True):
+            batch = join(asked, rows) if join else collate(rows, self.rows.pad_token)
             if self.rows.keep:
-                self._encoded[name, number] = batch
+                found.append((part, batch))
             yield part, batch
+        if self.rows.keep and self._most is None:
+            self._kept[name] = found
 
     @cached_property
-    def _shared(self) -> set[str | None]:
+    def _shared(self) -> set[str]:
         """The images whose level logits a scoring row's forward gives, by the row's text."""
-        return {
-            row["image"] for row in self.catalog.validation("scoring") if self._is_prompt_of(row)
-        }
+        return {_only(row) for row in self.catalog.validation("scoring") if self._is_prompt_of(row)}
 
     def _is_prompt_of(self, row: CatalogRow) -> bool:
         asked, answered = row["conversation"][:2]
@@ -158,19 +182,23 @@ class Validation:
     def _row_length(self, row: CatalogRow) -> int:
         return self.rows.encoder.row_length(row)
 
-    def _score_rows(self, rows: Sequence[CatalogRow]) -> Encoded:
+    def _joined_with_levels(self, _: Sequence[CatalogRow], rows: list[Encoded]) -> Encoded:
         """The rows' batch, with the position before each level word in the rows that are shared."""
-        batch = self.rows.of_rows(rows)
+        batch = collate(rows, self.rows.pad_token)
         answers = (batch["labels"] != IGNORED).argmax(axis=1)
         before = answers + len(self.stem) - 1
         return {**batch, "level_at": np.minimum(before, batch["labels"].shape[1] - 1)}
 
-    def _prompts(self, images: Sequence[str]) -> Encoded:
-        rows = [self.prompter.score_prompt(image) for image in images]
-        return collate(rows, self.rows.pad_token)
+    def _joined_with_candidates(
+        self, questions: Sequence[Question], prompts: list[Encoded]
+    ) -> Encoded:
+        return question_batch(self.prompter, questions, prompts, self.rows.pad_token)
 
-    def _questions(self, questions: Sequence[Question]) -> Encoded:
-        return question_batch(self.prompter, questions, self.rows.pad_token)
+
+def _only(row: CatalogRow) -> str:
+    """The image of a scoring row."""
+    (image,) = row["images"]
+    return image["path"]
 
 
 def _mean(losses: list[tuple[Tensor, Tensor]]) -> float:

@@ -56,7 +56,7 @@ def images_there(run):
     """Whether every image of the catalog opens; the number of images."""
     catalog.open_catalog.cache_clear()
     named = catalog.open_catalog(run.catalog).all_images()
-    return len(named), all((run.catalog / name).is_file() for name in named)
+    return len(named), all((run.catalog / name).is_file() for name, _ in named)
 
 
 def test_images_are_found_where_run_and_data_move_together(data, tmp_path, monkeypatch):

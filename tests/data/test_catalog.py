@@ -12,9 +12,7 @@ from qsit_ray.data import catalog
 from qsit_ray.errors import InputError
 
 ROW = {
-    "image": None,
-    "height": None,
-    "width": None,
+    "images": [],
     "conversation": [{"from": "human", "value": "?"}, {"from": "gpt", "value": "yes"}],
     "mos": None,
     "level": None,
@@ -39,9 +37,7 @@ def test_rows_lost_since_it_was_built_are_counted(tmp_path):
 def opened(folder, count):
     """A catalog whose general rows are spread over several batches."""
     rows = [{**ROW, "id": f"{domain}-0", "domain": domain} for domain in catalog.DOMAINS]
-    rows += [
-        {**ROW, "id": f"general-{n}", "domain": "general", "height": n} for n in range(1, count)
-    ]
+    rows += [{**ROW, "id": f"general-{n}", "domain": "general", "mos": n} for n in range(1, count)]
     catalog.write(folder, catalog.Content(rows, rows[:2]))
     return catalog.open_catalog(folder)
 
@@ -61,7 +57,7 @@ def test_rows_of_all_batches_are_in_both_files_once(large):
     assert len(large.rows.to_batches()) == 4
     assert large.rows["row"].to_pylist() == list(range(3 * catalog.BATCH + 2))
     assert pq.read_table(large.folder / "rows.parquet").equals(large.rows)
-    assert large.rows["height"].to_pylist()[3:6] == [1, 2, 3]
+    assert large.rows["mos"].to_pylist()[3:6] == [1, 2, 3]
     with pytest.raises(IndexError):
         large.take([len(large.rows)])
     with pytest.raises(IndexError):
@@ -81,7 +77,7 @@ def test_more_text_than_32_bits_can_count_is_read():
 
 def test_a_catalog_with_other_columns_is_refused(tmp_path):
     opened(tmp_path, 1)
-    old = pa.schema([field for field in catalog.SCHEMA if field.name not in ("height", "width")])
+    old = pa.schema([field for field in catalog.SCHEMA if field.name != "images"])
     with pa.OSFile(str(tmp_path / "rows.arrow"), "wb") as sink, pa.ipc.new_file(sink, old):
         pass
     catalog.open_catalog.cache_clear()

@@ -8,6 +8,7 @@ from PIL import Image
 from qsit_ray.data.encode import IGNORED, Encoder, collate
 from qsit_ray.demo import models
 from qsit_ray.demo.pretrain import make_tokenizer
+from qsit_ray.models.loss import tensors
 from qsit_ray.models.tiles import Normalisation, accept_tiles
 
 
@@ -28,11 +29,11 @@ def root(tmp_path):
     return tmp_path
 
 
-def row(*texts, image="a.png"):
+def row(*texts, images=("a.png",)):
     turns = [
         {"from": "human" if i % 2 == 0 else "gpt", "value": text} for i, text in enumerate(texts)
     ]
-    return {"id": "r1", "image": image, "conversation": turns}
+    return {"id": "r1", "images": [{"path": name} for name in images], "conversation": turns}
 
 
 def test_only_answers_and_their_end_are_labelled(processor, root):
@@ -82,7 +83,7 @@ def test_a_demo_crop_makes_36_image_tokens(processor, root):
     assert (out["input_ids"] == processor.image_token_id).sum() == 36
     assert out["pixel_values"].shape == (5, 3, 32, 32)
     assert out["pixel_values"].dtype == np.uint8
-    assert out["image_sizes"].tolist() == [64, 64]
+    assert out["image_sizes"].tolist() == [[64, 64]]
 
 
 def test_images_of_other_tiles_collate_and_pass_the_model(root):
@@ -98,7 +99,7 @@ def test_images_of_other_tiles_collate_and_pass_the_model(root):
     for name, size in {"b.png": (20, 60), "c.png": (31, 29), "d.png": (100, 130)}.items():
         Image.fromarray(rng.integers(0, 255, (*size, 3), np.uint8)).save(root / name)
     encoder = Encoder(processor, root, 512)
-    rows = [encoder.encode(row("<image>\nQ", "A", image=n)) for n in ("b.png", "c.png", "d.png")]
+    rows = [encoder.encode(row("<image>\nQ", "A", images=[n])) for n in ("b.png", "c.png", "d.png")]
     assert len({r["pixel_values"].shape[0] for r in rows}) > 1
     batch = {k: torch.from_numpy(v) for k, v in collate(rows, 0).items()}
     with torch.no_grad():
@@ -109,13 +110,42 @@ def test_images_of_other_tiles_collate_and_pass_the_model(root):
 
 def test_a_row_without_an_image_does_not_see_the_blank_one(model, processor, root):
     encoder = Encoder(processor, root, 512)
-    text_only = encoder.encode(row("Q", "A b c", image=None))
+    text_only = encoder.encode(row("Q", "A b c", images=[]))
     assert (text_only["input_ids"] == processor.image_token_id).sum() == 36
     assert not text_only["attention_mask"][-36:].any()
     batch = {k: torch.from_numpy(v) for k, v in collate([text_only], 0).items()}
     text = {k: batch[k][:, :-36] for k in ("input_ids", "attention_mask")}
     with torch.no_grad():
         assert torch.allclose(model(**batch).logits[:, :-36], model(**text).logits, atol=1e-5)
+
+
+def test_a_row_of_several_images_is_the_processors(model, processor, root):
+    """Each is padded to a square and is one tile, also in a batch with rows of one and of none."""
+    rng = np.random.default_rng(1)
+    for name, size in {"b.png": (20, 60), "c.png": (700, 300)}.items():
+        Image.fromarray(rng.integers(0, 255, (*size, 3), np.uint8)).save(root / name)
+    shown = ["a.png", "b.png", "c.png"]
+    encoder = Encoder(processor, root, 512)
+    ours = encoder.encode(row("<image><image>\nAnd <image>?", "A", images=shown))
+    text = "<image><image>\nAnd <image>?"
+    theirs = processor(
+        images=[[Image.open(root / name) for name in shown]],
+        text=f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\nA<|im_end|>\n",
+        return_tensors="np",
+    )
+    assert ours["input_ids"].tolist() == theirs["input_ids"][0].tolist()
+    assert ours["image_sizes"].tolist() == theirs["image_sizes"].tolist()
+    normalised = Normalisation.of(processor.image_processor)(torch.from_numpy(ours["pixel_values"]))
+    assert np.array_equal(normalised, np.concatenate(theirs["pixel_values"]))
+    assert (ours["labels"] != IGNORED).sum() == 2  # A and its end
+
+    others = [encoder.encode(row("<image>\nQ", "A")), encoder.encode(row("Q", "A", images=[]))]
+    accept_tiles(model, processor.image_processor)
+    batches = [tensors(collate(rows, 0)) for rows in ([*others, ours], [ours])]
+    with torch.no_grad():
+        together, alone = (model(**batch).logits for batch in batches)
+    length = len(ours["input_ids"])
+    assert torch.allclose(together[2, :length], alone[0], atol=1e-4)
 
 
 def test_collate_pads_on_the_right(processor, root):
@@ -129,7 +159,8 @@ def test_collate_pads_on_the_right(processor, root):
         len(short["input_ids"]),
     ]
     assert (batch["labels"][1, -pad:] == IGNORED).all()
-    assert batch["pixel_values"].shape == (2, 5, 3, 32, 32)
+    assert batch["pixel_values"].shape == (10, 3, 32, 32)
+    assert batch["batch_num_images"].tolist() == [1, 1]
 
 
 def test_the_cache_keeps_pixels(processor, root):
@@ -141,6 +172,15 @@ def test_the_cache_keeps_pixels(processor, root):
         encoder.encode(row("<image>", "A"))["pixel_values"], first["pixel_values"]
     )
     assert list(cache) == ["a.png"]
+
+
+def test_an_image_alone_and_one_of_several_are_cached_apart(processor, root):
+    cached, plain = (Encoder(processor, root, 512, cache) for cache in ({}, None))
+    for texts, shown in [(["<image><image>", "A"], ["a.png"] * 2), (["<image>", "A"], ["a.png"])]:
+        for encoder in (cached, cached, plain):
+            encoded = encoder.encode(row(*texts, images=shown))
+            tiles = 2 if len(shown) == 2 else 5
+            assert len(encoded["pixel_values"]) == tiles
 
 
 def test_cut_answers_are_counted_and_empty_ones_refused(processor, root):
@@ -157,11 +197,11 @@ def test_cut_answers_are_counted_and_empty_ones_refused(processor, root):
     [
         (row("Q", "A"), "expected <image> once"),
         (row("<image><image>", "A"), "found it 2 times"),
-        (row("<image>", "A", image=None), "the row has no image"),
+        (row("<image>", "A", images=[]), "the row has no image"),
         (row("<image>", "A", "more"), "must alternate"),
-        (row("<image>", "A", image="gone.png"), "gone.png: image file is missing"),
-        (row("<image>", "A", image="bad.png"), "bad.png: not a readable image"),
-        (row("<image>", "A", image="half.png"), "half.png: not a readable image"),
+        (row("<image>", "A", images=["gone.png"]), "gone.png: image file is missing"),
+        (row("<image>", "A", images=["bad.png"]), "bad.png: not a readable image"),
+        (row("<image>", "A", images=["half.png"]), "half.png: not a readable image"),
     ],
 )
 def test_bad_rows_are_refused_by_name(processor, root, bad, said):

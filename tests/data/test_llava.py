@@ -34,7 +34,8 @@ def test_released_labels_are_kept(data):
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
-        (asked(image=["a.jpg", "b.jpg"]), "2 images"),
+        (asked(image=["a.jpg", "b.jpg"]), "2 images but <image> 1 times"),
+        (scored(7) | {"image": ["a.jpg", "b.jpg"]}, "2 images but <image> 1 times"),
         (asked(image=7), "image is not a file name"),
         (asked(image=[7]), "image is not a file name"),
         (asked(image=None), "0 images but <image> 1 times"),
@@ -74,7 +75,7 @@ def test_a_scoring_record_needs_its_image(data):
     turns = [{"from": "human", "value": "Rate it."}, {"from": "gpt", "value": "It is good."}]
     record = {"id": "7.jpg->7", "conversations": turns}
     rows = read(data(scoring=[*(scored(n) for n in range(20)), record]))
-    assert "without an image" in rows.rejects[0]["reason"]
+    assert "with 0 images" in rows.rejects[0]["reason"]
 
 
 @pytest.mark.parametrize(
@@ -131,9 +132,27 @@ def test_a_record_without_a_readable_image_is_a_reject_and_rows_know_their_size(
     assert found["interpreting", 2] == "image file is missing: x\\y.jpg"
     assert str(tmp_path) not in "".join(found.values())
     for row in (*rows.train, *rows.validation):
-        size = (None, None) if row["domain"] == "general" else (32, 48)
-        assert (row["height"], row["width"]) == size
+        assert len(row["images"]) == (row["domain"] != "general")
+        assert all((image["height"], image["width"]) == (32, 48) for image in row["images"])
     assert len([row for row in (*rows.train, *rows.validation) if row["mos"]]) == 18
+
+
+def test_a_record_of_several_images_is_a_row_if_all_are_there(data, tmp_path):
+    turns = [
+        {"from": "human", "value": "<image>\n<image>\nWhich is sharper?"},
+        {"from": "gpt", "value": "The first."},
+    ]
+    records = [asked(image=names, conversations=turns) for names in (["0.jpg", "x.jpg"],) * 2]
+    records[1]["image"] = ["0.jpg", "gone.jpg"]
+    rows = read(data(interpreting=[*records, asked()]))
+    assert [each["reason"] for each in rows.rejects] == ["image file is missing: gone.jpg"]
+    assert rows.train[18]["images"] == [
+        {"path": f"images/{name}", "height": 32, "width": 48} for name in ("0.jpg", "x.jpg")
+    ]
+    catalog.write(tmp_path, rows)
+    shown = catalog.open_catalog(tmp_path).all_images()
+    assert ("images/0.jpg", False) in shown and ("images/0.jpg", True) in shown
+    assert len(shown) == len(set(shown))
 
 
 def test_every_image_is_opened_once(data, monkeypatch):
@@ -200,7 +219,7 @@ def test_questions_validate_interpreting_and_tables_test_scoring(data, tmp_path)
     catalog.write(folder, rows)
     opened = catalog.open_catalog(folder)
     assert opened.sizes == {"scoring": 18, "interpreting": 1, "general": 1}
-    assert opened.take([19])[0]["image"] is None
+    assert opened.take([19])[0]["images"] == []
 
 
 def test_an_unreadable_file_is_named(data, tmp_path):
@@ -221,4 +240,4 @@ def test_real_llava_records_are_rows(data, shared_data, tmp_path):
     Image.new("RGB", (64, 48)).save(photograph)
     rows = read(described)
     assert not rows.rejects
-    assert rows.train[-1]["image"] == f"images/{photograph.name}"
+    assert rows.train[-1]["images"][0]["path"] == f"images/{photograph.name}"

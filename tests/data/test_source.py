@@ -23,7 +23,7 @@ def layout(tmp_path_factory):
     run = RunFolder(tmp_path_factory.mktemp("run"))
     run.catalog.mkdir()
     rows = [
-        {"id": f"{domain}-{n}", "domain": domain, "image": None, "conversation": []}
+        {"id": f"{domain}-{n}", "domain": domain, "images": [], "conversation": []}
         for domain in DOMAINS
         for n in range(16)
     ]

@@ -52,14 +52,12 @@ def root(tmp_path_factory):
     return folder
 
 
-def row(turns, size=None, domain="general", name="r"):
-    """`turns`: texts, the user's first."""
+def row(turns, sizes=(), domain="general", name="r"):
+    """`turns`: texts, the user's first; `sizes`: (height, width) of the images."""
     return {
         "id": name,
         "domain": domain,
-        "image": size and f"{size[0]}.png",
-        "height": size and size[0],
-        "width": size and size[1],
+        "images": [{"path": f"{h}.png", "height": h, "width": w} for h, w in sizes],
         "conversation": [
             {"from": "gpt" if n % 2 else "human", "value": text} for n, text in enumerate(turns)
         ],
@@ -85,13 +83,11 @@ texts = st.text(st.sampled_from("ab ?\n\u2028é图<|"), max_size=12)
 
 @st.composite
 def rows(draw):
-    turns = draw(st.lists(texts, min_size=2, max_size=6).filter(lambda t: len(t) % 2 == 0))
-    size = draw(st.sampled_from([None, *SIZES]))
-    if size is not None:
-        turn = draw(st.integers(0, len(turns) - 1))
-        at = draw(st.integers(0, len(turns[turn])))
-        turns[turn] = f"{turns[turn][:at]}<image>{turns[turn][at:]}"
-    return row(turns, size)
+    count = 2 * draw(st.integers(1, 3))
+    sizes = draw(st.lists(st.sampled_from(SIZES), max_size=3))
+    of = draw(st.lists(st.integers(0, count - 1), min_size=len(sizes), max_size=len(sizes)))
+    turns = ["<image>".join(draw(texts) for _ in range(of.count(n) + 1)) for n in range(count)]
+    return row(turns, sizes)
 
 
 @settings(max_examples=150, deadline=None)
@@ -130,12 +126,13 @@ def test_real_tiles_count_alike(tmp_path, size):
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        (row(["Q", "A"], (32, 32)), "expected <image> once for its image, found it 0 times"),
-        (row(["<image><image>", "A"], (32, 32)), "found it 2 times"),
+        (row(["Q", "A"], [(32, 32)]), "expected <image> once for its image, found it 0 times"),
+        (row(["<image><image>", "A"], [(32, 32)]), "found it 2 times"),
+        (row(["<image>", "A"], SIZES[:2]), "expected <image> 2 times, once for each image"),
         (row(["<image>", "A"]), "the row has no image"),
         (row(["Q", "A", "Q"]), "must alternate"),
         (row([]), "must alternate"),
-        (row(["<image>", "A"], (32, 32)) | {"height": None}, "does not hold its image's size"),
+        (row(["<image>", "A"], [(None, 32)]), "does not hold its image's size"),
     ],
 )
 def test_a_row_that_could_not_be_encoded_is_named(base, bad, said):

@@ -77,11 +77,13 @@ def test_the_same_seed_gives_the_same_bytes(built, tmp_path):
 
 def test_every_row_refers_to_an_image_of_the_catalog(built):
     folder, data = built
-    paths = {row["image"] for row in [*data.train, *data.validation, *data.images["test"]]}
+    rows = [*data.train, *data.validation]
+    paths = {image["path"] for row in rows for image in row["images"]}
+    paths |= {row["image"] for row in data.images["test"]}
     for path in paths | {q["img_path"] for q in data.questions["test"]}:
         with Image.open(folder / path) as image:
             assert image.size == (photographs.CROP, photographs.CROP)
-    sizes = {(row["height"], row["width"]) for row in [*data.train, *data.validation]}
+    sizes = {(image["height"], image["width"]) for row in rows for image in row["images"]}
     assert sizes == {(photographs.CROP, photographs.CROP)}
 
 

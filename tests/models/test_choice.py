@@ -16,6 +16,7 @@ from qsit_ray.models.choice import (
     likeliest,
     question_batch,
     question_length,
+    question_prompt,
 )
 from qsit_ray.models.loss import row_losses, tensors
 from qsit_ray.prompts import multiple_choice_prompt
@@ -55,7 +56,7 @@ def apart(checkpoint, encoder, q):
 def test_losses_after_a_shared_prompt_are_those_of_whole_rows(checkpoint, images, asked):
     encoder = Encoder(checkpoint.processor, images, 512)
     questions = [question(*each) for each in asked]
-    batch = question_batch(encoder, questions, 0)
+    batch = question_batch(encoder, questions, [question_prompt(encoder, q) for q in questions], 0)
     losses = candidate_losses(checkpoint.model, tensors(batch))
     wanted = [loss for q in questions for loss in apart(checkpoint, encoder, q)]
     assert losses.tolist() == pytest.approx(wanted, abs=1e-4)
@@ -82,12 +83,18 @@ def test_the_likeliest_whole_reply_is_chosen_within_any_tokens(wide, photographs
     ]
     encoder = Encoder(wide.processor, folder, 1 << 20)
     wanted = [apart(wide, encoder, q) for q in questions]
-    together = candidate_losses(wide.model, tensors(question_batch(encoder, questions, 0)))
+    together = candidate_losses(
+        wide.model,
+        tensors(
+            question_batch(encoder, questions, [question_prompt(encoder, q) for q in questions], 0)
+        ),
+    )
     assert together.tolist() == pytest.approx(list(chain(*wanted)), abs=1e-4)
     best = [int(np.argmin(losses)) for losses in wanted]
     assert likeliest(questions, together) == best
     for tokens in (1, 4_000, 100_000):
         assert choose(wide, questions, folder, batch_tokens=tokens) == best
+    assert choose(wide, questions, folder, batch_tokens=4_000, threads=2) == best
 
 
 def test_images_are_read_as_they_are_asked_about_and_go_through_the_tower_once(
@@ -98,9 +105,9 @@ def test_images_are_read_as_they_are_asked_about_and_go_through_the_tower_once(
     events, tiles = [], []
     picture = Encoder.picture
 
-    def read(self, image):
+    def read(self, image, alone):
         events.append("read")
-        return picture(self, image)
+        return picture(self, image, alone)
 
     def forward(_tower, arguments):
         events.append("forward")

@@ -8,7 +8,15 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from qsit_ray.data.encode import Encoder, collate
-from qsit_ray.models.loss import answer_loss, evaluate_loss, row_losses, tensors
+from qsit_ray.models.loss import (
+    answer_loss,
+    evaluate_loss,
+    last_hidden,
+    losses_from,
+    row_losses,
+    tensors,
+    unpadded_hidden,
+)
 
 
 @pytest.fixture
@@ -61,6 +69,29 @@ def test_padding_changes_no_loss_and_no_gradient(checkpoint, rows):
         torch.testing.assert_close(sums, theirs, rtol=1e-5, atol=1e-5)
         for name, gradient in gradients(sums.sum()).items():
             torch.testing.assert_close(gradient, wanted[name], rtol=1e-3, atol=1e-4)
+
+
+def test_rows_joined_without_padding_have_the_same_losses_and_gradients(checkpoint, rows, images):
+    """A row without an image, one of two and padding among them."""
+    encoder = Encoder(checkpoint.processor, images, 512)
+
+    def row(text, shown):
+        turns = [{"from": "human", "value": text}, {"from": "gpt", "value": "no, it is noise"}]
+        return encoder.encode({"images": [{"path": n} for n in shown], "conversation": turns})
+
+    more = [row("Name one.", []), row("<image><image>Alike?", ["a.png", "b.png"])]
+    batch = batch_of([*rows, *more])
+    model = copy.deepcopy(checkpoint.model)
+    found = {}
+    for hidden in (last_hidden, unpadded_hidden):
+        model.zero_grad()
+        sums, _ = losses_from(model, hidden(model, batch), batch["labels"])
+        sums.sum().backward()
+        gradients = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+        found[hidden] = sums.detach(), gradients
+    torch.testing.assert_close(*(sums for sums, _ in found.values()), rtol=1e-5, atol=1e-5)
+    for padded, joined in zip(*(gradients for _, gradients in found.values()), strict=True):
+        torch.testing.assert_close(padded, joined, rtol=1e-3, atol=1e-4)
 
 
 def longer(row, more):

@@ -52,6 +52,8 @@ def test_images_of_any_batch_score_alike(checkpoint, images):
     names = ["a.png", "b.png", "a.png"]
     one = score.level_logits(checkpoint, names, images, batch_tokens=1)
     assert score.level_logits(checkpoint, names, images) == pytest.approx(one, abs=1e-4)
+    ahead = score.level_logits(checkpoint, names, images, batch_tokens=1, threads=2)
+    assert np.array_equal(ahead, one)
 
 
 def test_images_of_any_shape_score_alike_within_any_tokens(wide, tmp_path):
@@ -140,7 +142,9 @@ def test_the_papers_prompt_is_that_of_training_rows(checkpoint, images):
         {"from": "gpt", "value": f"{PAPER.stem} good."},
     ]
     prompter = score.Prompter(checkpoint.processor, images)
-    trained = prompter.encode({"image": "a.png", "conversation": conversation})["input_ids"]
+    trained = prompter.encode({"images": [{"path": "a.png"}], "conversation": conversation})[
+        "input_ids"
+    ]
     asked = prompter.score_prompt("a.png")["input_ids"]
     assert trained[: len(asked)].tolist() == asked.tolist()
     good = level_tokens(checkpoint.processor.tokenizer)[LEVELS.index("good")]

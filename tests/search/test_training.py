@@ -29,7 +29,7 @@ def row(domain, number, question, answer):
     return {
         "id": f"{domain}-{number}",
         "domain": domain,
-        "image": f"images/{number % 3}.png",
+        "images": [{"path": f"images/{number % 3}.png", "height": 64, "width": 64}],
         "conversation": [
             {"from": "human", "value": f"<image>\n{question}"},
             {"from": "gpt", "value": answer},
@@ -37,8 +37,6 @@ def row(domain, number, question, answer):
         "mos": None,
         "level": None,
         "photograph": str(number % 3),
-        "height": 64,
-        "width": 64,
     }
 
 

@@ -39,23 +39,24 @@ def row(domain, number, image):
     human, gpt = ASKED[domain]
     if domain == "scoring" and number % 2:
         human = PAPER.question
+    shown = [] if domain == "general" else [image]
+    if domain == "interpreting" and number % 4 == 3:
+        shown, human = [image, "images/0.png"], f"<image>\n{human}"
     turns = [("human", human), ("gpt", gpt + " indeed" * (number % 3))]
     return {
         "id": f"{domain}-{number}",
         "domain": domain,
-        "image": None if domain == "general" else image,
+        "images": [{"path": name, "height": 64, "width": 64} for name in shown],
         "conversation": [{"from": who, "value": text} for who, text in turns],
         "mos": 3.0 if domain == "scoring" else None,
         "level": "good" if domain == "scoring" else None,
         "photograph": image,
-        "height": None if domain == "general" else 64,
-        "width": None if domain == "general" else 64,
     }
 
 
 @pytest.fixture(scope="session")
 def job(tmp_path_factory):
-    """A Job that needs no Ray: batches of 8 rows, text-only rows among them."""
+    """A Job that needs no Ray: batches of 8 rows; some are text only, some have two images."""
     folder = tmp_path_factory.mktemp("job")
     tokenizer = make_tokenizer([], 0)
     model = make_model(DECODERS["proxy"], tokenizer, 0)

@@ -118,7 +118,8 @@ def test_a_training_killed_five_times_ends_the_same(ready, whole, tmp_path):
 def test_a_validation_that_fails_costs_no_row_of_its_epoch(ready, whole, tmp_path):
     """A picture of its last batch is cut short; once it is whole, no step is trained again."""
     out = changed(ready, tmp_path / "cut", max_failures=0)
-    picture = out / "catalog" / open_catalog(out / "catalog").validation("scoring")[-1]["image"]
+    last = open_catalog(out / "catalog").validation("scoring")[-1]
+    picture = out / "catalog" / last["images"][0]["path"]
     content = picture.read_bytes()
     picture.write_bytes(content[: len(content) // 2])
     done = call("train", "run", out)

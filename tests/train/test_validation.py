@@ -6,6 +6,7 @@ import torch
 
 from evaluation import correlation
 from qsit_ray.data.catalog import open_catalog
+from qsit_ray.data.encode import collate
 from qsit_ray.models import load
 from qsit_ray.models.batch import Batches
 from qsit_ray.models.choice import choose
@@ -56,7 +57,7 @@ def measure(job, checkpoint, monkeypatch):
                     return [each[place] for each in values]
 
                 monkeypatch.setattr(validation, "gather", gather)
-                measured = Validation(rows, rank, ranks, tokens).measure(
+                measured = Validation(rows, rank, ranks, tokens, threads=rank).measure(
                     counted, torch.device("cpu"), most
                 )
                 found.append((measured, counted.seen))
@@ -74,7 +75,10 @@ def test_measures_are_those_of_one_row_at_a_time(job, checkpoint, measure):
         ("scoring", measured.loss_scoring),
         ("interpreting", measured.loss_interpreting),
     ):
-        single = [tensors(rows.of_rows([row])) for row in catalog.validation(domain)]
+        single = [
+            tensors(collate([rows.encoder.encode(row)], rows.pad_token))
+            for row in catalog.validation(domain)
+        ]
         assert loss == pytest.approx(evaluate_loss(checkpoint.model, single), rel=1e-5)
     logits = level_logits(checkpoint, [row["image"] for row in images], catalog.folder)
     wanted = correlation.srcc([row["mos"] for row in images], PAPER.rank_key(logits))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qsit_ray.search.ahead import ahead
+from qsit_ray.ahead import ahead
 
 
 @given(st.lists(st.lists(st.integers(), max_size=5), max_size=8), st.integers(0, 4))

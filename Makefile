@@ -1,10 +1,10 @@
-# One command each: make demo, make test, make check. The environment is made on first use.
+# One command each: make demo, make test, make check, make gpu. The environment is made on first use.
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 RUN ?= runs/demo
 
-.PHONY: demo test test-slow check clean
+.PHONY: demo test test-slow check gpu clean
 
 demo: $(READY)
 	$(BIN)/qsit run --preset demo --out $(RUN)
@@ -21,6 +21,12 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/mypy --strict $$(grep -lr '^"""pure:' --include='*.py' qsit_ray evaluation)
 	$(MAKE) test
+
+gpu: $(READY)
+	@if $(BIN)/python -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then \
+	$(BIN)/pytest --gpu -m "slow or not slow" tests/train/test_real_shape.py tests/models/test_batch.py tests/models/test_loss.py \
+	&& $(BIN)/python -m evaluation.studies gpu; \
+	else echo "no GPU here: nothing is tested or measured"; fi
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

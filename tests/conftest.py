@@ -8,6 +8,12 @@ import pytest
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--gpu", action="store_true", help="ranks of trainings run on this machine's GPUs"
+    )
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     if not SHARED.is_dir():

@@ -20,6 +20,7 @@ from evaluation.studies import (
     surrogate,
     useful_share,
 )
+from evaluation.studies.sections import Page
 from qsit_ray.errors import InputError
 
 app = typer.Typer(
@@ -51,6 +52,18 @@ def first_batch(
     from evaluation.studies import first_batch  # here: the others need no Ray
 
     first_batch.write(micro_batches, read, cpus)
+
+
+@app.command()
+def gpu(
+    out: Page = Path("docs/GPU.md"),
+    layers: Annotated[int, typer.Option(min=1, max=28)] = 4,
+    steps: Annotated[int, typer.Option(min=1)] = 30,
+) -> None:
+    """A short training of the 7B's layers on this machine's GPUs."""
+    from evaluation.studies import gpu  # here: the others need no Ray
+
+    gpu.write(out, layers, steps)
 
 
 def main() -> None:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from transformers.utils import is_flash_attn_2_available
 
 from qsit_ray.data.encode import Encoder, collate
+from qsit_ray.models import load
 from qsit_ray.models.loss import (
     answer_loss,
     evaluate_loss,
@@ -92,6 +94,20 @@ def test_rows_joined_without_padding_have_the_same_losses_and_gradients(checkpoi
     torch.testing.assert_close(*(sums for sums, _ in found.values()), rtol=1e-5, atol=1e-5)
     for padded, joined in zip(*(gradients for _, gradients in found.values()), strict=True):
         torch.testing.assert_close(padded, joined, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.skipif(
+    not (torch.cuda.is_available() and is_flash_attn_2_available()), reason="no flash-attn"
+)
+def test_flash_attention_gives_the_same_losses(checkpoint, rows, tmp_path):
+    load.save(checkpoint.model, checkpoint.processor, tmp_path)
+    batch = {name: tensor.cuda() for name, tensor in batch_of(rows).items()}
+    with torch.no_grad():
+        flash, plain = (
+            row_losses(load.load(tmp_path, torch.bfloat16, kind).model.cuda(), batch)[0]
+            for kind in ("flash_attention_2", "sdpa")
+        )
+    torch.testing.assert_close(flash, plain, rtol=0.03, atol=0.03)
 
 
 def longer(row, more):

@@ -2,9 +2,9 @@
 
 import math
 
-import half_billion
 import pytest
 
+from evaluation.studies.random_model import write_random
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
 from qsit_ray.config.data import DemoData
@@ -12,6 +12,7 @@ from qsit_ray.config.files import override
 from qsit_ray.data import catalog
 from qsit_ray.demo.rows import build
 from qsit_ray.mixture import Mixture
+from qsit_ray.models.architectures import architecture
 from qsit_ray.session import session
 
 SIZES = dict.fromkeys(set(DemoData.model_fields) - {"source"}, 2) | {"scoring": 3}  # of two scores
@@ -20,7 +21,8 @@ SIZES = dict.fromkeys(set(DemoData.model_fields) - {"source"}, 2) | {"scoring": 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     """One tile an image, and the whole of it."""
-    return half_billion.write(tmp_path_factory.mktemp("half") / "base", tiles=[[384, 384]])
+    folder = tmp_path_factory.mktemp("half") / "base"
+    return write_random(folder, architecture("0.5b"), [[384, 384]])
 
 
 @pytest.mark.slow

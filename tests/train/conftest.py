@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from qsit_ray.artifacts import RunFolder
@@ -103,8 +104,10 @@ def job(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def steps(job, tmp_path_factory):
-    """Runs `steps.py` on some ranks; returns rank 0's results, with the `folder` they are in."""
+def steps(job, tmp_path_factory, request):
+    """Runs `steps.py` on some ranks; returns rank 0's results, with the `folder` they are in. With
+    --gpu a rank has a GPU of its own, so there are no more ranks than GPUs."""
+    gpu = request.config.getoption("--gpu")
 
     def run(
         world_size,
@@ -118,6 +121,9 @@ def steps(job, tmp_path_factory):
         base=job.base,
     ):
         folder = tmp_path_factory.mktemp("steps")
+        if gpu:
+            world_size = min(world_size, torch.cuda.device_count())
+            settings = [*settings, "use_gpu=true"]
         config = override(job.config, [f"train.{setting}" for setting in settings])
         asked = {
             "job": replace(job, config=config, base=base),
@@ -132,7 +138,7 @@ def steps(job, tmp_path_factory):
         ranks = [
             subprocess.Popen(
                 [sys.executable, script, str(folder)],
-                env={**os.environ, **environment(rank, world_size)},
+                env={**os.environ, **environment(rank, world_size, gpu)},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -147,12 +153,12 @@ def steps(job, tmp_path_factory):
     return run
 
 
-def environment(rank, world_size):
+def environment(rank, world_size, gpu):
     return {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(world_size),
-        "DS_ACCELERATOR": "cpu",
+        "DS_ACCELERATOR": "cuda" if gpu else "cpu",
         "OMP_NUM_THREADS": "1",
         "PYTHONWARNINGS": "ignore",
     }

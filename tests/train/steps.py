@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
 import torch.distributed as dist
 
 from qsit_ray import artifacts
@@ -25,8 +26,12 @@ folder = Path(sys.argv[1])
 asked = pickle.loads((folder / "asked.pickle").read_bytes())
 job = asked["job"]
 rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+backend = "gloo"
+if job.config.train.use_gpu:
+    backend = "nccl"
+    torch.cuda.set_device(rank)
 dist.init_process_group(
-    "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world_size
+    backend, init_method=f"file://{folder}/store", rank=rank, world_size=world_size
 )
 engine = Engine(job, rank, world_size)
 whole = sum(parameter.numel() for parameter in engine.checkpoint.model.parameters())

@@ -1,11 +1,12 @@
 """LLaVA-OneVision 0.5B with random weights: one step, saved, resumed, exported."""
 
-import half_billion
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from evaluation.studies.random_model import write_random
 from qsit_ray.models import load
+from qsit_ray.models.architectures import architecture
 from qsit_ray.train.state import TrainState
 
 SETTINGS = (
@@ -21,7 +22,7 @@ SETTINGS = (
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return half_billion.write(tmp_path_factory.mktemp("half") / "base")
+    return write_random(tmp_path_factory.mktemp("half") / "base", architecture("0.5b"))
 
 
 @pytest.mark.slow

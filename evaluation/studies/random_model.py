@@ -1,20 +1,27 @@
-"""LLaVA-OneVision 0.5B with random weights, as a base checkpoint on disk."""
+"""torch: a released architecture with random weights, as a base checkpoint on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
 
 import torch
-from transformers import LlavaOnevisionForConditionalGeneration
+from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
     LlavaOnevisionImageProcessorPil,
 )
 
 from qsit_ray.demo.pretrain import make_tokenizer
 from qsit_ray.models import load
-from qsit_ray.models.architectures import architecture
 
 
-def write(folder, tiles=None):
-    """In bf16, with the demo's tokenizer, whose numbers are below its own 152,000."""
+def write_random(
+    folder: Path, config: LlavaOnevisionConfig, grids: list[list[int]] | None = None
+) -> str:
+    """Write it in bf16, with the demo's tokenizer, whose numbers are below any real vocabulary's.
+
+    `grids`: other image grids than the class's own. Returns the folder.
+    """
     tokenizer = make_tokenizer([], 0)
-    config = architecture("0.5b")
     for name in ("image", "video"):
         number = tokenizer.convert_tokens_to_ids(f"<{name}>")
         setattr(config, f"{name}_token_index", number)
@@ -22,9 +29,9 @@ def write(folder, tiles=None):
     config.text_config.pad_token_id = tokenizer.pad_token_id
     config.dtype = torch.bfloat16
     images = LlavaOnevisionImageProcessorPil()
-    if tiles:
-        images = LlavaOnevisionImageProcessorPil(image_grid_pinpoints=tiles)
-        config.image_grid_pinpoints = tiles
+    if grids:
+        images = LlavaOnevisionImageProcessorPil(image_grid_pinpoints=grids)
+        config.image_grid_pinpoints = grids
     torch.manual_seed(0)
     model = LlavaOnevisionForConditionalGeneration._from_config(config)
     load.save(model, load.make_processor(images, tokenizer, config), folder)

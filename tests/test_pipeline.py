@@ -177,35 +177,58 @@ def test_another_configuration_is_refused_and_nothing_is_lost(run, cache):
     assert (run / "mixture.json").read_text() == before
 
 
-def test_a_killed_run_resumes_stage_by_stage_and_ends_the_same(run, tmp_path):
-    """kill -9 of the command and all its processes, at moments drawn from a seed."""
+class Kept:
+    """Checks that no trial that has ended is run again."""
+
+    def __init__(self, out):
+        self.out = out
+        self.written = {}
+
+    def check(self):
+        for path, written in self.written.items():
+            assert path.stat().st_mtime_ns == written
+        files = self.out.glob("**/outcomes/*.json")
+        self.written.update({path: path.stat().st_mtime_ns for path in files})
+
+
+def outcomes(out, axis, count):
+    return lambda line: len(list(out.glob(f"search/{axis}/outcomes/*.json"))) >= count
+
+
+def trained(out):
+    return lambda line: (out / "train" / "epochs.jsonl").exists()
+
+
+def test_a_run_killed_in_its_search_and_its_training_ends_the_same(run, cache, tmp_path):
+    """kill -9 of the command and all its processes."""
+    out = tmp_path / "killed"
+    again, kept = command(out, cache), Kept(out)
+    for moment in (outcomes(out, AXES[0], 2), trained(out)):
+        kill_when(moment, again)
+        kept.check()
+    done = subprocess.run(again, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    kept.check()
+    assert comparable(out) == comparable(run)
+
+
+@pytest.mark.slow
+def test_a_run_killed_in_every_stage_ends_the_same(run, tmp_path):
+    """At moments drawn from a seed; pre-training is killed too, and single stages resume."""
     out = tmp_path / "killed"
     chance = random.Random(7)
-    finished = {}
-
-    def check_that_no_trial_ran_again():
-        for path, written in finished.items():
-            assert path.stat().st_mtime_ns == written
-        finished.update({p: p.stat().st_mtime_ns for p in out.glob("**/outcomes/*.json")})
-
-    def outcomes(axis, count):
-        return lambda line: len(list(out.glob(f"search/{axis}/outcomes/*.json"))) >= count
-
-    def trained(line):
-        return (out / "train" / "epochs.jsonl").exists()
-
-    cold = command(out, tmp_path / "cache")  # pre-training too is killed, and ends the same
+    cold, kept = command(out, tmp_path / "cache"), Kept(out)
     kill_when(lambda line: "vision tower" in line, cold)
     for axis in AXES:
-        kill_when(outcomes(axis, chance.randint(1, 4)), cold)
-        check_that_no_trial_ran_again()
-        if axis == AXES[0]:  # single stages resume as well
+        kill_when(outcomes(out, axis, chance.randint(1, 4)), cold)
+        kept.check()
+        if axis == AXES[0]:
             for verb in (["search", "run"], ["fit"]):
                 done = call(*verb, out)
                 assert done.returncode == 0, done.stdout + done.stderr
-            check_that_no_trial_ran_again()
-    kill_when(trained, cold)
-    check_that_no_trial_ran_again()
+            kept.check()
+    kill_when(trained(out), cold)
+    kept.check()
     done = subprocess.run(cold, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert comparable(out) == comparable(run)

@@ -19,7 +19,8 @@ class FoundMix:
     """mixture.json: the domain ratios with D1 = 1, the rows they give, and λ.
 
     `reference_loss_ratio` is λ = L_S / L_I of the final proxies (Eq. 8), None without them.
-    `loss_mask` names the tokens that count in the loss, on which λ depends. `catalog` is the
+    `loss_mask` names the tokens that count in the loss, and `loss` their weights in training, on
+    which λ depends; in files from before it was recorded each token counted once. `catalog` is the
     SHA-256 of the catalog's manifest; files from before it was recorded have None.
     """
 
@@ -30,6 +31,7 @@ class FoundMix:
     loss_mask: str
     rows: Mixture
     catalog: str | None = None
+    loss: str = "token_mean"
 
     @property
     def ratios(self) -> dict[str, float]:

@@ -84,6 +84,18 @@ def test_an_operational_setting_is_no_part_of_what_results_depend_on():
     assert meaning(set_to(OPERATIONAL)) == meaning(presets.paper())
 
 
+@pytest.mark.parametrize("key", ["search.micro_batch", "search.micro_tokens"])
+def test_bounds_of_micro_batches_are_a_result_where_each_counts_alike(searched, key):
+    """And of the bounds, only then, do the inputs of the stages depend."""
+    settings = {"loss": "micro_batch_mean"}
+    RunConfig(set_to(settings), {"git": None}, []).write(searched)
+    with pytest.raises(InputError, match=rf"{key} is .*: 2 trials of interpreting_general were"):
+        change(searched, set_to({**settings, key: 4_000}))
+    bounded, rows = set_to({**settings, key: 4_000}), set_to({key: 4_000})
+    assert bounded.loss_inputs != set_to(settings).loss_inputs
+    assert rows.loss_inputs == presets.paper().loss_inputs
+
+
 @pytest.mark.parametrize("key", RESULT)
 def test_a_setting_that_results_depend_on_is_refused_with_the_results(searched, key):
     before = searched.config.read_bytes()

@@ -79,6 +79,9 @@ def differ(before: Any, now: Any, key: str = "") -> list[tuple[str, Any, Any]]:
 
 
 def _kind(key: str, old: Any, new: Any, before: Config, now: Config) -> Kind:
+    divides = key.endswith((".micro_batch", ".micro_tokens", "train.workers"))
+    if divides and "micro_batch_mean" in (before.loss, now.loss):
+        return "result"
     if _is_operational(key, before) and _is_operational(key, now):
         return "operational"
     return "extension" if _extends(key, old, new, before, now) else "result"

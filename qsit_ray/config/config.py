@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,6 +13,9 @@ from qsit_ray.config.train import Train
 from qsit_ray.mixture import DOMAINS, Axis
 
 DEMO_MODELS = {"demo/proxy", "demo/primary"}
+
+
+LossWeighting = Literal["token_mean", "row_mean", "micro_batch_mean"]
 
 
 class Models(Section):
@@ -109,6 +112,11 @@ class Config(Section):
     """Base checkpoints."""
     pretraining: Pretraining | None = None
     """Length of the demo models' pre-training. Null: other models are used, which need none."""
+    loss: LossWeighting = "row_mean"
+    """What counts alike in the gradient of proxies and primary: answer tokens, rows, or the
+    micro-batches of a step. `row_mean`: the released trainer takes the mean over a micro-batch,
+    which is one row there, so a scoring answer of nine tokens counts as much as a long one. With
+    `micro_batch_mean` results depend on the bounds of micro-batches and the number of workers."""
     search: Search
     """The proxy search, and the final proxies at its result."""
     mix: Mix | None = None
@@ -131,6 +139,18 @@ class Config(Section):
         if self.pretraining is None and DEMO_MODELS & {self.models.proxy, self.models.primary}:
             raise ValueError("pretraining: the demo's models need it")
         return self
+
+    @property
+    def loss_inputs(self) -> dict[str, object]:
+        """What the gradient's weighting depends on; bounds of micro-batches only where they do."""
+        if self.loss != "micro_batch_mean":
+            return {"loss": self.loss}
+        names = {"micro_batch", "micro_tokens"}
+        return {
+            "loss": self.loss,
+            "search": self.search.model_dump(include=names),
+            "train": self.train.model_dump(include={*names, "workers"}),
+        }
 
     @property
     def has_proxies(self) -> bool:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from qsit_ray.config.config import LossWeighting
+from qsit_ray.data.encode import IGNORED
 from qsit_ray.errors import InputError
 
 NOT_READ = {"attention_mask", "labels", "level_at", "candidates", "asked"}
@@ -76,11 +78,34 @@ def losses_from(model: Any, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Ten
     would cost more than the decoder.
     """
     hidden, labels = hidden[:, :-1], labels[:, 1:]
-    labelled = labels != -100
+    labelled = labels != IGNORED
     nll = cross_entropy(model.lm_head(hidden[labelled]).float(), labels[labelled], reduction="none")
     row = labelled.nonzero()[:, 0]
     sums = torch.zeros(len(labels), dtype=nll.dtype, device=nll.device).index_add(0, row, nll)
     return sums, labelled.sum(dim=1)
+
+
+def objective(sums: Tensor, tokens: Tensor, weighting: LossWeighting) -> Tensor:
+    """What a micro-batch of these `row_losses` adds to a global batch's objective, with its graph,
+    before the division by the global batch's `units`.
+
+    token_mean: each answer token counts once, so long answers count most. row_mean: each row counts
+    once, by the mean over its tokens. micro_batch_mean: each micro-batch counts once, by the mean
+    over its tokens, as in trainers that average over steps of accumulation.
+    """
+    if weighting == "row_mean":
+        return (sums / tokens.clamp(min=1)).sum()
+    if weighting == "micro_batch_mean":
+        return sums.sum() / tokens.sum().clamp(min=1)
+    return sums.sum()
+
+
+def units(labels: Tensor, weighting: LossWeighting) -> int:
+    """The tokens, rows or micro-batches, as `weighting` counts, of a micro-batch's labels."""
+    tokens = (labels[:, 1:] != IGNORED).sum(dim=1)
+    if weighting == "row_mean":
+        return int((tokens > 0).sum())
+    return int(tokens.sum() > 0) if weighting == "micro_batch_mean" else int(tokens.sum())
 
 
 def answer_loss(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, int]:

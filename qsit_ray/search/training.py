@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from evaluation import correlation
 from qsit_ray import artifacts
 from qsit_ray.ahead import ahead
-from qsit_ray.data.encode import IGNORED, Encoded, Picture, collate
+from qsit_ray.data.encode import Encoded, Picture, collate
 from qsit_ray.data.micro_batches import Bounds, micro_batches
 from qsit_ray.data.tokens import RowTokens, read_tokens
 from qsit_ray.mixture import DOMAINS, Mixture, plan_epoch
@@ -28,7 +28,7 @@ from qsit_ray.models.base import base_checkpoint
 from qsit_ray.models.batch import Batches, on_device
 from qsit_ray.models.budget import batches
 from qsit_ray.models.features import remember_features
-from qsit_ray.models.loss import evaluate_loss, row_losses, tensors
+from qsit_ray.models.loss import evaluate_loss, objective, row_losses, tensors, units
 from qsit_ray.models.trainable import freeze, trained_weights
 from qsit_ray.prompts import PAPER
 from qsit_ray.schedule import learning_rate
@@ -45,6 +45,7 @@ class Bench:
     def __init__(self, task: Task):
         self.run = task.run
         self.search, models = task.config.search, task.config.models
+        self.weighting = task.config.loss
         self.batch_tokens = task.config.evaluate.batch_tokens
         self.keep = models.remember_features
         self.device = "cuda" if self.search.gpus_per_trial else "cpu"
@@ -303,22 +304,23 @@ class ProxyTraining:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        tokens = sum(int((part["labels"][:, 1:] != IGNORED).sum()) for _, part in parts)
+        encoded = [tensors(part) for _, part in parts]
+        whole = sum(units(batch["labels"], self.bench.weighting) for batch in encoded)
         self.bench.model.train()
         self.optimizer.zero_grad()
         by_domain = torch.zeros(2, len(DOMAINS), device=self.bench.device)
-        batches = on_device([tensors(part) for _, part in parts], self.bench.device)
+        batches = on_device(encoded, self.bench.device)
         for (rows, _), batch in zip(parts, batches, strict=True):
             with self.bench.autocast():
                 losses, answers = row_losses(self.bench.model, batch)
-            (losses.sum() / tokens).backward()
+            (objective(losses, answers, self.bench.weighting) / whole).backward()
             domains = torch.from_numpy(self.bench.catalog.domains(rows)).to(by_domain.device)
             of_rows = torch.stack([losses.detach().float(), answers.float()])
             by_domain.index_add_(1, domains, of_rows)
         norm = torch.nn.utils.clip_grad_norm_(self.bench.model.parameters(), training.clip)
         self.optimizer.step()
         totals, answered = by_domain.tolist()
-        loss = sum(totals) / tokens
+        loss = sum(totals) / sum(answered)
         every = np.sort(np.concatenate([rows for rows, _ in parts]))
         self.steps += 1
         if not math.isfinite(loss):

@@ -73,6 +73,7 @@ def final_proxies(run: RunFolder, config: Config, terminal: Terminal) -> bool:
             **ratios,
             reference_loss_ratio=reference,
             loss_mask=LOSS_MASK,
+            loss=config.loss,
             rows=mixture,
             catalog=artifacts.file_sha256(run.catalog / "manifest.json"),
         )

@@ -69,6 +69,7 @@ def train(run: RunFolder, config: Config, terminal: Terminal, workers: int | Non
         "train": settings,
         "models": config.models.model_dump(mode="json", exclude={"proxy", "primary"}),
         "base": identity(run, base, terminal.say),
+        "loss": config.loss_inputs,
         "seed": config.seed,
         "mixture": artifacts.read_json(run.mixture),
         "catalog": catalog,

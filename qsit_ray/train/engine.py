@@ -25,7 +25,7 @@ from qsit_ray.mixture import DOMAINS
 from qsit_ray.models import load
 from qsit_ray.models.batch import Batches, on_device, unpack
 from qsit_ray.models.features import remember_features
-from qsit_ray.models.loss import row_losses
+from qsit_ray.models.loss import objective, row_losses, units
 from qsit_ray.models.trainable import merged, parameter_groups, part_of, prepare, set_rates
 from qsit_ray.schedule import share_of_peak
 from qsit_ray.step_lines import GIB, Work, peak_flops
@@ -79,7 +79,7 @@ class Engine:
             # Otherwise DeepSpeed compiles a shared-memory collective on first use, for 25 s.
             deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         deepspeed.init_distributed(dist_init_required=False)
-        self.settings = config.train
+        self.settings, self.weighting = config.train, config.loss
         self.rank, self.world_size = rank, world_size
         settings = deepspeed_config(config.train)
         dtype = TYPES[config.train.precision]
@@ -112,8 +112,9 @@ class Engine:
         """One optimiser step over this rank's micro-batches of a global batch, as many as on each
         other rank. `domains`: the place in `DOMAINS` of each row, by micro-batch.
 
-        The loss is the sum over the global batch divided by its answer tokens, over ranks and
-        accumulation: a mean of the ranks' means would weigh short answers more.
+        The gradient is that of the global batch's mean over the units of `loss` (tokens, rows or
+        micro-batches), over ranks and accumulation. The loss that is returned is the mean over
+        answer tokens in any case.
 
         Raises BadLoss on every rank alike when the loss or the gradient's norm is not finite, or
         the loss is over `train.loss_limit`; the weights must not be used any more.
@@ -128,8 +129,10 @@ class Engine:
         set_rates(self.deepspeed.optimizer.param_groups, share)
         unpacked = [unpack(data) for data in micro_batches]
         counts = [int((batch["labels"] >= 0).sum()) for batch in unpacked]
-        tokens = torch.tensor(sum(counts), device=self.device)
-        dist.all_reduce(tokens)
+        parts = sum(units(batch["labels"], self.weighting) for batch in unpacked)
+        totals = torch.tensor([sum(counts), parts], device=self.device)
+        dist.all_reduce(totals)
+        tokens, parts_of_all = totals
         self.deepspeed.train()
         sums = torch.zeros(len(unpacked), device=self.device)
         by_domain = torch.zeros(2, len(DOMAINS), device=self.device)
@@ -137,18 +140,18 @@ class Engine:
             last = index + 1 == len(unpacked)
             self.deepspeed.set_gradient_accumulation_boundary(last)
             losses, labelled = self.deepspeed(batch)
-            nll = losses.sum()
-            sums[index] = nll.detach()
+            sums[index] = losses.detach().sum()
             domain = torch.from_numpy(domains[index]).to(self.device)
             of_rows = torch.stack([losses.detach(), labelled.to(losses.dtype)])
             by_domain.index_add_(1, domain, of_rows.to(by_domain.dtype))
             # DeepSpeed takes the mean over ranks; undo it.
-            scaled = nll * (self.world_size / tokens)
+            whole = objective(losses, labelled, self.weighting)
+            scaled = whole * (self.world_size / parts_of_all)
             self.deepspeed.backward(scaled, scale_wrt_gas=False)
             if last:
-                whole = sums.sum()
-                dist.all_reduce(whole)
-                loss = (whole / tokens).item()
+                total = sums.sum()
+                dist.all_reduce(total)
+                loss = (total / tokens).item()
                 if not loss <= self.settings.loss_limit:
                     raise BadLoss(loss, self._suspects(sums, counts))
             self.deepspeed.step()
@@ -156,10 +159,9 @@ class Engine:
         if norm is not None and not math.isfinite(norm):
             raise BadLoss(math.nan, range(len(unpacked)))
         dist.all_reduce(by_domain)
-        totals, answers = by_domain.tolist()
         return Step(
             loss=loss,
-            losses=[t / n if n else None for t, n in zip(totals, answers, strict=True)],
+            losses=[t / n if n else None for t, n in zip(*by_domain.tolist(), strict=True)],
             gradient_norm=None if norm is None else float(norm),
             rate=share * training.learning_rate,
         )

@@ -5,18 +5,22 @@ import copy
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 from transformers.utils import is_flash_attn_2_available
 
-from qsit_ray.data.encode import Encoder, collate
+from qsit_ray.data.encode import IGNORED, Encoder, collate
 from qsit_ray.models import load
 from qsit_ray.models.loss import (
     answer_loss,
     evaluate_loss,
     last_hidden,
     losses_from,
+    objective,
     row_losses,
     tensors,
+    units,
     unpadded_hidden,
 )
 
@@ -94,6 +98,45 @@ def test_rows_joined_without_padding_have_the_same_losses_and_gradients(checkpoi
     torch.testing.assert_close(*(sums for sums, _ in found.values()), rtol=1e-5, atol=1e-5)
     for padded, joined in zip(*(gradients for _, gradients in found.values()), strict=True):
         torch.testing.assert_close(padded, joined, rtol=1e-3, atol=1e-4)
+
+
+counts = st.lists(st.integers(0, 9), min_size=1, max_size=8)
+
+
+def labels_of(tokens):
+    """Rows of ten tokens, so many of them labelled."""
+    return torch.tensor([[IGNORED] * (10 - n) + [7] * n for n in tokens])
+
+
+@given(counts, st.data(), st.sampled_from(["token_mean", "row_mean"]))
+def test_a_global_batchs_objective_does_not_depend_on_its_division(tokens, data, weighting):
+    losses = torch.tensor([data.draw(st.floats(0, 9)) * n for n in tokens], dtype=torch.float64)
+    cut = data.draw(st.integers(0, len(tokens)))
+    parts = [part for part in (slice(0, cut), slice(cut, None)) if tokens[part]]
+    answers = torch.tensor(tokens)
+    found = sum(objective(losses[part], answers[part], weighting) for part in parts)
+    assert float(found) == pytest.approx(float(objective(losses, answers, weighting)))
+    counted = [units(labels_of(tokens)[part], weighting) for part in parts]
+    assert sum(counted) == (sum(tokens) if weighting == "token_mean" else sum(map(bool, tokens)))
+
+
+@pytest.mark.parametrize(
+    ("weighting", "weights", "whole"),
+    [
+        ("token_mean", [1, 1, 1], 12),
+        ("row_mean", [1 / 2, 1 / 10, 0], 2),
+        ("micro_batch_mean", [1 / 12, 1 / 12, 1 / 12], 1),
+    ],
+)
+def test_what_counts_alike(weighting, weights, whole):
+    """An answer of two tokens, one of ten and a row of padding."""
+    sums = torch.tensor([2.0, 10.0, 0.0], requires_grad=True)
+    tokens = torch.tensor([2, 10, 0])
+    objective(sums, tokens, weighting).backward()
+    assert sums.grad.tolist()[:2] == pytest.approx(weights[:2])
+    labels = torch.tensor([[IGNORED] * (11 - n) + [7] * n for n in (2, 10, 0)])
+    assert units(labels, weighting) == whole
+    assert units(torch.full((2, 4), IGNORED), weighting) == 0
 
 
 @pytest.mark.skipif(

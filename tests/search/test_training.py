@@ -197,10 +197,12 @@ def test_each_step_has_a_line_that_a_resumed_training_goes_on_with(bench, tmp_pa
         assert line.gradient_norm > 0
 
 
-def test_parts_of_a_batch_give_the_loss_of_the_whole(bench):
-    whole = train(ProxyTraining(bench("search.max_steps=4"), MIXTURE, 0))
+@pytest.mark.parametrize("loss", ["token_mean", "row_mean"])
+def test_parts_of_a_batch_give_the_loss_of_the_whole(bench, loss):
+    settings = ("search.max_steps=4", f"loss={loss}")
+    whole = train(ProxyTraining(bench(*settings), MIXTURE, 0))
     for bound in ("search.micro_batch=1", "search.micro_tokens=200"):
-        cut = bench("search.max_steps=4", bound)
+        cut = bench(*settings, bound)
         assert len(cut.micro_batches(np.arange(14))) > 1
         parts = train(ProxyTraining(cut, MIXTURE, 0))
         assert parts.loss_scoring == pytest.approx(whole.loss_scoring, abs=1e-4)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+
+import numpy as np
 
 from qsit_ray.config.train import Controller
 from qsit_ray.mixture import Mixture, half_up
@@ -17,6 +19,16 @@ DOMAINS_OF: dict[Side, tuple[str, ...]] = {
     "scoring": ("scoring",),
     "blend": ("interpreting", "general"),
 }
+
+
+@dataclass(frozen=True)
+class Reference:
+    """L_S / L_I of the final proxies after `epochs` of their mixture, of their mean losses, and its
+    standard error over them, None for one."""
+
+    epochs: float
+    loss_ratio: float
+    error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -40,15 +52,15 @@ class Decision:
 class MixtureController:
     """Decides each epoch's Mixture from the losses of the epoch before.
 
-    `reference_loss_ratio` is λ = L_S/L_I of the proxy at the chosen mix (Eq. 8); `first` is the
-    mixture of epoch 0; without λ every epoch holds it. `catalog` is the number of rows of each
-    domain; without it no domain is ever exhausted. `decisions` are those of the epochs observed so
-    far, and all that a later answer depends on. Epochs are observed in order; observing the last
-    one again gives the same answer, so a restarted epoch is harmless.
+    `references` are λ = L_S/L_I of the proxy at the chosen mix (Eq. 8), by the epochs after which
+    they hold; `first` is the mixture of epoch 0; without λ every epoch holds it. `catalog` is the
+    number of rows of each domain; without it no domain is ever exhausted. `decisions` are those of
+    the epochs observed so far, and all that a later answer depends on. Epochs are observed in
+    order; observing the last one again gives the same answer, so a restarted epoch is harmless.
     """
 
     first: Mixture
-    reference_loss_ratio: float | None
+    references: Sequence[Reference] = ()
     rule: Controller = field(default_factory=Controller)
     catalog: Mapping[str, int] | None = None
     decisions: list[Decision] = field(default_factory=list)
@@ -75,7 +87,7 @@ class MixtureController:
                 raise ValueError(f"epoch {epoch}: {name} is {loss}; expected a number above 0")
         sizes = self.mixture(epoch)
         ratio = loss_scoring / loss_interpreting
-        verdict, factor = self._judge(ratio)
+        verdict, factor = self._judge(epoch, ratio)
         next_sizes, limit = self._next(sizes, verdict, factor)
         decision = Decision(
             epoch, sizes, loss_scoring, loss_interpreting, ratio, verdict, next_sizes, limit
@@ -83,12 +95,25 @@ class MixtureController:
         self.decisions[epoch:] = [decision]
         return decision
 
-    def _judge(self, ratio: float) -> tuple[Verdict, float]:
+    def reference(self, epoch: int) -> float | None:
+        """λ after `epoch`: between two references by their distance, beyond the last the last."""
+        if not self.references:
+            return None
+        epochs, ratios = zip(*((r.epochs, r.loss_ratio) for r in self.references), strict=True)
+        return float(np.interp(epoch + 1, epochs, ratios))
+
+    @property
+    def tolerance(self) -> float:
+        """The relative band around λ in which nothing changes."""
+        errors = [(r.error or 0.0) / r.loss_ratio for r in self.references]
+        return max([self.rule.tolerance, *errors])
+
+    def _judge(self, epoch: int, ratio: float) -> tuple[Verdict, float]:
         """The verdict on a loss ratio, and the factor by which the lagging side is to grow."""
-        reference, rule = self.reference_loss_ratio, self.rule
+        reference, rule = self.reference(epoch), self.rule
         if reference is None:
             return "hold", 1.0
-        if reference * (1 - rule.tolerance) <= ratio <= reference * (1 + rule.tolerance):
+        if reference * (1 - self.tolerance) <= ratio <= reference * (1 + self.tolerance):
             return "hold", 1.0
         factor = 1 + rule.step
         if rule.step_rule == "proportional":

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from qsit_ray import artifacts
 from qsit_ray.config.files import validated
-from qsit_ray.controller import Verdict
+from qsit_ray.controller import Reference, Verdict
 from qsit_ray.mixture import DOMAINS, Mixture
 
 
@@ -18,7 +19,10 @@ from qsit_ray.mixture import DOMAINS, Mixture
 class FoundMix:
     """mixture.json: the domain ratios with D1 = 1, the rows they give, and λ.
 
-    `reference_loss_ratio` is λ = L_S / L_I of the final proxies (Eq. 8), None without them.
+    `reference_loss_ratio` is λ = L_S / L_I of the final proxies (Eq. 8), each at its best, None
+    without them; `reference_loss_ratio_error` is its standard error over the proxies, None for one.
+    `reference_at_end` is the ratio when they ended, and `reference_curve` that at each evaluation,
+    by epochs of their mixture.
     `loss_mask` names the tokens that count in the loss, and `loss` their weights in training, on
     which λ depends; in files from before it was recorded each token counted once. `catalog` is the
     SHA-256 of the catalog's manifest; files from before it was recorded have None.
@@ -32,11 +36,25 @@ class FoundMix:
     rows: Mixture
     catalog: str | None = None
     loss: str = "token_mean"
+    reference_loss_ratio_error: float | None = None
+    reference_at_end: Reference | None = None
+    reference_curve: tuple[Reference, ...] = ()
 
     @property
     def ratios(self) -> dict[str, float]:
         """The ratio of each domain."""
         return {domain: getattr(self, domain) for domain in DOMAINS}
+
+    def references(self, kind: Literal["best", "end", "epoch"]) -> tuple[Reference, ...]:
+        """λ as `train.controller.reference` takes it, by epochs; none without proxies, or where the
+        file is from before their evaluations were recorded."""
+        if kind == "epoch":
+            return self.reference_curve
+        if kind == "end":
+            return () if self.reference_at_end is None else (self.reference_at_end,)
+        if self.reference_loss_ratio is None:
+            return ()
+        return (Reference(0.0, self.reference_loss_ratio, self.reference_loss_ratio_error),)
 
     def to_json(self) -> dict[str, object]:
         return asdict(self)

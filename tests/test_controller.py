@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from qsit_ray.config.files import validated
 from qsit_ray.config.train import Controller
-from qsit_ray.controller import Decision, MixtureController
+from qsit_ray.controller import Decision, MixtureController, Reference
 from qsit_ray.mixture import Mixture
 
 FIRST = Mixture(100, 200, 80)
@@ -17,7 +17,9 @@ losses = st.floats(0.01, 10)
 
 
 def controller(catalog=None, decisions=(), **rule):
-    return MixtureController(FIRST, 0.5, Controller(**rule), catalog, list(decisions))
+    return MixtureController(
+        FIRST, [Reference(0.0, 0.5)], Controller(**rule), catalog, list(decisions)
+    )
 
 
 def test_scoring_ahead_grows_the_blend_and_keeps_its_ratio():

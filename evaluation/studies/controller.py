@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from evaluation.studies.sections import Page, Seed, command_line, table, write_section
 from qsit_ray.config.train import Controller
-from qsit_ray.controller import MixtureController
+from qsit_ray.controller import MixtureController, Reference
 from qsit_ray.mixture import Mixture
 
 Floats = NDArray[np.float64]
@@ -103,7 +103,7 @@ class ToyRun:
 def toy_run(toy: Toy, rule: Controller, epochs: int, seed: int) -> ToyRun:
     """The controller's decisions over `epochs` epochs."""
     chance = np.random.default_rng(seed)
-    controller = MixtureController(FIRST, LAMBDA, rule)
+    controller = MixtureController(FIRST, [Reference(0.0, LAMBDA)], rule)
     held = np.zeros(2)
     deviations = []
     for epoch in range(epochs):

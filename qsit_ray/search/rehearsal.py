@@ -11,7 +11,7 @@ import numpy as np
 from qsit_ray import artifacts
 from qsit_ray.config.search import Search
 from qsit_ray.mixture import Mixture, plan_epoch
-from qsit_ray.search.trials import TrialMetrics
+from qsit_ray.search.trials import Look, TrialMetrics
 from qsit_ray.step_lines import StepLine
 
 EVALUATIONS = 8
@@ -69,6 +69,10 @@ class RehearsedTraining:
             best_step=self.steps,
             stopped="plateau",
             plan_sha256=self.plan_sha256,
+            looks=tuple(
+                Look(epochs, self.settings.loss_ratio * LOSS_INTERPRETING, LOSS_INTERPRETING)
+                for epochs in range(1, EVALUATIONS + 1)
+            ),
         )
 
     def save(self, folder: Path) -> None:

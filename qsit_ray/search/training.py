@@ -32,7 +32,7 @@ from qsit_ray.models.loss import evaluate_loss, objective, row_losses, tensors, 
 from qsit_ray.models.trainable import freeze, trained_weights
 from qsit_ray.prompts import PAPER
 from qsit_ray.schedule import learning_rate
-from qsit_ray.search.trials import Task, TrialMetrics
+from qsit_ray.search.trials import Look, Task, TrialMetrics
 from qsit_ray.step_lines import StepLine, StepLog
 
 Part = tuple[np.ndarray, Encoded]
@@ -229,6 +229,10 @@ class ProxyTraining:
             best_step=best.step,
             stopped="plateau" if self.plateaued else "max_steps",
             plan_sha256=self.plan_sha256,
+            looks=tuple(
+                Look(look.step / self.epoch_steps, look.loss_scoring, look.loss_interpreting)
+                for look in self.evaluations
+            ),
         )
 
     def save(self, folder: Path) -> None:

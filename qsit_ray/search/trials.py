@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
+from qsit_ray.controller import Reference
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import Axis, Mixture, mixture_on_axis
 from qsit_ray.step_lines import StepLine
@@ -47,8 +50,18 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Look:
+    """Validation losses of a trial after `epochs` of its mixture, in nats per answer token."""
+
+    epochs: float
+    loss_scoring: float
+    loss_interpreting: float
+
+
+@dataclass(frozen=True)
 class TrialMetrics:
-    """Validation results of a trial's best weights, those after `best_step`.
+    """Validation results of a trial's best weights, those after `best_step`; `looks` are all of its
+    evaluations.
 
     Losses are in nats per answer token. `srcc` and `plcc` are None where the proxy gives every
     image the same score. `plan_sha256` is that of the first epoch's plan.
@@ -63,6 +76,7 @@ class TrialMetrics:
     best_step: int
     stopped: Literal["plateau", "max_steps"]
     plan_sha256: str
+    looks: tuple[Look, ...] = ()
 
 
 class Training(Protocol):
@@ -83,7 +97,8 @@ class Training(Protocol):
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """One row of trials.parquet (docs/RUN_FOLDER.md); `score` is the search's objective.
+    """One row of trials.parquet (docs/RUN_FOLDER.md); `score` is the search's objective,
+    and the `looks` are in the trial's own file only.
 
     A `failed` trial has no metrics, but a reason. A `waiting` one, not yet in any table, has its
     ratio and seed only.
@@ -107,6 +122,7 @@ class TrialOutcome:
     device_seconds: float | None = None
     status: Literal["completed", "failed", "waiting"] = "completed"
     reason: str | None = None
+    looks: tuple[Look, ...] = ()
 
     @property
     def point(self) -> Point:
@@ -122,7 +138,8 @@ class TrialOutcome:
     def from_json(cls, content: Mapping[str, Any]) -> TrialOutcome:
         """The outcome in a trial's file, a row of the table or a result of Tune, which has more
         keys. Raises TypeError where ratio or seed is missing."""
-        return cls(**{f.name: content[f.name] for f in fields(cls) if f.name in content})
+        known = {f.name: content[f.name] for f in fields(cls) if f.name in content}
+        return cls(**{**known, "looks": tuple(Look(**look) for look in known.get("looks", ()))})
 
 
 def mixture_at(
@@ -163,15 +180,45 @@ def score_of(objective: Objective, metrics: TrialMetrics) -> float | None:
     return (metrics.accuracy + (metrics.srcc + metrics.plcc) / 2) / 2
 
 
-def reference_loss_ratio(rows: Sequence[TrialOutcome]) -> float:
-    """λ = mean L_S / mean L_I over trials that completed (Eq. 8)."""
-    scoring = sum(row.loss_scoring or 0.0 for row in rows)
-    return scoring / sum(row.loss_interpreting or 0.0 for row in rows)
+def reference_loss_ratio(rows: Sequence[TrialOutcome]) -> tuple[float, float | None]:
+    """λ = mean L_S / mean L_I over trials that completed (Eq. 8), each at its best, and the
+    standard error of it, None for one trial."""
+    return _loss_ratio([(row.loss_scoring or 0.0, row.loss_interpreting or 0.0) for row in rows])
+
+
+def reference_curve(rows: Sequence[TrialOutcome]) -> list[Reference]:
+    """The loss ratio at each evaluation of the trials, which train one mixture, as λ is made."""
+    by_epochs: dict[float, list[tuple[float, float]]] = {}
+    for row in rows:
+        for look in row.looks:
+            by_epochs.setdefault(look.epochs, []).append(
+                (look.loss_scoring, look.loss_interpreting)
+            )
+    return [Reference(e, *_loss_ratio(losses)) for e, losses in sorted(by_epochs.items())]
+
+
+def reference_at_end(rows: Sequence[TrialOutcome]) -> Reference:
+    """The loss ratio at the last evaluation of each trial, and their mean number of epochs."""
+    last = [row.looks[-1] for row in rows]
+    losses = [(look.loss_scoring, look.loss_interpreting) for look in last]
+    return Reference(sum(look.epochs for look in last) / len(last), *_loss_ratio(losses))
+
+
+def _loss_ratio(losses: Sequence[tuple[float, float]]) -> tuple[float, float | None]:
+    """The ratio of the mean losses, and its standard error: that of the mean of L_S - ratio · L_I
+    over the mean of L_I, in which errors that the two losses share cancel."""
+    scoring, interpreting = np.array(losses, np.float64).T
+    ratio = scoring.mean() / interpreting.mean()
+    if len(losses) < 2:
+        return float(ratio), None
+    apart = scoring - ratio * interpreting
+    error = apart.std(ddof=1) / math.sqrt(len(losses)) / interpreting.mean()
+    return float(ratio), float(error)
 
 
 def write_trials(path: Path, rows: Sequence[TrialOutcome]) -> None:
     """Write one row a trial to `path` and to a .csv of the same name."""
-    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
+    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)  # without `looks`
     with artifacts.atomic(path) as temporary:
         pq.write_table(table, temporary)
     with artifacts.atomic(path.with_suffix(".csv")) as temporary:

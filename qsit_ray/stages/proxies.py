@@ -7,13 +7,20 @@ import shutil
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
+from qsit_ray.controller import Reference
 from qsit_ray.data.catalog import read_sizes
 from qsit_ray.data.encode import LOSS_MASK
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import AXES, from_ratios, ratios_at
 from qsit_ray.run_files import FoundMix
 from qsit_ray.search.records import FINAL_PROXIES, folder_of, model_folder
-from qsit_ray.search.trials import Task, reference_loss_ratio, write_trials
+from qsit_ray.search.trials import (
+    Task,
+    reference_at_end,
+    reference_curve,
+    reference_loss_ratio,
+    write_trials,
+)
 from qsit_ray.search.tuner import run_search
 from qsit_ray.stages.search import fitted_ratio, open_folder, proxy_inputs
 from qsit_ray.terminal import Terminal
@@ -25,9 +32,9 @@ def final_proxies(run: RunFolder, config: Config, terminal: Terminal) -> bool:
     """Train proxies at the mix; write λ and the mix to mixture.json, the best model to
     proxy/model (the paper's Q-SIT-MINI).
 
-    λ = mean L_S / mean L_I over the final proxies (Eq. 8). The best has the highest mean of both
-    tasks on validation splits; a rehearsal has no model. A fixed mix that no controller adjusts
-    needs neither. False when the stage was complete before.
+    λ = mean L_S / mean L_I over the final proxies (Eq. 8), with its standard error over them. The
+    best has the highest mean of both tasks on validation splits; a rehearsal has no model. A fixed
+    mix that no controller adjusts needs neither. False when the stage was complete before.
 
     Raises RuntimeError when every proxy failed.
     """
@@ -47,7 +54,8 @@ def final_proxies(run: RunFolder, config: Config, terminal: Terminal) -> bool:
     except ValueError as error:
         raise InputError(f"{run.path}: {error}") from None
     with run.stage("proxies", inputs) as cost:
-        reference = None
+        reference, spread, at_end = None, None, None
+        curve: tuple[Reference, ...] = ()
         if config.has_proxies:
             folder = open_folder(folder_of(run, FINAL_PROXIES, config.search.storage), inputs)
             task = Task(run, config, folder, lambda ratio: mixture, "both", keep_models=True)
@@ -68,12 +76,16 @@ def final_proxies(run: RunFolder, config: Config, terminal: Terminal) -> bool:
                 ):
                     shutil.copytree(source, temporary)
             cost.device_seconds = sum(row.device_seconds or 0.0 for row in done)
-            reference = reference_loss_ratio(done)
+            reference, spread = reference_loss_ratio(done)
+            at_end, curve = reference_at_end(done), tuple(reference_curve(done))
         found = FoundMix(
             **ratios,
             reference_loss_ratio=reference,
             loss_mask=LOSS_MASK,
             loss=config.loss,
+            reference_loss_ratio_error=spread,
+            reference_at_end=at_end,
+            reference_curve=curve,
             rows=mixture,
             catalog=artifacts.file_sha256(run.catalog / "manifest.json"),
         )

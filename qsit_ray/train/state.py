@@ -170,7 +170,7 @@ class Job:
         rule = self.config.train.controller
         return MixtureController(
             self.mixture.rows,
-            self.mixture.reference_loss_ratio if rule else None,
+            self.mixture.references(rule.reference) if rule else (),
             rule or Controller(),
             open_catalog(self.run.catalog).sizes,
             list(decisions),
@@ -195,7 +195,7 @@ class Job:
             loss_scoring=decision.loss_scoring,
             loss_interpreting=decision.loss_interpreting,
             loss_ratio=decision.loss_ratio,
-            reference_loss_ratio=self.mixture.reference_loss_ratio,
+            reference_loss_ratio=self.controller(()).reference(plan.epoch),
             verdict=decision.verdict,
             next_sizes=decision.next_sizes,
             srcc=measured.srcc,

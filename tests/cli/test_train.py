@@ -19,7 +19,7 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli import app
 from qsit_ray.config.files import dump, override
 from qsit_ray.config.presets import demo
-from qsit_ray.controller import MixtureController
+from qsit_ray.controller import MixtureController, Reference
 from qsit_ray.data import catalog
 from qsit_ray.data.tokens import RowTokens, write_tokens
 from qsit_ray.mixture import Mixture, plan_epoch
@@ -66,7 +66,7 @@ def run(tmp_path):
     catalog.write_counts(folder.catalog, SIZES)
     mixture = FoundMix(1.0, 1.5, 0.75, 0.5, "answer", FIRST)
     artifacts.write_json(folder.mixture, mixture.to_json())
-    decision = MixtureController(FIRST, 0.5).observe(0, 0.3, 1.0)
+    decision = MixtureController(FIRST, [Reference(0.0, 0.5)]).observe(0, 0.3, 1.0)
     plan = plan_epoch(FIRST, SIZES, 0, 5, BATCH)
     timing = {"train_seconds": 8.0, "stall_seconds": 2.0, "validation_seconds": 1.0}
     state = TrainState(consumed=Consumed(plan.planned, len(plan.rows)), timing=timing)

@@ -81,7 +81,7 @@ def test_the_primarys_own_cores_encode_its_rows(config):
 
 
 def test_the_evaluation_runs_on_the_primarys_node(config):
-    demands = autoscaler.of_tasks(evaluate.options(paper().train), 3)
+    demands = autoscaler.of_tasks(evaluate.options(paper()), 3)
     assert autoscaler.launched(config, demands, {"proxy": 8}) == {"primary": 1}
     assert autoscaler.launched(config, demands, {"primary": 1}) == {}
 
@@ -105,4 +105,4 @@ def test_without_a_cluster_labels_are_ignored(monkeypatch):
     assert labelled == tuner.resources(override(asked, WITHOUT_LABELS).search)
     assert train.scaling(asked.train, 8).label_selector is None
     assert cpu_options(asked.train)["label_selector"] == {}
-    assert evaluate.options(asked.train)["label_selector"] == {}
+    assert evaluate.options(asked)["label_selector"] == {}

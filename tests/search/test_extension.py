@@ -6,7 +6,7 @@ from command_line import call, read, sets
 SMALL = {
     "search.interpreting_general.ratios": "[0.1, 0.5, 1.0, 3.0, 10.0]",
     "search.interpreting_general.seeds": "[0]",
-    "search.rehearsal.rows_per_second": 2_000_000,
+    "search.rehearsal.rows_per_second": 20_000_000,
 }
 MORE = {
     "search.interpreting_general.ratios": "[0.1, 0.2, 0.5, 1.0, 3.0, 10.0, 40.0]",

@@ -21,7 +21,7 @@ from qsit_ray.search.rehearsal import RehearsedTraining, planted_score
 
 PLANTED = {"interpreting_general": 2.42, "interpreting_scoring": 3.54}
 KILLS = 3
-QUICK = {"search.rehearsal.rows_per_second": 400000}
+QUICK = {"search.rehearsal.rows_per_second": 4_000_000}
 
 
 @given(st.floats(0.2, 9.0), st.floats(0.1, 10.0))

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-import wide_model
 from ranks import checkpoint
 from safetensors.torch import load_file
 
@@ -66,26 +65,6 @@ def test_losses_are_the_same_on_any_number_of_ranks_and_at_any_zero_stage(
     whole = sum(parameter.numel() for parameter in model.parameters())
     # At stage 3 a rank holds no weight but its share until a layer is computed.
     assert together["own_weights"] == (0 if zero_stage == 3 else whole)
-
-
-@pytest.fixture(scope="module")
-def wide(tmp_path_factory):
-    return wide_model.write(tmp_path_factory.mktemp("wide") / "base")
-
-
-def test_matrices_that_are_partitioned_are_gathered_in_training_validation_and_export(steps, wide):
-    """Validation after the first step, and at the end: an untied head over 1e5 weights."""
-    alone = steps(1, last=3, settings=stage(0), base=wide)
-    together = steps(2, last=3, settings=stage(3), base=wide)
-    for what in ("losses", "early", "measured"):
-        assert together[what] == pytest.approx(alone[what], rel=1e-4, abs=1e-4)
-    exported, whole = (
-        load_file(f"{results['folder']}/model/model.safetensors") for results in (together, alone)
-    )
-    assert exported.keys() == whole.keys()
-    # Adam's steps have the size of the rate whatever the gradient: rounding may turn a few.
-    for name, weights in exported.items():
-        torch.testing.assert_close(weights, whole[name], rtol=1e-3, atol=1e-3)
 
 
 def test_some_ranks_have_text_alone_while_others_have_images(planned, job):

@@ -80,6 +80,7 @@ def changed(ready, out, **changes):
     return out
 
 
+@pytest.mark.slow
 def test_a_training_killed_five_times_ends_the_same(ready, whole, tmp_path):
     """kill -9 inside epochs and between them, of workers, the course actor, the driver."""
     out = shutil.copytree(ready, tmp_path / "killed")

@@ -66,6 +66,7 @@ def test_a_mistake_that_one_rank_meets_ends_the_training_at_once(run, job, attem
     assert made() == ["0", "1"]
 
 
+@pytest.mark.slow
 def test_a_row_whose_image_is_gone_ends_the_training_at_once(run, job, attempts):
     """It is met in a task of Ray Data, and reaches every rank as an error of its Dataset."""
     made = attempts(lambda job, rank: train_loop(job))

@@ -66,6 +66,11 @@ def test_every_stage_trains_validates_and_exports_the_same(
         for loss in ("loss_scoring", "loss_interpreting"):
             assert together[moment][loss] == pytest.approx(whole[moment][loss], rel=tolerance)
     found, base = exported(together), load_file(f"{wide}/model.safetensors")
+    # Adam's steps have the size of the rate whatever the gradient: rounding may turn a few.
+    for name, weights in exported(whole).items():
+        torch.testing.assert_close(
+            found[name].float(), weights, rtol=tolerance, atol=max(1e-3, tolerance)
+        )
     assert {name: w.shape for name, w in found.items()} == {n: w.shape for n, w in base.items()}
     assert all(torch.isfinite(weights.float()).all() for weights in found.values())
     changed = {n for n, w in found.items() if not torch.equal(w, base[n].to(w.dtype))}

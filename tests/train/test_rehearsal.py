@@ -20,7 +20,7 @@ def wide(tmp_path_factory):
 @pytest.mark.parametrize(
     ("ranks", "settings"),
     [
-        (1, ["zero_stage=0"]),
+        pytest.param(1, ["zero_stage=0"], marks=pytest.mark.slow),
         (2, ["zero_stage=3"]),
         pytest.param(2, ["zero_stage=3", "precision=bf16"], marks=pytest.mark.slow),
         pytest.param(1, ["zero_stage=0", "precision=bf16"], marks=pytest.mark.slow),

@@ -36,6 +36,7 @@ class Decision:
     """One epoch's losses, the verdict on them, and the sizes of the next epoch.
 
     `limit`: the rule that kept the lagging side from growing by its full step.
+    `reference_loss_ratio`: λ, to which the loss ratio was compared.
     """
 
     epoch: int
@@ -46,6 +47,7 @@ class Decision:
     verdict: Verdict
     next_sizes: Mixture
     limit: Limit | None = None
+    reference_loss_ratio: float | None = None
 
 
 @dataclass
@@ -53,15 +55,16 @@ class MixtureController:
     """Decides each epoch's Mixture from the losses of the epoch before.
 
     `references` are λ = L_S/L_I of the proxy at the chosen mix (Eq. 8), by the epochs after which
-    they hold; `first` is the mixture of epoch 0; without λ every epoch holds it. `catalog` is the
-    number of rows of each domain; without it no domain is ever exhausted. `decisions` are those of
-    the epochs observed so far, and all that a later answer depends on. Epochs are observed in
-    order; observing the last one again gives the same answer, so a restarted epoch is harmless.
+    they hold; `first` is the mixture of epoch 0; without λ or a `rule` every epoch holds it.
+    `catalog` is the number of rows of each domain; without it no domain is ever exhausted.
+    `decisions` are those of the epochs observed so far, and all that a later answer depends on.
+    Epochs are observed in order; observing the last one again gives the same answer, so a restarted
+    epoch is harmless.
     """
 
     first: Mixture
     references: Sequence[Reference] = ()
-    rule: Controller = field(default_factory=Controller)
+    rule: Controller | None = field(default_factory=Controller)
     catalog: Mapping[str, int] | None = None
     decisions: list[Decision] = field(default_factory=list)
 
@@ -87,10 +90,21 @@ class MixtureController:
                 raise ValueError(f"epoch {epoch}: {name} is {loss}; expected a number above 0")
         sizes = self.mixture(epoch)
         ratio = loss_scoring / loss_interpreting
-        verdict, factor = self._judge(epoch, ratio)
-        next_sizes, limit = self._next(sizes, verdict, factor)
+        verdict: Verdict = "hold"
+        next_sizes, limit = sizes, None
+        if self.rule is not None:
+            verdict, factor = self._judge(self.rule, epoch, ratio)
+            next_sizes, limit = self._next(self.rule, sizes, verdict, factor)
         decision = Decision(
-            epoch, sizes, loss_scoring, loss_interpreting, ratio, verdict, next_sizes, limit
+            epoch,
+            sizes,
+            loss_scoring,
+            loss_interpreting,
+            ratio,
+            verdict,
+            next_sizes,
+            limit,
+            self.reference(epoch),
         )
         self.decisions[epoch:] = [decision]
         return decision
@@ -106,11 +120,11 @@ class MixtureController:
     def tolerance(self) -> float:
         """The relative band around λ in which nothing changes."""
         errors = [(r.error or 0.0) / r.loss_ratio for r in self.references]
-        return max([self.rule.tolerance, *errors])
+        return max([self.rule.tolerance if self.rule else 0.0, *errors])
 
-    def _judge(self, epoch: int, ratio: float) -> tuple[Verdict, float]:
+    def _judge(self, rule: Controller, epoch: int, ratio: float) -> tuple[Verdict, float]:
         """The verdict on a loss ratio, and the factor by which the lagging side is to grow."""
-        reference, rule = self.reference(epoch), self.rule
+        reference = self.reference(epoch)
         if reference is None:
             return "hold", 1.0
         if reference * (1 - self.tolerance) <= ratio <= reference * (1 + self.tolerance):
@@ -122,29 +136,29 @@ class MixtureController:
         return "grow_interpreting" if ratio < reference else "grow_scoring", factor
 
     def _next(
-        self, sizes: Mixture, verdict: Verdict, factor: float
+        self, rule: Controller, sizes: Mixture, verdict: Verdict, factor: float
     ) -> tuple[Mixture, Limit | None]:
         if verdict == "hold":
             return sizes, None
         grows: Side = "scoring" if verdict == "grow_scoring" else "blend"
         other: Side = "blend" if grows == "scoring" else "scoring"
         wanted = half_up(_rows(sizes, grows) * factor)
-        limits = self._limits(grows)
+        limits = self._limits(rule, grows)
         limit = min(limits, key=lambda name: limits[name])
         # A side that was beyond its limit from the start keeps its size.
         grown = {grows: max(_rows(sizes, grows), min(wanted, limits[limit]))}
-        if self.rule.shrink:
+        if rule.shrink:
             now = _rows(sizes, other)
-            floor = math.ceil(_rows(self.first, other) * self.rule.min_growth)
+            floor = math.ceil(_rows(self.first, other) * rule.min_growth)
             grown[other] = min(now, max(half_up(now / factor), floor))
         return self._sized(sizes, grown), limit if wanted > limits[limit] else None
 
-    def _limits(self, side: Side) -> dict[Limit, int]:
+    def _limits(self, rule: Controller, side: Side) -> dict[Limit, int]:
         """The largest number of rows of a side under each rule."""
         first, counts = _rows(self.first, side), self.first.counts()
-        limits: dict[Limit, int] = {"max_growth": int(first * self.rule.max_growth)}
+        limits: dict[Limit, int] = {"max_growth": int(first * rule.max_growth)}
         if self.catalog is not None:
-            repeats = self.rule.max_repeats if self.rule.exhausted == "repeat" else 1
+            repeats = rule.max_repeats if rule.exhausted == "repeat" else 1
             domains = [domain for domain in DOMAINS_OF[side] if counts[domain]]
             # The domain of the side that runs out first, since D2:D3 is kept.
             limits["max_repeats"] = min(

@@ -40,6 +40,31 @@ def test_within_the_tolerance_nothing_changes():
     assert decision.next_sizes == FIRST
 
 
+def test_the_band_is_at_least_the_error_of_the_reference():
+    wide = MixtureController(FIRST, [Reference(0.0, 0.5, 0.1)])
+    assert wide.tolerance == pytest.approx(0.2)
+    assert wide.observe(0, 0.59, 1.0).verdict == "hold"
+    narrow = MixtureController(FIRST, [Reference(0.0, 0.5, 0.001)])
+    assert narrow.tolerance == Controller().tolerance
+    assert narrow.observe(0, 0.59, 1.0).verdict == "grow_scoring"
+
+
+def test_each_epoch_is_held_against_the_reference_of_as_many_epochs():
+    """Between two of them by distance; beyond the last it stays."""
+    subject = MixtureController(FIRST, [Reference(0.5, 0.8), Reference(2.0, 0.2)])
+    assert [subject.reference(n) for n in range(4)] == pytest.approx([0.6, 0.2, 0.2, 0.2])
+    assert subject.observe(0, 0.6, 1.0).verdict == "hold"
+    second = subject.observe(1, 0.6, 1.0)
+    assert second.verdict == "grow_scoring"
+    assert second.reference_loss_ratio == pytest.approx(0.2)
+
+
+def test_without_a_rule_nothing_changes_and_the_reference_is_recorded():
+    decision = MixtureController(FIRST, [Reference(0.0, 0.5)], rule=None).observe(0, 5.0, 1.0)
+    assert (decision.verdict, decision.next_sizes) == ("hold", FIRST)
+    assert decision.reference_loss_ratio == 0.5
+
+
 @given(st.lists(st.tuples(losses, losses), min_size=1, max_size=12))
 def test_growth_is_capped_and_never_shrinks(history):
     subject = controller(step=0.4, max_growth=1.5)

@@ -9,7 +9,6 @@ from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.config.files import validated
-from qsit_ray.config.train import Controller
 from qsit_ray.controller import Decision, MixtureController
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.errors import InputError
@@ -170,8 +169,8 @@ class Job:
         rule = self.config.train.controller
         return MixtureController(
             self.mixture.rows,
-            self.mixture.references(rule.reference) if rule else (),
-            rule or Controller(),
+            self.mixture.references(rule.reference if rule else "best"),
+            rule,
             open_catalog(self.run.catalog).sizes,
             list(decisions),
         )
@@ -195,7 +194,7 @@ class Job:
             loss_scoring=decision.loss_scoring,
             loss_interpreting=decision.loss_interpreting,
             loss_ratio=decision.loss_ratio,
-            reference_loss_ratio=self.controller(()).reference(plan.epoch),
+            reference_loss_ratio=decision.reference_loss_ratio,
             verdict=decision.verdict,
             next_sizes=decision.next_sizes,
             srcc=measured.srcc,

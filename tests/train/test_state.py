@@ -62,6 +62,7 @@ def test_the_file_has_the_form_that_running_trainings_wrote(job, tmp_path):
                 "verdict": "hold",
                 "next_sizes": sizes,
                 "limit": None,
+                "reference_loss_ratio": None,
             }
         ]
     }

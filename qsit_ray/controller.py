@@ -31,6 +31,11 @@ class Reference:
     error: float | None = None
 
 
+def tolerance(rule: Controller, references: Sequence[Reference]) -> float:
+    """The relative band around λ in which nothing changes: the rule's, but at least λ's error."""
+    return max([rule.tolerance, *((each.error or 0.0) / each.loss_ratio for each in references)])
+
+
 @dataclass(frozen=True)
 class Decision:
     """One epoch's losses, the verdict on them, and the sizes of the next epoch.
@@ -116,18 +121,13 @@ class MixtureController:
         epochs, ratios = zip(*((r.epochs, r.loss_ratio) for r in self.references), strict=True)
         return float(np.interp(epoch + 1, epochs, ratios))
 
-    @property
-    def tolerance(self) -> float:
-        """The relative band around λ in which nothing changes."""
-        errors = [(r.error or 0.0) / r.loss_ratio for r in self.references]
-        return max([self.rule.tolerance if self.rule else 0.0, *errors])
-
     def _judge(self, rule: Controller, epoch: int, ratio: float) -> tuple[Verdict, float]:
         """The verdict on a loss ratio, and the factor by which the lagging side is to grow."""
         reference = self.reference(epoch)
         if reference is None:
             return "hold", 1.0
-        if reference * (1 - self.tolerance) <= ratio <= reference * (1 + self.tolerance):
+        band = tolerance(rule, self.references)
+        if reference * (1 - band) <= ratio <= reference * (1 + band):
             return "hold", 1.0
         factor = 1 + rule.step
         if rule.step_rule == "proportional":

@@ -120,7 +120,9 @@ def results(run: RunFolder) -> list[tuple[str, str]]:
         mix = FoundMix.read(run.mixture)
         lines.append(("D1 : D2 : D3", " : ".join(f"{ratio:.3g}" for ratio in mix.ratios.values())))
         if mix.reference_loss_ratio is not None:
-            lines.append(("reference loss ratio λ", f"{mix.reference_loss_ratio:.3f}"))
+            spread = mix.reference_loss_ratio_error
+            error = "" if spread is None else f" ± {spread:.3f}"
+            lines.append(("reference loss ratio λ", f"{mix.reference_loss_ratio:.3f}{error}"))
     if epochs := read_epochs(run.epochs):
         last = epochs[-1]
         lines.append(("epochs trained", str(last.epoch + 1)))

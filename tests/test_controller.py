@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from qsit_ray.config.files import validated
 from qsit_ray.config.train import Controller
-from qsit_ray.controller import Decision, MixtureController, Reference
+from qsit_ray.controller import Decision, MixtureController, Reference, tolerance
 from qsit_ray.mixture import Mixture
 
 FIRST = Mixture(100, 200, 80)
@@ -42,10 +42,10 @@ def test_within_the_tolerance_nothing_changes():
 
 def test_the_band_is_at_least_the_error_of_the_reference():
     wide = MixtureController(FIRST, [Reference(0.0, 0.5, 0.1)])
-    assert wide.tolerance == pytest.approx(0.2)
+    assert tolerance(Controller(), wide.references) == pytest.approx(0.2)
     assert wide.observe(0, 0.59, 1.0).verdict == "hold"
     narrow = MixtureController(FIRST, [Reference(0.0, 0.5, 0.001)])
-    assert narrow.tolerance == Controller().tolerance
+    assert tolerance(Controller(), narrow.references) == Controller().tolerance
     assert narrow.observe(0, 0.59, 1.0).verdict == "grow_scoring"
 
 

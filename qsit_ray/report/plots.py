@@ -102,15 +102,19 @@ def loss_ratio(epochs: Sequence[EpochLine], tolerance: float) -> str:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         numbers = [line.epoch for line in epochs]
-        reference = epochs[-1].reference_loss_ratio
-        if reference is not None:
-            axes.axhspan(
-                reference * (1 - tolerance), reference * (1 + tolerance),
+        known = [line for line in epochs if line.reference_loss_ratio is not None]
+        if known:
+            ends = [numbers[0] - 0.5, *(line.epoch for line in known), numbers[-1] + 0.5]
+            held = np.array([line.reference_loss_ratio for line in known], np.float64)
+            held = np.concatenate([held[:1], held, held[-1:]])
+            axes.fill_between(
+                ends, held * (1 - tolerance), held * (1 + tolerance),
                 color=_MUTED, alpha=0.14, linewidth=0,
             )  # fmt: skip
-            axes.axhline(reference, color=_INK, linestyle=(0, (4, 3)), linewidth=1.1)
+            axes.plot(ends, held, color=_INK, linestyle=(0, (4, 3)), linewidth=1.1)
+            axes.set_xlim(ends[0], ends[-1])
             axes.annotate(
-                f"λ = {reference:#.3g}", (1, reference), xycoords=("axes fraction", "data"),
+                f"λ = {held[-1]:#.3g}", (1, held[-1]), xycoords=("axes fraction", "data"),
                 xytext=(0, 4), textcoords="offset points", ha="right", va="bottom",
             )  # fmt: skip
         ratios = [line.loss_ratio for line in epochs]

@@ -216,10 +216,12 @@ def efficiency(
     ] = None,
     profile: Annotated[str, typer.Option(help="paper or official.")] = "paper",
     answer_tokens: Annotated[int, typer.Option(help="Tokens generated in answering.")] = 32,
-    repeats: Annotated[int, typer.Option(help="Timed runs, after two others.")] = 10,
+    repeats: Annotated[
+        int | None, typer.Option(help="Timed runs, after two others; 10 by default.")
+    ] = None,
     device: Annotated[
-        str, typer.Option(help="cpu or cuda; by default cuda where there is one.")
-    ] = "",
+        str | None, typer.Option(help="cpu or cuda; by default cuda where there is one.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Cost of scoring and answering: latency, peak memory, FLOPs, parameters."""
@@ -235,19 +237,25 @@ def efficiency(
     from qsit_ray.models.architectures import TEXT_MODELS
 
     if model in TEXT_MODELS:
+        if not repeats is device is None:
+            raise InputError(f"{model} has no weights and is not timed: no --repeats or --device")
         size = benchmark.KONIQ_SIZE if image is None else images.check(image)
         result = benchmark.measure_architecture(model, asked, size, answer_tokens)
     else:
         from qsit_ray.models.load import load
 
         there = ("cuda", "cpu") if torch.cuda.is_available() else ("cpu",)
-        if device not in ("", *there):
+        if device not in (None, *there):
             allowed = "cpu or cuda" if "cuda" in there else "cpu; no CUDA device is here"
             raise InputError(f"device {device!r}: it must be {allowed}")
         checkpoint = load(model, dtype="auto")
         checkpoint.model.to(device or there[0])
         result = benchmark.measure(
-            checkpoint, asked, image, answer_tokens=answer_tokens, repeats=repeats
+            checkpoint,
+            asked,
+            image,
+            answer_tokens=answer_tokens,
+            repeats=10 if repeats is None else repeats,
         )
     if as_json:
         print_json(result.to_json())

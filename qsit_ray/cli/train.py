@@ -63,7 +63,9 @@ def plan(
     gpus: Annotated[
         int | None, typer.Option(help="GPUs of the training; default train.workers.")
     ] = None,
-    gpu_memory_gb: Annotated[float, typer.Option(help="Memory of one GPU, in 10^9 bytes.")] = 80.0,
+    gpu_memory_gb: Annotated[
+        float | None, typer.Option(help="Memory of one GPU, in 10^9 bytes; 80 by default.")
+    ] = None,
     tokens_per_second: Annotated[
         float | None, typer.Option(help="Tokens per second of all GPUs together.")
     ] = None,
@@ -81,6 +83,8 @@ def plan(
     if epoch is not None and out is not None:
         if run is None:
             raise InputError("--epoch needs a RUN")
+        if assignments or not gpus is gpu_memory_gb is tokens_per_second is None:
+            raise InputError("--epoch writes the run's own rows: it takes --out and --json alone")
         _write_epoch(run, epoch, out, as_json)
         return
     from qsit_ray.config import presets
@@ -95,7 +99,8 @@ def plan(
         from qsit_ray.train.estimate import estimate
 
         shape = model_config(config.models.primary)
-        found = estimate(config, shape, folder, gpus, gpu_memory_gb, tokens_per_second)
+        memory = 80.0 if gpu_memory_gb is None else gpu_memory_gb
+        found = estimate(config, shape, folder, gpus, memory, tokens_per_second)
     if as_json:
         print_json(asdict(found))
         return

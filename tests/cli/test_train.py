@@ -148,6 +148,8 @@ def test_less_memory_does_not_fit():
         ("plan", "either a RUN or a --preset"),
         ("plan --preset demo --epoch 0", "--epoch and --out go together"),
         ("plan --preset demo --epoch 0 --out x", "--epoch needs a RUN"),
+        ("plan run --epoch 0 --out x --gpus 4", "it takes --out and --json alone"),
+        ("plan run --epoch 0 --out x --set seed=3", "it takes --out and --json alone"),
         ("plan --preset demo --set models.primary=nowhere", "nowhere: expected a folder"),
         ("show nowhere", "no run here"),
     ],

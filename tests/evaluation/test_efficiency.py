@@ -161,6 +161,8 @@ def test_the_command_prints_one_object(checkpoint, tmp_path):
         (["7b", "--image", "none.png"], "none.png: image file is missing"),
         (["7b", "--image", __file__], "not a readable image"),
         (["7b", "--answer-tokens", "0"], "answer tokens is 0; it must be 1 or more"),
+        (["7b", "--repeats", "3"], "7b has no weights and is not timed"),
+        (["7b", "--device", "cpu"], "7b has no weights and is not timed"),
         (["m", "--device", "tpu"], "device 'tpu': it must be cpu"),
         ([str(Path(__file__).parent)], "evaluation: its config.json is missing; expected a LLaVA"),
     ],

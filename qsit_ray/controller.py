@@ -31,17 +31,13 @@ class Reference:
     error: float | None = None
 
 
-def tolerance(rule: Controller, references: Sequence[Reference]) -> float:
-    """The relative band around λ in which nothing changes: the rule's, but at least λ's error."""
-    return max([rule.tolerance, *((each.error or 0.0) / each.loss_ratio for each in references)])
-
-
 @dataclass(frozen=True)
 class Decision:
     """One epoch's losses, the verdict on them, and the sizes of the next epoch.
 
     `limit`: the rule that kept the lagging side from growing by its full step.
-    `reference_loss_ratio`: λ, to which the loss ratio was compared.
+    `reference_loss_ratio`: λ, to which the loss ratio was compared, and `tolerance`, the relative
+    band around it.
     """
 
     epoch: int
@@ -53,6 +49,7 @@ class Decision:
     next_sizes: Mixture
     limit: Limit | None = None
     reference_loss_ratio: float | None = None
+    tolerance: float | None = None
 
 
 @dataclass
@@ -95,11 +92,14 @@ class MixtureController:
                 raise ValueError(f"epoch {epoch}: {name} is {loss}; expected a number above 0")
         sizes = self.mixture(epoch)
         ratio = loss_scoring / loss_interpreting
+        reference, rule = self.reference(epoch), self.rule
         verdict: Verdict = "hold"
-        next_sizes, limit = sizes, None
-        if self.rule is not None:
-            verdict, factor = self._judge(self.rule, epoch, ratio)
-            next_sizes, limit = self._next(self.rule, sizes, verdict, factor)
+        next_sizes, limit, tolerance = sizes, None, None
+        if reference is not None and rule is not None:
+            # No distinction finer than the error of λ itself.
+            tolerance = max(rule.tolerance, (reference.error or 0.0) / reference.loss_ratio)
+            verdict, factor = _judge(rule, tolerance, ratio / reference.loss_ratio)
+            next_sizes, limit = self._next(rule, sizes, verdict, factor)
         decision = Decision(
             epoch,
             sizes,
@@ -109,31 +109,21 @@ class MixtureController:
             verdict,
             next_sizes,
             limit,
-            self.reference(epoch),
+            reference.loss_ratio if reference else None,
+            tolerance,
         )
         self.decisions[epoch:] = [decision]
         return decision
 
-    def reference(self, epoch: int) -> float | None:
+    def reference(self, epoch: int) -> Reference | None:
         """λ after `epoch`: between two references by their distance, beyond the last the last."""
         if not self.references:
             return None
-        epochs, ratios = zip(*((r.epochs, r.loss_ratio) for r in self.references), strict=True)
-        return float(np.interp(epoch + 1, epochs, ratios))
-
-    def _judge(self, rule: Controller, epoch: int, ratio: float) -> tuple[Verdict, float]:
-        """The verdict on a loss ratio, and the factor by which the lagging side is to grow."""
-        reference = self.reference(epoch)
-        if reference is None:
-            return "hold", 1.0
-        band = tolerance(rule, self.references)
-        if reference * (1 - band) <= ratio <= reference * (1 + band):
-            return "hold", 1.0
-        factor = 1 + rule.step
-        if rule.step_rule == "proportional":
-            # In logarithms, since half of λ and twice λ are equally far from it.
-            factor = min(math.exp(rule.gain * abs(math.log(ratio / reference))), 1 + rule.max_step)
-        return "grow_interpreting" if ratio < reference else "grow_scoring", factor
+        known = [(each.epochs, each.loss_ratio, each.error or 0.0) for each in self.references]
+        epochs, ratios, errors = zip(*known, strict=True)
+        at = epoch + 1
+        ratio, error = (float(np.interp(at, epochs, values)) for values in (ratios, errors))
+        return Reference(at, ratio, error)
 
     def _next(
         self, rule: Controller, sizes: Mixture, verdict: Verdict, factor: float
@@ -174,6 +164,17 @@ class MixtureController:
         # Shares of the first mixture, not of the last: rounding errors would add up in D2:D3.
         interpreting = half_up(rows["blend"] * self.first.interpreting / _rows(self.first, "blend"))
         return Mixture(scoring, interpreting, rows["blend"] - interpreting)
+
+
+def _judge(rule: Controller, tolerance: float, deviation: float) -> tuple[Verdict, float]:
+    """The verdict on a loss ratio over λ, and the factor by which the lagging side is to grow."""
+    if abs(deviation - 1) <= tolerance:
+        return "hold", 1.0
+    factor = 1 + rule.step
+    if rule.step_rule == "proportional":
+        # In logarithms, since half of λ and twice λ are equally far from it.
+        factor = min(math.exp(rule.gain * abs(math.log(deviation))), 1 + rule.max_step)
+    return "grow_interpreting" if deviation < 1 else "grow_scoring", factor
 
 
 def _rows(mixture: Mixture, side: Side) -> int:

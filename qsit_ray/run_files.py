@@ -70,7 +70,8 @@ class EpochLine:
     """One line of epochs.jsonl: the rows of an epoch, its validation and the decision after it.
 
     Losses are means over answer tokens of validation rows, in nats; `srcc` and `accuracy` are None
-    where undefined. `consumed` is the checksum of the rows trained, `planned` that of the plan.
+    where undefined. `tolerance` is the relative band around λ in which the controller holds, None
+    without one. `consumed` is the checksum of the rows trained, `planned` that of the plan.
     `next_sizes` is None after the last epoch. `timing` holds seconds.
     """
 
@@ -92,6 +93,7 @@ class EpochLine:
     rows_skipped: int
     answers_cut: int
     timing: dict[str, float]
+    tolerance: float | None = None
 
     def to_json(self) -> dict[str, object]:
         return asdict(self)

@@ -84,6 +84,20 @@ def test_an_operational_setting_is_no_part_of_what_results_depend_on():
     assert meaning(set_to(OPERATIONAL)) == meaning(presets.paper())
 
 
+def inputs_of(config):
+    return config.loss_inputs(config.search)
+
+
+def test_ranks_are_a_result_of_the_training_where_each_micro_batch_counts_alike():
+    config = set_to({"loss": "micro_batch_mean"})
+    four, eight = (config.loss_inputs(config.train, workers) for workers in (4, 8))
+    assert four != eight
+    more = set_to({"loss": "micro_batch_mean", "train.micro_tokens": 4_000})
+    assert more.loss_inputs(more.search) == inputs_of(config)
+    rows = presets.paper()
+    assert rows.loss_inputs(rows.train, 4) == rows.loss_inputs(rows.train, 8)
+
+
 @pytest.mark.parametrize("key", ["search.micro_batch", "search.micro_tokens"])
 def test_bounds_of_micro_batches_are_a_result_where_each_counts_alike(searched, key):
     """And of the bounds, only then, do the inputs of the stages depend."""
@@ -92,8 +106,8 @@ def test_bounds_of_micro_batches_are_a_result_where_each_counts_alike(searched, 
     with pytest.raises(InputError, match=rf"{key} is .*: 2 trials of interpreting_general were"):
         change(searched, set_to({**settings, key: 4_000}))
     bounded, rows = set_to({**settings, key: 4_000}), set_to({key: 4_000})
-    assert bounded.loss_inputs != set_to(settings).loss_inputs
-    assert rows.loss_inputs == presets.paper().loss_inputs
+    assert inputs_of(bounded) != inputs_of(set_to(settings))
+    assert inputs_of(rows) == inputs_of(presets.paper())
 
 
 @pytest.mark.parametrize("key", RESULT)

@@ -8,6 +8,7 @@ Writes the section `gpu` of docs/GPU.md.
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -178,7 +179,8 @@ def write(out: Path, layers: int, steps: int) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         base = write_random(folder / "base", shape)
-        data = write_data(folder / "data", -(-batch * (steps + SETTLING) // 3))
+        rows = batch * (steps + SETTLING)  # of three domains, a tenth of D1 held out
+        data = write_data(folder / "data", math.ceil(rows / 2.9))
         settings = [f"train.workers={gpus}", f"train.training.batch_size={batch}"]
         run = RunFolder(folder / "run")
         config = configuration(base, data, settings)

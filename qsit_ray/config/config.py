@@ -140,17 +140,13 @@ class Config(Section):
             raise ValueError("pretraining: the demo's models need it")
         return self
 
-    @property
-    def loss_inputs(self) -> dict[str, object]:
-        """What the gradient's weighting depends on; bounds of micro-batches only where they do."""
+    def loss_inputs(self, training: Search | Train, workers: int = 1) -> dict[str, object]:
+        """What a proxy's or the primary's gradient depends on besides its rows: their division into
+        micro-batches only where each of these counts alike."""
         if self.loss != "micro_batch_mean":
             return {"loss": self.loss}
-        names = {"micro_batch", "micro_tokens"}
-        return {
-            "loss": self.loss,
-            "search": self.search.model_dump(include=names),
-            "train": self.train.model_dump(include={*names, "workers"}),
-        }
+        bounds = training.model_dump(include={"micro_batch", "micro_tokens"})
+        return {"loss": self.loss, "workers": workers, **bounds}
 
     @property
     def has_proxies(self) -> bool:

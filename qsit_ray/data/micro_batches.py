@@ -38,7 +38,7 @@ class Bounds:
 
 def work(rows: Integers, longest: Integers, tiles: Integers) -> Integers:
     """The work of a micro-batch of `rows` rows padded to `longest` tokens, with `tiles` tiles in
-    all, which are not padded: the model drops padding tiles before its tower. Elementwise."""
+    all, which are not padded. Elementwise."""
     return rows * longest * (ATTENTION + longest) // ATTENTION + TILE * tiles
 
 

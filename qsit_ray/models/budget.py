@@ -1,8 +1,14 @@
-"""pure: items in batches of at most a number of tokens, padding included."""
+"""pure: items in batches of at most a number of tokens, padding included, encoded ahead."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from qsit_ray.ahead import ahead
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def batches(lengths: Sequence[int], tokens: int, ranks: int = 1) -> list[list[list[int]]]:
@@ -20,3 +26,17 @@ def batches(lengths: Sequence[int], tokens: int, ranks: int = 1) -> list[list[li
         found.append([part[rank::ranks] for rank in range(ranks)])
         start += size * ranks
     return found
+
+
+def encoded(
+    items: Sequence[Item],
+    lengths: Sequence[int],
+    encode: Callable[[Item], Result],
+    tokens: int,
+    threads: int,
+) -> Iterator[tuple[list[int], list[Result]]]:
+    """The items' indices by batch, as `batches` divides them, with the items encoded; `threads`
+    encode the next batch meanwhile."""
+    parts = [part for (part,) in batches(lengths, tokens)]
+    steps = ([items[index] for index in part] for part in parts)
+    yield from zip(parts, ahead(steps, encode, threads), strict=True)

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from qsit_ray.ahead import ahead
 from qsit_ray.data.catalog import Question
 from qsit_ray.data.encode import IGNORED, Encoded, Encoder, Picture, collate
-from qsit_ray.models.budget import batches
+from qsit_ray.models.budget import encoded
 from qsit_ray.models.load import Checkpoint
 from qsit_ray.models.loss import decoder_inputs, tensors
 from qsit_ray.models.score import BATCH_TOKENS, evaluated
@@ -46,10 +45,10 @@ def choose(
     encoder = Encoder(processor, root, max_length=1 << 20, cache=cache)
     chosen = [0] * len(questions)
     with evaluated(model):
-        parts = batches([question_length(encoder, q) for q in questions], batch_tokens)
-        asked_by_part = [[questions[item] for item in part] for (part,) in parts]
-        prompts = ahead(asked_by_part, partial(question_prompt, encoder), threads)
-        for (part,), asked, rows in zip(parts, asked_by_part, prompts, strict=True):
+        lengths = [question_length(encoder, question) for question in questions]
+        prompt = partial(question_prompt, encoder)
+        for part, rows in encoded(questions, lengths, prompt, batch_tokens, threads):
+            asked = [questions[item] for item in part]
             batch = question_batch(encoder, asked, rows, processor.tokenizer.pad_token_id)
             losses = candidate_losses(model, tensors(batch, model.device))
             for item, best in zip(part, likeliest(asked, losses), strict=True):

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from qsit_ray.ahead import ahead
 from qsit_ray.data.encode import Encoded, Encoder, Picture, collate
-from qsit_ray.models.budget import batches
+from qsit_ray.models.budget import encoded
 from qsit_ray.models.load import Checkpoint
 from qsit_ray.models.loss import last_hidden, losses_from, tensors
 from qsit_ray.prompts import PAPER, Profile, level_tokens
@@ -75,10 +74,8 @@ def level_logits(
     prompter = Prompter(processor, root, profile, cache)
     out = np.zeros((len(images), len(words)))
     with evaluated(model):
-        parts = batches([prompter.score_length(image) for image in images], batch_tokens)
-        asked = ([images[item] for item in part] for (part,) in parts)
-        encoded = ahead(asked, prompter.score_prompt, threads)
-        for (part,), rows in zip(parts, encoded, strict=True):
+        lengths = [prompter.score_length(image) for image in images]
+        for part, rows in encoded(images, lengths, prompter.score_prompt, batch_tokens, threads):
             batch = tensors(collate(rows, processor.tokenizer.pad_token_id), model.device)
             out[part] = logits_at_end(model, batch, words).numpy()
     return out

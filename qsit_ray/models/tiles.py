@@ -43,8 +43,8 @@ def accept_tiles(model: Any, images: Any) -> None:
     """Make a LlavaOnevision model take uint8 `pixel_values`, and normalise them as its image
     processor `images` would. Other `pixel_values` pass as they are. Nothing of this is saved.
 
-    It happens where the vision tower embeds its patches: after the tiles that only pad a batch were
-    dropped, and below `features.remember_features`, which knows tiles by their bytes.
+    It happens where the vision tower embeds its patches: below `features.remember_features`, which
+    knows tiles by their bytes.
     """
     embeddings = model.model.vision_tower.embeddings
     if not hasattr(embeddings, "normalisation"):

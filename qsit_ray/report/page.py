@@ -18,7 +18,6 @@ from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.config.files import read_yaml
-from qsit_ray.controller import tolerance
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import AXES
 from qsit_ray.report import ledger, plots
@@ -43,10 +42,6 @@ def build(run: RunFolder, config: Config) -> Path:
     content = read_yaml(run.config) if run.config.exists() else None
     made_with = content.get("made_with") if isinstance(content, dict) else None
     epochs = read_epochs(run.epochs)
-    mixture = FoundMix.read(run.mixture) if run.mixture.exists() else None
-    rule, band = config.train.controller, 0.0
-    if mixture and rule:
-        band = tolerance(rule, mixture.references(rule.reference))
     page = _template().render(
         name=run.path.resolve().name,
         folder=run.path,
@@ -57,11 +52,10 @@ def build(run: RunFolder, config: Config) -> Path:
         models=MODELS,
         decisions=DECISIONS,
         axis_titles=AXIS_TITLES,
-        mixture=mixture,
+        mixture=FoundMix.read(run.mixture) if run.mixture.exists() else None,
         searches=[search_view(run, config, axis) for axis in AXES if config.mix is None],
         epochs=epochs,
-        tolerance=band,
-        loss_ratios=Markup(plots.loss_ratio(epochs, band)) if epochs else None,
+        loss_ratios=Markup(plots.loss_ratio(epochs)) if epochs else None,
         sizes=Markup(plots.sizes(epochs)) if epochs else None,
         iqa=_iqa(run),
         answers=_answers(run),

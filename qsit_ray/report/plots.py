@@ -96,7 +96,7 @@ def curve(
     return _svg(draw, 4.7, f"{y_title} over {x_title}")
 
 
-def loss_ratio(epochs: Sequence[EpochLine], tolerance: float) -> str:
+def loss_ratio(epochs: Sequence[EpochLine]) -> str:
     """L_S / L_I of each epoch against λ, with the band in which the controller holds."""
 
     def draw(figure: Figure) -> None:
@@ -106,9 +106,10 @@ def loss_ratio(epochs: Sequence[EpochLine], tolerance: float) -> str:
         if known:
             ends = [numbers[0] - 0.5, *(line.epoch for line in known), numbers[-1] + 0.5]
             held = np.array([line.reference_loss_ratio for line in known], np.float64)
-            held = np.concatenate([held[:1], held, held[-1:]])
+            band = np.array([line.tolerance or 0.0 for line in known])
+            held, band = (np.concatenate([v[:1], v, v[-1:]]) for v in (held, band))
             axes.fill_between(
-                ends, held * (1 - tolerance), held * (1 + tolerance),
+                ends, held * (1 - band), held * (1 + band),
                 color=_MUTED, alpha=0.14, linewidth=0,
             )  # fmt: skip
             axes.plot(ends, held, color=_INK, linestyle=(0, (4, 3)), linewidth=1.1)

@@ -26,7 +26,7 @@ from qsit_ray.mixture import DOMAINS, Mixture, plan_epoch
 from qsit_ray.models import choice, load, score
 from qsit_ray.models.base import base_checkpoint
 from qsit_ray.models.batch import Batches, on_device
-from qsit_ray.models.budget import batches
+from qsit_ray.models.budget import encoded
 from qsit_ray.models.features import remember_features
 from qsit_ray.models.loss import evaluate_loss, objective, row_losses, tensors, units
 from qsit_ray.models.trainable import freeze, trained_weights
@@ -77,11 +77,10 @@ class Bench:
             return self._validation[domain]
         rows = self.catalog.validation(domain)
         lengths = [self.batches.encoder.row_length(row) for row in rows]
-        parts = batches(lengths, self.batch_tokens)
-        asked = ([rows[item] for item in part] for (part,) in parts)
+        encode = self.batches.encoder.encode
         found = (
-            tensors(collate(encoded, self.batches.pad_token), self.device)
-            for encoded in ahead(asked, self.batches.encoder.encode, self.threads)
+            tensors(collate(part, self.batches.pad_token), self.device)
+            for _, part in encoded(rows, lengths, encode, self.batch_tokens, self.threads)
         )
         if not self.keep:
             return found
@@ -308,12 +307,12 @@ class ProxyTraining:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        encoded = [tensors(part) for _, part in parts]
-        whole = sum(units(batch["labels"], self.bench.weighting) for batch in encoded)
+        on_cpu = [tensors(part) for _, part in parts]
+        whole = sum(units(batch["labels"], self.bench.weighting) for batch in on_cpu)
         self.bench.model.train()
         self.optimizer.zero_grad()
         by_domain = torch.zeros(2, len(DOMAINS), device=self.bench.device)
-        batches = on_device(encoded, self.bench.device)
+        batches = on_device(on_cpu, self.bench.device)
         for (rows, _), batch in zip(parts, batches, strict=True):
             with self.bench.autocast():
                 losses, answers = row_losses(self.bench.model, batch)

@@ -187,14 +187,15 @@ def reference_loss_ratio(rows: Sequence[TrialOutcome]) -> tuple[float, float | N
 
 
 def reference_curve(rows: Sequence[TrialOutcome]) -> list[Reference]:
-    """The loss ratio at each evaluation of the trials, which train one mixture, as λ is made."""
-    by_epochs: dict[float, list[tuple[float, float]]] = {}
-    for row in rows:
-        for look in row.looks:
-            by_epochs.setdefault(look.epochs, []).append(
-                (look.loss_scoring, look.loss_interpreting)
-            )
-    return [Reference(e, *_loss_ratio(losses)) for e, losses in sorted(by_epochs.items())]
+    """The loss ratio at each evaluation of the trials, which train one mixture, as λ is made. A
+    trial that ended before counts with its last evaluation."""
+    curve = []
+    for epochs in sorted({look.epochs for row in rows for look in row.looks}):
+        so_far = [[look for look in row.looks if look.epochs <= epochs] for row in rows]
+        last = [looks[-1] for looks in so_far if looks]
+        losses = [(look.loss_scoring, look.loss_interpreting) for look in last]
+        curve.append(Reference(epochs, *_loss_ratio(losses)))
+    return curve
 
 
 def reference_at_end(rows: Sequence[TrialOutcome]) -> Reference:

@@ -108,7 +108,7 @@ def proxy_inputs(run: RunFolder, config: Config) -> dict[str, object]:
         "search": {name: value for name, value in search.items() if name not in others},
         "models": config.models.model_dump(mode="json", exclude={"proxy", "primary"}),
         "base": identity(run, base_checkpoint(config, "proxy")),
-        "loss": config.loss_inputs,
+        "loss": config.loss_inputs(config.search),
         "seed": config.seed,
         "catalog": artifacts.file_sha256(run.catalog / "manifest.json"),
     }

@@ -65,18 +65,18 @@ def train(run: RunFolder, config: Config, terminal: Terminal, workers: int | Non
     base = base_checkpoint(config, "primary")
     catalog = artifacts.file_sha256(run.catalog / "manifest.json")
     settings = meaning(config.train)
+    workers = workers or config.train.workers
     inputs: Inputs = {
         "train": settings,
         "models": config.models.model_dump(mode="json", exclude={"proxy", "primary"}),
         "base": identity(run, base, terminal.say),
-        "loss": config.loss_inputs,
+        "loss": config.loss_inputs(config.train, workers),
         "seed": config.seed,
         "mixture": artifacts.read_json(run.mixture),
         "catalog": catalog,
     }
     if run.is_complete("train", inputs):
         return
-    workers = workers or config.train.workers
     accumulation(config.train, workers)
     require(config.train.trackers)
     if config.train.schedule == "constant":
@@ -96,6 +96,14 @@ def train(run: RunFolder, config: Config, terminal: Terminal, workers: int | Non
         raise InputError(
             f"{run.mixture}: of another catalog; build the catalog as it was, or start a new run"
         )
+    if mixture.loss != config.loss:
+        raise InputError(
+            f"{run.mixture}: its proxies were trained with loss {mixture.loss}, and loss is "
+            f"{config.loss} now; run `qsit search run {run.path}` first"
+        )
+    rule = config.train.controller
+    if rule is not None and not mixture.references(rule.reference):
+        raise InputError(f"{run.mixture}: no λ for train.controller.reference {rule.reference}")
     job = Job(run, config, base, mixture, checkpoints, session)
     job.bad_batches.clear()
     with (

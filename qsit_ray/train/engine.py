@@ -261,7 +261,7 @@ class Engine:
 
 def encoders(world_size: int) -> int:
     """Threads that a rank encodes with while it validates: its share of the machine's CPUs but one,
-    since no training rows are encoded then."""
+    since no training rows are waited for then."""
     ranks = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
     return max(0, min(MOST_ENCODERS, len(os.sched_getaffinity(0)) // ranks - 1))
 

@@ -207,6 +207,7 @@ class Job:
             rows_skipped=state.skipped.rows,
             answers_cut=state.consumed.cut,
             timing=state.timing,
+            tolerance=decision.tolerance,
         )
 
     def written(self, state: TrainState) -> list[EpochLine]:

@@ -77,16 +77,20 @@ def test_padding_changes_no_loss_and_no_gradient(checkpoint, rows):
             torch.testing.assert_close(gradient, wanted[name], rtol=1e-3, atol=1e-4)
 
 
-def test_rows_joined_without_padding_have_the_same_losses_and_gradients(checkpoint, rows, images):
-    """A row without an image, one of two and padding among them."""
+@pytest.fixture
+def of_each_kind(checkpoint, rows, images):
+    """With one image, without one and with two."""
     encoder = Encoder(checkpoint.processor, images, 512)
 
     def row(text, shown):
         turns = [{"from": "human", "value": text}, {"from": "gpt", "value": "no, it is noise"}]
         return encoder.encode({"images": [{"path": n} for n in shown], "conversation": turns})
 
-    more = [row("Name one.", []), row("<image><image>Alike?", ["a.png", "b.png"])]
-    batch = batch_of([*rows, *more])
+    return [*rows, row("Name one.", []), row("<image><image>Alike?", ["a.png", "b.png"])]
+
+
+def test_rows_joined_without_padding_have_the_same_losses_and_gradients(checkpoint, of_each_kind):
+    batch = batch_of(of_each_kind)
     model = copy.deepcopy(checkpoint.model)
     found = {}
     for hidden in (last_hidden, unpadded_hidden):
@@ -142,9 +146,9 @@ def test_what_counts_alike(weighting, weights, whole):
 @pytest.mark.skipif(
     not (torch.cuda.is_available() and is_flash_attn_2_available()), reason="no flash-attn"
 )
-def test_flash_attention_gives_the_same_losses(checkpoint, rows, tmp_path):
+def test_flash_attention_gives_the_same_losses(checkpoint, of_each_kind, tmp_path):
     load.save(checkpoint.model, checkpoint.processor, tmp_path)
-    batch = {name: tensor.cuda() for name, tensor in batch_of(rows).items()}
+    batch = {name: tensor.cuda() for name, tensor in batch_of(of_each_kind).items()}
     with torch.no_grad():
         flash, plain = (
             row_losses(load.load(tmp_path, torch.bfloat16, kind).model.cuda(), batch)[0]

@@ -57,7 +57,7 @@ def test_the_error_is_that_of_a_ratio_of_means():
 def test_the_curve_has_each_evaluation_and_the_end_each_proxys_last():
     curve = reference_curve(PROXIES)
     assert [each.epochs for each in curve] == [0.5, 1.0, 1.5]
-    assert [each.loss_ratio for each in curve] == pytest.approx([2.1 / 3.3, 0.9 / 3.0, 0.9 / 1.8])
+    assert [each.loss_ratio for each in curve] == pytest.approx([2.1 / 3.3, 0.9 / 3.0, 1.25 / 2.9])
     end = reference_at_end(PROXIES)
     assert end.loss_ratio == pytest.approx((0.4 + 0.35 + 0.5) / (0.9 + 1.1 + 0.9))
     assert end.epochs == pytest.approx(4 / 3)

@@ -97,7 +97,7 @@ def job(tmp_path_factory):
         run=RunFolder(folder),
         config=config,
         base=base,
-        mixture=FoundMix(1.0, 4 / 3, 1.0, None, "answer", Mixture(48, 64, 48)),
+        mixture=FoundMix(1.0, 4 / 3, 1.0, None, "answer", Mixture(48, 64, 48), loss="row_mean"),
         checkpoints=Checkpoints(folder / "ray", kept=2),
         session="none",
     )
@@ -115,6 +115,7 @@ def steps(job, tmp_path_factory, request):
         first=0,
         last=20,
         settings=(),
+        loss="row_mean",
         resume=None,
         validate=True,
         rehearse=False,
@@ -124,7 +125,8 @@ def steps(job, tmp_path_factory, request):
         if gpu:
             world_size = min(world_size, torch.cuda.device_count())
             settings = [*settings, "use_gpu=true"]
-        config = override(job.config, [f"train.{setting}" for setting in settings])
+        trained = [f"train.{setting}" for setting in settings]
+        config = override(job.config, [*trained, f"loss={loss}"])
         asked = {
             "job": replace(job, config=config, base=base),
             "first": first,

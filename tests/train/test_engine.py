@@ -67,6 +67,19 @@ def test_losses_are_the_same_on_any_number_of_ranks_and_at_any_zero_stage(
     assert together["own_weights"] == (0 if zero_stage == 3 else whole)
 
 
+@pytest.mark.parametrize(
+    ("loss", "tolerance"),
+    [("token_mean", 1e-5), pytest.param("micro_batch_mean", 0.3, marks=pytest.mark.slow)],
+)
+def test_ranks_and_accumulation_keep_the_weighting_of_the_loss(steps, alone, loss, tolerance):
+    """But for micro-batches that count alike, which are others on two ranks."""
+    settings = [*stage(2), "micro_batch=2"]
+    one, two = (steps(n, last=6, settings=settings, loss=loss) for n in (1, 2))
+    assert two["losses"] == pytest.approx(one["losses"], rel=tolerance)
+    assert one["losses"][0] == pytest.approx(alone["losses"][0])
+    assert one["losses"][5] != pytest.approx(alone["losses"][5], rel=1e-3)
+
+
 def test_some_ranks_have_text_alone_while_others_have_images(planned, job):
     """So the test above would hang at stage 3 if such a micro-batch did not use the tower."""
     plan, catalog = planned

@@ -3,6 +3,7 @@
 import io
 import shutil
 import uuid
+from dataclasses import replace
 
 import pytest
 import torch.distributed as dist
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
+from qsit_ray.config.files import override
 from qsit_ray.errors import InputError
 from qsit_ray.session import session
 from qsit_ray.stages import train
@@ -24,7 +26,8 @@ def run(job, tmp_path):
     ready = RunFolder(tmp_path / "run")
     shutil.copytree(job.run.catalog, ready.catalog)
     count_tokens(ready, job.config, Terminal())
-    artifacts.write_json(ready.mixture, job.mixture.to_json())
+    found = replace(job.mixture, reference_loss_ratio=0.5)
+    artifacts.write_json(ready.mixture, found.to_json())
     return ready
 
 
@@ -53,6 +56,18 @@ def mistake_of(run, job):
     with pytest.raises(InputError) as error, session(4):
         train.train(run, job.config, terminal)
     return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("loss=token_mean", "its proxies were trained with loss row_mean, and loss is token_mean"),
+        ("train.controller.reference=epoch", "no λ for train.controller.reference epoch"),
+    ],
+)
+def test_a_mixture_of_other_proxies_is_refused(run, job, setting, message):
+    with pytest.raises(InputError, match=message):
+        train.train(run, override(job.config, [setting]), Terminal())
 
 
 def test_a_mistake_that_one_rank_meets_ends_the_training_at_once(run, job, attempts):

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qsit_ray.config.files import override
+from qsit_ray.controller import Reference
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import Mixture, checksum, plan_epoch
@@ -63,12 +64,31 @@ def test_the_file_has_the_form_that_running_trainings_wrote(job, tmp_path):
                 "next_sizes": sizes,
                 "limit": None,
                 "reference_loss_ratio": None,
+                "tolerance": None,
             }
         ]
     }
     (line,) = content["lines"]
     assert (line["sizes"], line["next_sizes"], line["srcc"]) == (sizes, sizes, 0.5)
     assert content["consumed"] == {"checksum": 0, "rows": 0, "cut": 0}
+
+
+@pytest.mark.parametrize(
+    ("kind", "held", "band"), [("best", 0.5, 0.2), ("end", 0.4, 0.05), ("epoch", 0.7, 0.1)]
+)
+def test_an_epoch_is_held_against_the_reference_that_the_settings_name(job, kind, held, band):
+    found = replace(
+        job.mixture,
+        reference_loss_ratio=0.5,
+        reference_loss_ratio_error=0.1,
+        reference_at_end=Reference(2.5, 0.4, 0.01),
+        reference_curve=(Reference(0.5, 0.8, 0.1), Reference(1.5, 0.6, 0.04)),
+    )
+    config = override(job.config, [f"train.controller.reference={kind}"])
+    (line,) = after(replace(job, config=config, mixture=found), (0.3, 1.0)).lines
+    assert line.reference_loss_ratio == pytest.approx(held)
+    assert line.tolerance == pytest.approx(band)
+    assert line.verdict == "grow_interpreting"
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"consumed": {}, "skipped": {}, "what": 1}', "[]"])

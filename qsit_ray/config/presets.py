@@ -40,6 +40,8 @@ def demo() -> Config:
         pretraining=Pretraining(
             tower_steps=800, alignment_steps=200, crops=10_000, alignment_crops=3_000
         ),
+        # Trials see each row of a small D1 many times: with a row mean the rest would hardly count.
+        loss="token_mean",
         search=Search(
             interpreting_general=space("demo_interpreting_general"),
             interpreting_scoring=space("demo_interpreting_scoring"),

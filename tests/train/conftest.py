@@ -89,6 +89,7 @@ def job(tmp_path_factory):
         update={"proxy": base, "primary": base, "remember_features": False, "freeze_vision": False}
     )
     settings = ["models.max_length=4096", "train.training.batch_size=8", "train.micro_batch=2"]
+    settings += ["loss=row_mean"]
     config = override(
         config.model_copy(update={"models": models}), [*settings, "evaluate.batch_tokens=1024"]
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -112,6 +113,36 @@ class StepLog:
             stream.seek(max(0, self.file.stat().st_size - 4096))
             whole = stream.read().split(b"\n")[:-1]
         return validated(StepLine, _stored(whole[-1].decode()), str(self.file)) if whole else None
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Of some steps together, over all ranks. `stall`: the share of their time that they waited for
+    rows. `mfu` and `peak_memory_gib`, the most of rank 0's GPU, are None on a CPU."""
+
+    steps: int
+    rows_per_second: float
+    tokens_per_second: float
+    stall: float
+    mfu: float | None
+    peak_memory_gib: float | None
+
+    @classmethod
+    def of(cls, lines: Sequence[StepLine]) -> Rates:
+        """Raises ValueError without a step."""
+        if not lines:
+            raise ValueError("no steps to take rates of")
+        seconds = sum(line.seconds for line in lines)
+        used = [line.mfu * line.seconds for line in lines if line.mfu is not None]
+        peaks = [line.peak_memory_gib for line in lines if line.peak_memory_gib is not None]
+        return cls(
+            steps=len(lines),
+            rows_per_second=sum(line.rows for line in lines) / seconds,
+            tokens_per_second=sum(line.tokens for line in lines) / seconds,
+            stall=sum(line.stall_seconds for line in lines) / seconds,
+            mfu=sum(used) / seconds if used else None,
+            peak_memory_gib=max(peaks) if peaks else None,
+        )
 
 
 def _stored(text: str) -> dict[str, object]:

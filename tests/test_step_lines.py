@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qsit_ray.errors import InputError
 from qsit_ray.models.architectures import architecture, on_meta
-from qsit_ray.step_lines import StepLine, StepLog, Work, peak_flops
+from qsit_ray.step_lines import Rates, StepLine, StepLog, Work, peak_flops
 
 positive = st.floats(1e-6, 1e6)
 LINES = st.builds(
@@ -100,3 +100,23 @@ def test_a_steps_flops_are_six_a_weight_that_a_token_passes():
     assert work.mfu(tokens, 0, 8.0, 8 * 989e12) == pytest.approx(0.206, rel=0.01)
     frozen = replace(work, tower_trained=False)
     assert frozen.flops(0, tiles) == pytest.approx(work.flops(0, tiles) / 3)
+
+
+def test_rates_are_those_of_all_steps_together():
+    losses = {"loss_scoring": None, "loss_interpreting": 1.0, "loss_general": 1.0}
+    slow = StepLine(
+        **{"time": "", "epoch": 0, "step": 0, "loss": 1.0, "gradient_norm": 1.0, "rate": 1e-5},
+        **losses,
+        **{"rows": 10, "tokens": 1000, "seconds": 4.0, "stall_seconds": 1.0},
+        **{"mfu": 0.2, "peak_memory_gib": None},
+    )
+    fast = replace(slow, rows=20, seconds=1.0, stall_seconds=0.0, mfu=0.7, peak_memory_gib=30.0)
+    found = Rates.of([replace(slow, peak_memory_gib=20.0), fast])
+    assert (found.steps, found.rows_per_second, found.tokens_per_second) == (2, 6.0, 400.0)
+    assert found.stall == pytest.approx(0.2)
+    assert found.mfu == pytest.approx((0.2 * 4 + 0.7) / 5)
+    assert found.peak_memory_gib == 30.0
+    on_cpu = Rates.of([replace(slow, mfu=None, peak_memory_gib=None)])
+    assert (on_cpu.mfu, on_cpu.peak_memory_gib) == (None, None)
+    with pytest.raises(ValueError, match="no steps"):
+        Rates.of([])

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,9 @@ import numpy as np
 from PIL import Image
 
 from evaluation.studies.sections import command_line, table, write_section
-from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config, Mix
-from qsit_ray.config.data import LlavaData
+from qsit_ray.config.data import LlavaData, Rows
 from qsit_ray.config.files import dump, override
 from qsit_ray.config.presets import paper
 from qsit_ray.data.tokens import read_tokens
@@ -34,29 +32,14 @@ from qsit_ray.errors import InputError
 from qsit_ray.levels import LEVELS
 from qsit_ray.models.architectures import architecture
 from qsit_ray.stages.base_models import model_config
-from qsit_ray.step_lines import StepLog
-from qsit_ray.train.estimate import estimate
+from qsit_ray.step_lines import Rates, StepLog
+from qsit_ray.train.estimate import Estimate, estimate
 
 SIZES = {"koniq": (768, 1024), "spaq": (3000, 4000), "coco": (480, 640)}
 IMAGES = 8
 """Images of each size."""
 SETTLING = 3
 """First steps, which compile and allocate, left out of the rates."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Of the steps after the first: over all GPUs. `peak_gib`: the most of one GPU's memory, None
-    on a CPU, as is `mfu`. `evaluation_seconds`: of all predictions, model loading included."""
-
-    steps: int
-    tokens_per_second: float
-    rows_per_second: float
-    mfu: float | None
-    peak_gib: float | None
-    stall: float
-    most_tokens: int
-    evaluation_seconds: float
 
 
 def write_data(folder: Path, rows: int) -> LlavaData:
@@ -76,8 +59,8 @@ def write_data(folder: Path, rows: int) -> LlavaData:
         turns = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
         return {"id": identity, "image": image, "conversations": turns}
 
-    def text(tokens: int) -> str:
-        return " ".join(rng.choice(words, max(1, tokens)))
+    def text(count: int) -> str:
+        return " ".join(rng.choice(words, count))
 
     scoring, interpreting, general = [], [], []
     for row in range(rows):
@@ -115,6 +98,7 @@ def write_data(folder: Path, rows: int) -> LlavaData:
         validation_questions=str(folder / "questions.json"),
         test_questions=str(folder / "questions.json"),
         test_images={"koniq": str(folder / "koniq.csv")},
+        expected_rows=Rows(scoring=rows, interpreting=rows, general=rows),
     )
 
 
@@ -129,8 +113,8 @@ def configuration(base: str, data: LlavaData, settings: Sequence[str]) -> Config
     )
 
 
-def measure(run: RunFolder, config: Config) -> Measured:
-    """Run every stage by the command line, and read what its files say.
+def trained(run: RunFolder, config: Config) -> Rates:
+    """Run every stage by the command line, and read the rates from its steps after the first.
 
     Raises RuntimeError with the end of what it printed when it fails.
     """
@@ -146,20 +130,16 @@ def measure(run: RunFolder, config: Config) -> Measured:
     )
     if done.returncode:
         raise RuntimeError(f"qsit run ended with {done.returncode}: {done.stdout[-3000:]}")
-    lines = StepLog(run.steps).lines()[SETTLING:]
-    seconds = sum(line.seconds for line in lines)
-    peaks = [line.peak_memory_gib for line in lines if line.peak_memory_gib is not None]
-    used = [line.mfu * line.seconds for line in lines if line.mfu is not None]
-    return Measured(
-        steps=len(lines),
-        tokens_per_second=sum(line.tokens for line in lines) / seconds,
-        rows_per_second=sum(line.rows for line in lines) / seconds,
-        mfu=sum(used) / seconds if used else None,
-        peak_gib=max(peaks) if peaks else None,
-        stall=sum(line.stall_seconds for line in lines) / seconds,
-        most_tokens=int(read_tokens(run, "primary").tokens.max()),
-        evaluation_seconds=run.completed()["evaluate"].device_seconds,
-    )
+    return Rates.of(StepLog(run.steps).lines()[SETTLING:])
+
+
+def planned(config: Config, gpus: int, memory_gb: float) -> Estimate:
+    """What `qsit train plan` says. Raises InputError where the training would not fit."""
+    found = estimate(config, model_config(config.models.primary), None, gpus, memory_gb, None)
+    if not found.fits:
+        needed = max(found.peak_gib_per_gpu.values())
+        raise InputError(f"{needed:.0f} GiB do not fit into {memory_gb:.0f} GB: lower --layers")
+    return found
 
 
 def write(out: Path, layers: int, steps: int) -> None:
@@ -184,20 +164,20 @@ def write(out: Path, layers: int, steps: int) -> None:
         settings = [f"train.workers={gpus}", f"train.training.batch_size={batch}"]
         run = RunFolder(folder / "run")
         config = configuration(base, data, settings)
-        found = measure(run, config)
-        memory = properties.total_memory / 1e9
-        planned = estimate(config, model_config(base), run, gpus, memory, None)
-        kind = artifacts.read_json(folder / "base" / "config.json")["text_config"]
+        plan = planned(config, gpus, properties.total_memory / 1e9)
+        print(f"Training {layers} layers on {gpus} × {properties.name} ...", flush=True)
+        found = trained(run, config)
+        tokens = int(read_tokens(run, "primary").tokens.max())
+        seconds = run.completed()["evaluate"].device_seconds
     attention = "flash-attn" if _flash() else "torch's"
     write_section(
         out,
         "gpu",
         f"By {command_line('gpu', str(out), layers=layers, steps=steps)} on "
         f"{datetime.now(UTC).date()}: {gpus} × {properties.name}, PyTorch {torch.__version__}, "
-        f"{attention} attention, {kind['num_hidden_layers']} layers of the 7B's 28 "
-        f"({planned.parameters / 1e9:.2f} B parameters), global batches of {batch} rows, "
-        f"{found.steps} steps after the first {SETTLING}, rows of at most {found.most_tokens} "
-        "tokens.",
+        f"{attention} attention, {layers} layers of the 7B's 28 "
+        f"({plan.parameters / 1e9:.2f} B parameters), global batches of {batch} rows, "
+        f"{found.steps} steps after the first {SETTLING}, rows of at most {tokens} tokens.",
         table(
             ["figure", "measured", "planned"],
             [
@@ -207,10 +187,10 @@ def write(out: Path, layers: int, steps: int) -> None:
                 ["share of a step that waits for rows", _percent(found.stall), ""],
                 [
                     "peak memory of training, GiB a GPU",
-                    "" if found.peak_gib is None else f"{found.peak_gib:.1f}",
-                    f"{planned.peak_gib_per_gpu['training']:.1f}",
+                    "" if found.peak_memory_gib is None else f"{found.peak_memory_gib:.1f}",
+                    f"{plan.peak_gib_per_gpu['training']:.1f}",
                 ],
-                ["seconds of the evaluation", f"{found.evaluation_seconds:.0f}", ""],
+                ["seconds of the evaluation", f"{seconds:.0f}", ""],
             ],
         ),
     )

@@ -40,7 +40,7 @@ def demo() -> Config:
         pretraining=Pretraining(
             tower_steps=800, alignment_steps=200, crops=10_000, alignment_crops=3_000
         ),
-        # Trials see each row of a small D1 many times: with a row mean the rest would hardly count.
+        # With a row mean its search finds nearly no D2, and the primary answers as by guessing.
         loss="token_mean",
         search=Search(
             interpreting_general=space("demo_interpreting_general"),

@@ -15,7 +15,7 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 
 from qsit_ray.data.encode import Encoder, collate
 from qsit_ray.demo.pretrain import make_tokenizer
-from qsit_ray.models.architectures import architecture
+from qsit_ray.models.architectures import architecture, tokens_of_several
 from qsit_ray.models.batch import pack, unpack
 from qsit_ray.models.load import make_processor
 from qsit_ray.models.loss import tensors
@@ -66,6 +66,21 @@ def test_a_real_image_is_the_processors_bit_for_bit(constants, size):
     found = Normalisation.of(ours.processor.image_processor)(torch.from_numpy(picture.pixel_values))
     assert np.array_equal(found.numpy(), theirs["pixel_values"][0])
     assert picture.size == tuple(theirs["image_sizes"][0])
+
+
+def test_real_images_of_one_row_are_the_processors_bit_for_bit():
+    """One tile and 730 tokens each, where a photograph of 12 megapixels alone has 31 and 7,309."""
+    ours = encoder(**SIGLIP)
+    shown = [photograph(*size) for size in [(3000, 4000), (768, 1024), (200, 4000)]]
+    theirs = ours.processor.image_processor(images=[shown], return_tensors="np")
+    config = architecture("7b")
+    for number, image in enumerate(shown):
+        picture = ours.picture(image, alone=False)
+        normalise = Normalisation.of(ours.processor.image_processor)
+        found = normalise(torch.from_numpy(picture.pixel_values))
+        assert np.array_equal(found.numpy(), theirs["pixel_values"][number])
+        assert (len(picture.pixel_values), picture.tokens) == (1, tokens_of_several(config))
+        assert picture.tokens == ours.image_tokens(image, alone=False) == 730
 
 
 @settings(max_examples=40, deadline=None)

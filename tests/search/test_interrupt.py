@@ -10,7 +10,7 @@ from command_line import words as run_words
 SMALL = {
     "search.interpreting_general.ratios": "[0.1, 0.3, 1.0, 3.0, 10.0]",
     "search.interpreting_general.seeds": "[0, 1]",
-    "search.rehearsal.rows_per_second": 150_000,
+    "search.rehearsal.rows_per_second": 600_000,
 }
 
 

@@ -69,8 +69,9 @@ def test_losses_are_the_same_on_any_number_of_ranks_and_at_any_zero_stage(
 
 @pytest.mark.parametrize(
     ("loss", "tolerance"),
-    [("token_mean", 1e-5), pytest.param("micro_batch_mean", 0.3, marks=pytest.mark.slow)],
+    [("token_mean", 1e-5), ("micro_batch_mean", 0.3)],
 )
+@pytest.mark.slow
 def test_ranks_and_accumulation_keep_the_weighting_of_the_loss(steps, alone, loss, tolerance):
     """But for micro-batches that count alike, which are others on two ranks."""
     settings = [*stage(2), "micro_batch=2"]

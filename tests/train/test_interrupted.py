@@ -211,10 +211,10 @@ def test_evaluation_and_report_run_as_single_stages(whole, tmp_path):
 
 
 def test_settings_of_memory_patience_and_reporting_change_in_mid_run(ready, whole, tmp_path):
-    """As after an out-of-memory end: smaller micro-batches, other checkpoints, another policy."""
+    """As after an out-of-memory end: smaller micro-batches, other checkpoints, another policy. The
+    first command is stopped as by a scheduler."""
     out = shutil.copytree(ready, tmp_path / "lighter")
-    with started("train", "run", out) as driver:
-        wait(driver, lambda: committed(out) >= (1, 2))
+    stopped(out, (1, 2), signal.SIGTERM, 143)
     lighter = {
         "train.micro_batch": 4,
         "train.activation_checkpointing": True,
@@ -254,16 +254,18 @@ def test_epochs_are_added_to_a_training_with_a_constant_rate(ready, tmp_path):
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("sign", "status"),
-    [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)],
-)
-def test_a_stopped_training_says_how_to_go_on_and_commits_no_stage(ready, tmp_path, sign, status):
-    out = shutil.copytree(ready, tmp_path / "stopped")
+@pytest.mark.slow
+def test_ctrl_c_says_how_to_go_on_and_commits_no_stage(ready, tmp_path):
+    stopped(shutil.copytree(ready, tmp_path / "stopped"), (0, 2), signal.SIGINT, 130)
+
+
+def stopped(out, moment, sign, status):
+    """Train until the checkpoint of a moment is committed, and then stop the command by a signal,
+    which says how to go on and commits no stage."""
     command = [QSIT, "train", "run", str(out)]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, text=True, **pipes) as driver:
-        wait(psutil.Process(driver.pid), lambda: committed(out) >= (0, 2))
+        wait(psutil.Process(driver.pid), lambda: committed(out) >= moment)
         driver.send_signal(sign)
         assert driver.wait() == status
         said = driver.stderr.read().splitlines()

@@ -5,6 +5,18 @@ from pathlib import Path
 
 import pytest
 
+LONGEST = (
+    "test_pipeline.py",
+    "train/test_interrupted.py",
+    "search/test_rehearsal.py",
+    "search/test_tuner.py",
+    "train/test_real_shape.py",
+    "train/test_engine.py",
+    "search/test_interrupt.py",
+    "search/test_extension.py",
+    "train/test_rehearsal.py",
+    "train/test_mistakes.py",
+)
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -12,6 +24,16 @@ def pytest_addoption(parser):
     parser.addoption(
         "--gpu", action="store_true", help="ranks of trainings run on this machine's GPUs"
     )
+
+
+def pytest_collection_modifyitems(items):
+    """The files whose commands take longest come first: at the end no process waits for one."""
+
+    def place(item):
+        name = item.path.relative_to(Path(__file__).parent).as_posix()
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

@@ -105,8 +105,11 @@ WRONG = {
 @given(data=st.data(), kind=st.sampled_from(sorted(WRONG)))
 def test_no_weight_can_be_wrong_without_a_word(spoilt, data, kind):
     weights, make = spoilt
-    folder = make(data.draw(st.sampled_from(sorted(weights))), WRONG[kind])
-    with pytest.raises(InputError, match=f"^{folder}: .*weights {kind}: 1, such as"):
+    name = data.draw(st.sampled_from(sorted(weights)))
+    folder = make(name, WRONG[kind])
+    # Without the embedding, the output layer that is tied to it has no weights either.
+    lost = 2 if kind == "missing" and name.endswith("embed_tokens.weight") else 1
+    with pytest.raises(InputError, match=f"^{folder}: .*weights {kind}: {lost}, such as"):
         check(folder)
 
 

@@ -31,6 +31,7 @@ from qsit_ray.step_lines import StepLog
 FINE = {
     "mix": "{scoring: 1, interpreting: 2, general: 1}",
     "data.scoring": 24,
+    "search.proxy_seeds": "[0]",
     "train.training.batch_size": 8,
     "train.micro_batch": 2,
     "train.checkpoint_steps": 2,

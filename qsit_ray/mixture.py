@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -134,7 +135,12 @@ class EpochPlan:
 
 
 def plan_epoch(
-    mixture: Mixture, sizes: Mapping[str, int], epoch: int, seed: int, global_batch: int
+    mixture: Mixture,
+    sizes: Mapping[str, int],
+    epoch: int,
+    seed: int,
+    global_batch: int,
+    used: Mapping[str, int] = MappingProxyType({}),
 ) -> EpochPlan:
     """The epoch's catalog rows in their global order.
 
@@ -142,6 +148,8 @@ def plan_epoch(
     are taken from seeded permutations, one for each pass over the domain and keyed by (seed,
     domain, pass) but not by epoch: n rows are whole passes and a prefix of the next. So counts are
     exact, uses of two rows differ by at most one, and a larger mixture contains a smaller one.
+    `used` rows of each domain, those of earlier epochs, are passed over first; by default none are,
+    and every epoch of one mixture has the same rows.
 
     Raises ValueError when the mixture takes rows of an empty domain.
     """
@@ -151,9 +159,11 @@ def plan_epoch(
         size, count = sizes[domain], mixture.counts()[domain]
         if count and not size:
             raise ValueError(f"domain {domain} is empty, but the mixture takes {count} rows of it")
-        for number in range(-(-count // max(size, 1))):
+        first = used.get(domain, 0)
+        for number in range(first // max(size, 1), -(-(first + count) // max(size, 1))):
             one_pass = _generator(seed, key, number).permutation(size)
-            chosen.append(offset + one_pass[: count - number * size])
+            before = number * size
+            chosen.append(offset + one_pass[max(first - before, 0) : first + count - before])
         offset += size
     rows = np.concatenate(chosen)
     order = _generator(seed, _ORDER_KEY, epoch).permutation(len(rows))

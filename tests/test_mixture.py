@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qsit_ray.mixture import (
@@ -53,6 +53,20 @@ def test_epochs_use_the_same_rows_in_another_order(mixture, size, seed):
     assert sorted(first.rows) == sorted(second.rows)
     if len(set(first.rows.tolist())) > 10:
         assert first.sha256 != second.sha256
+
+
+@settings(deadline=None)
+@given(st.lists(counts, min_size=1, max_size=5), sizes, seeds)
+def test_epochs_of_fresh_rows_use_all_of_them_before_any_again(mixtures, size, seed):
+    used, total = dict.fromkeys(DOMAINS, 0), 0
+    for epoch, mixture in enumerate(mixtures):
+        plan = plan_epoch(mixture, size, epoch, seed, 8, used)
+        assert len(plan.rows) == mixture.total
+        total = total + uses(plan, size)
+        used = {domain: used[domain] + mixture.counts()[domain] for domain in DOMAINS}
+        for domain, uses_of in by_domain(total, size).items():
+            assert uses_of.sum() == used[domain]
+            assert uses_of.max() - uses_of.min() <= 1
 
 
 @given(counts, sizes, seeds, st.integers(1, 9))

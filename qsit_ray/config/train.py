@@ -156,6 +156,10 @@ class Train(Section):
     too, 3 weights too."""
     controller: Controller | None = Controller()
     """Adjusts the mixture after each epoch (Eq. 9-10). Null: every epoch has the first mixture."""
+    epoch_rows: Literal["same", "fresh"] = "same"
+    """Rows of a domain that an epoch takes: the `same` ones as the epoch before, and more or fewer
+    of them as its size changes, or those that come next (`fresh`), until all have been used. `same`
+    is the paper's, if it drew its mixture once."""
     use_gpu: bool = False
     """One GPU a rank, in training and evaluation. Off: CPU, as the demo runs."""
     nodes: Annotated[Nodes, OPERATIONAL] = Field(default_factory=dict)

@@ -9,9 +9,10 @@ its own, which starts as soon as it is listed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -44,9 +45,11 @@ class Layout:
     global_batch: int
     bounds: Bounds
 
-    def plan(self, mixture: Mixture, epoch: int) -> EpochPlan:
+    def plan(
+        self, mixture: Mixture, epoch: int, used: Mapping[str, int] = MappingProxyType({})
+    ) -> EpochPlan:
         sizes = open_catalog(self.run.catalog).sizes
-        return plan_epoch(mixture, sizes, epoch, self.seed, self.global_batch)
+        return plan_epoch(mixture, sizes, epoch, self.seed, self.global_batch, used)
 
     def counted(self, rows: NDArray[np.int64]) -> tuple[int, int]:
         """Tokens and image tiles of catalog rows."""
@@ -82,7 +85,8 @@ class PlanSource(Datasource):
         actor = ray.get_actor(self.course, namespace=NAMESPACE)
         at = ray.get(actor.position.remote())
         metadata = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
-        tables = partial(_tables, self.layout, at.mixture, at.epoch, at.step, at.world_size)
+        plan = partial(self.layout.plan, at.mixture, at.epoch, at.used)
+        tables = partial(_tables, self.layout, plan, at.step, at.world_size)
         return [ReadTask(tables, metadata)]
 
 
@@ -105,10 +109,10 @@ def plan_dataset(course: str, layout: Layout, encode: Callable[[DataRow], DataRo
 
 
 def _tables(
-    layout: Layout, mixture: Mixture, epoch: int, first: int, world_size: int
+    layout: Layout, epoch: Callable[[], EpochPlan], first: int, world_size: int
 ) -> Iterator[pa.Table]:
     """A table of one row for each micro-batch of the epoch from step `first` on."""
-    plan = layout.plan(mixture, epoch)
+    plan = epoch()  # here, in the task: it is long
     for step in range(first, plan.steps):
         for ranks in layout.micro_batches(plan, step, world_size):
             for rows in ranks:

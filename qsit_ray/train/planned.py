@@ -16,6 +16,7 @@ from qsit_ray.data.catalog import read_sizes
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import DOMAINS, EpochPlan, plan_epoch
 from qsit_ray.run_files import EpochLine, FoundMix, read_epochs
+from qsit_ray.train.state import used_rows
 
 
 def stall_fraction(lines: Sequence[EpochLine]) -> float | None:
@@ -45,7 +46,12 @@ def plan_of(run: RunFolder, config: Config, epoch: int) -> EpochPlan:
             f"--epoch {epoch}: not decided yet: {len(lines)} of {epoch} epochs before it have ended"
         )
     plan = plan_epoch(
-        mixture, read_sizes(run.catalog), epoch, config.seed, config.train.training.batch_size
+        mixture,
+        read_sizes(run.catalog),
+        epoch,
+        config.seed,
+        config.train.training.batch_size,
+        used_rows(config.train, [line.sizes for line in lines[:epoch]]),
     )
     if epoch < len(lines) and lines[epoch].plan_sha256 != plan.sha256:
         raise InputError(

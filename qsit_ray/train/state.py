@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -9,10 +10,11 @@ from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.config.files import validated
+from qsit_ray.config.train import Train
 from qsit_ray.controller import Decision, MixtureController
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import EpochPlan, Mixture
+from qsit_ray.mixture import DOMAINS, EpochPlan, Mixture
 from qsit_ray.run_files import EpochLine, FoundMix
 from qsit_ray.train.bad_loss import BadBatches
 from qsit_ray.train.checkpoint import Checkpoints
@@ -99,12 +101,20 @@ class TrainState:
 @dataclass(frozen=True)
 class Position:
     """The part of the plan that the Dataset serves next: `epoch` from `step` on, to `world_size`
-    workers."""
+    workers. `used` counts the rows of each domain that it passes over."""
 
     epoch: int
     step: int
     mixture: Mixture
     world_size: int
+    used: dict[str, int] = field(default_factory=dict)
+
+
+def used_rows(train: Train, epochs: Sequence[Mixture]) -> dict[str, int]:
+    """Rows of each domain that an epoch after these does not take again (`train.epoch_rows`)."""
+    if train.epoch_rows == "same":
+        return {}
+    return {domain: sum(sizes.counts()[domain] for sizes in epochs) for domain in DOMAINS}
 
 
 class Course:
@@ -178,7 +188,8 @@ class Job:
     def position(self, state: TrainState) -> Position:
         """The part of the plan that a training of this state continues with."""
         mixture = self.controller(state.decisions).mixture(state.epoch)
-        return Position(state.epoch, state.step, mixture, state.world_size)
+        used = used_rows(self.config.train, [line.sizes for line in state.lines])
+        return Position(state.epoch, state.step, mixture, state.world_size, used)
 
     def line(
         self, plan: EpochPlan, state: TrainState, decision: Decision, measured: Measured

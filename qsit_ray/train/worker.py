@@ -162,7 +162,7 @@ class Worker:
         at = from_rank_zero(at)
         skip = {batch.step for batch in from_rank_zero(bad) if batch.epoch == at.epoch}
         laid_out = layout(self.job)
-        plan = laid_out.plan(at.mixture, at.epoch)
+        plan = laid_out.plan(at.mixture, at.epoch, at.used)
         if at.step == plan.steps:
             return Served(laid_out, plan, at.step, skip, iter(()))
         # Two global batches, about.

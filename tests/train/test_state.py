@@ -12,7 +12,7 @@ from qsit_ray.config.files import override
 from qsit_ray.controller import Reference
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import Mixture, checksum, plan_epoch
+from qsit_ray.mixture import DOMAINS, Mixture, checksum, plan_epoch
 from qsit_ray.train.bad_loss import BadBatch, BadBatches
 from qsit_ray.train.state import Consumed, Course, Measured, Position, TrainState
 
@@ -126,6 +126,20 @@ def test_the_position_is_the_states_step_and_the_epochs_mixture(job):
     assert job.position(TrainState(step=7, world_size=4)) == Position(0, 7, job.mixture.rows, 4)
     later = after(job, (0.3, 1.0))
     assert job.position(later) == Position(1, 0, later.decisions[0].next_sizes, 1)
+
+
+def test_fresh_rows_come_after_those_of_the_epochs_done(job):
+    train = job.config.train.model_copy(update={"epoch_rows": "fresh"})
+    fresh = replace(job, config=job.config.model_copy(update={"train": train}))
+    assert fresh.position(TrainState()).used == dict.fromkeys(DOMAINS, 0)
+    first, later = job.mixture.rows, after(job, (0.3, 1.0))
+    assert fresh.position(later).used == first.counts()
+    second = later.decisions[0].next_sizes
+    lines = [*later.lines, replace(later.lines[0], epoch=1, sizes=second)]
+    later = replace(later, lines=lines, decisions=later.decisions * 2)
+    assert fresh.position(later).used == {
+        domain: first.counts()[domain] + second.counts()[domain] for domain in DOMAINS
+    }
 
 
 def test_the_controller_has_the_settings_and_the_catalogs_sizes(job):

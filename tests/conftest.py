@@ -7,13 +7,9 @@ import pytest
 
 LONGEST = (
     "test_pipeline.py",
-    "train/test_interrupted.py",
-    "search/test_rehearsal.py",
-    "search/test_tuner.py",
     "train/test_real_shape.py",
     "train/test_engine.py",
-    "search/test_interrupt.py",
-    "search/test_extension.py",
+    "search/test_tuner.py",
     "train/test_rehearsal.py",
     "train/test_mistakes.py",
 )

@@ -6,11 +6,24 @@ One undisturbed run serves most tests; another is killed several times and must 
 import json
 import random
 import shutil
+import signal
 import subprocess
 
 import pyarrow.parquet as pq
 import pytest
-from command_line import QSIT, SMALL, call, epochs, kill_when, read, untimed, words
+import yaml
+from command_line import (
+    QSIT,
+    SMALL,
+    call,
+    epochs,
+    kill_when,
+    read,
+    sets,
+    stopped,
+    untimed,
+    words,
+)
 
 from qsit_ray.mixture import half_up, ratios_at
 
@@ -21,6 +34,10 @@ SEARCHED = {
     "search.interpreting_scoring.ratios": RATIOS,
     "search.interpreting_general.seeds": "[0, 1]",
     "search.interpreting_scoring.seeds": "[0]",
+    "train.training.batch_size": 8,
+    "train.micro_batch": 2,
+    "train.checkpoint_steps": 2,
+    "evaluate.batch_tokens": 400,  # several batches of each kind
 }
 
 
@@ -178,6 +195,19 @@ def test_another_configuration_is_refused_and_nothing_is_lost(run, cache):
     assert (run / "mixture.json").read_text() == before
 
 
+def before_stage(run, out, stage):
+    """A copy of the run as it was before `search` or `train`."""
+    later = {
+        "search": ("search", "proxy", "mixture.json", "train", "evaluation"),
+        "train": ("train", "evaluation"),
+    }
+    shutil.copytree(run, out, ignore=shutil.ignore_patterns(*later[stage]))
+    done = list(read(run / "stages.json").items())
+    first = next(number for number, (name, _) in enumerate(done) if name.startswith(stage))
+    (out / "stages.json").write_text(json.dumps(dict(done[:first])))
+    return out
+
+
 class Kept:
     """Checks that no trial that has ended is run again."""
 
@@ -200,15 +230,21 @@ def trained(out):
     return lambda line: (out / "train" / "epochs.jsonl").exists()
 
 
-def test_a_search_that_is_killed_ends_the_same(run, tmp_path):
-    """kill -9 of the command and all its processes; of a training: `train/test_interrupted.py`."""
-    results = shutil.ignore_patterns("search", "proxy", "train", "evaluation", "mixture.json")
-    out = shutil.copytree(run, tmp_path / "killed", ignore=results)
+def test_a_search_that_is_stopped_and_killed_ends_the_same(run, tmp_path):
+    """Ctrl-C, then kill -9 of all processes; of a training: `train/test_interrupted.py`."""
+    out = before_stage(run, tmp_path / "killed", "search")
     stages = read(out / "stages.json")
-    before = {name: record for name, record in stages.items() if not name.startswith("search")}
-    (out / "stages.json").write_text(json.dumps(before))
     again, kept = [QSIT, "search", "run", str(out)], Kept(out)
-    kill_when(outcomes(out, AXES[0], 2), again)
+    with subprocess.Popen(again, stderr=subprocess.PIPE, text=True) as command:
+        while not outcomes(out, AXES[0], 1)(""):
+            assert command.poll() is None
+        command.send_signal(signal.SIGINT)
+        assert command.wait() == 130
+        assert f"finished work is kept in {out}" in command.stderr.read()
+    kept.check()
+    assert not (out / "search" / AXES[0] / "trials.parquet").exists()
+    assert read(out / "stages.json") == stages
+    kill_when(outcomes(out, AXES[0], 4), again)
     kept.check()
     done = subprocess.run(again, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -236,6 +272,49 @@ def test_a_run_killed_in_every_stage_ends_the_same(run, tmp_path):
     done = subprocess.run(cold, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert comparable(out) == comparable(run)
+
+
+def test_settings_of_memory_patience_and_reporting_change_in_mid_run(run, tmp_path):
+    """As after an out-of-memory end: smaller micro-batches, other checkpoints, another policy. The
+    first command is stopped as by a scheduler."""
+    out = before_stage(run, tmp_path / "lighter", "train")
+    stopped(out, (1, 2), signal.SIGTERM, 143)
+    lighter = {
+        "train.micro_batch": 4,
+        "train.activation_checkpointing": True,
+        "train.checkpoint_steps": 3,
+        "train.checkpoints_kept": 1,
+        "train.max_failures": 1,
+        "train.on_bad_loss": "rollback",
+        "train.loss_limit": 25.0,
+        "evaluate.batch_tokens": 800,
+        "search.max_failures": 4,
+    }
+    done = call("train", "run", out, *sets(lighter))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "train.micro_batch: 4 from now on, 2 before" in done.stdout
+    (change,) = yaml.safe_load((out / "config.yaml").read_text())["history"]
+    assert set(change["changed"]) == set(lighter)
+    assert len(epochs(out)) == 3
+    for one, other in zip(untimed(out), untimed(run), strict=True):
+        assert list(one) == list(other)
+        for name, value in other.items():
+            # Other shapes round otherwise; everything else is the same.
+            loose = isinstance(value, float)
+            assert one[name] == (pytest.approx(value, rel=1e-4) if loose else value), name
+
+
+def test_a_training_of_another_mixture_is_not_started_again(run, tmp_path):
+    out = shutil.copytree(run, tmp_path / "changed")
+    before = (out / "train" / "epochs.jsonl").read_text()
+    mixture = read(out / "mixture.json")
+    mixture["rows"]["general"] += 1
+    (out / "mixture.json").write_text(json.dumps(mixture))
+    done = call("train", "run", out)
+    assert done.returncode == 2
+    assert "another mixture" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert (out / "train" / "epochs.jsonl").read_text() == before
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A finished search takes more ratios and seeds, and repeats no finished trial."""
 
 import pyarrow.parquet as pq
+import pytest
 from command_line import call, read, sets
 
 SMALL = {
@@ -19,6 +20,7 @@ def searched(run):
     return {(row["ratio"], row["seed"]): row for row in table if row["status"] == "completed"}
 
 
+@pytest.mark.slow
 def test_ratios_and_seeds_are_added_to_a_finished_search(tmp_path):
     run = tmp_path / "run"
     folder = run / "search" / "interpreting_general" / "outcomes"

@@ -14,10 +14,8 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize(
-    ("sign", "status"),
-    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("sign", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_search_is_finished_by_the_same_command(tmp_path, sign, status):
     run = tmp_path / "run"
     folder = run / "search" / "interpreting_general"

@@ -80,6 +80,7 @@ def rehearsed(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_every_trial_of_the_papers_grid_is_there_once(rehearsed):
     for axis in AXES:
         table = pq.read_table(rehearsed / "search" / axis / "trials.parquet").to_pylist()
@@ -90,6 +91,7 @@ def test_every_trial_of_the_papers_grid_is_there_once(rehearsed):
         assert {row["status"] for row in table} == {"completed"}
 
 
+@pytest.mark.slow
 def test_the_planted_optima_are_found_within_the_stated_interval(rehearsed):
     for axis, planted in PLANTED.items():
         fitted = json.loads((rehearsed / "search" / axis / "fit.json").read_text())
@@ -108,6 +110,7 @@ def test_the_planted_optima_are_found_within_the_stated_interval(rehearsed):
     assert mixture["reference_loss_ratio"] == pytest.approx(1 / 4.66)
 
 
+@pytest.mark.slow
 def test_what_the_killed_attempts_lost_is_in_the_ledger(rehearsed):
     attempts = [
         line["ended"]
@@ -124,6 +127,7 @@ def test_what_the_killed_attempts_lost_is_in_the_ledger(rehearsed):
     )
 
 
+@pytest.mark.slow
 def test_trials_of_another_catalog_are_not_thrown_away(rehearsed, tmp_path):
     out = shutil.copytree(rehearsed, tmp_path / "changed")
     outcomes = {path.name for path in out.glob("search/*/outcomes/*.json")}
@@ -145,6 +149,7 @@ def studied(out, axis):
     return scores
 
 
+@pytest.mark.slow
 def test_optuna_loads_the_study_of_a_search(rehearsed):
     for axis in AXES:
         table = pq.read_table(rehearsed / "search" / axis / "trials.parquet").to_pylist()
@@ -153,6 +158,7 @@ def test_optuna_loads_the_study_of_a_search(rehearsed):
         }
 
 
+@pytest.mark.slow
 def test_tune_reads_the_folder_of_a_search(rehearsed):
     from ray import tune
 

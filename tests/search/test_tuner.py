@@ -35,10 +35,20 @@ def mixture_at(ratio):
 
 
 @pytest.fixture(scope="module")
-def tried(tmp_path_factory):
+def ray():
+    """A session without GPUs."""
+    with session(4):
+        yield
+
+
+QUICK = ["search.rehearsal.rows_per_second=1000000", "search.gpus_per_trial=0"]
+
+
+@pytest.fixture(scope="module")
+def tried(ray, tmp_path_factory):
     """Folder, points and rows of a search where one ratio always fails."""
     folder = tmp_path_factory.mktemp("search")
-    config = override(presets.rehearsal(), ["search.rehearsal.rows_per_second=1000000"])
+    config = override(presets.rehearsal(), QUICK)
     catalog.write_counts(folder / "catalog", {**config.expected_sizes, "scoring": 0})
     task = Task(RunFolder(folder), config, folder, mixture_at, "interpreting", optimum=2.42)
     study = SearchStudy(folder / "study.journal", config.search.interpreting_general)
@@ -51,15 +61,14 @@ def tried(tmp_path_factory):
     points = [(ratio, seed) for ratio in RATIOS for seed in (0, 1)]
     path = records.outcome_file(folder, *UNSCORED)
     artifacts.write_json(path, {"ratio": UNSCORED[0], "seed": UNSCORED[1], "score": None})
-    with session(4, pretend_gpus=4):
-        rows = run_search(task, points, bar, study)
+    rows = run_search(task, points, bar, study)
     assert bar.shown == (12, 12)
     return folder, points, rows
 
 
-def test_a_mistake_of_the_users_ends_the_search_at_once_until_it_is_mended(tmp_path):
-    settings = ["search.rehearsal.rows_per_second=1000000", "search.max_failures=0"]
-    config = override(presets.rehearsal(), settings)
+def test_a_mistake_of_the_users_ends_the_search_at_once_until_it_is_mended(ray, tmp_path):
+    one_at_a_time = [*QUICK, "search.cpus_per_trial=4", "search.max_failures=0"]
+    config = override(presets.rehearsal(), one_at_a_time)
     catalog.write_counts(tmp_path / "catalog", config.expected_sizes)
 
     driver, image = os.getpid(), tmp_path / "7.png"
@@ -78,13 +87,12 @@ def test_a_mistake_of_the_users_ends_the_search_at_once_until_it_is_mended(tmp_p
 
     # All trials have one length, so they start in this order.
     points = [(BROKEN, 0), *((ratio, seed) for ratio in RATIOS[3:] for seed in range(8))]
-    with session(4, pretend_gpus=1):
-        with pytest.raises(InputError, match=r"^images/7.png: image"):
-            run_search(task, points, Bar())
-        assert records.attempted(tmp_path, (BROKEN, 0)) == 1
-        assert len(records.finished(tmp_path)) < len(points) - 1
-        image.touch()
-        rows = run_search(task, points, Bar())
+    with pytest.raises(InputError, match=r"^images/7.png: image"):
+        run_search(task, points, Bar())
+    assert records.attempted(tmp_path, (BROKEN, 0)) == 1
+    assert len(records.finished(tmp_path)) < len(points) - 1
+    image.touch()
+    rows = run_search(task, points, Bar())
     assert [(row.point, row.status) for row in rows] == [(p, "completed") for p in points]
 
 
@@ -184,7 +192,7 @@ def test_a_trial_that_failed_counts_and_has_no_score(rounds, tmp_path):
     assert [score for _, _, score in searcher.observed()].count(None) == 4
 
 
-def test_trials_that_finished_before_need_no_gpu(tmp_path):
+def test_trials_that_finished_before_need_no_gpu(ray, tmp_path):
     """As when the command is repeated on a cluster that has scaled to zero."""
     config = presets.rehearsal()
     assert config.search.gpus_per_trial == 1
@@ -199,8 +207,7 @@ def test_trials_that_finished_before_need_no_gpu(tmp_path):
         def update(self, done, total, note=""):
             pass
 
-    with session(2):
-        rows = run_search(task, points, Bar())
+    rows = run_search(task, points, Bar())
     assert [(row.point, row.score, row.status) for row in rows] == [
         (point, point[0] / 10, "completed") for point in points
     ]

@@ -108,3 +108,18 @@ def kill_when(moment, command, environment=None):
             process.wait()
             return
     pytest.fail(f"the command ended before it was killed:\n{''.join(shown)}")
+
+
+def stopped(out, moment, sign, status):
+    """Train until the checkpoint of a moment is committed, and then stop the command by a signal,
+    which says how to go on and commits no stage."""
+    command = [QSIT, "train", "run", str(out)]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as driver:
+        wait(psutil.Process(driver.pid), lambda: committed(out) >= moment)
+        driver.send_signal(sign)
+        assert driver.wait() == status
+        said = driver.stderr.read().splitlines()
+    assert said == [f"qsit: stopped; finished work is kept in {out}, and the same command resumes"]
+    assert "train" not in read(out / "stages.json")
+    assert not (out / "train" / "model").exists()

@@ -1,18 +1,14 @@
 """A training that is killed, moved or spoilt: the same rows and losses, or a clear error."""
 
-import json
 import random
 import re
 import shutil
 import signal
-import subprocess
 from dataclasses import replace
 
-import psutil
 import pytest
 import yaml
 from command_line import (
-    QSIT,
     SMALL,
     call,
     committed,
@@ -21,6 +17,7 @@ from command_line import (
     read,
     sets,
     started,
+    stopped,
     untimed,
     wait,
 )
@@ -188,19 +185,6 @@ def test_a_row_whose_image_is_gone_is_named(ready, tmp_path):
     assert re.search(r"catalog/images/\S+: image file is missing", done.stderr)
 
 
-def test_a_training_of_another_mixture_is_not_started_again(whole, tmp_path):
-    out = shutil.copytree(whole, tmp_path / "changed")
-    before = (out / "train" / "epochs.jsonl").read_text()
-    mixture = read(out / "mixture.json")
-    mixture["rows"]["general"] += 1
-    (out / "mixture.json").write_text(json.dumps(mixture))
-    done = call("train", "run", out)
-    assert done.returncode == 2
-    assert "another mixture" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert (out / "train" / "epochs.jsonl").read_text() == before
-
-
 @pytest.mark.slow
 def test_evaluation_and_report_run_as_single_stages(whole, tmp_path):
     out = shutil.copytree(whole, tmp_path / "alone")
@@ -209,36 +193,6 @@ def test_evaluation_and_report_run_as_single_stages(whole, tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
     assert read(out / "evaluation" / "iqa.json")["primary"]["demo"]["rows"] == 24
     assert "D1" in (out / "report.html").read_text()
-
-
-def test_settings_of_memory_patience_and_reporting_change_in_mid_run(ready, whole, tmp_path):
-    """As after an out-of-memory end: smaller micro-batches, other checkpoints, another policy. The
-    first command is stopped as by a scheduler."""
-    out = shutil.copytree(ready, tmp_path / "lighter")
-    stopped(out, (1, 2), signal.SIGTERM, 143)
-    lighter = {
-        "train.micro_batch": 4,
-        "train.activation_checkpointing": True,
-        "train.checkpoint_steps": 3,
-        "train.checkpoints_kept": 1,
-        "train.max_failures": 1,
-        "train.on_bad_loss": "rollback",
-        "train.loss_limit": 25.0,
-        "evaluate.batch_tokens": 800,
-        "search.max_failures": 4,
-    }
-    done = call("train", "run", out, *sets(lighter))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "train.micro_batch: 4 from now on, 2 before" in done.stdout
-    (change,) = yaml.safe_load((out / "config.yaml").read_text())["history"]
-    assert set(change["changed"]) == set(lighter)
-    assert len(epochs(out)) == 3
-    for one, other in zip(untimed(out), untimed(whole), strict=True):
-        assert list(one) == list(other)
-        for name, value in other.items():
-            # Other shapes round otherwise; everything else is the same.
-            loose = isinstance(value, float)
-            assert one[name] == (pytest.approx(value, rel=1e-4) if loose else value), name
 
 
 @pytest.mark.slow
@@ -258,18 +212,3 @@ def test_epochs_are_added_to_a_training_with_a_constant_rate(ready, tmp_path):
 @pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on_and_commits_no_stage(ready, tmp_path):
     stopped(shutil.copytree(ready, tmp_path / "stopped"), (0, 2), signal.SIGINT, 130)
-
-
-def stopped(out, moment, sign, status):
-    """Train until the checkpoint of a moment is committed, and then stop the command by a signal,
-    which says how to go on and commits no stage."""
-    command = [QSIT, "train", "run", str(out)]
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, **pipes) as driver:
-        wait(psutil.Process(driver.pid), lambda: committed(out) >= moment)
-        driver.send_signal(sign)
-        assert driver.wait() == status
-        said = driver.stderr.read().splitlines()
-    assert said == [f"qsit: stopped; finished work is kept in {out}, and the same command resumes"]
-    assert "train" not in read(out / "stages.json")
-    assert not (out / "train" / "model").exists()

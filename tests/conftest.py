@@ -11,7 +11,6 @@ LONGEST = (
     "train/test_engine.py",
     "search/test_tuner.py",
     "train/test_rehearsal.py",
-    "train/test_mistakes.py",
 )
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

@@ -70,6 +70,7 @@ def test_a_mixture_of_other_proxies_is_refused(run, job, setting, message):
         train.train(run, override(job.config, [setting]), Terminal())
 
 
+@pytest.mark.slow
 def test_a_mistake_that_one_rank_meets_ends_the_training_at_once(run, job, attempts):
     def loop(job, rank):
         if rank == 0:

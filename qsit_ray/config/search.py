@@ -37,6 +37,9 @@ class Space(Section):
     objective: Literal["interpreting", "both"]
     """Score to maximise on validation data: `interpreting` is question accuracy, `both` the mean of
     accuracy and (SRCC + PLCC) / 2."""
+    answers: Literal["accuracy", "probability"] = "accuracy"
+    """How validation questions count in the score. `accuracy` is the paper's. `probability` is the
+    mean probability of the right answer: it has less noise where questions are few."""
     coordinate: Literal["ratio", "log", "share"]
     """Coordinate of the polynomial: the ratio r, its logarithm, or the share r / (1 + r)."""
     degree: Annotated[int, Field(ge=1, le=8)] = 4

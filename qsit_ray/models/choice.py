@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -22,7 +23,7 @@ from qsit_ray.prompts import multiple_choice_prompt
 
 
 @torch.no_grad()
-def choose(
+def answer(
     checkpoint: Checkpoint,
     questions: Sequence[Question],
     root: Path = Path(),
@@ -30,20 +31,20 @@ def choose(
     batch_tokens: int = BATCH_TOKENS,
     cache: dict[str, Picture] | None = None,
     threads: int = 0,
-) -> list[int]:
-    """The index of the likeliest candidate for each LLVisionQA question.
+) -> list[NDArray[np.float64]]:
+    """The probability of each candidate of each LLVisionQA question, float64 [candidates].
 
     After the multiple-choice prompt each candidate is scored by the summed log-likelihood of its
     tokens and the end-of-turn token. With the end included that is the probability of exactly this
-    reply, so a longer candidate needs no correction. Ties go to the first. The candidates are a
-    closed set, as the levels are in Eq. 4.
+    reply, so a longer candidate needs no correction. The candidates are a closed set, as the levels
+    are in Eq. 4: their probabilities sum to 1. The answer is the likeliest, the first of equals.
 
     At most `batch_tokens` tokens go through the model at once; `threads` encode the next questions
     meanwhile, and no others.
     """
     model, processor = checkpoint.model, checkpoint.processor
     encoder = Encoder(processor, root, max_length=1 << 20, cache=cache)
-    chosen = [0] * len(questions)
+    found: dict[int, NDArray[np.float64]] = {}
     with evaluated(model):
         lengths = [question_length(encoder, question) for question in questions]
         prompt = partial(question_prompt, encoder)
@@ -51,9 +52,8 @@ def choose(
             asked = [questions[item] for item in part]
             batch = question_batch(encoder, asked, rows, processor.tokenizer.pad_token_id)
             losses = candidate_losses(model, tensors(batch, model.device))
-            for item, best in zip(part, likeliest(asked, losses), strict=True):
-                chosen[item] = best
-    return chosen
+            found |= zip(part, probabilities(asked, losses), strict=True)
+    return [found[item] for item in range(len(questions))]
 
 
 def question_length(encoder: Encoder, question: Question) -> int:
@@ -119,7 +119,18 @@ def candidate_losses(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
     return (-first).index_add(0, predicted.nonzero()[:, 0], later)
 
 
-def likeliest(questions: Sequence[Question], losses: Tensor) -> list[int]:
-    """The index of each question's candidate of least loss; `losses` is of `candidate_losses`."""
-    values = iter(losses.double().tolist())
-    return [int(np.argmin([next(values) for _ in q["candidates"]])) for q in questions]
+def probabilities(questions: Sequence[Question], losses: Tensor) -> list[NDArray[np.float64]]:
+    """The probability of each question's candidates in their closed set; `losses` is of
+    `candidate_losses`."""
+    each = losses.double().split([len(question["candidates"]) for question in questions])
+    return [(-of_one).softmax(dim=0).cpu().numpy() for of_one in each]
+
+
+def is_right(question: Question, found: NDArray[np.float64]) -> bool:
+    """Whether the likeliest candidate is the right one; `found`: a probability of each."""
+    return question["candidates"][int(found.argmax())] == question["correct_ans"]
+
+
+def probability_of_right(question: Question, found: NDArray[np.float64]) -> float:
+    """The probability of the right candidate."""
+    return float(found[question["candidates"].index(question["correct_ans"])])

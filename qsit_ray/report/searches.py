@@ -17,8 +17,13 @@ from qsit_ray.surrogate.comparison import Comparison
 
 AXIS_TITLES = {"interpreting_general": "D2 : D3", "interpreting_scoring": "(D2 + D3) : D1"}
 SCORES = {
-    "interpreting": "Accuracy on validation questions",
-    "both": "Mean of accuracy and (SRCC + PLCC) / 2, validation",
+    ("interpreting", "accuracy"): "Accuracy on validation questions",
+    ("interpreting", "probability"): "Probability of the right answer, validation questions",
+    ("both", "accuracy"): "Mean of accuracy and (SRCC + PLCC) / 2, validation",
+    (
+        "both",
+        "probability",
+    ): "Mean of probability of the right answer and (SRCC + PLCC) / 2, validation",
 }
 ALTERNATIVES_SHOWN = 5
 
@@ -41,7 +46,8 @@ def search_view(run: RunFolder, config: Config, axis: Axis) -> SearchView:
     if not run.trials(axis).exists():
         return SearchView(title, [])
     rows, fitted = read_trials(run.trials(axis)), read_fit(run, axis)
-    score = SCORES[config.space(axis).objective]
+    space = config.space(axis)
+    score = SCORES[space.objective, space.answers]
     plot = Markup(plots.curve(rows, fitted, title, score, _shares(run, axis)))
     return SearchView(title, rows, plot, fitted, _curves(fitted) if fitted else ())
 

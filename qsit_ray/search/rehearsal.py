@@ -63,6 +63,7 @@ class RehearsedTraining:
             loss_scoring=self.settings.loss_ratio * LOSS_INTERPRETING,
             loss_interpreting=LOSS_INTERPRETING,
             accuracy=self.score,
+            probability=self.score,
             srcc=self.score,
             plcc=self.score,
             steps=self.steps,

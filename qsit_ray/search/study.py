@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from optuna import Study
 
 ATTRIBUTES = (
-    "loss_scoring", "loss_interpreting", "accuracy", "srcc", "plcc", "steps", "device_seconds",
+    "loss_scoring", "loss_interpreting", "accuracy", "probability", "srcc", "plcc", "steps",
+    "device_seconds",
 )  # fmt: skip
 
 logger = logging.getLogger(__name__)

@@ -203,7 +203,7 @@ class ProxyTraining:
                 cache=cache,
                 threads=threads,
             )
-            chosen = choice.choose(
+            answers = choice.answer(
                 bench.checkpoint,
                 bench.questions,
                 folder,
@@ -214,14 +214,13 @@ class ProxyTraining:
         truth = [row["mos"] for row in bench.images]
         srcc = correlation.srcc(truth, PAPER.rank_key(logits))
         plcc = correlation.plcc(truth, PAPER.score(logits))
-        right = [
-            question["candidates"][choice] == question["correct_ans"]
-            for question, choice in zip(bench.questions, chosen, strict=True)
-        ]
         return TrialMetrics(
             loss_scoring=best.loss_scoring,
             loss_interpreting=best.loss_interpreting,
-            accuracy=float(np.mean(right)),
+            accuracy=float(np.mean([*map(choice.is_right, bench.questions, answers)])),
+            probability=float(
+                np.mean([*map(choice.probability_of_right, bench.questions, answers)])
+            ),
             srcc=srcc if math.isfinite(srcc) else None,
             plcc=plcc if math.isfinite(plcc) else None,
             steps=self.steps,

@@ -124,7 +124,7 @@ class Trial(tune.Trainable):
             with artifacts.atomic(kept) as temporary:
                 load.save(self.bench.model, self.bench.checkpoint.processor, temporary)
         self.seconds += time.monotonic() - started
-        rows, score = training.mixture, score_of(self.task.objective, metrics)
+        rows, score = training.mixture, score_of(self.task.objective, self.task.answers, metrics)
         return TrialOutcome(
             *self.point,
             *(rows.scoring, rows.interpreting, rows.general),

@@ -22,13 +22,15 @@ from qsit_ray.step_lines import StepLine
 
 Point = tuple[float, int]  # ratio and seed of a trial
 Objective = Literal["interpreting", "both"]
+Answers = Literal["accuracy", "probability"]
 
 _F, _I, _S = pa.float64(), pa.int64(), pa.string()
 SCHEMA = pa.schema([
     ("ratio", _F), ("seed", _I), ("rows_scoring", _I), ("rows_interpreting", _I),
     ("rows_general", _I), ("score", _F), ("loss_scoring", _F), ("loss_interpreting", _F),
-    ("accuracy", _F), ("srcc", _F), ("plcc", _F), ("steps", _I), ("best_step", _I),
-    ("stopped", _S), ("device_seconds", _F), ("plan_sha256", _S), ("status", _S), ("reason", _S),
+    ("accuracy", _F), ("probability", _F), ("srcc", _F), ("plcc", _F), ("steps", _I),
+    ("best_step", _I), ("stopped", _S), ("device_seconds", _F), ("plan_sha256", _S),
+    ("status", _S), ("reason", _S),
 ])  # fmt: skip
 
 
@@ -45,6 +47,7 @@ class Task:
     folder: Path
     mixture_at: Callable[[float], Mixture]
     objective: Objective
+    answers: Answers = "accuracy"
     optimum: float | None = None
     keep_models: bool = False
 
@@ -63,13 +66,16 @@ class TrialMetrics:
     """Validation results of a trial's best weights, those after `best_step`; `looks` are all of its
     evaluations.
 
-    Losses are in nats per answer token. `srcc` and `plcc` are None where the proxy gives every
-    image the same score. `plan_sha256` is that of the first epoch's plan.
+    Losses are in nats per answer token. `probability` is the mean probability of the right answer
+    to a validation question among its candidates, `accuracy` the share of questions where it is the
+    likeliest. `srcc` and `plcc` are None where the proxy gives every image the same score.
+    `plan_sha256` is that of the first epoch's plan.
     """
 
     loss_scoring: float
     loss_interpreting: float
     accuracy: float
+    probability: float
     srcc: float | None
     plcc: float | None
     steps: int
@@ -113,6 +119,7 @@ class TrialOutcome:
     loss_scoring: float | None = None
     loss_interpreting: float | None = None
     accuracy: float | None = None
+    probability: float | None = None
     srcc: float | None = None
     plcc: float | None = None
     steps: int | None = None
@@ -167,17 +174,19 @@ def mixture_at(
     return mixture
 
 
-def score_of(objective: Objective, metrics: TrialMetrics) -> float | None:
+def score_of(objective: Objective, answers: Answers, metrics: TrialMetrics) -> float | None:
     """The score of a trial, higher is better; None where a correlation is undefined.
 
     `interpreting`: accuracy on validation questions (paper IV-B). `both`: mean of that accuracy
-    and (SRCC + PLCC) / 2 on validation images (paper III-C).
+    and (SRCC + PLCC) / 2 on validation images (paper III-C). With `answers` "probability" the mean
+    probability of the right answer replaces the accuracy.
     """
+    answering = metrics.accuracy if answers == "accuracy" else metrics.probability
     if objective == "interpreting":
-        return metrics.accuracy
+        return answering
     if metrics.srcc is None or metrics.plcc is None:
         return None
-    return (metrics.accuracy + (metrics.srcc + metrics.plcc) / 2) / 2
+    return (answering + (metrics.srcc + metrics.plcc) / 2) / 2
 
 
 def reference_loss_ratio(rows: Sequence[TrialOutcome]) -> tuple[float, float | None]:

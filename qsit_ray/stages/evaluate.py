@@ -143,10 +143,10 @@ def _predict(run: RunFolder, model: str, config: Config) -> Predictions:
     logits = score.level_logits(
         checkpoint, paths, opened.folder, batch_tokens=tokens, cache=cache, threads=threads
     )
-    chosen = choice.choose(
+    answers = choice.answer(
         checkpoint, questions, opened.folder, batch_tokens=tokens, cache=cache, threads=threads
     )
-    replies = [q["candidates"][c] for q, c in zip(questions, chosen, strict=True)]
+    replies = [q["candidates"][int(p.argmax())] for q, p in zip(questions, answers, strict=True)]
     scores, rank_keys = PAPER.score(logits), PAPER.rank_key(logits)
     return Predictions(scores, rank_keys, replies, time.monotonic() - began)
 

@@ -58,7 +58,10 @@ def final_proxies(run: RunFolder, config: Config, terminal: Terminal) -> bool:
         curve: tuple[Reference, ...] = ()
         if config.has_proxies:
             folder = open_folder(folder_of(run, FINAL_PROXIES, config.search.storage), inputs)
-            task = Task(run, config, folder, lambda ratio: mixture, "both", keep_models=True)
+            answers = config.search.interpreting_scoring.answers
+            task = Task(
+                run, config, folder, lambda ratio: mixture, "both", answers, keep_models=True
+            )
             points = [(OPTIMUM, seed) for seed in config.search.proxy_seeds]
             with terminal.bar("Final proxies at the mix") as bar:
                 rows = run_search(task, points, bar)

@@ -67,6 +67,7 @@ def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) 
             max_repeats=search.max_repeats,
         ),
         objective=space.objective,
+        answers=space.answers,
         optimum=getattr(search.rehearsal, axis) if search.rehearsal else None,
     )
     points: Sequence[Point] | Rounds

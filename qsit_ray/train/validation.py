@@ -20,7 +20,8 @@ from qsit_ray.models.batch import Batches
 from qsit_ray.models.budget import batches
 from qsit_ray.models.choice import (
     candidate_losses,
-    likeliest,
+    is_right,
+    probabilities,
     question_batch,
     question_length,
     question_prompt,
@@ -132,8 +133,7 @@ class Validation:
         encode, join = partial(question_prompt, self.prompter), self._joined_with_candidates
         for part, batch in self._parts("questions", questions, length, encode, join):
             losses = self._forward(batch, candidate_losses)
-            for question, best in zip(part, likeliest(part, losses), strict=True):
-                right.append(question["candidates"][best] == question["correct_ans"])
+            right += map(is_right, part, probabilities(part, losses))
         answers = [answer for share in gather(right) for answer in share]
         return float(np.mean(answers)) if answers else None
 

@@ -11,9 +11,8 @@ from PIL import Image
 
 from qsit_ray.data.encode import Encoder, collate
 from qsit_ray.models.choice import (
+    answer,
     candidate_losses,
-    choose,
-    likeliest,
     question_batch,
     question_length,
     question_prompt,
@@ -90,11 +89,12 @@ def test_the_likeliest_whole_reply_is_chosen_within_any_tokens(wide, photographs
         ),
     )
     assert together.tolist() == pytest.approx(list(chain(*wanted)), abs=1e-4)
-    best = [int(np.argmin(losses)) for losses in wanted]
-    assert likeliest(questions, together) == best
-    for tokens in (1, 4_000, 100_000):
-        assert choose(wide, questions, folder, batch_tokens=tokens) == best
-    assert choose(wide, questions, folder, batch_tokens=4_000, threads=2) == best
+    shares = [np.exp(-np.array(losses)) / np.exp(-np.array(losses)).sum() for losses in wanted]
+    for tokens, threads in ((1, 0), (4_000, 0), (100_000, 0), (4_000, 2)):
+        answers = answer(wide, questions, folder, batch_tokens=tokens, threads=threads)
+        for of_one, share, losses in zip(answers, shares, wanted, strict=True):
+            assert of_one == pytest.approx(share, abs=1e-5)
+            assert of_one.argmax() == np.argmin(losses)
 
 
 def test_images_are_read_as_they_are_asked_about_and_go_through_the_tower_once(
@@ -116,7 +116,7 @@ def test_images_are_read_as_they_are_asked_about_and_go_through_the_tower_once(
     monkeypatch.setattr(Encoder, "picture", read)
     hook = wide.model.model.vision_tower.register_forward_pre_hook(forward)
     try:
-        choose(wide, questions, folder, batch_tokens=4_000)
+        answer(wide, questions, folder, batch_tokens=4_000)
     finally:
         hook.remove()
     # Once a question, not once a candidate.

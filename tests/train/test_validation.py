@@ -9,7 +9,7 @@ from qsit_ray.data.catalog import open_catalog
 from qsit_ray.data.encode import collate
 from qsit_ray.models import load
 from qsit_ray.models.batch import Batches
-from qsit_ray.models.choice import choose
+from qsit_ray.models.choice import answer
 from qsit_ray.models.loss import evaluate_loss, tensors
 from qsit_ray.models.score import level_logits
 from qsit_ray.prompts import PAPER
@@ -83,8 +83,11 @@ def test_measures_are_those_of_one_row_at_a_time(job, checkpoint, measure):
     logits = level_logits(checkpoint, [row["image"] for row in images], catalog.folder)
     wanted = correlation.srcc([row["mos"] for row in images], PAPER.rank_key(logits))
     assert measured.srcc == pytest.approx(wanted)
-    chosen = choose(checkpoint, questions, catalog.folder)
-    right = [q["candidates"][c] == q["correct_ans"] for q, c in zip(questions, chosen, strict=True)]
+    answers = answer(checkpoint, questions, catalog.folder)
+    right = [
+        q["candidates"][int(p.argmax())] == q["correct_ans"]
+        for q, p in zip(questions, answers, strict=True)
+    ]
     assert measured.accuracy == np.mean(right)
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import subprocess
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 
+from evaluation.intervals import Bootstrap
 from qsit_ray import artifacts, placement
+from qsit_ray.ablations import METHOD, Study
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.changes import Change
 from qsit_ray.config.config import Config
@@ -16,9 +19,11 @@ from qsit_ray.config.places import absolute
 from qsit_ray.mixture import AXES
 from qsit_ray.models.base import record, recorded, resolved, with_names
 from qsit_ray.placement import Request
+from qsit_ray.report import ablations
+from qsit_ray.report.ablations import ArmResult
 from qsit_ray.run_config import RunConfig, change, opened
 from qsit_ray.run_files import FoundMix, read_epochs
-from qsit_ray.session import check_machine, processes, session
+from qsit_ray.session import check_machine, cores, processes, session
 from qsit_ray.terminal import Terminal
 from qsit_ray.train.trackers import require
 
@@ -81,9 +86,12 @@ def search_next(run: RunFolder, config: Config, terminal: Terminal) -> str | Non
     return "final proxies" if final_proxies(run, config, terminal) else None
 
 
-def ray_session(config: Config, *requests: Request) -> AbstractContextManager[str]:
-    """The Ray session that the configuration's stages need, and that can meet the requests."""
-    held = processes(config)
+def ray_session(
+    config: Config, *requests: Request, trainings: int = 1
+) -> AbstractContextManager[str]:
+    """The Ray session that the configuration's stages need, and that can meet the requests, with
+    so many `trainings` side by side."""
+    held = processes(config, trainings)
     if config.search.rehearsal is not None:
         pretended = math.ceil(held * config.search.gpus_per_trial)
         return session(held, pretend_gpus=pretended, requests=requests)
@@ -95,22 +103,48 @@ def run_all(run: RunFolder, config: Config, terminal: Terminal) -> None:
     build_data(run, config, terminal)
     with ray_session(config, *placement.of_run(config)) as dashboard:
         from qsit_ray.stages.evaluate import evaluate_models
-        from qsit_ray.stages.fit import fit_run
-        from qsit_ray.stages.proxies import final_proxies
-        from qsit_ray.stages.search import search_axis
         from qsit_ray.stages.train import train
 
         terminal.say(f"Ray dashboard: http://{dashboard}   log: {run.log}")
-        for axis in AXES if config.mix is None else ():
-            search_axis(run, config, axis, terminal)
-            terminal.say(f"{axis}: {fit_run(run, config)[axis].verdict}")
-        final_proxies(run, config, terminal)
+        _find_mix(run, config, terminal)
         if config.search.rehearsal is None:
             train(run, config, terminal)
             evaluate_models(run, config, terminal)
     from qsit_ray.report.page import build as report
 
     report(run, config)
+
+
+def _find_mix(run: RunFolder, config: Config, terminal: Terminal) -> None:
+    from qsit_ray.stages.fit import fit_run
+    from qsit_ray.stages.proxies import final_proxies
+    from qsit_ray.stages.search import search_axis
+
+    for axis in AXES if config.mix is None else ():
+        search_axis(run, config, axis, terminal)
+        terminal.say(f"{axis}: {fit_run(run, config)[axis].verdict}")
+    final_proxies(run, config, terminal)
+
+
+def ablate(
+    run: RunFolder, config: Config, study: Study, seeds: Sequence[int], terminal: Terminal
+) -> list[ArmResult]:
+    """Run the stages up to the mix, then the study's arms with each seed; compare them.
+
+    Raises RuntimeError when arms failed; those that ended are kept.
+    """
+    build_data(run, config, terminal)
+    trainings = max(1, cores() // config.train.workers)
+    with ray_session(config, *placement.of_run(config), trainings=trainings):
+        from qsit_ray.stages.ablate import ablate
+
+        _find_mix(run, config, terminal)
+        repeats, bases = ablate(run, config, study, seeds, terminal)
+    folders = {(each.arm.name, each.seed): each.folder for each in repeats}
+    bootstrap = Bootstrap(config.seed, config.evaluate.confidence)
+    found = ablations.measured(folders, bases, METHOD, bootstrap)
+    ablations.write(run.path / "ablations" / study / ablations.RESULTS, found)
+    return found
 
 
 def results(run: RunFolder) -> list[tuple[str, str]]:

@@ -13,9 +13,10 @@ import psutil
 
 from qsit_ray.config.config import Config
 from qsit_ray.config.data import DemoData
+from qsit_ray.config.train import Train
 from qsit_ray.errors import InputError, mistake_in
 from qsit_ray.interrupt import end_at_sigterm
-from qsit_ray.placement import Request, check
+from qsit_ray.placement import Request, check, ranks
 
 QUIET = {
     # Token authentication stays on; naming the mode silences the notice about the default.
@@ -135,13 +136,26 @@ def slots(request: Request) -> int:
     return max(1, sum(request.fits(node["Resources"], node["Labels"]) for node in alive))
 
 
-def processes(config: Config) -> int:
-    """Processes of one CPU each that the run's widest stage holds at once."""
+def trainings_at_once(train: Train) -> int:
+    """Trainings of the primary that this machine's cores, or the GPUs that Ray knows, hold at once,
+    at least 1."""
+    import ray
+
+    request = ranks(train, train.workers)
+    resource = "GPU" if train.use_gpu else "CPU"
+    local = resource == "CPU" and not on_cluster()
+    there = cores() if local else ray.cluster_resources().get(resource, 0.0)
+    return max(1, int(there / request.total(resource)))
+
+
+def processes(config: Config, trainings: int = 1) -> int:
+    """Processes of one CPU each that the run's widest stage holds at once, with so many `trainings`
+    side by side."""
     if config.search.rehearsal is not None:
         return REHEARSED_AT_ONCE
     trials = max(1, int(cores() / config.search.cpus_per_trial))
     # Without two CPUs besides the workers', Ray Data's tasks would never start.
-    return max(trials, config.train.workers + 2)
+    return max(trials, trainings * config.train.workers + 2)
 
 
 def check_machine(config: Config, folder: Path) -> None:

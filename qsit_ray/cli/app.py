@@ -8,7 +8,7 @@ import typer
 
 from qsit_ray import pipeline
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.cli import config, data, evaluate, fit, lldescribe, search, train
+from qsit_ray.cli import ablate, config, data, evaluate, fit, lldescribe, search, train
 from qsit_ray.cli.options import Out, Preset, Run, Set
 from qsit_ray.cli.working import requested_config, working
 from qsit_ray.errors import InputError
@@ -45,6 +45,9 @@ def run(out: Out, preset: Preset = None, assignments: Set = []) -> None:  # noqa
         pipeline.run_all(folder, settings, terminal)
         terminal.table(f"{out}", ["result", "value"], pipeline.results(folder))
         terminal.say(f"report: {folder.report}")
+
+
+app.command()(ablate.ablate)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
+from qsit_ray import ablations
 from qsit_ray.config.config import Config, Evaluate, Mix, Models, Pretraining
 from qsit_ray.config.data import DemoData, LlavaData, RehearsalData, Rows
 from qsit_ray.config.files import load, read_yaml, validated
@@ -159,30 +160,19 @@ def papers() -> dict[str, Config]:
     koniq, spaq = "data/scoring_koniq.json", "data/scoring_spaq.json"
     only_scoring = Mix(scoring=1.0, interpreting=0.0, general=0.0)
     only_interpreting = ALL_ROWS.model_copy(update={"scoring": 0.0, "general": 0.0})
+    _, *arms = ablations.domains(paper(), FOUND, ALL_ROWS)
     presets = {
         "paper": paper(),
-        "paper-without-scoring": _at(FOUND.model_copy(update={"scoring": 0.0}), adjusted=False),
-        "paper-without-interpreting": _at(
-            FOUND.model_copy(update={"interpreting": 0.0}), adjusted=False
-        ),
-        "paper-without-general": _at(FOUND.model_copy(update={"general": 0.0})),
-        "paper-without-coarse-ratio": _at(ALL_ROWS),
-        "paper-without-fine-adjustment": _at(None, adjusted=False),
-        "paper-without-both": _at(ALL_ROWS, adjusted=False),
+        **{f"paper-{arm.name}": arm.config for arm in arms},
+        # Its mix is searched, as the paper's is.
+        "paper-without-fine-adjustment": ablations.fixed(paper(), None),
         "paper-trained-on-koniq": _trained_on(koniq),
         "paper-trained-on-spaq": _trained_on(spaq),
         "paper-trained-on-both": _trained_on(koniq, spaq),
-        "paper-q-align-like": _at(only_scoring, adjusted=False),
-        "paper-q-instruct-like": _at(only_interpreting, adjusted=False),
+        "paper-q-align-like": ablations.fixed(paper(), only_scoring),
+        "paper-q-instruct-like": ablations.fixed(paper(), only_interpreting),
     }
     return {n: config.model_copy(update={"preset": n}) for n, config in presets.items()}
-
-
-def _at(mix: Mix | None, adjusted: bool = True) -> Config:
-    """The paper's run at a given mix, None for the searched one, with or without the controller."""
-    config = paper()
-    update = {} if adjusted else {"controller": None}
-    return config.model_copy(update={"mix": mix, "train": config.train.model_copy(update=update)})
 
 
 def _trained_on(*scoring: str) -> Config:

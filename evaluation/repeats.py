@@ -1,0 +1,71 @@
+"""pure: two models over repeated trainings, compared on the same photographs.
+
+A repeat is a training with a seed, whose test images may differ from another's but come from the
+same photographs. A resample draws photographs once and takes their rows in every repeat, so that
+repeats of one photograph are not counted as new evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation import correlation
+from evaluation.intervals import DEFAULT, Bootstrap, Difference, resampled_clusters
+from qsit_ray.errors import InputError
+
+Floats = NDArray[np.float64]
+Metric = Callable[[Floats, Floats], float]
+"""Of the truth and one model's values, both of shape (rows,)."""
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """The truth, the values of models A and B, and the photographs of a repeat's test rows, all of
+    shape (rows,)."""
+
+    truth: Floats
+    a: Floats
+    b: Floats
+    photographs: NDArray[np.str_]
+
+
+def share_right(truth: Floats, answers: Floats) -> float:
+    """Accuracy of answers that are the numbers of candidates."""
+    return float(np.mean(truth == answers))
+
+
+def difference(
+    repeats: Sequence[Repeat], metric: Metric = correlation.srcc, bootstrap: Bootstrap = DEFAULT
+) -> Difference:
+    """The metric's mean over the repeats, of A and of B, and A - B with its interval and p-value.
+
+    None for the interval and p-value below two photographs, and where most resamples leave the
+    metric undefined. Raises InputError when the repeats do not have the same photographs.
+    """
+    names = [np.unique(repeat.photographs) for repeat in repeats]
+    if any(not np.array_equal(each, names[0]) for each in names):
+        raise InputError("repeats have test images of different photographs")
+    rows = [[np.flatnonzero(repeat.photographs == name) for name in names[0]] for repeat in repeats]
+
+    def means(drawn: Sequence[int] | NDArray[np.intp]) -> tuple[float, float]:
+        of_both = []
+        for repeat, of_photograph in zip(repeats, rows, strict=True):
+            taken = np.concatenate([of_photograph[number] for number in drawn])
+            truth = repeat.truth[taken]
+            of_both.append([metric(truth, values[taken]) for values in (repeat.a, repeat.b)])
+        a, b = np.mean(of_both, axis=0)
+        return float(a), float(b)
+
+    a, b = means(range(len(names[0])))
+    if not np.isfinite([a, b]).all():
+        return Difference(None, None, reason="the metric is undefined in a repeat")
+    draws = resampled_clusters(len(names[0]), bootstrap.seed)
+    apart = np.array([np.subtract(*means(drawn)) for drawn in draws])
+    ends = bootstrap.percentiles(apart)
+    tail = min(int(np.sum(apart <= 0)), int(np.sum(apart >= 0))) + 1
+    p_value = min(1.0, 2 * tail / (apart.size + 1)) if ends else None
+    return Difference(a, b, a - b, ends, p_value)

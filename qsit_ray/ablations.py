@@ -1,0 +1,94 @@
+"""pure: ablations: arms that differ from a run in one thing, each trained with several seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from qsit_ray.config.config import Config, Mix
+from qsit_ray.config.train import Controller
+
+Study = Literal["domains", "controller"]
+METHOD = "method"
+"""The arm that the others are compared with: the found mix, adjusted as the run's settings say."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm. `rows_of`: the arm whose rows of all epochs together it trains too, at its own mix:
+    otherwise an arm that grows would win by its longer training."""
+
+    name: str
+    config: Config
+    rows_of: str | None = None
+
+
+def domains(config: Config, found: Mix, all_rows: Mix) -> list[Arm]:
+    """Table VII: without a domain, the searched ratio, the adjustment, or both. `all_rows`: the
+    domains as they are.
+
+    Without scoring or interpreting rows there is no balance to keep, so nothing is adjusted.
+    """
+    return [
+        Arm(METHOD, _at(config, found)),
+        Arm("without-scoring", fixed(config, _without(found, "scoring"))),
+        Arm("without-interpreting", fixed(config, _without(found, "interpreting"))),
+        Arm("without-general", _at(config, _without(found, "general"))),
+        Arm("without-coarse-ratio", _at(config, all_rows)),
+        Arm("without-fine-adjustment", fixed(config, found)),
+        Arm("without-both", fixed(config, all_rows)),
+    ]
+
+
+def controllers(config: Config, found: Mix) -> list[Arm]:
+    """The controller's rules, and none: with the first mix, and with the rows that the method
+    trains."""
+    rule = config.train.controller or Controller()
+
+    def ruled(**changes: object) -> Config:
+        return _train(_at(config, found), controller=rule.model_copy(update=changes))
+
+    return [
+        Arm(METHOD, ruled()),
+        Arm("no-controller", fixed(config, found)),
+        Arm("no-controller-equal-rows", fixed(config, found), rows_of=METHOD),
+        *(
+            Arm(f"reference-{kind}", ruled(reference=kind))
+            for kind in ("best", "end", "epoch")
+            if kind != rule.reference
+        ),
+        Arm("step-0.5", ruled(step_rule="fixed", step=0.5)),
+        Arm("proportional", ruled(step_rule="proportional", gain=2.0)),
+        Arm("shrink", ruled(shrink=True, min_growth=0.5)),
+        Arm("fresh-rows", _train(ruled(), epoch_rows="fresh")),
+    ]
+
+
+def with_seed(arm: Arm, seed: int) -> Config:
+    """The configuration of an arm's repeat; `seed` counts from the run's own."""
+    return arm.config.model_copy(update={"seed": arm.config.seed + seed})
+
+
+def enlarged(config: Config, factor: float) -> Config:
+    """A given mix with `factor` times the rows of each domain."""
+    if config.mix is None:
+        raise ValueError("a mix that is searched can't be enlarged")
+    rows = {domain: factor * share for domain, share in config.mix.model_dump().items()}
+    return config.model_copy(update={"mix": Mix(**rows)})
+
+
+def _at(config: Config, mix: Mix | None) -> Config:
+    return config.model_copy(update={"mix": mix})
+
+
+def fixed(config: Config, mix: Mix | None) -> Config:
+    """A mix, None for the searched one, that is not adjusted."""
+    return _train(_at(config, mix), controller=None)
+
+
+def _train(config: Config, **changes: object) -> Config:
+    return config.model_copy(update={"train": config.train.model_copy(update=changes)})
+
+
+def _without(mix: Mix, domain: str) -> Mix:
+    return mix.model_copy(update={domain: 0.0})

@@ -1,0 +1,31 @@
+"""rim: the verb `qsit ablate`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from qsit_ray import pipeline
+from qsit_ray.ablations import Study
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.cli.options import Out, Preset, Set
+from qsit_ray.cli.working import requested_config, working
+from qsit_ray.report import ablations
+
+
+def ablate(
+    out: Out,
+    study: Annotated[
+        Study, typer.Option(help="Arms: Table VII's `domains`, or the `controller`'s rules.")
+    ] = "domains",
+    preset: Preset = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Repeats of each arm.")] = 3,
+    assignments: Set = [],  # noqa: B006
+) -> None:
+    """Train a run's ablations and compare them; what has ended is skipped."""
+    folder = RunFolder(out.absolute())
+    with working(folder, requested_config(folder, preset, assignments)) as (settings, terminal):
+        results = pipeline.ablate(folder, settings, study, range(seeds), terminal)
+        rows = [ablations.cells(result) for result in results]
+        terminal.table(f"{out}: {study}", ablations.COLUMNS, rows)

@@ -1,0 +1,192 @@
+"""rim: ablations: every arm with every seed is a run of its own, as many at once as fit.
+
+ablations/<study>/seed-<n>/        the data of a seed, and the final proxies at the found mix
+ablations/<study>/<arm>-<n>/       a repeat: a run folder whose data is that of its seed
+ablations/<study>/results.json     what the repeats measured
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from qsit_ray import artifacts
+from qsit_ray.ablations import METHOD, Arm, Study, controllers, domains, enlarged, with_seed
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.config.config import Config, Mix
+from qsit_ray.data.catalog import read_sizes
+from qsit_ray.mixture import DOMAINS
+from qsit_ray.run_config import RunConfig, change
+from qsit_ray.run_files import FoundMix, read_epochs
+from qsit_ray.session import trainings_at_once
+from qsit_ray.terminal import Bar, Terminal, quiet
+
+Start = Callable[[], Any]
+"""Starts a Ray task."""
+# Of a seed's folder: what each of its repeats uses and none changes.
+DATA = ["catalog", "tokens", "features"]
+FILES = ["base_models.json", "hashes.json"]
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One arm with one seed."""
+
+    arm: Arm
+    seed: int
+    folder: Path
+
+
+def ablate(
+    run: RunFolder, config: Config, study: Study, seeds: Sequence[int], terminal: Terminal
+) -> tuple[list[Repeat], dict[int, Path]]:
+    """Train every arm of a study with every seed; finished repeats are skipped. Returns the repeats
+    and the folder of each seed, which has λ.
+
+    The run has its mix: it is searched already. Raises RuntimeError when repeats failed, after the
+    others have ended.
+    """
+    found = Mix(**FoundMix.read(run.mixture).ratios)
+    sizes = read_sizes(run.catalog)
+    arms = controllers(config, found)
+    if study == "domains":
+        whole = {domain: sizes[domain] / sizes["scoring"] for domain in DOMAINS}
+        arms = domains(config, found, Mix(**whole))
+    folder = run.path / "ablations" / study
+    repeats = [Repeat(arm, seed, folder / f"{arm.name}-{seed}") for seed in seeds for arm in arms]
+    limit = trainings_at_once(config.train)
+    bases = {seed: folder / f"seed-{seed}" for seed in seeds}
+    method = next(arm for arm in arms if arm.name == METHOD)
+    made_with = RunConfig.read(run).made_with
+    with terminal.bar(f"Data and proxies of {len(seeds)} seeds") as bar:
+        tasks: dict[str, Start] = {
+            base.name: partial(_prepare.remote, run, base, with_seed(method, seed), made_with)
+            for seed, base in bases.items()
+        }
+        _all_of(tasks, limit, lambda done: bar.update(done, len(tasks)))
+    with terminal.bar(f"{len(arms)} arms with {len(seeds)} seeds") as bar:
+        for dependent in (False, True):
+            now = [each for each in repeats if (each.arm.rows_of is not None) == dependent]
+            tasks = {
+                each.folder.name: partial(
+                    _train.remote,
+                    bases[each.seed],
+                    each.folder,
+                    _settings(each, repeats),
+                    made_with,
+                )
+                for each in now
+            }
+            before = len(repeats) - len(now) if dependent else 0
+            _all_of(tasks, limit, partial(_shown, bar, len(repeats), before))
+    return repeats, bases
+
+
+def _settings(repeat: Repeat, repeats: Iterable[Repeat]) -> Config:
+    """The configuration of a repeat; that of an arm of equal rows follows from another's epochs."""
+    config = with_seed(repeat.arm, repeat.seed)
+    if repeat.arm.rows_of is None:
+        return config
+    (other,) = (
+        RunFolder(each.folder)
+        for each in repeats
+        if (each.arm.name, each.seed) == (repeat.arm.rows_of, repeat.seed)
+    )
+    lines = read_epochs(other.epochs)
+    trained = sum(line.rows_planned for line in lines)
+    return enlarged(config, trained / (len(lines) * lines[0].rows_planned))
+
+
+def _shown(bar: Bar, total: int, before: int, done: int) -> None:
+    bar.update(before + done, total)
+
+
+def _all_of(tasks: Mapping[str, Start], limit: int, report: Callable[[int], None]) -> None:
+    """Run the tasks, at most `limit` at once. Raises RuntimeError naming those that failed."""
+    waiting = list(tasks.items())
+    running: dict[Any, str] = {}
+    failed: dict[str, str] = {}
+    report(0)
+    while waiting or running:
+        while waiting and len(running) < limit:
+            name, start = waiting.pop(0)
+            running[start()] = name
+        (ended,), _ = ray.wait(list(running))
+        name = running.pop(ended)
+        try:
+            ray.get(ended)
+        except ray.exceptions.RayTaskError as error:
+            failed[name] = str(error.cause).strip().splitlines()[-1]
+        report(len(tasks) - len(waiting) - len(running))
+    if failed:
+        first, reason = next(iter(failed.items()))
+        raise RuntimeError(f"{len(failed)} of {len(tasks)} failed; the first, {first}: {reason}")
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def _prepare(source: RunFolder, folder: Path, config: Config, made_with: dict[str, object]) -> None:
+    """The data and the final proxies of a seed."""
+    from qsit_ray.stages.base_models import prepare, share_features
+    from qsit_ray.stages.catalog import build
+    from qsit_ray.stages.proxies import final_proxies
+    from qsit_ray.stages.tokens import count_tokens
+
+    run = RunFolder(folder)
+    with run.lock(), quiet(run.log) as terminal:
+        for name in FILES:
+            with suppress(FileNotFoundError):
+                shutil.copyfile(source.path / name, folder / name)
+        _configure(run, config, made_with)
+        for stage in (build, prepare, count_tokens, share_features, final_proxies):
+            stage(run, config, terminal)
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def _train(base: Path, folder: Path, config: Config, made_with: dict[str, object]) -> None:
+    """A repeat, on the data of its seed."""
+    from qsit_ray.stages.evaluate import evaluate_models
+    from qsit_ray.stages.proxies import final_proxies
+    from qsit_ray.stages.train import train
+
+    run = RunFolder(folder)
+    with run.lock(), quiet(run.log) as terminal:
+        if not run.config.exists():
+            _fork(RunFolder(base), run, config)
+        _configure(run, config, made_with)
+        for stage in (final_proxies, train, evaluate_models):
+            stage(run, config, terminal)
+
+
+def _configure(run: RunFolder, config: Config, made_with: dict[str, object]) -> None:
+    """Raises InputError where the folder has results of other settings."""
+    if run.config.exists():
+        change(run, config)
+    else:
+        RunConfig(config, made_with, []).write(run)
+
+
+def _fork(base: RunFolder, run: RunFolder, config: Config) -> None:
+    """Make a run folder with another's data, and with its final proxies where the mix is theirs."""
+    stages = artifacts.read_json(base.stages)
+    shared, files = DATA, FILES
+    if config.has_proxies and Mix(**FoundMix.read(base.mixture).ratios) == config.mix:
+        shared, files = [*DATA, "proxy"], [*FILES, base.mixture.name]
+    else:
+        del stages["proxies"]
+    for name in shared:
+        link = run.path / name
+        link.unlink(missing_ok=True)
+        if (base.path / name).exists():
+            link.symlink_to(os.path.relpath(base.path / name, run.path))
+    for name in files:
+        with suppress(FileNotFoundError):
+            shutil.copyfile(base.path / name, run.path / name)
+    artifacts.write_json(run.stages, stages)

@@ -17,22 +17,19 @@ def wide(tmp_path_factory):
     return wide_model.write(tmp_path_factory.mktemp("wide") / "base")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ranks", "settings"),
     [
-        pytest.param(1, ["zero_stage=0"], marks=pytest.mark.slow),
-        pytest.param(2, ["zero_stage=3"], marks=pytest.mark.slow),
-        pytest.param(2, ["zero_stage=3", "precision=bf16"], marks=pytest.mark.slow),
-        pytest.param(1, ["zero_stage=0", "precision=bf16"], marks=pytest.mark.slow),
-        pytest.param(2, ["zero_stage=1"], marks=pytest.mark.slow),
-        pytest.param(2, ["zero_stage=2", "precision=bf16"], marks=pytest.mark.slow),
-        pytest.param(2, ["zero_stage=2", DROPOUT], marks=pytest.mark.slow),
-        pytest.param(2, ["zero_stage=3", "training.weight_decay=0.1"], marks=pytest.mark.slow),
-        pytest.param(
-            2,
-            ["zero_stage=2", "precision=bf16", "bf16_states=true"],
-            marks=pytest.mark.slow,
-        ),
+        (1, ["zero_stage=0"]),
+        (2, ["zero_stage=3"]),
+        (2, ["zero_stage=3", "precision=bf16"]),
+        (1, ["zero_stage=0", "precision=bf16"]),
+        (2, ["zero_stage=1"]),
+        (2, ["zero_stage=2", "precision=bf16"]),
+        (2, ["zero_stage=2", DROPOUT]),
+        (2, ["zero_stage=3", "training.weight_decay=0.1"]),
+        (2, ["zero_stage=2", "precision=bf16", "bf16_states=true"]),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else str(value),
 )

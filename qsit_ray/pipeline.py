@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 import subprocess
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 
-from evaluation.intervals import Bootstrap
 from qsit_ray import artifacts, placement
-from qsit_ray.ablations import METHOD, Study
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.changes import Change
 from qsit_ray.config.config import Config
@@ -19,11 +16,9 @@ from qsit_ray.config.places import absolute
 from qsit_ray.mixture import AXES
 from qsit_ray.models.base import record, recorded, resolved, with_names
 from qsit_ray.placement import Request
-from qsit_ray.report import ablations
-from qsit_ray.report.ablations import ArmResult
 from qsit_ray.run_config import RunConfig, change, opened
 from qsit_ray.run_files import FoundMix, read_epochs
-from qsit_ray.session import check_machine, cores, processes, session
+from qsit_ray.session import check_machine, processes, session
 from qsit_ray.terminal import Terminal
 from qsit_ray.train.trackers import require
 
@@ -106,7 +101,7 @@ def run_all(run: RunFolder, config: Config, terminal: Terminal) -> None:
         from qsit_ray.stages.train import train
 
         terminal.say(f"Ray dashboard: http://{dashboard}   log: {run.log}")
-        _find_mix(run, config, terminal)
+        find_mix(run, config, terminal)
         if config.search.rehearsal is None:
             train(run, config, terminal)
             evaluate_models(run, config, terminal)
@@ -115,7 +110,8 @@ def run_all(run: RunFolder, config: Config, terminal: Terminal) -> None:
     report(run, config)
 
 
-def _find_mix(run: RunFolder, config: Config, terminal: Terminal) -> None:
+def find_mix(run: RunFolder, config: Config, terminal: Terminal) -> None:
+    """Search and fit both axes, unless the mix is given, and train the final proxies."""
     from qsit_ray.stages.fit import fit_run
     from qsit_ray.stages.proxies import final_proxies
     from qsit_ray.stages.search import search_axis
@@ -124,27 +120,6 @@ def _find_mix(run: RunFolder, config: Config, terminal: Terminal) -> None:
         search_axis(run, config, axis, terminal)
         terminal.say(f"{axis}: {fit_run(run, config)[axis].verdict}")
     final_proxies(run, config, terminal)
-
-
-def ablate(
-    run: RunFolder, config: Config, study: Study, seeds: Sequence[int], terminal: Terminal
-) -> list[ArmResult]:
-    """Run the stages up to the mix, then the study's arms with each seed; compare them.
-
-    Raises RuntimeError when arms failed; those that ended are kept.
-    """
-    build_data(run, config, terminal)
-    trainings = max(1, cores() // config.train.workers)
-    with ray_session(config, *placement.of_run(config), trainings=trainings):
-        from qsit_ray.stages.ablate import ablate
-
-        _find_mix(run, config, terminal)
-        repeats, bases = ablate(run, config, study, seeds, terminal)
-    folders = {(each.arm.name, each.seed): each.folder for each in repeats}
-    bootstrap = Bootstrap(config.seed, config.evaluate.confidence)
-    found = ablations.measured(folders, bases, METHOD, bootstrap)
-    ablations.write(run.path / "ablations" / study / ablations.RESULTS, found)
-    return found
 
 
 def results(run: RunFolder) -> list[tuple[str, str]]:

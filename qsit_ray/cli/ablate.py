@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from qsit_ray import pipeline
-from qsit_ray.ablations import Study
+from qsit_ray.arms import Study
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli.options import Out, Preset, Set
 from qsit_ray.cli.working import requested_config, working
@@ -24,8 +23,10 @@ def ablate(
     assignments: Set = [],  # noqa: B006
 ) -> None:
     """Train a run's ablations and compare them; what has ended is skipped."""
+    from qsit_ray import ablation  # here: other verbs need no Ray
+
     folder = RunFolder(out.absolute())
     with working(folder, requested_config(folder, preset, assignments)) as (settings, terminal):
-        results = pipeline.ablate(folder, settings, study, range(seeds), terminal)
+        results = ablation.ablate(folder, settings, study, range(seeds), terminal)
         rows = [ablations.cells(result) for result in results]
         terminal.table(f"{out}: {study}", ablations.COLUMNS, rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from qsit_ray import ablations
+from qsit_ray import arms
 from qsit_ray.config.config import Config, Evaluate, Mix, Models, Pretraining
 from qsit_ray.config.data import DemoData, LlavaData, RehearsalData, Rows
 from qsit_ray.config.files import load, read_yaml, validated
@@ -160,17 +160,17 @@ def papers() -> dict[str, Config]:
     koniq, spaq = "data/scoring_koniq.json", "data/scoring_spaq.json"
     only_scoring = Mix(scoring=1.0, interpreting=0.0, general=0.0)
     only_interpreting = ALL_ROWS.model_copy(update={"scoring": 0.0, "general": 0.0})
-    _, *arms = ablations.domains(paper(), FOUND, ALL_ROWS)
+    _, *variants = arms.domains(paper(), FOUND, ALL_ROWS)
     presets = {
         "paper": paper(),
-        **{f"paper-{arm.name}": arm.config for arm in arms},
+        **{f"paper-{arm.name}": arm.config for arm in variants},
         # Its mix is searched, as the paper's is.
-        "paper-without-fine-adjustment": ablations.fixed(paper(), None),
+        "paper-without-fine-adjustment": arms.fixed(paper(), None),
         "paper-trained-on-koniq": _trained_on(koniq),
         "paper-trained-on-spaq": _trained_on(spaq),
         "paper-trained-on-both": _trained_on(koniq, spaq),
-        "paper-q-align-like": ablations.fixed(paper(), only_scoring),
-        "paper-q-instruct-like": ablations.fixed(paper(), only_interpreting),
+        "paper-q-align-like": arms.fixed(paper(), only_scoring),
+        "paper-q-instruct-like": arms.fixed(paper(), only_interpreting),
     }
     return {n: config.model_copy(update={"preset": n}) for n, config in presets.items()}
 

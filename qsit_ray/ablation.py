@@ -18,15 +18,18 @@ from typing import Any
 
 import ray
 
-from qsit_ray import artifacts
-from qsit_ray.ablations import METHOD, Arm, Study, controllers, domains, enlarged, with_seed
+from evaluation.intervals import Bootstrap
+from qsit_ray import artifacts, pipeline, placement
+from qsit_ray.arms import METHOD, Arm, Study, controllers, domains, enlarged, with_seed
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config, Mix
 from qsit_ray.data.catalog import read_sizes
 from qsit_ray.mixture import DOMAINS
+from qsit_ray.report import ablations
+from qsit_ray.report.ablations import ArmResult
 from qsit_ray.run_config import RunConfig, change
 from qsit_ray.run_files import FoundMix, read_epochs
-from qsit_ray.session import trainings_at_once
+from qsit_ray.session import cores, trainings_at_once
 from qsit_ray.terminal import Bar, Terminal, quiet
 
 Start = Callable[[], Any]
@@ -47,13 +50,30 @@ class Repeat:
 
 def ablate(
     run: RunFolder, config: Config, study: Study, seeds: Sequence[int], terminal: Terminal
-) -> tuple[list[Repeat], dict[int, Path]]:
-    """Train every arm of a study with every seed; finished repeats are skipped. Returns the repeats
-    and the folder of each seed, which has λ.
+) -> list[ArmResult]:
+    """Run the stages up to the mix, then every arm of a study with every seed, and compare the
+    arms; what has ended is skipped.
 
-    The run has its mix: it is searched already. Raises RuntimeError when repeats failed, after the
-    others have ended.
+    Raises RuntimeError when repeats failed, after the others have ended.
     """
+    pipeline.build_data(run, config, terminal)
+    trainings = max(1, cores() // config.train.workers)
+    asked = placement.of_run(config)
+    with pipeline.ray_session(config, *asked, trainings=trainings):
+        pipeline.find_mix(run, config, terminal)
+        repeats, bases = _train_all(run, config, study, seeds, terminal)
+    folders = {(each.arm.name, each.seed): each.folder for each in repeats}
+    bootstrap = Bootstrap(config.seed, config.evaluate.confidence)
+    results = ablations.measured(folders, bases, METHOD, bootstrap)
+    ablations.write(run.path / "ablations" / study / ablations.RESULTS, results)
+    return results
+
+
+def _train_all(
+    run: RunFolder, config: Config, study: Study, seeds: Sequence[int], terminal: Terminal
+) -> tuple[list[Repeat], dict[int, Path]]:
+    """Train every arm with every seed. Returns the repeats, and the folder of each seed, which has
+    λ."""
     found = Mix(**FoundMix.read(run.mixture).ratios)
     sizes = read_sizes(run.catalog)
     arms = controllers(config, found)

@@ -1,0 +1,63 @@
+"""The arms of an ablation differ from the method in one thing each."""
+
+import pytest
+
+from qsit_ray import arms
+from qsit_ray.arms import METHOD
+from qsit_ray.config import presets
+from qsit_ray.config.changes import differ
+from qsit_ray.config.config import Mix
+
+FOUND = Mix(scoring=1.0, interpreting=2.5, general=1.04)
+ALL = Mix(scoring=1.0, interpreting=12.0, general=12.0)
+
+
+def changes(arm, method):
+    """Settings in which the arm differs from the method."""
+    before, now = (each.config.model_dump(mode="json") for each in (method, arm))
+    return {name for name, *_ in differ(before, now)}
+
+
+def test_table_vii_has_the_papers_six_configurations():
+    method, *others = arms.domains(presets.demo(), FOUND, ALL)
+    mixes = {arm.name: tuple(arm.config.mix.model_dump().values()) for arm in (method, *others)}
+    assert method.config.mix == FOUND
+    assert mixes == {
+        METHOD: (1.0, 2.5, 1.04),
+        "without-scoring": (0.0, 2.5, 1.04),
+        "without-interpreting": (1.0, 0.0, 1.04),
+        "without-general": (1.0, 2.5, 0.0),
+        "without-coarse-ratio": (1.0, 12.0, 12.0),
+        "without-fine-adjustment": (1.0, 2.5, 1.04),
+        "without-both": (1.0, 12.0, 12.0),
+    }
+    adjusted = {arm.name for arm in (method, *others) if arm.config.train.controller is not None}
+    assert adjusted == {METHOD, "without-general", "without-coarse-ratio"}
+
+
+def test_the_controllers_arms_differ_in_the_training_alone():
+    method, *others = arms.controllers(presets.demo(), FOUND)
+    for arm in others:
+        assert all(name.startswith("train.") for name in changes(arm, method)), arm.name
+        assert changes(arm, method) or arm.rows_of
+    assert len({arm.name for arm in (method, *others)}) == len(others) + 1
+
+
+def test_a_run_without_a_controller_is_compared_with_the_default_one():
+    fixed = arms.fixed(presets.demo(), FOUND)
+    method, *_ = arms.controllers(fixed, FOUND)
+    assert method.config.train.controller is not None
+
+
+def test_repeats_have_seeds_of_their_own_after_the_runs():
+    (method, *_) = arms.domains(presets.demo().model_copy(update={"seed": 7}), FOUND, ALL)
+    assert [arms.with_seed(method, seed).seed for seed in (0, 1)] == [7, 8]
+
+
+def test_equal_rows_are_the_same_mix_of_more():
+    larger = arms.enlarged(arms.fixed(presets.demo(), FOUND), 1.5)
+    assert larger.mix.model_dump() == pytest.approx(
+        {domain: 1.5 * share for domain, share in FOUND.model_dump().items()}
+    )
+    with pytest.raises(ValueError, match="searched"):
+        arms.enlarged(presets.demo(), 1.5)

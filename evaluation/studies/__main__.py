@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from evaluation.studies import (
+    ablation,
     adaptive,
     controller,
     order,
@@ -26,7 +27,7 @@ from qsit_ray.errors import InputError
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Computes the figures of the docs' pages."
 )
-for study in (adaptive, controller, order, regmix, reproduction, surrogate, useful_share):
+for study in (ablation, adaptive, controller, order, regmix, reproduction, surrogate, useful_share):
     app.command(study.__name__.rpartition(".")[2])(study.write)
 
 

@@ -20,7 +20,7 @@ from qsit_ray.config.config import Config
 from qsit_ray.config.files import read_yaml
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import AXES
-from qsit_ray.report import ledger, plots
+from qsit_ray.report import ablations, ledger, plots
 from qsit_ray.report.searches import AXIS_TITLES, search_view
 from qsit_ray.run_files import EpochLine, FoundMix, read_epochs
 
@@ -58,6 +58,8 @@ def build(run: RunFolder, config: Config) -> Path:
         loss_ratios=Markup(plots.loss_ratio(epochs)) if epochs else None,
         sizes=Markup(plots.sizes(epochs)) if epochs else None,
         iqa=_iqa(run),
+        ablations=_ablations(run),
+        ablation_columns=ablations.COLUMNS,
         answers=_answers(run),
         costs=costs,
         unit=_unit(costs),
@@ -89,6 +91,12 @@ def percent(value: float | None) -> str:
 
 def _minus(text: str) -> str:
     return text.replace("-", "−", 1) if text.startswith("-") else text
+
+
+def _ablations(run: RunFolder) -> dict[str, list[list[str]]]:
+    """The table of each ablation that was run, by its study."""
+    files = sorted(run.path.glob(f"ablations/*/{ablations.RESULTS}"))
+    return {path.parent.name: list(map(ablations.cells, ablations.read(path))) for path in files}
 
 
 def _template() -> Template:

@@ -4,13 +4,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pages import read_section
 
 from evaluation.intervals import Bootstrap
+from evaluation.studies import ablation
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
+from qsit_ray.config import presets
 from qsit_ray.controller import Decision
 from qsit_ray.mixture import Mixture
-from qsit_ray.report import ablations
+from qsit_ray.report import ablations, page
 from qsit_ray.run_files import EpochLine, FoundMix
 
 REFERENCE = {0: 0.25, 1: 0.2}
@@ -116,3 +119,25 @@ def test_results_come_back_from_their_file(found, tmp_path):
     ablations.write(path, found)
     assert ablations.read(path) == found
     assert all(len(ablations.cells(each)) == len(ablations.COLUMNS) for each in found)
+
+
+def test_a_study_writes_the_table_and_the_plot(found, tmp_path):
+    ablations.write(tmp_path / "run" / "ablations" / "controller" / ablations.RESULTS, found)
+    document = tmp_path / "page.md"
+    document.write_text(
+        "Before\n<!-- controller: begin -->\nold\n<!-- controller: end -->\nAfter\n"
+    )
+    ablation.write(tmp_path / "run", document, "qsit ablate --out RUN")
+    text = read_section(document, "controller")
+    assert "`qsit ablate --out RUN --study controller`" in text
+    assert "| method | 1.00, 1.00 | 0% |" in text
+    assert "| other | 2.00, 0.50 | 100% |" in text
+    assert "<svg" in (tmp_path / "controller_measured.svg").read_text()
+
+
+def test_the_report_shows_the_arms(found, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    ablations.write(run.path / "ablations" / "controller" / ablations.RESULTS, found)
+    text = page.build(run, presets.demo()).read_text()
+    assert "<h3>Controller</h3>" in text
+    assert "<th>other</th>" in text

@@ -27,6 +27,7 @@ DEPENDENT: dict[str, tuple[Part, ...]] = {
     "search.interpreting_general": (FIRST,),
     "search.interpreting_scoring": (SECOND,),
     "search.proxy_seeds": ("proxies",),
+    "search.proxy_epochs": ("proxies",),
     "mix": ("proxies", "train"),
     "train": ("train",),
     # Fits and evaluations are made again from the trials and the model.

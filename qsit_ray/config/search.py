@@ -115,8 +115,8 @@ class Search(Section):
     uses of a row are worth nearly as much as new rows (Muennighoff et al. 2023, 2305.16264)."""
     evaluate_every: Count
     """Optimiser steps between two evaluations, each of which leaves a checkpoint."""
-    patience: Count
-    """Evaluations without improvement after which a trial ends."""
+    patience: Count | None
+    """Evaluations without improvement after which a trial ends. Null: it never ends by them."""
     micro_batch: Annotated[Count | None, OPERATIONAL] = None
     """Maximum number of rows that go through the proxy at once; gradients accumulate. Null: all."""
     micro_tokens: Annotated[Count | None, OPERATIONAL] = None
@@ -132,6 +132,9 @@ class Search(Section):
     """Nats a token by which the validation loss must fall to improve; at 0 any fall counts."""
     proxy_seeds: Seeds = (0, 1, 2)
     """Seeds of the final proxies, which give λ; three, like the paper's repeats of a trial."""
+    proxy_epochs: Count | None = None
+    """Passes over the mix that the final proxies train, without an end at a plateau: as many as
+    the primary's, and λ is known after each of its epochs. Null: they end as trials do."""
     cpus_per_trial: Annotated[Positive, OPERATIONAL] = 1.0
     """CPU cores that a trial holds; those beyond the first encode rows ahead of the training. At 1
     as many trials run at once as the machine has cores."""
@@ -147,6 +150,14 @@ class Search(Section):
     """When all trials of a ratio have failed: `stop` ends the search with the reasons, and the next
     command tries these trials again; `skip` fits the others. Rows are nested, so that one broken
     row takes every ratio beyond it away, and the optimum of the rest may be far off."""
+
+    @property
+    def final(self) -> Search:
+        """The settings of the final proxies."""
+        if self.proxy_epochs is None:
+            return self
+        length = {"max_steps": None, "max_epochs": self.proxy_epochs, "patience": None}
+        return self.model_copy(update=length)
 
     @model_validator(mode="after")
     def _ends(self) -> Search:

@@ -181,8 +181,11 @@ class ProxyTraining:
     @property
     def plateaued(self) -> bool:
         """True when the last `patience` evaluations did not improve on the best before them."""
+        patience = self.search.patience
+        if patience is None:
+            return False
         watched = [self._watched(evaluation) for evaluation in self.evaluations]
-        old, new = watched[: -self.search.patience], watched[-self.search.patience :]
+        old, new = watched[:-patience], watched[-patience:]
         return bool(old) and min(new) > min(old) - self.search.min_improvement
 
     def result(self) -> TrialMetrics:

@@ -45,6 +45,7 @@ def final_proxies(run: RunFolder, config: Config, terminal: Terminal) -> bool:
     inputs = {
         **proxy_inputs(run, config),
         "seeds": list(config.search.proxy_seeds) if config.has_proxies else [],
+        "epochs": config.search.proxy_epochs,
         "ratios": ratios,
     }
     if run.is_complete("proxies", inputs):
@@ -59,8 +60,9 @@ def final_proxies(run: RunFolder, config: Config, terminal: Terminal) -> bool:
         if config.has_proxies:
             folder = open_folder(folder_of(run, FINAL_PROXIES, config.search.storage), inputs)
             answers = config.search.interpreting_scoring.answers
+            trained = config.model_copy(update={"search": config.search.final})
             task = Task(
-                run, config, folder, lambda ratio: mixture, "both", answers, keep_models=True
+                run, trained, folder, lambda ratio: mixture, "both", answers, keep_models=True
             )
             points = [(OPTIMUM, seed) for seed in config.search.proxy_seeds]
             with terminal.bar("Final proxies at the mix") as bar:

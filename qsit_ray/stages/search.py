@@ -104,7 +104,7 @@ def _stop_at_lost_ratios(name: str, rows: Sequence[TrialOutcome], skip: bool) ->
 
 def proxy_inputs(run: RunFolder, config: Config) -> dict[str, object]:
     """The inputs of every proxy training."""
-    search, others = meaning(config.search), (*AXES, "proxy_seeds")
+    search, others = meaning(config.search), (*AXES, "proxy_seeds", "proxy_epochs")
     return {
         "search": {name: value for name, value in search.items() if name not in others},
         "models": config.models.model_dump(mode="json", exclude={"proxy", "primary"}),

@@ -152,6 +152,16 @@ def test_the_shorter_limit_holds(bench, planted, setting):
     assert result.steps == (8 if "epochs" in setting else 7)
 
 
+def test_final_proxies_train_their_epochs_past_every_plateau(bench, planted):
+    planted(*np.linspace(1, 3, 12))
+    ready = bench("search.proxy_epochs=6")
+    ready.search = ready.search.final
+    result = train(ProxyTraining(ready, MIXTURE, 0))
+    # Six epochs of four steps; the first evaluation was the best.
+    assert (result.steps, result.best_step, result.stopped) == (24, 2, "max_steps")
+    assert result.looks[-1].epochs == 6
+
+
 def test_a_loss_that_is_not_finite_ends_the_trial(bench, planted):
     planted(float("nan"))
     with pytest.raises(FloatingPointError, match="step 2"):

@@ -24,6 +24,7 @@ from qsit_ray.arms import METHOD, Arm, Study, controllers, domains, enlarged, wi
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config, Mix
 from qsit_ray.data.catalog import read_sizes
+from qsit_ray.errors import mistake_in
 from qsit_ray.mixture import DOMAINS
 from qsit_ray.report import ablations
 from qsit_ray.report.ablations import ArmResult
@@ -54,7 +55,8 @@ def ablate(
     """Run the stages up to the mix, then every arm of a study with every seed, and compare the
     arms; what has ended is skipped.
 
-    Raises RuntimeError when repeats failed, after the others have ended.
+    Raises RuntimeError when repeats failed, after the others have ended, and InputError where a
+    repeat was trained with other settings.
     """
     pipeline.build_data(run, config, terminal)
     trainings = max(1, cores() // config.train.workers)
@@ -130,7 +132,8 @@ def _shown(bar: Bar, total: int, before: int, done: int) -> None:
 
 
 def _all_of(tasks: Mapping[str, Start], limit: int, report: Callable[[int], None]) -> None:
-    """Run the tasks, at most `limit` at once. Raises RuntimeError naming those that failed."""
+    """Run the tasks, at most `limit` at once. Raises RuntimeError with the first that failed, after
+    the others have ended, and a user's mistake at once."""
     waiting = list(tasks.items())
     running: dict[Any, str] = {}
     failed: dict[str, str] = {}
@@ -144,6 +147,8 @@ def _all_of(tasks: Mapping[str, Start], limit: int, report: Callable[[int], None
         try:
             ray.get(ended)
         except ray.exceptions.RayTaskError as error:
+            if mistake := mistake_in(error):
+                raise mistake from None
             failed[name] = str(error.cause).strip().splitlines()[-1]
         report(len(tasks) - len(waiting) - len(running))
     if failed:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_args
 import numpy as np
 import typer
 
+from evaluation.studies.panels import write_panels
 from evaluation.studies.sections import Page, table, write_section
 from qsit_ray.arms import Study
 from qsit_ray.report import ablations
@@ -20,30 +21,20 @@ from qsit_ray.report.ablations import ArmResult
 
 def plot(path: Path, results: Sequence[ArmResult]) -> None:
     """L_S/L_I over λ by epoch, one panel per arm and one line per seed."""
-    import matplotlib
-    from matplotlib.figure import Figure
     from matplotlib.ticker import NullLocator, ScalarFormatter
 
-    columns = min(4, len(results))
-    rows = -(-len(results) // columns)
-    with matplotlib.rc_context({"svg.hashsalt": "ablation", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(3.0 * columns, 2.3 * rows), layout="constrained")
-        panels: Any = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for panel, result in zip(panels.flat, results, strict=False):
-            panel.axhline(1.0, color="0.4", linewidth=0.8)
-            for ratios in result.ratios:
-                panel.plot(np.arange(1, len(ratios) + 1), ratios, marker="o", markersize=3)
-            panel.set_yscale("log")
-            panel.set_title(result.arm, fontsize=8)
-            panel.tick_params(labelsize=7)
-        panels.flat[0].yaxis.set_major_formatter(ScalarFormatter())
-        panels.flat[0].yaxis.set_minor_locator(NullLocator())
-        panels.flat[0].set_yticks([0.5, 1, 2])
-        for panel in panels.flat[len(results) :]:
-            panel.set_visible(False)
-        figure.supxlabel("epochs trained", fontsize=8)
-        figure.supylabel("L_S/L_I over λ", fontsize=8)
-        figure.savefig(path, format="svg", metadata={"Date": None})
+    ratios = {result.arm: result.ratios for result in results}
+
+    def draw(panel: Any, name: str) -> None:
+        panel.axhline(1.0, color="0.4", linewidth=0.8)
+        for of_seed in ratios[name]:
+            panel.plot(np.arange(1, len(of_seed) + 1), of_seed, marker="o", markersize=3)
+        panel.set_yscale("log")
+        panel.yaxis.set_major_formatter(ScalarFormatter())
+        panel.yaxis.set_minor_locator(NullLocator())
+        panel.set_yticks([0.5, 1, 2])
+
+    write_panels(path, list(ratios), draw, "epochs trained", "L_S/L_I over λ")
 
 
 def write(

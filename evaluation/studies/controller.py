@@ -18,6 +18,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from evaluation.studies.panels import write_panels
 from evaluation.studies.sections import Page, Seed, command_line, table, write_section
 from qsit_ray.config.train import Controller
 from qsit_ray.controller import MixtureController, Reference
@@ -153,30 +154,17 @@ def _percent(values: list[float]) -> str:
 
 def plot(path: Path, found: dict[str, list[ToyRun]]) -> None:
     """The ratio by epoch, one panel per rule: one line per start, the band around λ shaded."""
-    import matplotlib
-    from matplotlib.figure import Figure
 
-    columns = 4
-    rows = -(-len(found) // columns)
-    # The same picture for the same numbers: no date, no random names.
-    with matplotlib.rc_context({"svg.hashsalt": "controller", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(3.0 * columns, 2.3 * rows), layout="constrained")
-        panels: Any = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for panel, (name, runs) in zip(panels.flat, found.items(), strict=False):
-            panel.axhspan(0.95, 1.05, color="0.9")
-            panel.axhline(1.0, color="0.4", linewidth=0.8)
-            for start in range(len(STARTS)):
-                ratios = [1 + run.deviation for run in runs[start :: len(STARTS)]]
-                low, middle, high = np.quantile(ratios, [0.05, 0.5, 0.95], axis=0)
-                (line,) = panel.plot(middle, linewidth=1.2)
-                panel.fill_between(range(EPOCHS), low, high, color=line.get_color(), alpha=0.2)
-            panel.set_title(name, fontsize=8)
-            panel.tick_params(labelsize=7)
-        for panel in panels.flat[len(found) :]:
-            panel.set_visible(False)
-        figure.supxlabel("epoch", fontsize=8)
-        figure.supylabel("L_S/L_I over λ", fontsize=8)
-        figure.savefig(path, format="svg", metadata={"Date": None})
+    def draw(panel: Any, name: str) -> None:
+        panel.axhspan(0.95, 1.05, color="0.9")
+        panel.axhline(1.0, color="0.4", linewidth=0.8)
+        for start in range(len(STARTS)):
+            ratios = [1 + run.deviation for run in found[name][start :: len(STARTS)]]
+            low, middle, high = np.quantile(ratios, [0.05, 0.5, 0.95], axis=0)
+            (line,) = panel.plot(middle, linewidth=1.2)
+            panel.fill_between(range(EPOCHS), low, high, color=line.get_color(), alpha=0.2)
+
+    write_panels(path, list(found), draw, "epoch", "L_S/L_I over λ")
 
 
 def write(

@@ -146,10 +146,11 @@ def _all_of(tasks: Mapping[str, Start], limit: int, report: Callable[[int], None
         name = running.pop(ended)
         try:
             ray.get(ended)
-        except ray.exceptions.RayTaskError as error:
+        except ray.exceptions.RayError as error:
             if mistake := mistake_in(error):
                 raise mistake from None
-            failed[name] = str(error.cause).strip().splitlines()[-1]
+            reason = getattr(error, "cause", None) or error
+            failed[name] = str(reason).strip().splitlines()[-1]
         report(len(tasks) - len(waiting) - len(running))
     if failed:
         first, reason = next(iter(failed.items()))

@@ -30,10 +30,10 @@ class Training(Section):
 class Controller(Section):
     """The size of the controller's steps (docs/CONTROLLER.md); the paper gives their direction."""
 
-    reference: Literal["best", "end", "epoch"] = "best"
+    reference: Literal["best", "end", "epoch"] = "epoch"
     """λ, to which the loss ratio is brought: that of the final proxies each at its `best`
     validation loss, at the `end` of their training, or after as many epochs of the mix as the
-    primary has trained (`epoch`)."""
+    primary has trained (`epoch`): the ratio changes while a model learns, the proxy's too."""
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Relative band around λ in which nothing changes, at least the standard error of λ over the
     final proxies; a few hundred validation rows leave some per cent of noise in the loss ratio."""

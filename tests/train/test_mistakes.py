@@ -12,6 +12,7 @@ from rich.console import Console
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.files import override
+from qsit_ray.controller import Reference
 from qsit_ray.errors import InputError
 from qsit_ray.session import session
 from qsit_ray.stages import train
@@ -26,7 +27,8 @@ def run(job, tmp_path):
     ready = RunFolder(tmp_path / "run")
     shutil.copytree(job.run.catalog, ready.catalog)
     count_tokens(ready, job.config, Terminal())
-    found = replace(job.mixture, reference_loss_ratio=0.5)
+    curve = (Reference(1.0, 0.5),)
+    found = replace(job.mixture, reference_loss_ratio=0.5, reference_curve=curve)
     artifacts.write_json(ready.mixture, found.to_json())
     return ready
 
@@ -62,7 +64,7 @@ def mistake_of(run, job):
     ("setting", "message"),
     [
         ("loss=token_mean", "its proxies were trained with loss row_mean, and loss is token_mean"),
-        ("train.controller.reference=epoch", "no λ for train.controller.reference epoch"),
+        ("train.controller.reference=end", "no λ for train.controller.reference end"),
     ],
 )
 def test_a_mixture_of_other_proxies_is_refused(run, job, setting, message):

@@ -58,7 +58,11 @@ for step in range(asked["first"], asked["last"]):
         suspected = [row for index in error.suspects for row in own[index].tolist()]
         bad = {"step": step, "rows": sorted(row for part in gather(suspected) for row in part)}
         break
-measured = engine.validate() if asked["validate"] else None
+if not asked["validate"]:
+    measured = None
+else:
+    # After one step it has been measured.
+    measured = early if asked["last"] - asked["first"] == 1 else engine.validate()
 engine.save(folder / f"rank{rank}")
 dist.barrier()
 engine.export(folder / "model")

@@ -9,8 +9,8 @@ from qsit_ray.models import load
 from qsit_ray.models.architectures import architecture
 from qsit_ray.train.state import TrainState
 
-# Without AVX-512 torch multiplies bf16 matrices a number at a time, for an hour a row; and all states
-# in fp32 do not fit beside each other, so that such a machine trains adapters.
+# Without AVX-512 torch multiplies bf16 matrices a number at a time, for an hour a row; and all
+# states in fp32 do not fit beside each other, so that such a machine trains adapters.
 FAST_BF16 = "AVX512" in torch.backends.cpu.get_cpu_capability()
 SETTINGS = (
     "workers=1",

@@ -30,7 +30,7 @@ class Training(Section):
 class Controller(Section):
     """The size of the controller's steps (docs/CONTROLLER.md); the paper gives their direction."""
 
-    reference: Literal["best", "end", "epoch"] = "epoch"
+    reference: Literal["best", "end", "epoch"] = "best"
     """λ, to which the loss ratio is brought: that of the final proxies each at its `best`
     validation loss, at the `end` of their training, or after as many epochs of the mix as the
     primary has trained (`epoch`): the ratio changes while a model learns, the proxy's too."""

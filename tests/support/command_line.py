@@ -32,7 +32,6 @@ SMALL = {
     "search.evaluate_every": 2,
     "search.max_repeats": 5,  # the domains are tiny: ratio 10 on both axes asks for 364 rows of 80
     "search.proxy_seeds": "[0, 1]",
-    "search.proxy_epochs": 1,
 }
 
 

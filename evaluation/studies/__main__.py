@@ -15,6 +15,7 @@ from evaluation.studies import (
     ablation,
     adaptive,
     controller,
+    objective,
     order,
     regmix,
     reproduction,
@@ -27,7 +28,17 @@ from qsit_ray.errors import InputError
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Computes the figures of the docs' pages."
 )
-for study in (ablation, adaptive, controller, order, regmix, reproduction, surrogate, useful_share):
+for study in (
+    ablation,
+    adaptive,
+    controller,
+    objective,
+    order,
+    regmix,
+    reproduction,
+    surrogate,
+    useful_share,
+):
     app.command(study.__name__.rpartition(".")[2])(study.write)
 
 

@@ -57,7 +57,7 @@ def told(values: Floats, accuracy: Floats) -> Told:
 def by_ratio(rows: list[TrialOutcome], name: str) -> Floats:
     """The values of an objective, (ratios, seeds). Raises InputError where a trial lacks one."""
     values = {row.point: getattr(row, name) for row in rows}
-    ratios, seeds = (sorted({point[side] for point in values}) for side in (0, 1))
+    ratios, seeds = sorted({r for r, _ in values}), sorted({s for _, s in values})
     lost = [(r, s) for r in ratios for s in seeds if values.get((r, s)) is None]
     if lost or len(seeds) < 2:
         raise InputError(f"{name}: at least two seeds are needed, and a value of every trial")

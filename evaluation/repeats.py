@@ -24,13 +24,14 @@ Metric = Callable[[Floats, Floats], float]
 
 @dataclass(frozen=True)
 class Repeat:
-    """The truth, the values of models A and B, and the photographs of a repeat's test rows, all of
-    shape (rows,)."""
+    """The truth, the values of models A and B, the photographs and, where there are several, the
+    data sets of a repeat's test rows, all of shape (rows,)."""
 
     truth: Floats
     a: Floats
     b: Floats
     photographs: NDArray[np.str_]
+    datasets: NDArray[np.str_] | None = None
 
 
 def share_right(truth: Floats, answers: Floats) -> float:
@@ -42,6 +43,8 @@ def difference(
     repeats: Sequence[Repeat], metric: Metric = correlation.srcc, bootstrap: Bootstrap = DEFAULT
 ) -> Difference:
     """The metric's mean over the repeats, of A and of B, and A - B with its interval and p-value.
+
+    The metric of a repeat is its mean over the data sets, whose scales may differ.
 
     None for the interval and p-value below two photographs, and where most resamples leave the
     metric undefined. Raises InputError when the repeats do not have the same photographs.
@@ -55,8 +58,9 @@ def difference(
         of_both = []
         for repeat, of_photograph in zip(repeats, rows, strict=True):
             taken = np.concatenate([of_photograph[number] for number in drawn])
-            truth = repeat.truth[taken]
-            of_both.append([metric(truth, values[taken]) for values in (repeat.a, repeat.b)])
+            of_both.append(
+                [_mean(metric, repeat, values, taken) for values in (repeat.a, repeat.b)]
+            )
         a, b = np.mean(of_both, axis=0)
         return float(a), float(b)
 
@@ -69,3 +73,11 @@ def difference(
     tail = min(int(np.sum(apart <= 0)), int(np.sum(apart >= 0))) + 1
     p_value = min(1.0, 2 * tail / (apart.size + 1)) if ends else None
     return Difference(a, b, a - b, ends, p_value)
+
+
+def _mean(metric: Metric, repeat: Repeat, values: Floats, rows: NDArray[np.intp]) -> float:
+    """The metric of some rows; of several data sets its mean over those that the rows are of."""
+    if repeat.datasets is None:
+        return metric(repeat.truth[rows], values[rows])
+    parts = [rows[repeat.datasets[rows] == name] for name in np.unique(repeat.datasets[rows])]
+    return float(np.mean([metric(repeat.truth[part], values[part]) for part in parts]))

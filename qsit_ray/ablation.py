@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from evaluation.intervals import Bootstrap
 from qsit_ray import artifacts, pipeline, placement
@@ -24,15 +26,16 @@ from qsit_ray.arms import METHOD, Arm, Study, controllers, domains, enlarged, wi
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config, Mix
 from qsit_ray.data.catalog import read_sizes
-from qsit_ray.errors import mistake_in
+from qsit_ray.errors import InputError, mistake_in
 from qsit_ray.mixture import DOMAINS
 from qsit_ray.report import ablations
 from qsit_ray.report.ablations import ArmResult
 from qsit_ray.run_config import RunConfig, change
 from qsit_ray.run_files import FoundMix, read_epochs
-from qsit_ray.session import cores, trainings_at_once
+from qsit_ray.session import NODES_SECONDS, cores, trainings_at_once
 from qsit_ray.terminal import Bar, Terminal, quiet
 
+LOCK_SECONDS = 120.0
 Start = Callable[[], Any]
 """Starts a Ray task."""
 # Of a seed's folder: what each of its repeats uses and none changes.
@@ -58,6 +61,9 @@ def ablate(
     Raises RuntimeError when repeats failed, after the others have ended, and InputError where a
     repeat was trained with other settings.
     """
+    _check(config)
+    # The proxies and predictions of other arms may hold the place of a training for a while.
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", NODES_SECONDS)
     pipeline.build_data(run, config, terminal)
     trainings = max(1, cores() // config.train.workers)
     asked = placement.of_run(config)
@@ -66,9 +72,21 @@ def ablate(
         repeats, bases = _train_all(run, config, study, seeds, terminal)
     folders = {(each.arm.name, each.seed): each.folder for each in repeats}
     bootstrap = Bootstrap(config.seed, config.evaluate.confidence)
-    results = ablations.measured(folders, bases, METHOD, bootstrap)
+    rule = config.train.controller
+    kind = rule.reference if rule else "best"
+    results = ablations.measured(folders, bases, METHOD, kind, bootstrap)
     ablations.write(run.path / "ablations" / study / ablations.RESULTS, results)
     return results
+
+
+def _check(config: Config) -> None:
+    """Raises InputError for a run that has no arms to compare."""
+    if config.search.rehearsal is not None:
+        raise InputError("search.rehearsal: an ablation trains")
+    if config.train.controller is None:
+        raise InputError("train.controller: an ablation compares with a run that has one")
+    if config.search.storage is not None:
+        raise InputError("search.storage: the runs of an ablation can't share it; leave it out")
 
 
 def _train_all(
@@ -78,6 +96,8 @@ def _train_all(
     λ."""
     found = Mix(**FoundMix.read(run.mixture).ratios)
     sizes = read_sizes(run.catalog)
+    if not all(found.model_dump().values()):
+        raise InputError(f"{run.mixture}: a domain has no rows, so that none can be left out")
     arms = controllers(config, found)
     if study == "domains":
         whole = {domain: sizes[domain] / sizes["scoring"] for domain in DOMAINS}
@@ -85,12 +105,20 @@ def _train_all(
     folder = run.path / "ablations" / study
     repeats = [Repeat(arm, seed, folder / f"{arm.name}-{seed}") for seed in seeds for arm in arms]
     limit = trainings_at_once(config.train)
+    # Beside the driver, whose node stays as long as the command.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    prepare, train = (task.options(scheduling_strategy=here) for task in (_prepare, _train))
     bases = {seed: folder / f"seed-{seed}" for seed in seeds}
     method = next(arm for arm in arms if arm.name == METHOD)
     made_with = RunConfig.read(run).made_with
+    for each in repeats:
+        # All of them first: none must start with settings that another refuses.
+        there = RunFolder(each.folder)
+        if each.arm.rows_of is None and there.config.exists():
+            change(there, with_seed(each.arm, each.seed))
     with terminal.bar(f"Data and proxies of {len(seeds)} seeds") as bar:
         tasks: dict[str, Start] = {
-            base.name: partial(_prepare.remote, run, base, with_seed(method, seed), made_with)
+            base.name: partial(prepare.remote, run, base, with_seed(method, seed), made_with)
             for seed, base in bases.items()
         }
         _all_of(tasks, limit, lambda done: bar.update(done, len(tasks)))
@@ -99,7 +127,7 @@ def _train_all(
             now = [each for each in repeats if (each.arm.rows_of is not None) == dependent]
             tasks = {
                 each.folder.name: partial(
-                    _train.remote,
+                    train.remote,
                     bases[each.seed],
                     each.folder,
                     _settings(each, repeats),
@@ -149,12 +177,15 @@ def _all_of(tasks: Mapping[str, Start], limit: int, report: Callable[[int], None
         except ray.exceptions.RayError as error:
             if mistake := mistake_in(error):
                 raise mistake from None
-            reason = getattr(error, "cause", None) or error
-            failed[name] = str(reason).strip().splitlines()[-1]
+            cause = getattr(error, "cause", None) or error
+            text = str(cause).strip().splitlines() or [""]
+            failed[name] = f"{type(cause).__name__}: {text[-1]}"
         report(len(tasks) - len(waiting) - len(running))
     if failed:
         first, reason = next(iter(failed.items()))
-        raise RuntimeError(f"{len(failed)} of {len(tasks)} failed; the first, {first}: {reason}")
+        raise RuntimeError(
+            f"{len(failed)} of {len(tasks)} failed; see their logs; first {first}: {reason}"
+        )
 
 
 @ray.remote(num_cpus=0, max_retries=0)
@@ -165,8 +196,7 @@ def _prepare(source: RunFolder, folder: Path, config: Config, made_with: dict[st
     from qsit_ray.stages.proxies import final_proxies
     from qsit_ray.stages.tokens import count_tokens
 
-    run = RunFolder(folder)
-    with run.lock(), quiet(run.log) as terminal:
+    with _working(folder) as (run, terminal):
         for name in FILES:
             with suppress(FileNotFoundError):
                 shutil.copyfile(source.path / name, folder / name)
@@ -182,13 +212,25 @@ def _train(base: Path, folder: Path, config: Config, made_with: dict[str, object
     from qsit_ray.stages.proxies import final_proxies
     from qsit_ray.stages.train import train
 
-    run = RunFolder(folder)
-    with run.lock(), quiet(run.log) as terminal:
+    with _working(folder) as (run, terminal):
         if not run.config.exists():
             _fork(RunFolder(base), run, config)
         _configure(run, config, made_with)
         for stage in (final_proxies, train, evaluate_models):
             stage(run, config, terminal)
+
+
+@contextmanager
+def _working(folder: Path) -> Iterator[tuple[RunFolder, Terminal]]:
+    """Hold a run folder; what fails is in its log."""
+    run = RunFolder(folder)
+    # A process of a command that was killed may still work on it.
+    with run.lock(LOCK_SECONDS), quiet(run.log) as terminal:
+        try:
+            yield run, terminal
+        except Exception:
+            traceback.print_exc()
+            raise
 
 
 def _configure(run: RunFolder, config: Config, made_with: dict[str, object]) -> None:

@@ -48,8 +48,8 @@ def controllers(config: Config, found: Mix) -> list[Arm]:
     def ruled(**changes: object) -> Config:
         return _train(_at(config, found), controller=rule.model_copy(update=changes))
 
-    return [
-        Arm(METHOD, ruled()),
+    method = Arm(METHOD, ruled())
+    others = [
         Arm("no-controller", fixed(config, found)),
         Arm("no-controller-equal-rows", fixed(config, found), rows_of=METHOD),
         *(
@@ -63,6 +63,8 @@ def controllers(config: Config, found: Mix) -> list[Arm]:
         Arm("shrink-without-repeats", ruled(shrink=True, min_growth=0.5, exhausted="hold")),
         Arm("fresh-rows", _train(ruled(), epoch_rows="fresh")),
     ]
+    # A run that has one of these settings is that arm itself.
+    return [method, *(arm for arm in others if arm.config != method.config)]
 
 
 def with_seed(arm: Arm, seed: int) -> Config:

@@ -92,15 +92,16 @@ class RunFolder:
         return self.search(axis) / "fit.json"
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, seconds: float = 0.0) -> Iterator[None]:
         """Hold the run for this process; the operating system releases it when the process dies.
 
-        Raises InputError when another process holds it or the folder can't be written.
+        Raises InputError when another process holds it for `seconds` more, or the folder can't be
+        written.
         """
         held = filelock.FileLock(self.path / ".lock")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            held.acquire(timeout=0)
+            held.acquire(timeout=seconds)
         except filelock.Timeout:
             raise InputError(f"{self.path}: another qsit process works on this run") from None
         except OSError as error:

@@ -149,7 +149,8 @@ def plan_epoch(
     domain, pass) but not by epoch: n rows are whole passes and a prefix of the next. So counts are
     exact, uses of two rows differ by at most one, and a larger mixture contains a smaller one.
     `used` rows of each domain, those of earlier epochs, are passed over first; by default none are,
-    and every epoch of one mixture has the same rows.
+    and every epoch of one mixture has the same rows. With them, uses differ by at most one over all
+    epochs together, and an epoch that ends a pass may have some rows of the next one twice.
 
     Raises ValueError when the mixture takes rows of an empty domain.
     """

@@ -14,6 +14,9 @@ from qsit_ray.config.files import validated
 from qsit_ray.controller import Reference, Verdict
 from qsit_ray.mixture import DOMAINS, Mixture
 
+ReferenceKind = Literal["best", "end", "epoch"]
+"""Which λ of the final proxies (`train.controller.reference`)."""
+
 
 @dataclass(frozen=True)
 class FoundMix:
@@ -45,7 +48,7 @@ class FoundMix:
         """The ratio of each domain."""
         return {domain: getattr(self, domain) for domain in DOMAINS}
 
-    def references(self, kind: Literal["best", "end", "epoch"]) -> tuple[Reference, ...]:
+    def references(self, kind: ReferenceKind) -> tuple[Reference, ...]:
         """λ as `train.controller.reference` takes it, by epochs; none without proxies, or where the
         file is from before their evaluations were recorded."""
         if kind == "epoch":

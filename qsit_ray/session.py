@@ -52,6 +52,8 @@ RUN_GIB = 1.0
 # Ray Train waits this long for the nodes of its ranks, four times; a cloud starts no GPU machine in
 # its default of a minute.
 NODES_SECONDS = "600"
+# Without CPUs besides the workers', Ray Data's tasks would never start.
+DATA_CPUS = 2
 # Trials that a rehearsal without a cluster runs at once; they only wait.
 REHEARSED_AT_ONCE = 4
 
@@ -137,14 +139,16 @@ def slots(request: Request) -> int:
 
 
 def trainings_at_once(train: Train) -> int:
-    """Trainings of the primary that this machine's cores, or the GPUs that Ray knows, hold at once,
-    at least 1."""
+    """Trainings of the primary that this machine's cores, or the cluster's GPUs or CPUs, hold at
+    once, at least 1."""
     import ray
 
     request = ranks(train, train.workers)
     resource = "GPU" if train.use_gpu else "CPU"
     local = resource == "CPU" and not on_cluster()
     there = cores() if local else ray.cluster_resources().get(resource, 0.0)
+    if resource == "CPU" and not local:
+        there -= DATA_CPUS
     return max(1, int(there / request.total(resource)))
 
 
@@ -154,8 +158,7 @@ def processes(config: Config, trainings: int = 1) -> int:
     if config.search.rehearsal is not None:
         return REHEARSED_AT_ONCE
     trials = max(1, int(cores() / config.search.cpus_per_trial))
-    # Without two CPUs besides the workers', Ray Data's tasks would never start.
-    return max(trials, trainings * config.train.workers + 2)
+    return max(trials, trainings * config.train.workers + DATA_CPUS)
 
 
 def check_machine(config: Config, folder: Path) -> None:

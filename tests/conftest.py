@@ -1,6 +1,7 @@
 """Fixtures: real labels and model outputs from beside the repository, and a tiny checkpoint."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,10 @@ LONGEST = (
     "search/test_tuner.py",
     "train/test_rehearsal.py",
 )
+# Commands that a test stops with Ctrl-C inherit this; a shell's background job ignores it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 

@@ -1,7 +1,7 @@
 """pure: how far the objectives of finished searches tell ratios apart, and whether they agree.
 
 Every trial has its accuracy and its mean probability of the right answer, whichever of them the
-search maximised. Writes the section `objective` of docs/SEARCH.md.
+search maximised. Writes the section `objective` of a page.
 """
 
 from __future__ import annotations

@@ -26,6 +26,8 @@ DEPENDENT: dict[str, tuple[Part, ...]] = {
     "search": SEARCH,
     "search.interpreting_general": (FIRST,),
     "search.interpreting_scoring": (SECOND,),
+    # It chooses the best of the final proxies, too.
+    "search.interpreting_scoring.answers": (SECOND, "proxies"),
     "search.proxy_seeds": ("proxies",),
     "search.proxy_epochs": ("proxies",),
     "mix": ("proxies", "train"),

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from evaluation import correlation
 from evaluation.intervals import Bootstrap, Difference
-from evaluation.repeats import Floats, Metric, Repeat, difference, share_right
+from evaluation.repeats import Metric, Repeat, difference, share_right
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.files import validated
-from qsit_ray.run_files import FoundMix, read_epochs
+from qsit_ray.controller import MixtureController
+from qsit_ray.run_files import EpochLine, FoundMix, ReferenceKind, read_epochs
 
 RESULTS = "results.json"
 
@@ -26,8 +26,9 @@ RESULTS = "results.json"
 @dataclass(frozen=True)
 class ArmResult:
     """An arm over its seeds. `ratios`: L_S/L_I over λ of each seed after each epoch, `rows`: those
-    trained by each seed, `srcc` and `accuracy` on test data: the arm's, the method's, and the
-    difference, paired over photographs.
+    trained by each seed, `srcc` (mean over test sets) and `accuracy` on test data: the arm's, the
+    method's, and the difference, paired over photographs. λ is the one that the arm was held
+    against, and of an arm without a controller the method's.
     """
 
     arm: str
@@ -47,37 +48,46 @@ def measured(
     folders: Mapping[tuple[str, int], Path],
     proxies: Mapping[int, Path],
     against: str,
+    kind: ReferenceKind,
     bootstrap: Bootstrap,
 ) -> list[ArmResult]:
     """Compare the arms whose repeats have ended, by (arm, seed), with the arm `against`.
 
-    `proxies`: the run folder of each seed that has λ. Raises InputError naming a file that can't
-    be read.
+    `proxies`: the run folder of each seed that has λ, of which `kind` is the method's. Raises
+    InputError naming a file that can't be read.
     """
     found = []
-    references = {seed: FoundMix.read(RunFolder(path).mixture) for seed, path in proxies.items()}
+    references = {}
+    for seed, path in proxies.items():
+        mix = FoundMix.read(RunFolder(path).mixture)
+        references[seed] = MixtureController(mix.rows, mix.references(kind))
     for arm in dict.fromkeys(name for name, _ in folders):
         seeds = [seed for name, seed in folders if name == arm]
         runs = {seed: RunFolder(folders[arm, seed]) for seed in seeds}
         epochs = {seed: read_epochs(run.epochs) for seed, run in runs.items()}
-        wanted = {seed: references[seed].reference_loss_ratio or math.nan for seed in seeds}
 
         def compared(
-            read: Callable[[RunFolder], Rows],
+            read: Callable[[RunFolder], Repeat],
             metric: Metric,
             runs: Mapping[int, RunFolder] = runs,
         ) -> Difference:
             repeats = []
             for seed, run in runs.items():
                 own, other = read(run), read(RunFolder(folders[against, seed]))
-                repeats.append(Repeat(own.truth, own.values, other.values, own.photographs))
+                repeats.append(replace(own, b=other.a))
             return difference(repeats, metric, bootstrap)
 
         found.append(
             ArmResult(
                 arm,
                 seeds,
-                [[line.loss_ratio / wanted[seed] for line in epochs[seed]] for seed in seeds],
+                [
+                    [
+                        line.loss_ratio / _held_against(line, references[seed])
+                        for line in epochs[seed]
+                    ]
+                    for seed in seeds
+                ],
                 [sum(line.rows_trained for line in epochs[seed]) for seed in seeds],
                 compared(_scores, correlation.srcc),
                 compared(_answers, share_right),
@@ -86,26 +96,28 @@ def measured(
     return found
 
 
-@dataclass(frozen=True)
-class Rows:
-    """A repeat's test rows: truth, the primary's values and photographs, all of shape (rows,)."""
-
-    truth: Floats
-    values: Floats
-    photographs: NDArray[np.str_]
+def _held_against(line: EpochLine, method: MixtureController) -> float:
+    reference = line.reference_loss_ratio
+    if reference is None and (of_method := method.reference(line.epoch)) is not None:
+        reference = of_method.loss_ratio
+    return math.nan if reference is None else reference
 
 
-def _scores(run: RunFolder) -> Rows:
+def _scores(run: RunFolder) -> Repeat:
+    """The images of all test sets, with the values that rank them."""
     rows = _predictions(run, "iqa")
-    truth, score = (np.array([row[name] for row in rows]) for name in ("truth", "score"))
-    return Rows(truth, score, np.array([row["photograph"] for row in rows]))
+    truth, keys = (np.array([row[name] for row in rows]) for name in ("truth", "rank_key"))
+    datasets = np.array([row["dataset"] or "" for row in rows])
+    photographs = np.array([f"{row['dataset']}/{row['photograph']}" for row in rows])
+    return Repeat(truth, keys, keys, photographs, datasets)
 
 
-def _answers(run: RunFolder) -> Rows:
+def _answers(run: RunFolder) -> Repeat:
     """1 for each question, and 1 where it was answered right."""
     rows = _predictions(run, "llvisionqa")
     right = np.array([float(row["reply"] == row["correct_ans"]) for row in rows])
-    return Rows(np.ones(len(rows)), right, np.array([row["photograph"] for row in rows]))
+    photographs = np.array([str(row["photograph"]) for row in rows])
+    return Repeat(np.ones(len(rows)), right, right, photographs)
 
 
 def _predictions(run: RunFolder, benchmark: str) -> list[dict[str, Any]]:

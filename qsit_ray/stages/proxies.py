@@ -46,6 +46,7 @@ def final_proxies(run: RunFolder, config: Config, terminal: Terminal) -> bool:
         **proxy_inputs(run, config),
         "seeds": list(config.search.proxy_seeds) if config.has_proxies else [],
         "epochs": config.search.proxy_epochs,
+        "answers": config.search.interpreting_scoring.answers,
         "ratios": ratios,
     }
     if run.is_complete("proxies", inputs):

@@ -52,6 +52,16 @@ def test_accuracy_counts_answers_that_are_right():
     assert (found.a, found.b) == (1.0, 0.25)
 
 
+def test_data_sets_of_other_scales_are_not_ranked_together():
+    rng = np.random.default_rng(0)
+    truth = np.concatenate([rng.uniform(1, 5, 30), rng.uniform(0, 100, 30)])
+    values = np.concatenate([truth[:30] + 1000, truth[30:]])
+    names, sets = np.repeat(["a", "b", "c", "d"], 15), np.repeat(["first", "second"], 30)
+    found = difference([Repeat(truth, values, -values, names, sets)])
+    assert (found.a, found.b) == (1.0, -1.0)
+    assert correlation.srcc(truth, values) < 0.5
+
+
 def test_one_photograph_gives_no_interval():
     found = difference([repeat(0, photographs=1)])
     assert (found.interval, found.p_value) == (None, None)

@@ -52,9 +52,10 @@ def repeat(folder, ratios, noise, right):
             "model": model,
             "benchmark": "iqa",
             "id": str(number),
+            "dataset": None,
             "photograph": f"photograph {number % 4}",
             "truth": mos,
-            "score": mos + noise * rng.normal() if model == "primary" else 0.0,
+            "rank_key": mos + noise * rng.normal() if model == "primary" else 0.0,
         }
         for model in ("primary", "proxy")
         for number, mos in enumerate(truth)
@@ -92,7 +93,7 @@ def found(tmp_path):
     for seed, folder in proxies.items():
         mix = FoundMix(1.0, 2.0, 1.0, REFERENCE[seed], "answer", SIZES)
         artifacts.write_json(RunFolder(folder).mixture, mix.to_json())
-    return ablations.measured(folders, proxies, "method", Bootstrap())
+    return ablations.measured(folders, proxies, "method", "best", Bootstrap())
 
 
 def test_ratios_are_over_the_reference_of_their_seed(found):

@@ -120,9 +120,10 @@ def candidate_losses(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
 
 
 def probabilities(questions: Sequence[Question], losses: Tensor) -> list[NDArray[np.float64]]:
-    """The probability of each question's candidates in their closed set; `losses` is of
-    `candidate_losses`."""
-    each = losses.double().split([len(question["candidates"]) for question in questions])
+    """The probability of each question's candidates in their closed set. `losses` is of
+    `candidate_losses`, and may go on with those of other questions."""
+    counts = [len(question["candidates"]) for question in questions]
+    each = losses.double()[: sum(counts)].split(counts)
     return [(-of_one).softmax(dim=0).cpu().numpy() for of_one in each]
 
 

@@ -13,6 +13,7 @@ from qsit_ray.data.encode import Encoder, collate
 from qsit_ray.models.choice import (
     answer,
     candidate_losses,
+    probabilities,
     question_batch,
     question_length,
     question_prompt,
@@ -95,6 +96,14 @@ def test_the_likeliest_whole_reply_is_chosen_within_any_tokens(wide, photographs
         for of_one, share, losses in zip(answers, shares, wanted, strict=True):
             assert of_one == pytest.approx(share, abs=1e-5)
             assert of_one.argmax() == np.argmin(losses)
+
+
+def test_losses_behind_those_of_the_questions_are_left_out():
+    """A rank without a question computes another's, since all must make the same calls."""
+    losses = torch.tensor([1.0, 2.0, 3.0])
+    assert probabilities([], losses) == []
+    (found,) = probabilities([question("a.png", ["yes", "no"])], losses)
+    assert found == pytest.approx(np.exp([-1, -2]) / np.exp([-1, -2]).sum())
 
 
 def test_images_are_read_as_they_are_asked_about_and_go_through_the_tower_once(

@@ -67,8 +67,8 @@ def test_finished_trials_are_read_from_their_files(tmp_path):
     assert records.finished(tmp_path) == {POINT: outcome}
     assert list(artifacts.read_json(path)) == [
         "ratio", "seed", "rows_scoring", "rows_interpreting", "rows_general", "score",
-        "loss_scoring", "loss_interpreting", "accuracy", "srcc", "plcc", "steps", "best_step",
-        "stopped", "plan_sha256", "device_seconds", "looks",
+        "loss_scoring", "loss_interpreting", "accuracy", "probability", "srcc", "plcc", "steps",
+        "best_step", "stopped", "plan_sha256", "device_seconds", "looks",
     ]  # fmt: skip
 
 

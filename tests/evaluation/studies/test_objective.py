@@ -22,7 +22,7 @@ def test_noise_and_spread_are_told_apart(seed, noise, spread):
     values = spread * RATIOS[:, None] + rng.normal(scale=noise, size=(40, SEEDS))
     found = objective.told(values, accuracy)
     assert found.noise == pytest.approx(noise, rel=0.1)
-    assert found.spread == pytest.approx(spread * RATIOS.std(ddof=1), rel=0.1)
+    assert found.spread == pytest.approx(spread * RATIOS.std(ddof=1), rel=0.3)
     assert objective.told(-values, values).agreement == pytest.approx(-1)
 
 

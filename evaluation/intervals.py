@@ -45,6 +45,15 @@ class Bootstrap:
         low, high = np.quantile(defined, [(1 - self.confidence) / 2, (1 + self.confidence) / 2])
         return float(low), float(high)
 
+    def of_difference(self, resampled: Floats) -> tuple[Interval | None, float | None]:
+        """Interval and two-sided p-value of a difference from its resampled values; None of both
+        where most are undefined."""
+        ends = self.percentiles(resampled)
+        if ends is None:
+            return None, None
+        tail = min(int(np.sum(resampled <= 0)), int(np.sum(resampled >= 0))) + 1
+        return ends, min(1.0, 2 * tail / (resampled.size + 1))
+
     def mean_interval(self, values: ArrayLike, clusters: NDArray[np.intp]) -> Interval | None:
         """Interval of the mean of `values` (rows,), resampling clusters; None below 2 clusters.
 

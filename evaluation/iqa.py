@@ -164,10 +164,8 @@ def compare_predictions(
             differences[name] = Difference(value_a, value_b, reason=reason)
             continue
         apart = of_a.resampled[name] - of_b.resampled[name]
-        ends = bootstrap.percentiles(apart)
-        tail = min(int(np.sum(apart <= 0)), int(np.sum(apart >= 0))) + 1
-        p_value = min(1.0, 2 * tail / (apart.size + 1)) if ends else None
-        found = Difference(value_a, value_b, value_a - value_b, ends, p_value)
+        tested = bootstrap.of_difference(apart)
+        found = Difference(value_a, value_b, value_a - value_b, *tested)
         if name in between:
             p_williams = correlation.williams(value_a, value_b, between[name], rows)
             found = CorrelationDifference(**vars(found), p_williams=p_williams)

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation import correlation
-from evaluation.intervals import DEFAULT, Bootstrap, Difference, resampled_clusters
+from evaluation.intervals import DEFAULT, Bootstrap, Difference, Floats, resampled_clusters
 from qsit_ray.errors import InputError
 
-Floats = NDArray[np.float64]
 Metric = Callable[[Floats, Floats], float]
 """Of the truth and one model's values, both of shape (rows,)."""
 
@@ -35,7 +34,7 @@ class Repeat:
 
 
 def share_right(truth: Floats, answers: Floats) -> float:
-    """Accuracy of answers that are the numbers of candidates."""
+    """The share of answers that equal the truth."""
     return float(np.mean(truth == answers))
 
 
@@ -45,7 +44,6 @@ def difference(
     """The metric's mean over the repeats, of A and of B, and A - B with its interval and p-value.
 
     The metric of a repeat is its mean over the data sets, whose scales may differ.
-
     None for the interval and p-value below two photographs, and where most resamples leave the
     metric undefined. Raises InputError when the repeats do not have the same photographs.
     """
@@ -69,10 +67,7 @@ def difference(
         return Difference(None, None, reason="the metric is undefined in a repeat")
     draws = resampled_clusters(len(names[0]), bootstrap.seed)
     apart = np.array([np.subtract(*means(drawn)) for drawn in draws])
-    ends = bootstrap.percentiles(apart)
-    tail = min(int(np.sum(apart <= 0)), int(np.sum(apart >= 0))) + 1
-    p_value = min(1.0, 2 * tail / (apart.size + 1)) if ends else None
-    return Difference(a, b, a - b, ends, p_value)
+    return Difference(a, b, a - b, *bootstrap.of_difference(apart))
 
 
 def _mean(metric: Metric, repeat: Repeat, values: Floats, rows: NDArray[np.intp]) -> float:

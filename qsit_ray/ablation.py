@@ -1,6 +1,7 @@
 """rim: ablations: every arm with every seed is a run of its own, as many at once as fit.
 
-ablations/<study>/seed-<n>/        the data of a seed, and the final proxies at the found mix
+ablations/<study>/seed-<n>/        the data of a seed, and the final proxies at the found mix; of
+                                   seed 0, which is the run's own, the run itself has them
 ablations/<study>/<arm>-<n>/       a repeat: a run folder whose data is that of its seed
 ablations/<study>/results.json     what the repeats measured
 """
@@ -22,7 +23,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from evaluation.intervals import Bootstrap
 from qsit_ray import artifacts, pipeline, placement
-from qsit_ray.arms import METHOD, Arm, Study, controllers, domains, enlarged, with_seed
+from qsit_ray.arms import METHOD, Arm, Study, controllers, domains, with_rows, with_seed
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config, Mix
 from qsit_ray.data.catalog import read_sizes
@@ -61,13 +62,14 @@ def ablate(
     Raises RuntimeError when repeats failed, after the others have ended, and InputError where a
     repeat was trained with other settings.
     """
-    _check(config)
+    _check(config, study)
     # The proxies and predictions of other arms may hold the place of a training for a while.
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", NODES_SECONDS)
     pipeline.build_data(run, config, terminal)
     trainings = max(1, cores() // config.train.workers)
     asked = placement.of_run(config)
-    with pipeline.ray_session(config, *asked, trainings=trainings):
+    with pipeline.ray_session(config, *asked, trainings=trainings) as dashboard:
+        terminal.say(f"Ray dashboard: http://{dashboard}   log: {run.log}")
         pipeline.find_mix(run, config, terminal)
         repeats, bases = _train_all(run, config, study, seeds, terminal)
     folders = {(each.arm.name, each.seed): each.folder for each in repeats}
@@ -79,7 +81,7 @@ def ablate(
     return results
 
 
-def _check(config: Config) -> None:
+def _check(config: Config, study: Study) -> None:
     """Raises InputError for a run that has no arms to compare."""
     if config.search.rehearsal is not None:
         raise InputError("search.rehearsal: an ablation trains")
@@ -87,6 +89,8 @@ def _check(config: Config) -> None:
         raise InputError("train.controller: an ablation compares with a run that has one")
     if config.search.storage is not None:
         raise InputError("search.storage: the runs of an ablation can't share it; leave it out")
+    if study == "domains" and config.mix is not None and not all(config.mix.model_dump().values()):
+        raise InputError("mix: a domain has no rows, so that none can be left out")
 
 
 def _train_all(
@@ -96,8 +100,6 @@ def _train_all(
     λ."""
     found = Mix(**FoundMix.read(run.mixture).ratios)
     sizes = read_sizes(run.catalog)
-    if not all(found.model_dump().values()):
-        raise InputError(f"{run.mixture}: a domain has no rows, so that none can be left out")
     arms = controllers(config, found)
     if study == "domains":
         whole = {domain: sizes[domain] / sizes["scoring"] for domain in DOMAINS}
@@ -108,7 +110,7 @@ def _train_all(
     # Beside the driver, whose node stays as long as the command.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     prepare, train = (task.options(scheduling_strategy=here) for task in (_prepare, _train))
-    bases = {seed: folder / f"seed-{seed}" for seed in seeds}
+    bases = {seed: folder / f"seed-{seed}" if seed else run.path for seed in seeds}
     method = next(arm for arm in arms if arm.name == METHOD)
     made_with = RunConfig.read(run).made_with
     for each in repeats:
@@ -116,12 +118,14 @@ def _train_all(
         there = RunFolder(each.folder)
         if each.arm.rows_of is None and there.config.exists():
             change(there, with_seed(each.arm, each.seed))
-    with terminal.bar(f"Data and proxies of {len(seeds)} seeds") as bar:
-        tasks: dict[str, Start] = {
-            base.name: partial(prepare.remote, run, base, with_seed(method, seed), made_with)
-            for seed, base in bases.items()
-        }
-        _all_of(tasks, limit, lambda done: bar.update(done, len(tasks)))
+    tasks: dict[str, Start] = {
+        base.name: partial(prepare.remote, run, base, with_seed(method, seed), made_with)
+        for seed, base in bases.items()
+        if base != run.path
+    }
+    if tasks:
+        with terminal.bar("Data and proxies of the other seeds") as bar:
+            _all_of(tasks, limit, partial(_shown, bar, len(tasks), 0))
     with terminal.bar(f"{len(arms)} arms with {len(seeds)} seeds") as bar:
         for dependent in (False, True):
             now = [each for each in repeats if (each.arm.rows_of is not None) == dependent]
@@ -150,26 +154,26 @@ def _settings(repeat: Repeat, repeats: Iterable[Repeat]) -> Config:
         for each in repeats
         if (each.arm.name, each.seed) == (repeat.arm.rows_of, repeat.seed)
     )
-    lines = read_epochs(other.epochs)
-    trained = sum(line.rows_planned for line in lines)
-    return enlarged(config, trained / (len(lines) * lines[0].rows_planned))
+    return with_rows(config, [line.rows_planned for line in read_epochs(other.epochs)])
 
 
-def _shown(bar: Bar, total: int, before: int, done: int) -> None:
-    bar.update(before + done, total)
+def _shown(bar: Bar, total: int, before: int, done: int, running: Iterable[str]) -> None:
+    bar.update(before + done, total, ", ".join(running))
 
 
-def _all_of(tasks: Mapping[str, Start], limit: int, report: Callable[[int], None]) -> None:
+def _all_of(
+    tasks: Mapping[str, Start], limit: int, report: Callable[[int, Iterable[str]], None]
+) -> None:
     """Run the tasks, at most `limit` at once. Raises RuntimeError with the first that failed, after
     the others have ended, and a user's mistake at once."""
     waiting = list(tasks.items())
     running: dict[Any, str] = {}
     failed: dict[str, str] = {}
-    report(0)
     while waiting or running:
         while waiting and len(running) < limit:
             name, start = waiting.pop(0)
             running[start()] = name
+        report(len(tasks) - len(waiting) - len(running), running.values())
         (ended,), _ = ray.wait(list(running))
         name = running.pop(ended)
         try:
@@ -180,7 +184,7 @@ def _all_of(tasks: Mapping[str, Start], limit: int, report: Callable[[int], None
             cause = getattr(error, "cause", None) or error
             text = str(cause).strip().splitlines() or [""]
             failed[name] = f"{type(cause).__name__}: {text[-1]}"
-        report(len(tasks) - len(waiting) - len(running))
+    report(len(tasks), ())
     if failed:
         first, reason = next(iter(failed.items()))
         raise RuntimeError(
@@ -216,8 +220,10 @@ def _train(base: Path, folder: Path, config: Config, made_with: dict[str, object
         if not run.config.exists():
             _fork(RunFolder(base), run, config)
         _configure(run, config, made_with)
-        for stage in (final_proxies, train, evaluate_models):
-            stage(run, config, terminal)
+        final_proxies(run, config, terminal)
+        train(run, config, terminal)
+        # Of the others' predictions nothing is compared.
+        evaluate_models(run, config, terminal, primary_only=True)
 
 
 @contextmanager
@@ -243,12 +249,12 @@ def _configure(run: RunFolder, config: Config, made_with: dict[str, object]) -> 
 
 def _fork(base: RunFolder, run: RunFolder, config: Config) -> None:
     """Make a run folder with another's data, and with its final proxies where the mix is theirs."""
-    stages = artifacts.read_json(base.stages)
+    repeated = {"train", "evaluate"}
     shared, files = DATA, FILES
     if config.has_proxies and Mix(**FoundMix.read(base.mixture).ratios) == config.mix:
         shared, files = [*DATA, "proxy"], [*FILES, base.mixture.name]
     else:
-        del stages["proxies"]
+        repeated.add("proxies")
     for name in shared:
         link = run.path / name
         link.unlink(missing_ok=True)
@@ -257,4 +263,5 @@ def _fork(base: RunFolder, run: RunFolder, config: Config) -> None:
     for name in files:
         with suppress(FileNotFoundError):
             shutil.copyfile(base.path / name, run.path / name)
-    artifacts.write_json(run.stages, stages)
+    stages = artifacts.read_json(base.stages).items()
+    artifacts.write_json(run.stages, {name: each for name, each in stages if name not in repeated})

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from qsit_ray.config.config import Config, Mix
-from qsit_ray.config.train import Controller
 
 Study = Literal["domains", "controller"]
 METHOD = "method"
@@ -42,8 +42,10 @@ def domains(config: Config, found: Mix, all_rows: Mix) -> list[Arm]:
 
 def controllers(config: Config, found: Mix) -> list[Arm]:
     """The controller's rules, and none: with the first mix, and with the rows that the method
-    trains."""
-    rule = config.train.controller or Controller()
+    trains. Raises ValueError for a configuration without a controller."""
+    rule = config.train.controller
+    if rule is None:
+        raise ValueError("no controller to compare the rules of")
 
     def ruled(**changes: object) -> Config:
         return _train(_at(config, found), controller=rule.model_copy(update=changes))
@@ -72,12 +74,14 @@ def with_seed(arm: Arm, seed: int) -> Config:
     return arm.config.model_copy(update={"seed": arm.config.seed + seed})
 
 
-def enlarged(config: Config, factor: float) -> Config:
-    """A given mix with `factor` times the rows of each domain."""
+def with_rows(config: Config, rows: Sequence[int]) -> Config:
+    """The given mix, fixed, with as many rows in all epochs together as another training's `rows`
+    by epoch, whose first epoch has this mix."""
     if config.mix is None:
-        raise ValueError("a mix that is searched can't be enlarged")
-    rows = {domain: factor * share for domain, share in config.mix.model_dump().items()}
-    return config.model_copy(update={"mix": Mix(**rows)})
+        raise ValueError("a mix that is searched has no rows yet")
+    factor = sum(rows) / (len(rows) * rows[0])
+    shares = {domain: factor * share for domain, share in config.mix.model_dump().items()}
+    return _at(config, Mix(**shares))
 
 
 def _at(config: Config, mix: Mix | None) -> Config:

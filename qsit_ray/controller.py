@@ -116,14 +116,8 @@ class MixtureController:
         return decision
 
     def reference(self, epoch: int) -> Reference | None:
-        """λ after `epoch`: between two references by their distance, beyond the last the last."""
-        if not self.references:
-            return None
-        known = [(each.epochs, each.loss_ratio, each.error or 0.0) for each in self.references]
-        epochs, ratios, errors = zip(*known, strict=True)
-        at = epoch + 1
-        ratio, error = (float(np.interp(at, epochs, values)) for values in (ratios, errors))
-        return Reference(at, ratio, error)
+        """λ after `epoch`."""
+        return reference_after(self.references, epoch)
 
     def _next(
         self, rule: Controller, sizes: Mixture, verdict: Verdict, factor: float
@@ -164,6 +158,18 @@ class MixtureController:
         # Shares of the first mixture, not of the last: rounding errors would add up in D2:D3.
         interpreting = half_up(rows["blend"] * self.first.interpreting / _rows(self.first, "blend"))
         return Mixture(scoring, interpreting, rows["blend"] - interpreting)
+
+
+def reference_after(references: Sequence[Reference], epoch: int) -> Reference | None:
+    """λ after `epoch`: between two references by their distance, beyond the last the last; None
+    without references."""
+    if not references:
+        return None
+    known = [(each.epochs, each.loss_ratio, each.error or 0.0) for each in references]
+    epochs, ratios, errors = zip(*known, strict=True)
+    at = epoch + 1
+    ratio, error = (float(np.interp(at, epochs, values)) for values in (ratios, errors))
+    return Reference(at, ratio, error)
 
 
 def _judge(rule: Controller, tolerance: float, deviation: float) -> tuple[Verdict, float]:

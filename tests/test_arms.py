@@ -1,12 +1,15 @@
 """The arms of an ablation differ from the method in one thing each."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qsit_ray import arms
 from qsit_ray.arms import METHOD
 from qsit_ray.config import presets
 from qsit_ray.config.changes import differ
 from qsit_ray.config.config import Mix
+from qsit_ray.mixture import from_ratios
 
 FOUND = Mix(scoring=1.0, interpreting=2.5, general=1.04)
 ALL = Mix(scoring=1.0, interpreting=12.0, general=12.0)
@@ -43,10 +46,19 @@ def test_the_controllers_arms_differ_in_the_training_alone():
     assert len({arm.name for arm in (method, *others)}) == len(others) + 1
 
 
-def test_a_run_without_a_controller_is_compared_with_the_default_one():
-    fixed = arms.fixed(presets.demo(), FOUND)
-    method, *_ = arms.controllers(fixed, FOUND)
-    assert method.config.train.controller is not None
+def test_an_arm_that_the_run_is_itself_is_not_trained_twice():
+    train = presets.demo().train
+    fresh = presets.demo().model_copy(
+        update={"train": train.model_copy(update={"epoch_rows": "fresh"})}
+    )
+    names = {arm.name for arm in arms.controllers(fresh, FOUND)}
+    assert "fresh-rows" not in names
+    assert "fresh-rows" in {arm.name for arm in arms.controllers(presets.demo(), FOUND)}
+
+
+def test_a_run_without_a_controller_has_no_rules_to_compare():
+    with pytest.raises(ValueError, match="controller"):
+        arms.controllers(arms.fixed(presets.demo(), FOUND), FOUND)
 
 
 def test_repeats_have_seeds_of_their_own_after_the_runs():
@@ -54,10 +66,16 @@ def test_repeats_have_seeds_of_their_own_after_the_runs():
     assert [arms.with_seed(method, seed).seed for seed in (0, 1)] == [7, 8]
 
 
-def test_equal_rows_are_the_same_mix_of_more():
-    larger = arms.enlarged(arms.fixed(presets.demo(), FOUND), 1.5)
-    assert larger.mix.model_dump() == pytest.approx(
-        {domain: 1.5 * share for domain, share in FOUND.model_dump().items()}
-    )
+@given(st.integers(100, 10_000), st.lists(st.floats(1.0, 2.0), max_size=5))
+def test_equal_rows_are_the_same_mix_of_as_many_in_all(first, growths):
+    rows = [first, *(round(first * growth) for growth in growths)]
+    larger = arms.with_rows(arms.fixed(presets.demo(), FOUND), rows)
+    base = first / sum(FOUND.model_dump().values())
+    mixture = from_ratios(larger.mix.model_dump(), 1_000_000)
+    assert mixture.total * base / 1_000_000 * len(rows) == pytest.approx(sum(rows), rel=1e-5)
+    assert larger.mix.interpreting / larger.mix.scoring == pytest.approx(2.5)
+
+
+def test_a_mix_that_is_searched_has_no_rows_yet():
     with pytest.raises(ValueError, match="searched"):
-        arms.enlarged(presets.demo(), 1.5)
+        arms.with_rows(presets.demo(), [100])

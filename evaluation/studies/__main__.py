@@ -6,40 +6,30 @@ Exit status 2 for a user's mistake.
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from evaluation.studies import (
-    ablation,
-    adaptive,
-    controller,
-    objective,
-    order,
-    regmix,
-    reproduction,
-    surrogate,
-    useful_share,
-)
 from evaluation.studies.sections import Page
 from qsit_ray.errors import InputError
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Computes the figures of the docs' pages."
 )
-for study in (
-    ablation,
-    adaptive,
-    controller,
-    objective,
-    order,
-    regmix,
-    reproduction,
-    surrogate,
-    useful_share,
+for name in (
+    "ablation",
+    "adaptive",
+    "controller",
+    "objective",
+    "order",
+    "regmix",
+    "reproduction",
+    "surrogate",
+    "useful_share",
 ):
-    app.command(study.__name__.rpartition(".")[2])(study.write)
+    app.command(name)(import_module(f"evaluation.studies.{name}").write)
 
 
 @app.command("trial-cost")

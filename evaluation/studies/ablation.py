@@ -15,6 +15,7 @@ import typer
 from evaluation.studies.panels import write_panels
 from evaluation.studies.sections import Page, table, write_section
 from qsit_ray.arms import Study
+from qsit_ray.errors import InputError
 from qsit_ray.report import ablations
 from qsit_ray.report.ablations import ArmResult
 
@@ -42,11 +43,15 @@ def write(
     out: Page,
     command: Annotated[str, typer.Option(help="The command that made it, for the page.")],
 ) -> None:
-    """The arms that `qsit ablate` trained, as tables of a page."""
-    for study in get_args(Study):
-        path = run / "ablations" / study / ablations.RESULTS
-        if not path.exists():
-            continue
+    """The arms that `qsit ablate` trained, as tables of a page.
+
+    Raises InputError where the run has none.
+    """
+    paths = {study: run / "ablations" / study / ablations.RESULTS for study in get_args(Study)}
+    there = {study: path for study, path in paths.items() if path.exists()}
+    if not there:
+        raise InputError(f"{run}: no results of `qsit ablate`")
+    for study, path in there.items():
         results = ablations.read(path)
         text = table(ablations.COLUMNS, map(ablations.cells, results))
         write_section(out, study, f"`{command} --study {study}`", text)

@@ -12,9 +12,9 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
 
 from evaluation import correlation
+from evaluation.intervals import Floats
 from evaluation.studies.sections import Page, table, write_section
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.errors import InputError
@@ -22,7 +22,6 @@ from qsit_ray.mixture import AXES
 from qsit_ray.search.trials import TrialOutcome, read_trials
 
 OBJECTIVES = ("accuracy", "probability")
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,8 @@ class Controller(Section):
     `repeat`, since D1 is all taken from the first epoch on and could never grow."""
     max_repeats: Count = 4
     """Maximum number of uses of one row in an epoch under `repeat`; as in the search
-    (`search.max_repeats`). It limits the rows of an epoch, whichever `train.epoch_rows` takes."""
+    (`search.max_repeats`). With `train.epoch_rows: fresh`, which may start within a pass over the
+    domain, a row can come once more."""
 
 
 class Lora(Section):

@@ -17,7 +17,7 @@ from evaluation.repeats import Metric, Repeat, difference, share_right
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.files import validated
-from qsit_ray.controller import MixtureController
+from qsit_ray.controller import Reference, reference_after
 from qsit_ray.run_files import EpochLine, FoundMix, ReferenceKind, read_epochs
 
 RESULTS = "results.json"
@@ -57,10 +57,10 @@ def measured(
     InputError naming a file that can't be read.
     """
     found = []
-    references = {}
-    for seed, path in proxies.items():
-        mix = FoundMix.read(RunFolder(path).mixture)
-        references[seed] = MixtureController(mix.rows, mix.references(kind))
+    references = {
+        seed: FoundMix.read(RunFolder(path).mixture).references(kind)
+        for seed, path in proxies.items()
+    }
     for arm in dict.fromkeys(name for name, _ in folders):
         seeds = [seed for name, seed in folders if name == arm]
         runs = {seed: RunFolder(folders[arm, seed]) for seed in seeds}
@@ -96,11 +96,11 @@ def measured(
     return found
 
 
-def _held_against(line: EpochLine, method: MixtureController) -> float:
-    reference = line.reference_loss_ratio
-    if reference is None and (of_method := method.reference(line.epoch)) is not None:
-        reference = of_method.loss_ratio
-    return math.nan if reference is None else reference
+def _held_against(line: EpochLine, method: Sequence[Reference]) -> float:
+    if line.reference_loss_ratio is not None:
+        return line.reference_loss_ratio
+    reference = reference_after(method, line.epoch)
+    return math.nan if reference is None else reference.loss_ratio
 
 
 def _scores(run: RunFolder) -> Repeat:

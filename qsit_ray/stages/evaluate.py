@@ -41,7 +41,9 @@ class Predictions:
     seconds: float
 
 
-def evaluate_models(run: RunFolder, config: Config, terminal: Terminal) -> None:
+def evaluate_models(
+    run: RunFolder, config: Config, terminal: Terminal, primary_only: bool = False
+) -> None:
     """Evaluate the primary, the untrained primary and the proxy; write evaluation/.
 
     Intervals are bootstrapped over photographs: crops of one photograph are not independent.
@@ -50,6 +52,8 @@ def evaluate_models(run: RunFolder, config: Config, terminal: Terminal) -> None:
     models = {"primary": str(run.model), "primary_untrained": base_checkpoint(config, "primary")}
     if config.has_proxies:
         models["proxy"] = str(run.proxy_model)
+    if primary_only:
+        models = {"primary": models["primary"]}
     for name, model in models.items():
         if name != "primary_untrained" and not Path(model).exists():
             raise InputError(f"{model}: the {name} model is missing; train first")

@@ -123,8 +123,8 @@ def probabilities(questions: Sequence[Question], losses: Tensor) -> list[NDArray
     """The probability of each question's candidates in their closed set. `losses` is of
     `candidate_losses`, and may go on with those of other questions."""
     counts = [len(question["candidates"]) for question in questions]
-    each = losses.double()[: sum(counts)].split(counts)
-    return [(-of_one).softmax(dim=0).cpu().numpy() for of_one in each]
+    each = losses.cpu().double()[: sum(counts)].split(counts)  # one copy, not one a question
+    return [(-of_one).softmax(dim=0).numpy() for of_one in each]
 
 
 def is_right(question: Question, found: NDArray[np.float64]) -> bool:

@@ -23,10 +23,20 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from evaluation.intervals import Bootstrap
 from qsit_ray import artifacts, pipeline, placement
-from qsit_ray.arms import METHOD, Arm, Study, controllers, domains, with_rows, with_seed
+from qsit_ray.arms import (
+    METHOD,
+    Arm,
+    Study,
+    controllers,
+    domains,
+    scoring_pools,
+    with_rows,
+    with_seed,
+)
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config, Mix
 from qsit_ray.data.catalog import read_sizes
+from qsit_ray.demo import photographs
 from qsit_ray.errors import InputError, mistake_in
 from qsit_ray.mixture import DOMAINS
 from qsit_ray.report import ablations
@@ -89,6 +99,11 @@ def _check(config: Config, study: Study) -> None:
         raise InputError("train.controller: an ablation compares with a run that has one")
     if config.search.storage is not None:
         raise InputError("search.storage: the runs of an ablation can't share it; leave it out")
+    if study == "scoring":
+        try:
+            scoring_pools(config, Mix(scoring=1, interpreting=1, general=1), photographs.pools())
+        except ValueError as error:
+            raise InputError(f"data.scoring: {error}") from None
     if study == "domains" and config.mix is not None and not all(config.mix.model_dump().values()):
         raise InputError("mix: a domain has no rows, so that none can be left out")
 
@@ -104,6 +119,8 @@ def _train_all(
     if study == "domains":
         whole = {domain: sizes[domain] / sizes["scoring"] for domain in DOMAINS}
         arms = domains(config, found, Mix(**whole))
+    elif study == "scoring":
+        arms = scoring_pools(config, found, photographs.pools())
     folder = run.path / "ablations" / study
     repeats = [Repeat(arm, seed, folder / f"{arm.name}-{seed}") for seed in seeds for arm in arms]
     limit = trainings_at_once(config.train)
@@ -195,35 +212,38 @@ def _all_of(
 @ray.remote(num_cpus=0, max_retries=0)
 def _prepare(source: RunFolder, folder: Path, config: Config, made_with: dict[str, object]) -> None:
     """The data and the final proxies of a seed."""
-    from qsit_ray.stages.base_models import prepare, share_features
-    from qsit_ray.stages.catalog import build
-    from qsit_ray.stages.proxies import final_proxies
-    from qsit_ray.stages.tokens import count_tokens
-
     with _working(folder) as (run, terminal):
         for name in FILES:
             with suppress(FileNotFoundError):
                 shutil.copyfile(source.path / name, folder / name)
         _configure(run, config, made_with)
-        for stage in (build, prepare, count_tokens, share_features, final_proxies):
-            stage(run, config, terminal)
+        _up_to_proxies(run, config, terminal)
 
 
 @ray.remote(num_cpus=0, max_retries=0)
 def _train(base: Path, folder: Path, config: Config, made_with: dict[str, object]) -> None:
     """A repeat, on the data of its seed."""
     from qsit_ray.stages.evaluate import evaluate_models
-    from qsit_ray.stages.proxies import final_proxies
     from qsit_ray.stages.train import train
 
     with _working(folder) as (run, terminal):
         if not run.config.exists():
             _fork(RunFolder(base), run, config)
         _configure(run, config, made_with)
-        final_proxies(run, config, terminal)
+        _up_to_proxies(run, config, terminal)
         train(run, config, terminal)
         # Of the others' predictions nothing is compared.
         evaluate_models(run, config, terminal, primary_only=True)
+
+
+def _up_to_proxies(run: RunFolder, config: Config, terminal: Terminal) -> None:
+    from qsit_ray.stages.base_models import prepare, share_features
+    from qsit_ray.stages.catalog import build
+    from qsit_ray.stages.proxies import final_proxies
+    from qsit_ray.stages.tokens import count_tokens
+
+    for stage in (build, prepare, count_tokens, share_features, final_proxies):
+        stage(run, config, terminal)
 
 
 @contextmanager
@@ -248,10 +268,19 @@ def _configure(run: RunFolder, config: Config, made_with: dict[str, object]) -> 
 
 
 def _fork(base: RunFolder, run: RunFolder, config: Config) -> None:
-    """Make a run folder with another's data, and with its final proxies where the mix is theirs."""
+    """Make a run folder with another's data where it has no other, and with its final proxies where
+    they are the same."""
+    own = RunConfig.read(base).settings
     repeated = {"train", "evaluate"}
     shared, files = DATA, FILES
-    if config.has_proxies and Mix(**FoundMix.read(base.mixture).ratios) == config.mix:
+    if config.data != own.data:
+        repeated |= {"data", "tokens proxy", "tokens primary", "features", "proxies"}
+        shared = []
+    elif (
+        config.has_proxies
+        and config.loss == own.loss
+        and Mix(**FoundMix.read(base.mixture).ratios) == config.mix
+    ):
         shared, files = [*DATA, "proxy"], [*FILES, base.mixture.name]
     else:
         repeated.add("proxies")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, get_args
 
-from qsit_ray.config.config import Config, Mix
+from qsit_ray.config.config import Config, LossWeighting, Mix
+from qsit_ray.config.data import DemoData, LlavaData
 
-Study = Literal["domains", "controller"]
+Study = Literal["domains", "controller", "scoring"]
 METHOD = "method"
 """The arm that the others are compared with: the found mix, adjusted as the run's settings say."""
 
@@ -64,9 +66,49 @@ def controllers(config: Config, found: Mix) -> list[Arm]:
         Arm("shrink", ruled(shrink=True, min_growth=0.5)),
         Arm("shrink-without-repeats", ruled(shrink=True, min_growth=0.5, exhausted="hold")),
         Arm("fresh-rows", _train(ruled(), epoch_rows="fresh")),
+        *(
+            Arm(f"loss-{kind.replace('_', '-')}", ruled().model_copy(update={"loss": kind}))
+            for kind in get_args(LossWeighting)
+            if kind != config.loss
+        ),
     ]
     # A run that has one of these settings is that arm itself.
     return [method, *(arm for arm in others if arm.config != method.config)]
+
+
+def scoring_pools(
+    config: Config, found: Mix, photographs: Mapping[str, Sequence[str]]
+) -> list[Arm]:
+    """Table IV: scoring trained on one pool of D1 or on all of it.
+
+    The pools are D1's files; the demo's are `photographs`, training photographs by the name of
+    their pool, each with its part of D1's rows. Raises ValueError for a D1 of one file.
+    """
+    data, whole = config.data, _at(config, found)
+    if isinstance(data, LlavaData):
+        parts = {Path(file).stem: trained_on(config, file).data for file in data.scoring}
+    elif isinstance(data, DemoData):
+        rows = max(1, data.scoring // len(photographs))
+        parts = {
+            name: data.model_copy(update={"scoring": rows, "scoring_photographs": tuple(names)})
+            for name, names in photographs.items()
+        }
+    else:
+        raise ValueError("no rows to train scoring on")
+    if len(parts) < 2:
+        raise ValueError("D1 has one file; expected one for each pool")
+    return [
+        Arm(METHOD, whole),
+        *(
+            Arm(f"scoring-on-{name}", whole.model_copy(update={"data": part}))
+            for name, part in parts.items()
+        ),
+    ]
+
+
+def trained_on(config: Config, *scoring: str) -> Config:
+    """D1 of these files alone."""
+    return config.model_copy(update={"data": config.data.model_copy(update={"scoring": scoring})})
 
 
 def with_seed(arm: Arm, seed: int) -> Config:

@@ -41,9 +41,25 @@ def test_table_vii_has_the_papers_six_configurations():
 def test_the_controllers_arms_differ_in_the_training_alone():
     method, *others = arms.controllers(presets.demo(), FOUND)
     for arm in others:
-        assert all(name.startswith("train.") for name in changes(arm, method)), arm.name
+        allowed = ("loss",) if arm.name.startswith("loss-") else ("train.",)
+        assert all(name.startswith(allowed) for name in changes(arm, method)), arm.name
         assert changes(arm, method) or arm.rows_of
     assert len({arm.name for arm in (method, *others)}) == len(others) + 1
+
+
+def test_scoring_is_trained_on_each_pool_of_d1():
+    demo = presets.demo()
+    pools = {"a": ["astronaut"], "b": ["china", "flower"]}
+    method, *others = arms.scoring_pools(demo, FOUND, pools)
+    assert [arm.name for arm in others] == ["scoring-on-a", "scoring-on-b"]
+    for arm, names in zip(others, pools.values(), strict=True):
+        assert changes(arm, method) == {"data.scoring", "data.scoring_photographs"}
+        assert arm.config.data.scoring_photographs == tuple(names)
+        assert arm.config.data.scoring == demo.data.scoring // 2
+    _, *files = arms.scoring_pools(presets.resolve("paper"), FOUND, {})
+    assert [arm.name for arm in files] == ["scoring-on-scoring_koniq", "scoring-on-scoring_spaq"]
+    with pytest.raises(ValueError, match="one file"):
+        arms.scoring_pools(presets.resolve("paper-trained-on-koniq"), FOUND, {})
 
 
 def test_an_arm_that_the_run_is_itself_is_not_trained_twice():

@@ -65,7 +65,7 @@ FLOORS = [
     ["qsit_ray.cli", "evaluation.studies"],
 ]
 # What may import the demo: everything that users run must do without it.
-DEMO_GUESTS = ("qsit_ray.demo", "qsit_ray.stages", "evaluation.studies")
+DEMO_GUESTS = ("qsit_ray.ablation", "qsit_ray.demo", "qsit_ray.stages", "evaluation.studies")
 
 
 def floor_of(module):

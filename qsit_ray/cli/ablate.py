@@ -16,7 +16,11 @@ from qsit_ray.report import ablations
 def ablate(
     out: Out,
     study: Annotated[
-        Study, typer.Option(help="Arms: Table VII's `domains`, or the `controller`'s rules.")
+        Study,
+        typer.Option(
+            help="Arms: Table VII's `domains`, the `controller`'s rules, or Table IV's `scoring`"
+            " on one pool of D1."
+        ),
     ] = "domains",
     preset: Preset = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repeats of each arm.")] = 3,

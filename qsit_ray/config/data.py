@@ -35,6 +35,11 @@ class DemoData(Section):
     """Images of the final evaluation."""
     test_questions: Count
     """Questions of the final evaluation."""
+    scoring_photographs: Annotated[tuple[str, ...] | None, Field(strict=False, min_length=1)] = None
+    """Training photographs that D1's rows are made from, by name. Null: all of them."""
+    test_photographs: str | None = None
+    """Folder of photographs that only the final evaluation's rows are made from, beside the demo's
+    own three. Null: those alone, as nothing else is installed."""
 
 
 class Rows(Section):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qsit_ray.config.config import Config
-from qsit_ray.config.data import LlavaData
+from qsit_ray.config.data import DemoData, LlavaData
 
 
 def absolute(config: Config) -> Config:
@@ -16,6 +16,9 @@ def absolute(config: Config) -> Config:
     update = {"data": config.data, "search": search, "cache": _absolute(config.cache)}
     if isinstance(config.data, LlavaData):
         update["data"] = _of_files(config.data)
+    if isinstance(config.data, DemoData) and config.data.test_photographs is not None:
+        folder = _absolute(config.data.test_photographs)
+        update["data"] = config.data.model_copy(update={"test_photographs": folder})
     return config.model_copy(update=update)
 
 

@@ -166,19 +166,13 @@ def papers() -> dict[str, Config]:
         **{f"paper-{arm.name}": arm.config for arm in variants},
         # Its mix is searched, as the paper's is.
         "paper-without-fine-adjustment": arms.fixed(paper(), None),
-        "paper-trained-on-koniq": _trained_on(koniq),
-        "paper-trained-on-spaq": _trained_on(spaq),
-        "paper-trained-on-both": _trained_on(koniq, spaq),
+        "paper-trained-on-koniq": arms.trained_on(paper(), koniq),
+        "paper-trained-on-spaq": arms.trained_on(paper(), spaq),
+        "paper-trained-on-both": arms.trained_on(paper(), koniq, spaq),
         "paper-q-align-like": arms.fixed(paper(), only_scoring),
         "paper-q-instruct-like": arms.fixed(paper(), only_interpreting),
     }
     return {n: config.model_copy(update={"preset": n}) for n, config in presets.items()}
-
-
-def _trained_on(*scoring: str) -> Config:
-    config = paper()
-    data = config.data.model_copy(update={"scoring": scoring})
-    return config.model_copy(update={"data": data})
 
 
 def resolve(name_or_file: str) -> Config:

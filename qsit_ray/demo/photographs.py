@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from pydantic import TypeAdapter
 
 from qsit_ray.errors import InputError
@@ -28,6 +29,10 @@ Pixels = NDArray[np.uint8]
 
 CROP = 64
 """Side of a demo crop in pixels."""
+SMALLEST_BOX = 80
+"""Fewest pixels of a photograph that the side of a crop shows."""
+LARGEST = 768
+"""Longer side to which a user's photograph is scaled down: the demo's have 300 to 741 pixels."""
 
 PRISTINE = "pristine"
 # The pixels of each place in a crop.
@@ -96,12 +101,47 @@ class Sample:
     seed: int
 
 
+def weights_of(split: Split) -> dict[str, float]:
+    """The photographs of a split, with their shares of its crops."""
+    return {name: each.weight for name, each in PHOTOGRAPHS.items() if each.split == split}
+
+
+def pools() -> dict[str, list[str]]:
+    """The training photographs in two pools of different scenes."""
+    train = weights_of("train")
+    scenes = list(dict.fromkeys(PHOTOGRAPHS[name].scene for name in train))
+    return {
+        pool: [name for name in train if PHOTOGRAPHS[name].scene in scenes[first::2]]
+        for first, pool in enumerate(("scenes-a", "scenes-b"))
+    }
+
+
+def own(folder: str) -> dict[str, float]:
+    """A user's photographs by path, each with weight 1. Raises InputError where there is none."""
+    if not Path(folder).is_dir():
+        raise InputError(f"data.test_photographs {folder}: no such folder")
+    known = Image.registered_extensions()
+    paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in known)
+    if not paths:
+        raise InputError(f"data.test_photographs {folder}: no image file")
+    return {str(path): 1.0 for path in paths}
+
+
+def label(photograph: str) -> str:
+    """How rows name a photograph: the demo's by its name, a user's by its file's name."""
+    return photograph if photograph in PHOTOGRAPHS else Path(photograph).name
+
+
 @functools.cache
 def pixels_of(name: str) -> Pixels:
-    """Return a photograph as RGB, uint8 [height, width, 3].
+    """Return a photograph as RGB, uint8 [height, width, 3]; `name` is one of `PHOTOGRAPHS`, or the
+    path of another, which is scaled down to about the size of those.
 
-    Raises InputError when its package is not installed or no longer ships the file.
+    Raises InputError when its package is not installed or no longer ships the file, and for a file
+    that can't be read or is too small for a crop.
     """
+    if name not in PHOTOGRAPHS:
+        return _own_pixels(Path(name))
     photograph = PHOTOGRAPHS[name]
     # The package is only located, never imported: imgaug fails to import on current numpy.
     spec = importlib.util.find_spec(photograph.package)
@@ -114,22 +154,41 @@ def pixels_of(name: str) -> Pixels:
         return np.asarray(image.convert("RGB"))
 
 
+def _own_pixels(file: Path) -> Pixels:
+    try:
+        with Image.open(file) as image:
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{file}: can't be read as an image: {error}") from None
+    upright.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+    if min(upright.size) <= SMALLEST_BOX:
+        width, height = upright.size
+        raise InputError(
+            f"{file}: {width}×{height} pixels within {LARGEST}×{LARGEST}; "
+            f"expected more than {SMALLEST_BOX} on each side"
+        )
+    return np.asarray(upright)
+
+
 def draw_samples(
-    split: Split, count: int, rng: np.random.Generator, half: float, pristine: float
+    weights: Mapping[str, float],
+    count: int,
+    rng: np.random.Generator,
+    half: float,
+    pristine: float,
 ) -> list[Sample]:
-    """Draw `count` recipes from the photographs of a split.
+    """Draw `count` recipes from photographs, each in proportion to its weight.
 
     `half` is the share of distorted crops of which only one half is distorted, `pristine` the share
     of crops without distortion. Every kind and severity is drawn before one is drawn again, so that
     none is rare by chance.
     """
-    pool = [name for name, p in PHOTOGRAPHS.items() if p.split == split]
-    weights = np.array([PHOTOGRAPHS[name].weight for name in pool])
+    pool, shares = list(weights), np.array(list(weights.values()))
     grid = [(d, s) for s in range(1, 6) for d in DISTORTIONS]
     cells: list[tuple[str, int]] = []
     samples = []
     for _ in range(count):
-        name = pool[int(rng.choice(len(pool), p=weights / weights.sum()))]
+        name = pool[int(rng.choice(len(pool), p=shares / shares.sum()))]
         box = _draw_box(pixels_of(name), rng)
         place: Place = "whole"
         kind, severity = PRISTINE, 0
@@ -149,7 +208,8 @@ def _draw_box(photo: Pixels, rng: np.random.Generator) -> tuple[int, int, int]:
     best, best_texture = (0, 0, min(height, width)), -1.0
     for _ in range(6):
         # Every crop is scaled down a little or more, so that a pristine crop is sharp.
-        side = int(rng.integers(80, max(81, int(0.6 * min(height, width)))))
+        largest = max(SMALLEST_BOX + 1, int(0.6 * min(height, width)))
+        side = int(rng.integers(SMALLEST_BOX, largest))
         left = int(rng.integers(0, width - side + 1))
         top = int(rng.integers(0, height - side + 1))
         step = max(1, side // 32)

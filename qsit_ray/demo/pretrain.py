@@ -87,7 +87,9 @@ def pretrain(
 
 def _draw(count: int, report: Report, workers: int) -> _Pool:
     rng = np.random.default_rng([SEED, 7])
-    samples = photographs.draw_samples("train", count, rng, rows.HALF_SHARE, rows.PRISTINE_SHARE)
+    samples = photographs.draw_samples(
+        photographs.weights_of("train"), count, rng, rows.HALF_SHARE, rows.PRISTINE_SHARE
+    )
     report("drawing crops", 0, count)
     drawn = list(rows.render_in_processes(samples, 200, workers))
     report("drawing crops", count, count)

@@ -22,7 +22,16 @@ from PIL import Image
 from qsit_ray.config.data import DemoData
 from qsit_ray.data.catalog import BenchmarkImage, CatalogRow, Content, Question
 from qsit_ray.demo import questions
-from qsit_ray.demo.photographs import Pixels, Sample, Split, draw_samples, place_mask, render
+from qsit_ray.demo.photographs import (
+    Pixels,
+    Sample,
+    draw_samples,
+    label,
+    own,
+    place_mask,
+    render,
+    weights_of,
+)
 from qsit_ray.demo.questions import Item
 from qsit_ray.errors import InputError
 from qsit_ray.levels import Range, mos_to_levels
@@ -80,16 +89,19 @@ def build(
 
     The same seed gives the same bytes for every number of `workers`.
     """
-    counts: dict[str, tuple[Split, int]] = {
-        "train_scoring": ("train", sizes.scoring),
-        "train": ("train", -(-max(sizes.interpreting, sizes.general) // ROWS_PER_IMAGE)),
-        "validation": ("validation", max(sizes.validation_images, sizes.validation_scoring)),
-        "test": ("test", sizes.test_images),
+    train, validation, test = weights_of("train"), weights_of("validation"), weights_of("test")
+    if sizes.test_photographs is not None:
+        test |= own(sizes.test_photographs)
+    counts = {
+        "train_scoring": (_only(train, sizes.scoring_photographs), sizes.scoring),
+        "train": (train, -(-max(sizes.interpreting, sizes.general) // ROWS_PER_IMAGE)),
+        "validation": (validation, max(sizes.validation_images, sizes.validation_scoring)),
+        "test": (test, sizes.test_images),
     }
     samples: dict[str, list[Sample]] = {}
-    for number, (name, (split, count)) in enumerate(counts.items()):
+    for number, (name, (weights, count)) in enumerate(counts.items()):
         rng = np.random.default_rng([seed, number])
-        samples[name] = draw_samples(split, count, rng, HALF_SHARE, PRISTINE_SHARE)
+        samples[name] = draw_samples(weights, count, rng, HALF_SHARE, PRISTINE_SHARE)
     shots = _draw(samples, folder, report, workers)
 
     rng = np.random.default_rng([seed, 100])
@@ -97,15 +109,15 @@ def build(
     low, high = Range("dataset").ends([s.pseudo_mos for s in scored])
     # Validation rows take the training rows' range, as a user's new images would.
     scale = Range("explicit", low=low, high=high)
-    train = _scoring_rows(scored, scale)
-    train += _interpreting_rows(shots["train"], sizes.interpreting, rng)
-    train += _general_rows(shots["train"], sizes.general, rng)
+    trained = _scoring_rows(scored, scale)
+    trained += _interpreting_rows(shots["train"], sizes.interpreting, rng)
+    trained += _general_rows(shots["train"], sizes.general, rng)
     held_out = shots["validation"]
-    validation = _scoring_rows(held_out[: sizes.validation_scoring], scale)
-    validation += _interpreting_rows(held_out, sizes.validation_interpreting, rng)
+    validated = _scoring_rows(held_out[: sizes.validation_scoring], scale)
+    validated += _interpreting_rows(held_out, sizes.validation_interpreting, rng)
     return Content(
-        train=train,
-        validation=validation,
+        train=trained,
+        validation=validated,
         images={
             "validation": [_benchmark_image(s) for s in held_out[: sizes.validation_images]],
             "test": [_benchmark_image(s) for s in shots["test"]],
@@ -115,6 +127,15 @@ def build(
             "test": _benchmark_questions(shots["test"], sizes.test_questions, rng),
         },
     )
+
+
+def _only(weights: Mapping[str, float], names: Sequence[str] | None) -> Mapping[str, float]:
+    """The named photographs. Raises InputError for a name that is not among them."""
+    for name in names or ():
+        if name not in weights:
+            known = ", ".join(weights)
+            raise InputError(f"data.scoring_photographs: {name}: unknown; expected {known}")
+    return weights if names is None else {name: weights[name] for name in weights if name in names}
 
 
 def _draw(
@@ -162,7 +183,7 @@ def _row(shot: _Shot, domain: str, human: str, answer: str, number: int) -> Cata
         "conversation": [{"from": "human", "value": human}, {"from": "gpt", "value": answer}],
         "mos": None,
         "level": None,
-        "photograph": shot.sample.photograph,
+        "photograph": label(shot.sample.photograph),
     }
 
 
@@ -180,7 +201,7 @@ def _benchmark_image(shot: _Shot) -> BenchmarkImage:
     return {
         "image": shot.image,
         "mos": shot.pseudo_mos,
-        "photograph": shot.sample.photograph,
+        "photograph": label(shot.sample.photograph),
         "distortion": shot.sample.distortion,
         "severity": shot.sample.severity,
     }
@@ -245,7 +266,7 @@ def _benchmark_questions(
             "img_path": shot.image,
             "candidates": _candidates(item, rng),
             "correct_ans": item.answer,
-            "photograph": shot.sample.photograph,
+            "photograph": label(shot.sample.photograph),
         }
         for shot, item in chosen
     ]

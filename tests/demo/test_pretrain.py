@@ -49,7 +49,7 @@ def test_a_killed_pretraining_keeps_its_finished_stages(cache, tmp_path):
 
 def test_captions_use_neither_the_levels_nor_the_catalogs_words():
     rng = np.random.default_rng(0)
-    samples = photographs.draw_samples("train", 200, rng, 0.35, 0.1)
+    samples = photographs.draw_samples(photographs.weights_of("train"), 200, rng, 0.35, 0.1)
     assert {photographs.PHOTOGRAPHS[s.photograph].split for s in samples} == {"train"}
     words = {w for s in samples for w in pretrain.caption(s, rng).replace(",", "").split()}
     assert not words & {*LEVELS, *questions.FAMILIES, *questions.STRENGTHS, "yes", "no"}

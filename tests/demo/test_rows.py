@@ -9,6 +9,7 @@ from PIL import Image
 
 from qsit_ray.config.data import DemoData
 from qsit_ray.demo import photographs, questions, rows
+from qsit_ray.errors import InputError
 from qsit_ray.prompts import SCORING_QUESTION
 
 SIZES = DemoData(
@@ -73,6 +74,52 @@ def test_the_same_seed_gives_the_same_bytes(built, tmp_path):
         ]
 
     assert digest(folder) == digest(tmp_path)
+
+
+def test_a_users_photographs_are_in_the_final_evaluation_alone(built, tmp_path):
+    _, plain = built
+    noise = np.random.default_rng(0).integers(0, 255, (900, 1200, 3), dtype=np.uint8)
+    for name in ("one.jpg", "two.png"):
+        Image.fromarray(noise).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("not a photograph", encoding="utf-8")
+    sizes = SIZES.model_copy(update={"test_photographs": str(tmp_path)})
+    data = rows.build(tmp_path / "catalog", sizes, 3, lambda *_: None, workers=1)
+    assert data.train == plain.train
+    assert data.validation == plain.validation
+    assert data.images["validation"] == plain.images["validation"]
+    for of_test in (data.images["test"], data.questions["test"]):
+        assert {"one.jpg", "two.png", "coffee"} <= {row["photograph"] for row in of_test}
+
+
+@pytest.mark.parametrize(
+    ("file", "content"), [("cut.jpg", b"\xff\xd8\xff"), ("small.png", None), (None, None)]
+)
+def test_a_folder_of_photographs_that_cant_be_used_is_named(tmp_path, file, content):
+    if content is not None:
+        (tmp_path / file).write_bytes(content)
+    elif file is not None:
+        Image.new("RGB", (80, 300)).save(tmp_path / file)
+    sizes = SIZES.model_copy(update={"test_photographs": str(tmp_path)})
+    with pytest.raises(InputError, match=file or str(tmp_path)):
+        rows.build(tmp_path / "catalog", sizes, 3, lambda *_: None, workers=1)
+
+
+def test_scoring_rows_can_be_made_from_some_photographs(tmp_path):
+    pools = photographs.pools()
+    scenes = [{photographs.PHOTOGRAPHS[name].scene for name in names} for names in pools.values()]
+    assert scenes[0].isdisjoint(scenes[1])
+    names = tuple(pools["scenes-a"])
+    sizes = SIZES.model_copy(update={"scoring_photographs": names})
+    data = rows.build(tmp_path, sizes, 3, lambda *_: None, workers=1)
+    of_domain = {
+        domain: {row["photograph"] for row in data.train if row["domain"] == domain}
+        for domain in ("scoring", "interpreting")
+    }
+    assert of_domain["scoring"] <= set(names)
+    assert not of_domain["interpreting"] <= set(names)
+    wrong = SIZES.model_copy(update={"scoring_photographs": ("coffee",)})
+    with pytest.raises(InputError, match="coffee"):
+        rows.build(tmp_path, wrong, 3, lambda *_: None, workers=1)
 
 
 def test_every_row_refers_to_an_image_of_the_catalog(built):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,19 @@ def krcc(truth: ArrayLike, prediction: ArrayLike) -> float:
 def rmse(truth: ArrayLike, prediction: ArrayLike) -> float:
     """Root of the mean squared difference, in units of both."""
     return float(np.sqrt(np.mean((np.asarray(truth, float) - np.asarray(prediction, float)) ** 2)))
+
+
+def mean_over_sets(
+    metric: Callable[[Floats, Floats], float],
+    truth: ArrayLike,
+    prediction: ArrayLike,
+    sets: Sequence[str | None] | NDArray[np.str_],
+) -> float:
+    """Mean of a metric over the data sets that the rows belong to, whose scales may differ (the
+    paper's average); NaN where one set's is undefined."""
+    y, x, of_set = np.asarray(truth, float), np.asarray(prediction, float), np.asarray(sets, str)
+    parts = [np.flatnonzero(of_set == name) for name in np.unique(of_set)]
+    return float(np.mean([metric(y[part], x[part]) for part in parts])) if parts else float("nan")
 
 
 def williams(r_a: float, r_b: float, r_ab: float, rows: int) -> float | None:

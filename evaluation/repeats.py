@@ -72,7 +72,7 @@ def difference(
 
 def _mean(metric: Metric, repeat: Repeat, values: Floats, rows: NDArray[np.intp]) -> float:
     """The metric of some rows; of several data sets its mean over those that the rows are of."""
+    truth, values = repeat.truth[rows], values[rows]
     if repeat.datasets is None:
-        return metric(repeat.truth[rows], values[rows])
-    parts = [rows[repeat.datasets[rows] == name] for name in np.unique(repeat.datasets[rows])]
-    return float(np.mean([metric(repeat.truth[part], values[part]) for part in parts]))
+        return metric(truth, values)
+    return correlation.mean_over_sets(metric, truth, values, repeat.datasets[rows])

@@ -44,6 +44,7 @@ def run_of(folder: Path, rows: int) -> RunFolder:
             "mos": None,
             "level": None,
             "photograph": None,
+            "dataset": "",
         }
         for domain in DOMAINS
         for number in range(rows // len(DOMAINS))

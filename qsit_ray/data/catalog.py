@@ -42,7 +42,8 @@ class RowImage(TypedDict):
 
 class CatalogRow(TypedDict):
     """A training or validation row with no, one or several images; scoring rows have one, `mos` and
-    `level`. `photograph`: what its first image was made of. The catalog adds the number `row`."""
+    `level`. `photograph`: what its first image was made of. `dataset`: the data set it is from. The
+    catalog adds the number `row`."""
 
     row: NotRequired[int]
     id: str
@@ -52,6 +53,7 @@ class CatalogRow(TypedDict):
     mos: float | None
     level: str | None
     photograph: str | None
+    dataset: str
 
 
 class BenchmarkImage(TypedDict):
@@ -120,6 +122,7 @@ SCHEMA = pa.schema(
         ("mos", pa.float64()),
         ("level", _TEXT),
         ("photograph", _TEXT),
+        ("dataset", _TEXT),
     ]
 )
 IMAGES = "images"

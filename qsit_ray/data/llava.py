@@ -31,9 +31,9 @@ def read(data: LlavaData, seed: int, report: Callable[[int, int, str], None]) ->
     """Rows of all files of `data`; every record is a row or a reject.
 
     Each image is decoded once: a training record whose image is missing or broken is a reject.
-    `validation_share` of the scoring rows is drawn by `seed` for validation (paper IV-A: 10 % of
-    D1); interpreting is validated on the questions with answers. `report` gets what is done, out of
-    how many, and of what.
+    `validation_share` of the scoring images is drawn by `seed` for validation (paper IV-A: 10 % of
+    D1), the same share of each data set and level; interpreting is validated on the questions with
+    answers. `report` gets what is done, out of how many, and of what.
 
     Image paths are relative to the catalog, whose images/ leads to `data.images`.
 
@@ -48,7 +48,8 @@ def read(data: LlavaData, seed: int, report: Callable[[int, int, str], None]) ->
     found: list[tuple[str, str, int, Parsed | str]] = []  # the row, or why there is none
     for done, (domain, name) in enumerate(files, start=1):
         for number, record in enumerate(benchmarks.records(Path(name)), start=1):
-            found.append((name, domain, number, _parsed_or_reason(record, domain)))
+            dataset = Path(name).stem
+            found.append((name, domain, number, _parsed_or_reason(record, domain, dataset)))
         report(done, len(files), "files")
     asked = {
         "validation": benchmarks.questions(data.validation_questions, graded=False),
@@ -104,16 +105,17 @@ def _with_sizes(parsed: Parsed, sizes: Sizes, root: Path) -> str | None:
     return None
 
 
-def _parsed_or_reason(record: Any, domain: str) -> Parsed | str:
+def _parsed_or_reason(record: Any, domain: str, dataset: str) -> Parsed | str:
     try:
-        return _parsed(record, domain)
+        return _parsed(record, domain, dataset)
     except ValueError as error:
         return str(error)
 
 
-def _parsed(record: Any, domain: str) -> Parsed:
-    """One record as a catalog row. Raises ValueError with the reason it can't be one: its kind, and
-    after a colon what differs from record to record."""
+def _parsed(record: Any, domain: str, dataset: str) -> Parsed:
+    """One record as a catalog row of the data set that it names, or else of `dataset`. Raises
+    ValueError with the reason it can't be one: its kind, and after a colon what differs from record
+    to record."""
     if not isinstance(record, dict) or not isinstance(record.get("conversations"), list):
         raise ValueError("no list of conversations")
     images = record.get("image") or []
@@ -144,6 +146,7 @@ def _parsed(record: Any, domain: str) -> Parsed:
         "mos": None,
         "level": None,
         "photograph": images[0] if images else None,
+        "dataset": str(record.get("dataset") or dataset),
     }
     if domain == "scoring":
         if len(images) != 1:
@@ -177,20 +180,41 @@ def _is_unicode(text: str) -> bool:
 
 
 def _hold_out_validation(rows: Content, share: float, seed: int) -> None:
-    """Move `share` of the scoring rows from training to validation."""
-    scored = [row for row in rows.train if row["domain"] == "scoring"]
-    chosen = np.random.default_rng([seed, len(scored)]).permutation(len(scored))
-    held_out = {id(scored[i]) for i in chosen[: round(share * len(scored))]}
-    rows.validation += [row for row in rows.train if id(row) in held_out]
-    rows.train = [row for row in rows.train if id(row) not in held_out]
+    """Move the scoring rows of `share` of the images from training to validation.
+
+    An image's rows stay together. The first row of an image says what it is of: its data set and
+    level, of which validation gets the same share as of all.
+    """
+    first: dict[str, CatalogRow] = {}
+    for row in rows.train:
+        if row["domain"] == "scoring":
+            first.setdefault(row["images"][0]["path"], row)
+    images = list(first)
+    chance = np.random.default_rng([seed, len(images)]).random(len(images))
+    order = sorted(
+        range(len(images)),
+        key=lambda i: (first[images[i]]["dataset"], first[images[i]]["level"] or "", chance[i]),
+    )
+    # Evenly spaced places of this order: each data set and level has its share to within one image.
+    ends = np.arange(len(images) + 1) * round(share * len(images)) // max(len(images), 1)
+    held_out = {images[order[i]] for i in np.flatnonzero(np.diff(ends))}
+    kept: list[CatalogRow] = []
+    shown: dict[str, CatalogRow] = {}
+    for row in rows.train:
+        if row["domain"] == "scoring" and (path := row["images"][0]["path"]) in held_out:
+            rows.validation.append(row)
+            shown.setdefault(path, row)
+        else:
+            kept.append(row)
+    rows.train = kept
     rows.images["validation"] = [
         {
-            "image": row["images"][0]["path"],
+            "image": path,
             "mos": row["mos"],
             "photograph": row["photograph"],
-            "dataset": "validation",
+            "dataset": row["dataset"],
         }
-        for row in rows.validation
+        for path, row in shown.items()
         if row["mos"] is not None  # every scoring row has one
     ]
 
@@ -209,5 +233,6 @@ def _answered(question: Question) -> Parsed:
         "mos": None,
         "level": None,
         "photograph": question["photograph"],
+        "dataset": "questions",
     }
     return Parsed(row, [question["photograph"]])

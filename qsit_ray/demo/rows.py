@@ -184,6 +184,7 @@ def _row(shot: _Shot, domain: str, human: str, answer: str, number: int) -> Cata
         "mos": None,
         "level": None,
         "photograph": label(shot.sample.photograph),
+        "dataset": "demo",
     }
 
 

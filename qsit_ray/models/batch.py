@@ -26,6 +26,7 @@ EMPTY: CatalogRow = {
     "mos": None,
     "level": None,
     "photograph": None,
+    "dataset": "",
 }
 """The row in place of `PADDING`: its text is short, and its image a blank one."""
 

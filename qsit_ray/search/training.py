@@ -215,8 +215,10 @@ class ProxyTraining:
                 threads=threads,
             )
         truth = [row["mos"] for row in bench.images]
-        srcc = correlation.srcc(truth, PAPER.rank_key(logits))
-        plcc = correlation.plcc(truth, PAPER.score(logits))
+        sets = [row.get("dataset") for row in bench.images]
+        keys, scores = PAPER.rank_key(logits), PAPER.score(logits)
+        srcc = correlation.mean_over_sets(correlation.srcc, truth, keys, sets)
+        plcc = correlation.mean_over_sets(correlation.plcc, truth, scores, sets)
         return TrialMetrics(
             loss_scoring=best.loss_scoring,
             loss_interpreting=best.loss_interpreting,

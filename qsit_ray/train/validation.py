@@ -118,12 +118,10 @@ class Validation:
 
     def _srcc(self, keys: dict[str, float]) -> float | None:
         of_all = {image: key for share in gather(keys) for image, key in share.items()}
-        found = [
-            (row["mos"], of_all[row["image"]])
-            for row in self.catalog.images("validation")
-            if row["image"] in of_all
-        ]
-        value = correlation.srcc(*zip(*found, strict=True)) if found else math.nan
+        found = [row for row in self.catalog.images("validation") if row["image"] in of_all]
+        truth, sets = [row["mos"] for row in found], [row.get("dataset") for row in found]
+        of_rows = [of_all[row["image"]] for row in found]
+        value = correlation.mean_over_sets(correlation.srcc, truth, of_rows, sets)
         return value if math.isfinite(value) else None
 
     def _accuracy(self) -> float | None:

@@ -17,6 +17,7 @@ ROW = {
     "mos": None,
     "level": None,
     "photograph": None,
+    "dataset": "",
 }
 
 

@@ -1,6 +1,7 @@
 """Training files in LLaVA's shape: every record is a row or a reject, labels are kept."""
 
 import json
+from collections import Counter
 
 import pytest
 from llava_files import QUESTION, asked, scored
@@ -22,6 +23,40 @@ def test_a_tenth_of_the_scoring_rows_validates_and_no_row_is_in_both(data):
     assert not held_out & kept
     assert read(data()) == rows
     assert {row["id"] for row in read(data(), seed=1).train} != {row["id"] for row in rows.train}
+
+
+def test_an_image_with_several_records_is_in_one_split(data):
+    twice = [scored(n) for n in (*range(20), *range(20))]
+    for seed in range(5):
+        found = read(data(scoring=twice), seed)
+        held_out, kept = (
+            [row["images"][0]["path"] for row in rows if row["domain"] == "scoring"]
+            for rows in (found.validation, found.train)
+        )
+        assert not set(held_out) & set(kept)
+        assert (len(held_out), len(kept)) == (4, 36)
+        assert {image["image"] for image in found.images["validation"]} == set(held_out)
+
+
+def test_validation_has_the_same_share_of_each_data_set_and_level(data):
+    records = [
+        scored(n, ("bad", "good")[n % 2]) | {"dataset": ("koniq", "spaq")[n // 10]}
+        for n in range(20)
+    ]
+    settings = data(scoring=records).model_copy(update={"validation_share": 0.4})
+    for seed in range(5):
+        found = read(settings, seed)
+        scored_rows = [row for row in found.validation if row["domain"] == "scoring"]
+        counted = Counter((row["dataset"], row["level"]) for row in scored_rows)
+        assert counted == {(s, level): 2 for s in ("koniq", "spaq") for level in ("bad", "good")}
+        assert {image["dataset"] for image in found.images["validation"]} == {"koniq", "spaq"}
+
+
+def test_a_row_is_of_its_files_data_set_unless_it_names_another(data):
+    rows = read(data(scoring=[scored(n) for n in range(19)] + [scored(19) | {"dataset": "spaq"}]))
+    found = {row["id"]: row["dataset"] for row in [*rows.train, *rows.validation]}
+    assert found["19.jpg->19.5"] == "spaq"
+    assert found["18.jpg->18.5"] == "scoring"
 
 
 def test_released_labels_are_kept(data):

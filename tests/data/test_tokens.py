@@ -64,6 +64,7 @@ def row(turns, sizes=(), domain="general", name="r"):
         "mos": None,
         "level": None,
         "photograph": None,
+        "dataset": "",
     }
 
 

@@ -72,3 +72,12 @@ def test_fifteen_models_reproduce_the_published_correlations(shared_data):
         ]
         published = [row.srcc_margin_exact_ties, row.plcc_T100, row.plcc_T1]
         assert found == pytest.approx(published, abs=5e-4), (row.model, row.dataset)
+
+
+def test_sets_of_different_scales_are_averaged_not_pooled():
+    koniq, spaq = np.linspace(1, 5, 20), np.linspace(0, 100, 20)
+    truth = np.concatenate([koniq, spaq])
+    perfect = np.concatenate([koniq, spaq / 25 + 1])  # each scale put on 1 to 5
+    sets = ["koniq"] * 20 + ["spaq"] * 20
+    assert correlation.mean_over_sets(correlation.srcc, truth, perfect, sets) == 1
+    assert correlation.srcc(truth, perfect) < 0.9

@@ -25,13 +25,13 @@ def demo() -> Config:
     return Config(
         preset="demo",
         data=DemoData(
-            scoring=200,
+            scoring=400,
             interpreting=2400,
             general=2400,
             validation_scoring=100,
             validation_interpreting=120,
             validation_images=100,
-            validation_questions=240,
+            validation_questions=480,
             test_images=300,
             test_questions=480,
         ),
@@ -47,8 +47,8 @@ def demo() -> Config:
             interpreting_general=space("demo_interpreting_general"),
             interpreting_scoring=space("demo_interpreting_scoring"),
             training=Training(batch_size=16, learning_rate=5e-3),
-            max_steps=144,
-            evaluate_every=48,
+            max_steps=216,
+            evaluate_every=72,
             patience=2,
         ),
         train=Train(

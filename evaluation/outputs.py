@@ -7,7 +7,7 @@ numbers, and null with a reason where a figure is undefined. Rows count from 1, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -180,19 +180,23 @@ def convert_mos(
     mos_column: str,
     range_text: str,
     boundary: Boundary | None,
+    lower_better: bool = False,
     bootstrap: Bootstrap = DEFAULT,
 ) -> LevelTable:
-    """Convert a table's MOS. Raises InputError, with the row, for a MOS that is missing and an id
-    that repeats."""
+    """Convert a table's MOS, or its DMOS where `lower_better`.
+
+    Raises InputError, with the row, for a MOS that is missing and an id that repeats.
+    """
     scale = Range.parse(range_text)
     table = tables.read(path)
     ids, mos = table.ids(id_column), table.numbers(mos_column)
     try:
-        found = mos_to_levels(mos, scale, boundary)
+        found = mos_to_levels(mos, scale, boundary, lower_better)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     kept = found.levels > 0
-    agreement = iqa.score_predictions(mos[kept], found.levels[kept], bootstrap=bootstrap)
+    rising = -mos[kept] if lower_better else mos[kept]
+    agreement = iqa.score_predictions(rising, found.levels[kept], bootstrap=bootstrap)
     return LevelTable(ids, mos, found, agreement, range_text, bootstrap.seed)
 
 
@@ -239,24 +243,32 @@ def score_iqa(
     truth_column: str,
     by: str | None = None,
     trained_on: Sequence[str] | None = None,
+    lower_better: bool = False,
     bootstrap: Bootstrap = DEFAULT,
 ) -> IqaScores:
     """SRCC, PLCC, KRCC and RMSE of a table of predictions.
 
     `by` names the column of groups, such as datasets; an id must then be unique within its group
-    only. `trained_on` are groups. Raises InputError, with the row, for a value that is missing.
+    only. `trained_on` are groups. `lower_better`: the truth is DMOS, and correlates with its sign
+    turned; there is then no RMSE of the raw scores, which rise with quality. Raises InputError,
+    with the row, for a value that is missing.
     """
     table = tables.read(path)
     names = None if by is None else table.labels(by)
     table.ids(id_column, within=names)
-    truth = table.numbers(truth_column)
+    truth = table.numbers(truth_column) * (-1 if lower_better else 1)
     predicted = scoring.read(table)
     if trained_on is not None and by is None:
         raise InputError("--trained-on needs --by COL, the column of dataset names")
 
     def result_of(rows: NDArray[np.bool_]) -> IqaResult:
         score, rank_on = predicted.score[rows], predicted.rank_on[rows]
-        return iqa.score_predictions(truth[rows], score, rank_on=rank_on, bootstrap=bootstrap)
+        found = iqa.score_predictions(truth[rows], score, rank_on=rank_on, bootstrap=bootstrap)
+        if not lower_better:
+            return found
+        why = {"rmse": "the truth falls with quality, the score rises"}
+        intervals = {**found.intervals, "rmse": None}
+        return replace(found, rmse=None, intervals=intervals, reasons=found.reasons | why)
 
     overall = result_of(np.ones(table.rows, dtype=bool))
     groups = {name: result_of(np.array(names) == name) for name in dict.fromkeys(names or [])}

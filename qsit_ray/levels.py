@@ -128,14 +128,20 @@ def inner_edges(low: float, high: float) -> NDArray[np.float64]:
     return np.array([float(m + Fraction(i, 5) * span) for i in range(1, 5)])
 
 
-def mos_to_levels(mos: ArrayLike, range_: Range, boundary: Boundary | None = None) -> Conversion:
+def mos_to_levels(
+    mos: ArrayLike,
+    range_: Range,
+    boundary: Boundary | None = None,
+    lower_better: bool = False,
+) -> Conversion:
     """Eq. 1: the level number of each MOS. `mos`: shape (rows,), on the scale of the range.
 
     `boundary` "right" makes the intervals (a, b], as Eq. 1; "left" makes them [a, b). By default
     the released ranges use their own side and all others "right". A MOS at or beyond an end takes
-    the end level, so m itself, which Eq. 1 leaves out, is bad. Raises InputError for MOS that are
-    missing or not finite (with their rows, from 1), for a range of no width, and for a released
-    range with the side that its labels do not have.
+    the end level, so m itself, which Eq. 1 leaves out, is bad. `lower_better`: the values are DMOS,
+    whose least is excellent; the levels are those of the values mirrored at the range's middle.
+    Raises InputError for MOS that are missing or not finite (with their rows, from 1), for a range
+    of no width, and for a released range with another side than its labels' or as DMOS.
     """
     values = np.atleast_1d(np.asarray(mos, dtype=np.float64))
     if values.ndim != 1:
@@ -150,6 +156,8 @@ def mos_to_levels(mos: ArrayLike, range_: Range, boundary: Boundary | None = Non
         raise InputError(
             f"boundary {side!r} is not known; write right for (a, b] or left for [a, b)"
         )
+    if released and lower_better:
+        raise InputError(f"range {range_.name} is of MOS, not of DMOS; write explicit:LOW:HIGH")
     low, high = range_.ends(values)
     if released and side != released:
         raise InputError(
@@ -159,9 +167,13 @@ def mos_to_levels(mos: ArrayLike, range_: Range, boundary: Boundary | None = Non
     # The release's own float64 order: 3 * 94 / 5 would put 56.4 on the edge and change three
     # labels.
     edges = SPAQ_EDGES if range_.name == "spaq-release" else inner_edges(low, high)
-    levels = (
-        np.searchsorted(edges, values, side="left" if side == "right" else "right") + 1
-    ).astype(np.int8)
+    # What is right-closed in the mirrored values is left-closed in the values themselves.
+    closed_right = (side == "right") != lower_better
+    levels = (np.searchsorted(edges, values, side="left" if closed_right else "right") + 1).astype(
+        np.int8
+    )
+    if lower_better:
+        levels = (6 - levels).astype(np.int8)
     aside = values >= high if range_.name == "spaq-release" else np.zeros(values.shape, dtype=bool)
     levels[aside] = 0
     clipped = int(np.count_nonzero(((values < low) | (values > high)) & ~aside))

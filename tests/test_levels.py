@@ -61,6 +61,13 @@ def test_levels_rise_with_mos_and_the_dataset_range_clips_nothing(mos, side):
     assert (np.diff(found.levels[np.argsort(mos)]) >= 0).all()
 
 
+@given(st.lists(st.integers(0, 100), min_size=1, max_size=30), st.sampled_from(["right", "left"]))
+def test_levels_of_dmos_are_those_of_the_mirrored_values(dmos, side):
+    scale = Range.parse("explicit:0:100")
+    mirrored = mos_to_levels([100 - value for value in dmos], scale, side).levels
+    assert mos_to_levels(dmos, scale, side, lower_better=True).levels.tolist() == mirrored.tolist()
+
+
 @given(st.integers(1, 5), st.floats(-50, 50), st.floats(0.5, 200))
 def test_the_midpoint_of_a_level_has_that_level(level, low, width):
     scale = Range("explicit", low=low, high=low + width)

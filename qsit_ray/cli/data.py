@@ -10,7 +10,7 @@ import typer
 
 from qsit_ray import pipeline
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.cli.options import Confidence, Json, Preset, Run, Seed, Set
+from qsit_ray.cli.options import Confidence, Json, LowerBetter, Preset, Run, Seed, Set
 from qsit_ray.cli.printing import print_json, print_reasons, print_table
 from qsit_ray.cli.working import requested_config, working
 from qsit_ray.errors import InputError
@@ -50,6 +50,7 @@ def levels(
         Boundary | None,
         typer.Option(help="right: (a, b], left: [a, b). A released range has its own side."),
     ] = None,
+    lower_better: LowerBetter = False,
     as_json: Json = False,
     seed: Seed = 0,
     confidence: Confidence = 0.95,
@@ -68,6 +69,7 @@ def levels(
         mos_column=mos,
         range_text=range_,
         boundary=boundary.value if boundary else None,
+        lower_better=lower_better,
         bootstrap=Bootstrap(seed, confidence),
     )
     tables.write(out, result.columns())

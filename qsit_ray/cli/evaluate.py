@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from qsit_ray import pipeline, placement
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.cli.options import Confidence, Json, Run, Seed
+from qsit_ray.cli.options import Confidence, Json, LowerBetter, Run, Seed
 from qsit_ray.cli.printing import print_json, print_reasons, print_table, say
 from qsit_ray.cli.working import working
 from qsit_ray.data import images
@@ -68,6 +68,7 @@ def iqa(
     trained_on: Annotated[
         str | None, typer.Option(help="Groups trained on, comma between: intra; others: cross.")
     ] = None,
+    lower_better: LowerBetter = False,
     as_json: Json = False,
     seed: Seed = 0,
     confidence: Confidence = 0.95,
@@ -83,6 +84,7 @@ def iqa(
         truth_column=truth,
         by=by,
         trained_on=trained_on and [name.strip() for name in trained_on.split(",")],
+        lower_better=lower_better,
         bootstrap=Bootstrap(seed, confidence),
     )
     if as_json:

@@ -26,5 +26,8 @@ Preset = Annotated[str | None, typer.Option(help="A preset's name, or a YAML fil
 Out = Annotated[Path, typer.Option(help="The run folder to create or to continue.", callback=local)]
 Set = Annotated[list[str], typer.Option("--set", help="Override one setting: a.b=value.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+LowerBetter = Annotated[
+    bool, typer.Option("--lower-better", help="The truth is DMOS, which falls with quality.")
+]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")]
 Confidence = Annotated[float, typer.Option(help="Confidence of the intervals, between 0 and 1.")]

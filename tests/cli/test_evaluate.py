@@ -198,6 +198,25 @@ def test_constant_predictions_are_null_with_the_reason(qsit, tmp_path):
 
 
 IQA = "evaluate iqa --predictions {0} --id id --truth mos "
+
+
+def test_dmos_falls_with_quality(qsit, tmp_path):
+    table, out = tmp_path / "csiq.csv", tmp_path / "levels.csv"
+    rows = [(f"{n}.png", n / 10, 90 - 8 * n) for n in range(10)]
+    pd.DataFrame(rows, columns=["image", "dmos", "score"]).to_csv(table, index=False)
+    call = ("data", "levels", table, "--id", "image", "--mos", "dmos", "--range", "dataset")
+    status, printed, _ = qsit(*call, "--out", out, "--lower-better", "--json")
+    assert status == 0
+    assert pd.read_csv(out)["level"].iloc[[0, -1]].tolist() == ["excellent", "bad"]
+    assert json.loads(printed)["srcc"] > 0.9
+    call = ("evaluate", "iqa", "--predictions", table, "--id", "image", "--truth", "dmos")
+    status, printed, _ = qsit(*call, "--score", "score", "--lower-better", "--json")
+    found = json.loads(printed)
+    assert (status, found["srcc"], found["rmse"]) == (0, 1, None)
+    assert "rmse" in found["reasons"]
+    assert json.loads(qsit(*call, "--score", "score", "--json")[1])["srcc"] == -1
+
+
 LEVELS = "data levels {0} --id id --mos mos --out {1}/o.csv --range "
 
 

@@ -1,7 +1,8 @@
-"""rim: the verbs of settings: config show and config diff."""
+"""rim: the verbs of settings: config show, config write and config diff."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli.options import Json, Run, Set
 from qsit_ray.cli.printing import print_json
+from qsit_ray.errors import InputError
 from qsit_ray.terminal import Terminal
 
 MAY = {
@@ -21,6 +23,7 @@ MAY = {
 def register(config: typer.Typer) -> None:
     """Add the verbs to the command group `config`."""
     config.command("show")(show)
+    config.command("write")(write)
     config.command("diff")(diff)
 
 
@@ -38,6 +41,29 @@ def show(
         print_json(settings.model_dump(mode="json"))
     else:
         print(dump_described(settings), end="")
+
+
+def write(
+    preset: Annotated[str, typer.Option(help="A preset's name, or a YAML file.")],
+    out: Annotated[Path, typer.Option(help="The YAML file to write.")],
+    assignments: Set = [],  # noqa: B006
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Write every setting to a YAML file, with its description, for --preset."""
+    from qsit_ray import artifacts
+    from qsit_ray.config import presets
+    from qsit_ray.config.files import dump_described, override
+
+    if out.suffix not in (".yaml", ".yml"):
+        raise InputError(f"{out}: the ending must be .yaml")
+    if out.exists() and not force:
+        raise InputError(f"{out}: exists; --force replaces it")
+    text = dump_described(override(presets.resolve(preset), assignments))
+    try:
+        artifacts.write_text(out, text)
+    except OSError as error:
+        raise InputError(f"{out}: can't write it: {error}") from None
+    Terminal().say(f"{out}: written; edit it and give it as --preset {out}")
 
 
 def diff(

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from qsit_ray.config.config import Config
 from qsit_ray.config.data import SOURCES
@@ -20,21 +21,33 @@ WIDTH = 100
 
 
 def validated(kind: type[Value], values: Any, origin: str) -> Value:
-    """A section or dataclass from plain values. Raises InputError naming `origin` and the key."""
+    """A section or dataclass from plain values. Raises InputError naming `origin` and every key
+    that is wrong."""
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        # Below `data` pydantic inserts the kind of source that it checked against.
-        at = first["loc"]
-        parts = [p for i, p in enumerate(at) if (at[0], i) != ("data", 1) or p not in SOURCES]
-        key = ".".join(str(part) for part in parts)
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            message = "unknown key"
-        elif first["type"] != "missing" and key:
-            message += f", got {first['input']!r}" if not isinstance(first["input"], dict) else ""
-        raise InputError(f"{origin}: {key + ': ' if key else ''}{message}") from None
+        found = error.errors()
+        # A wrong item also makes its list too short, which is no second mistake.
+        within = {each["loc"][:depth] for each in found for depth in range(len(each["loc"]))}
+        first = [each for each in found if each["loc"] not in within or not each["loc"]]
+        mistakes = list(dict.fromkeys(map(_mistake, first)))
+        if len(mistakes) == 1:
+            raise InputError(f"{origin}: {mistakes[0]}") from None
+        lines = [f"{origin}: {len(mistakes)} mistakes", *mistakes]
+        raise InputError("\n  ".join(lines)) from None
+
+
+def _mistake(error: ErrorDetails) -> str:
+    # Below `data` pydantic inserts the kind of source that it checked against.
+    at = error["loc"]
+    parts = [p for i, p in enumerate(at) if (at[0], i) != ("data", 1) or p not in SOURCES]
+    key = ".".join(str(part) for part in parts)
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        message = "unknown key"
+    elif error["type"] != "missing" and key:
+        message += f", got {error['input']!r}" if not isinstance(error["input"], dict) else ""
+    return f"{key}: {message}" if key else message
 
 
 def override(config: Config, assignments: Iterable[str]) -> Config:
@@ -63,18 +76,23 @@ def override(config: Config, assignments: Iterable[str]) -> Config:
     return validated(Config, values, "--set")
 
 
-def load(path: Path) -> Config:
-    """The configuration of a YAML file. Raises InputError naming the file and the key."""
-    return validated(Config, read_yaml(path), str(path))
+def merged(base: Any, changes: Any) -> Any:
+    """`base` with the values of `changes`, mapping by mapping; a `source` other than the base's
+    replaces the mapping that has it."""
+    if not (isinstance(base, dict) and isinstance(changes, dict)):
+        return changes
+    if base.get("source") != changes.get("source", base.get("source")):
+        return changes
+    return base | {key: merged(base.get(key), value) for key, value in changes.items()}
 
 
 def dump(config: Config) -> str:
-    """YAML that `load` reads back."""
+    """YAML that a preset's file may hold."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
 def dump_described(section: BaseModel, indent: str = "") -> str:
-    """YAML that `load` reads back, with each field's description as a comment above its key."""
+    """YAML that a preset's file may hold, with each field's description as a comment above it."""
     lines = []
     values = section.model_dump(mode="json")
     for name, field in type(section).model_fields.items():

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from qsit_ray import arms
 from qsit_ray.config.config import Config, Evaluate, Mix, Models, Pretraining
 from qsit_ray.config.data import DemoData, LlavaData, RehearsalData, Rows
-from qsit_ray.config.files import load, read_yaml, validated
+from qsit_ray.config.files import merged, read_yaml, validated
 from qsit_ray.config.search import Rehearsal, Search, Space
 from qsit_ray.config.train import Train, Training
 from qsit_ray.errors import InputError
+
+EXTENDS = "extends"
+RUN_ENTRIES = ("made_with", "history")
+"""What a run's config.yaml has besides settings."""
 
 
 def space(name: str) -> Space:
@@ -176,12 +182,38 @@ def papers() -> dict[str, Config]:
 
 
 def resolve(name_or_file: str) -> Config:
-    """A preset by its name, or a configuration file by its path."""
+    """A preset by its name, or a configuration file by its path.
+
+    A file has every setting, as a run's config.yaml has, or says `extends: NAME` (a preset, or a
+    file beside it) and what it changes. Raises InputError naming the file and what is wrong in it.
+    """
     presets = {"demo": demo(), "rehearsal": rehearsal(), **papers()}
     if name_or_file in presets:
         return presets[name_or_file]
-    if Path(name_or_file).suffix in {".yaml", ".yml"}:
-        return load(Path(name_or_file))
-    raise InputError(
-        f"--preset {name_or_file}: unknown; expected {', '.join(presets)} or a YAML file"
-    )
+    if Path(name_or_file).suffix not in {".yaml", ".yml"}:
+        raise InputError(
+            f"--preset {name_or_file}: unknown; expected {', '.join(presets)} or a YAML file"
+        )
+    return validated(Config, _values(Path(name_or_file), presets, ()), name_or_file)
+
+
+def _values(file: Path, presets: Mapping[str, Config], before: tuple[Path, ...]) -> Any:
+    """The values of a file, over those of what it extends. `before`: the files that led to it."""
+    values = read_yaml(file)
+    if not isinstance(values, dict):
+        return values
+    settings = {key: value for key, value in values.items() if key not in RUN_ENTRIES}
+    base = settings.pop(EXTENDS, None)
+    if base is None:
+        return settings
+    if isinstance(base, str) and base in presets:
+        below = presets[base].model_dump(mode="json")
+    elif isinstance(base, str) and Path(base).suffix in {".yaml", ".yml"}:
+        other = file.parent / base
+        if other in (*before, file):
+            raise InputError(f"{file}: {EXTENDS}: {base} extends this file itself")
+        below = _values(other, presets, (*before, file))
+    else:
+        known = ", ".join(presets)
+        raise InputError(f"{file}: {EXTENDS}: {base!r} is unknown; expected {known} or a YAML file")
+    return merged(below, settings)

@@ -66,3 +66,14 @@ def test_config_show_prints_settings_that_preset_reads_back(tmp_path):
     settings = presets.resolve(str(tmp_path / "mine.yaml")).model_dump(mode="json")
     assert json.loads(plain.stdout) == settings
     assert settings["train"]["epochs"] == 5
+
+
+def test_config_write_makes_a_file_once(tmp_path):
+    file = tmp_path / "mine.yaml"
+    command = ["config", "write", "--preset", "demo", "--set", "train.epochs=5", "--out", str(file)]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert "# Passes over the mixture" in file.read_text()
+    assert presets.resolve(str(file)).train.epochs == 5
+    again = CliRunner().invoke(app, command)
+    assert again.exit_code != 0
+    assert CliRunner().invoke(app, [*command, "--force"]).exit_code == 0

@@ -53,8 +53,8 @@ def demo() -> Config:
             interpreting_general=space("demo_interpreting_general"),
             interpreting_scoring=space("demo_interpreting_scoring"),
             training=Training(batch_size=16, learning_rate=5e-3),
-            max_steps=216,
-            evaluate_every=72,
+            max_steps=288,
+            evaluate_every=96,
             patience=2,
         ),
         train=Train(

@@ -61,9 +61,6 @@ _QUALITY_TOPICS = {
 }
 _COLOUR_TOPICS = {"colour": 4.0, "is colour": 1.0}
 _CONTENT_TOPICS = {"content": 3.0, "is content": 0.5}
-# With these colour and light, which are no distortions, are in a little under half of a benchmark's
-# questions, as in LLVisionQA-dev (677 of 1,495).
-_BENCHMARK_TOPICS = {**_QUALITY_TOPICS, "colour": 7.0, "is colour": 1.75}
 
 
 @dataclass(frozen=True)
@@ -261,7 +258,7 @@ def _benchmark_questions(
     for shot in shots:
         items = questions.quality_items(shot.sample, shot.pixels, rng)
         pool += [(shot, i) for i in items + questions.colour_items(shot.pixels, rng)]
-    chosen = _balanced(pool, _BENCHMARK_TOPICS, count, rng)
+    chosen = _balanced(pool, _QUALITY_TOPICS | _COLOUR_TOPICS, count, rng)
     return [
         {
             "type": item.type,

@@ -152,7 +152,7 @@ def test_the_demos_grids_span_the_papers_ranges():
     demo = presets.demo()
     for axis in ("interpreting_general", "interpreting_scoring"):
         space = demo.space(axis)
-        assert len(space.ratios) >= 7
+        assert len(space.ratios) >= 6
         assert len(space.seeds) == 3
         assert min(space.ratios) <= 0.1
         assert max(space.ratios) >= 10.0

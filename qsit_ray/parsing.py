@@ -178,6 +178,29 @@ def from_parquet(path: Path) -> Columns:
     return (table.num_rows, table.column_names, columns, lambda row: None)
 
 
+def from_sheet(path: Path) -> Columns:
+    """Columns of the first sheet of an .xlsx file, whose first row is the header; rows without any
+    value are none. Raises InputError where it can't be read or is empty."""
+    from openpyxl import load_workbook  # lazily: few tables are sheets
+
+    try:
+        book = load_workbook(path, read_only=True, data_only=True)
+        cells = [list(row) for row in book.worksheets[0].iter_rows(values_only=True)]
+        book.close()
+    except Exception as error:  # a broken file can make the parser raise anything
+        raise InputError(f"{path}: can't read it as .xlsx: {error}") from None
+    kept = [
+        (line, row) for line, row in enumerate(cells, start=1) if any(c is not None for c in row)
+    ]
+    if len(kept) < 2:
+        raise InputError(f"{path}: its first sheet has no rows")
+    (_, header), *rows = kept
+    names = ["" if name is None else str(name).strip() for name in header]
+    width = max((i + 1 for i, name in enumerate(names) if name), default=0)
+    columns = [[row[i] if i < len(row) else None for _, row in rows] for i in range(width)]
+    return (len(rows), names[:width], columns, lambda row: rows[row][0])
+
+
 def describe_value(value: Any) -> str:
     """A cell as messages show it: its Python form, shortened to 40 characters, or `missing`."""
     value = value.as_py() if isinstance(value, pa.Scalar) else value

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from qsit_ray.errors import InputError
 
-FORMATS = "csv, tsv, jsonl, json, parquet"
+FORMATS = "csv, tsv, jsonl, json, parquet, xlsx"
 _BLANK = re.compile(r"[\s\ufeff]*")
 
 
@@ -26,7 +26,7 @@ def ending(path: Path) -> str:
     plain = path.with_suffix("") if path.suffix.lower() == ".gz" else path
     ending = plain.suffix.lower()
     ending = {".ndjson": ".jsonl", ".pq": ".parquet"}.get(ending, ending)
-    if ending not in (".csv", ".tsv", ".jsonl", ".json", ".parquet"):
+    if ending not in (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".xlsx"):
         raise InputError(f"{path}: the file's ending must be one of {FORMATS} (.gz may follow)")
     return ending
 

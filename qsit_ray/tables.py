@@ -165,6 +165,8 @@ def read(path: Path) -> Table:
     ending = reading.ending(path)
     if ending == ".parquet":
         return Table(path, *parsing.from_parquet(path))
+    if ending == ".xlsx":
+        return Table(path, *parsing.from_sheet(path))
     text = reading.text_of(path)
     if not text.strip():
         raise InputError(f"{path}: the file is empty")

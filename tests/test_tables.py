@@ -124,7 +124,7 @@ def test_a_cell_that_is_not_a_number_is_named(tmp_path, name, content, words):
         ("a.json", "7", "expected records or columns, got 7"),
         ("a.json.gz", b"no gzip", "can't read"),
         ("a.parquet", b"no parquet", "can't read"),
-        ("a.xlsx", b"PK", "must be one of csv, tsv, jsonl, json, parquet"),
+        ("a.xlsx", b"PK", "can.t read it as .xlsx"),
         ("a", b"", "must be one of csv"),
     ],
 )  # fmt: skip

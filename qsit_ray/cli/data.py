@@ -1,7 +1,8 @@
-"""rim: the data verbs: data build, data levels."""
+"""rim: the data verbs: data build, read, import and levels."""
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ from qsit_ray.cli.options import Confidence, Json, LowerBetter, Preset, Run, See
 from qsit_ray.cli.printing import print_json, print_reasons, print_table
 from qsit_ray.cli.working import requested_config, working
 from qsit_ray.errors import InputError
+from qsit_ray.reading import FORMATS
 
 
 class Boundary(StrEnum):
@@ -24,6 +26,8 @@ class Boundary(StrEnum):
 def register(data: typer.Typer) -> None:
     """Add the verbs to the command group `data`."""
     data.command("build")(build)
+    data.command("read")(read)
+    data.command("import")(import_)
     data.command("levels")(levels)
 
 
@@ -34,8 +38,83 @@ def build(run: Run, preset: Preset = None, assignments: Set = []) -> None:  # no
         pipeline.build_data(folder, config, terminal)
 
 
+def read(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="koniq, spaq, livec, agiqa3k, …")],
+    folder: Annotated[Path, typer.Argument(metavar="PATH", help="The database's folder.")],
+    out: Annotated[Path, typer.Option(help="File for the labels: .parquet.")],
+    as_json: Json = False,
+) -> None:
+    """Read a database as its owners ship it into one table of labels."""
+    from qsit_ray.data import databases, labels
+
+    found = databases.read(name, folder)
+    labels.write(out, found)
+    rows = found.rows
+    content = {
+        "dataset": found.dataset,
+        "rows": len(rows),
+        "images_missing": sum(not (folder / row.image).is_file() for row in rows),
+        "scored": sum(row.mos is not None for row in rows),
+        "with_std": sum(row.std is not None for row in rows),
+        "with_votes": sum(row.votes is not None for row in rows),
+        "low": found.low,
+        "high": found.high,
+        "lower_better": found.lower_better,
+        "splits": dict(Counter(row.split for row in rows if row.split is not None)),
+        "out": str(out),
+    }
+    if as_json:
+        return print_json(content)
+    print_table(f"{folder} to {out}", ("figure", "value"), list(content.items()))
+
+
+def import_(
+    table: Annotated[
+        Path, typer.Argument(metavar="TABLE", help=f"A file of `data read`, or {FORMATS}.")
+    ],
+    to: Annotated[Path, typer.Option(help="D1's records: .json, .jsonl; or a test table: .csv.")],
+    range_: Annotated[
+        str, typer.Option("--range", help="Of the levels, as in `data levels`.")
+    ] = "dataset",
+    image: Annotated[str, typer.Option(help="Column of image paths of a foreign table.")] = "image",
+    mos: Annotated[str, typer.Option(help="Column of scores of a foreign table.")] = "mos",
+    split: Annotated[
+        str | None, typer.Option(help="Split to take, or all. All but test by default.")
+    ] = None,
+    lower_better: LowerBetter = False,
+    as_json: Json = False,
+) -> None:
+    """Make D1's records, or a test table, of a table of labels."""
+    from qsit_ray.data import labels, scoring
+    from qsit_ray.levels import Range
+
+    if to.suffix not in (*scoring.RECORDS, scoring.TABLE):
+        raise InputError(f"{to}: the ending must be .json, .jsonl (D1) or .csv (a test table)")
+    scale = Range.parse(range_)
+    found = labels.load(table, image, mos, lower_better)
+    if to.suffix == scoring.TABLE:
+        made = scoring.table(found, split)
+    else:
+        try:
+            made = scoring.records(found, scale, split=split)
+        except InputError as error:
+            raise InputError(f"{table}: {error}") from None
+    scoring.write(to, made)
+    content: dict[str, object] = {
+        "rows": len(found.rows),
+        "written": len(made.rows),
+        "rejected": dict(made.rejects),
+        "lower_better": found.lower_better,
+        "levels": made.levels.counts() if made.levels else None,
+        "out": str(to),
+    }
+    if as_json:
+        return print_json(content)
+    print_table(f"{table} to {to}", ("figure", "value"), list(content.items()))
+
+
 def levels(
-    table: Annotated[Path, typer.Argument(metavar="IN", help="csv, tsv, jsonl, json, parquet.")],
+    table: Annotated[Path, typer.Argument(metavar="IN", help=f"{FORMATS}.")],
     id_: Annotated[str, typer.Option("--id", help="Column of ids.")],
     mos: Annotated[str, typer.Option(help="Column of mean opinion scores.")],
     range_: Annotated[

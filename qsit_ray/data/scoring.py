@@ -1,0 +1,111 @@
+"""pure: D1 and test tables made of labels, for training and evaluation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qsit_ray import artifacts, tables
+from qsit_ray.data.labels import Label, Labels
+from qsit_ray.errors import InputError
+from qsit_ray.levels import Boundary, Conversion, Range, mos_to_levels
+from qsit_ray.prompts import LEVEL_STEM, SCORING_QUESTION
+
+RECORDS, TABLE = (".json", ".jsonl"), ".csv"
+TEST = "test"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was made of labels: rows in = `rows` out + `rejects`, by reason. `levels`: the
+    conversion of D1's scores, None for a test table."""
+
+    rows: list[dict[str, Any]]
+    rejects: Counter[str] = field(default_factory=Counter)
+    levels: Conversion | None = None
+
+
+def records(
+    labels: Labels, range_: Range, boundary: Boundary | None = None, split: str | None = None
+) -> Made:
+    """D1's records of labels, in LLaVA's shape with Q-SIT's ids.
+
+    The levels follow Eq. 1 over the kept rows. DMOS are mirrored at the middle of the range, so
+    that the MOS in an id rises with quality. Raises InputError for a range that the scores don't have.
+    """
+    kept, rejects = _kept(labels, split)
+    if not kept:
+        return Made([], rejects)
+    scores = [float(row.mos or 0.0) for row in kept]
+    levels = mos_to_levels(scores, range_, boundary, labels.lower_better)
+    made = []
+    for row, mos, word in zip(kept, _rising(labels, scores, levels), levels.words(), strict=True):
+        if word is None:
+            rejects[f"no level in {range_.name} for a MOS of {levels.high:g} and more"] += 1
+            continue
+        made.append(
+            {
+                "id": f"{Path(row.image).name}->{mos!r}",
+                "image": row.image,
+                "dataset": labels.dataset,
+                "conversations": [
+                    {"from": "human", "value": SCORING_QUESTION},
+                    {"from": "gpt", "value": f"{LEVEL_STEM} {word}."},
+                ],
+            }
+        )
+    return Made(made, rejects, levels)
+
+
+def table(labels: Labels, split: str | None = None) -> Made:
+    """The rows `image`, `mos` of a test set. DMOS are mirrored, as in `records`."""
+    kept, rejects = _kept(labels, split)
+    scores = _rising(labels, [float(row.mos or 0.0) for row in kept], None)
+    rows = [{"image": row.image, "mos": mos} for row, mos in zip(kept, scores, strict=True)]
+    return Made(rows, rejects)
+
+
+def _kept(labels: Labels, split: str | None) -> tuple[list[Label], Counter[str]]:
+    """The rows with a score of a split; by default all but those of the test split."""
+    rejects: Counter[str] = Counter()
+    kept = []
+    for row in labels.rows:
+        if row.mos is None:
+            rejects["no score"] += 1
+        elif split is None and row.split == TEST:
+            rejects["of the test split"] += 1
+        elif split not in (None, "all", row.split):
+            rejects[f"not of the {split} split"] += 1
+        else:
+            kept.append(row)
+    return kept, rejects
+
+
+def _rising(labels: Labels, scores: Sequence[float], levels: Conversion | None) -> Sequence[float]:
+    if not labels.lower_better:
+        return scores
+    low = labels.low if labels.low is not None else levels.low if levels else min(scores)
+    high = labels.high if labels.high is not None else levels.high if levels else max(scores)
+    return [low + high - score for score in scores]
+
+
+def write(path: Path, made: Made) -> None:
+    """Write D1's records as .json or .jsonl, or a test table as .csv.
+
+    Raises InputError for no rows, another ending, or a file that can't be written.
+    """
+    if not made.rows:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in made.rejects.items())
+        raise InputError(f"{path}: no row is left to write ({reasons or 'the table is empty'})")
+    try:
+        if path.suffix == TABLE:
+            tables.write(path, {name: [row[name] for row in made.rows] for name in made.rows[0]})
+        elif path.suffix == ".jsonl":
+            artifacts.write_jsonl(path, made.rows)
+        else:
+            artifacts.write_json(path, made.rows)
+    except OSError as error:
+        raise InputError(f"{path}: can't write it: {error}") from None

@@ -63,7 +63,6 @@ def controllers(config: Config, found: Mix) -> list[Arm]:
         ),
         Arm("step-0.5", ruled(step_rule="fixed", step=0.5)),
         Arm("proportional", ruled(step_rule="proportional", gain=2.0)),
-        Arm("shrink", ruled(shrink=True, min_growth=0.5)),
         Arm("shrink-without-repeats", ruled(shrink=True, min_growth=0.5, exhausted="hold")),
         Arm("fresh-rows", _train(ruled(), epoch_rows="fresh")),
         *(

@@ -12,7 +12,7 @@ from qsit_ray.config.config import Config, Evaluate, Mix, Models, Pretraining
 from qsit_ray.config.data import DemoData, LlavaData, RehearsalData, Rows
 from qsit_ray.config.files import merged, read_yaml, validated
 from qsit_ray.config.search import Rehearsal, Search, Space
-from qsit_ray.config.train import Train, Training
+from qsit_ray.config.train import Controller, Train, Training
 from qsit_ray.errors import InputError
 
 EXTENDS = "extends"
@@ -31,11 +31,11 @@ def demo() -> Config:
     return Config(
         preset="demo",
         data=DemoData(
-            scoring=400,
+            scoring=200,
             interpreting=2400,
             general=2400,
-            validation_scoring=100,
-            validation_interpreting=120,
+            validation_scoring=200,
+            validation_interpreting=240,
             validation_images=100,
             validation_questions=480,
             test_images=300,
@@ -56,13 +56,16 @@ def demo() -> Config:
             max_steps=288,
             evaluate_every=96,
             patience=2,
+            proxy_epochs=6,
         ),
         train=Train(
             training=Training(batch_size=16, learning_rate=1e-3),
-            epochs=3,
+            epochs=6,
             workers=2,
             micro_batch=8,
             zero_stage=2,
+            # The ratio of both models rises with training (docs/CONTROLLER.md).
+            controller=Controller(reference="epoch"),
         ),
     )
 

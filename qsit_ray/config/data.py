@@ -60,6 +60,9 @@ class LlavaData(Section):
     """Files in LLaVA's shape."""
     images: str
     """Folder that image names are relative to; itself relative to the command's working folder."""
+    outside: Literal["refuse", "allow"] = "refuse"
+    """Images that are not below that folder, by an absolute path, by `..` or through a link. By
+    default refused: a data set from elsewhere then shows no other file of this machine."""
     scoring: Files
     """Files of D1: .json or .jsonl, with Q-SIT's ids `<file>-><MOS>` and a level in the answer."""
     interpreting: Files

@@ -1,7 +1,8 @@
 """pure: training data in LLaVA's shape, as Q-SIT, Q-Instruct and LLaVA-Instruct ship it.
 
 A record is {"id", "image", "conversations": [{"from", "value"}, …]}; `image` is a name, a list of
-names, one for each image token, or absent (text only). Q-SIT's scoring ids are "<file>-><MOS>",
+names, one for each image token, or absent (text only). Other shapes are turned into this one
+(`qsit_ray.data.records`). Q-SIT's scoring ids are "<file>-><MOS>",
 and its answers contain the released level words; these are kept, not computed again.
 """
 
@@ -19,6 +20,7 @@ from qsit_ray.config.data import LlavaData
 from qsit_ray.data import benchmarks
 from qsit_ray.data.catalog import CatalogRow, Content, Question, RowImage, Turn, image_path
 from qsit_ray.data.encode import IMAGE
+from qsit_ray.data.records import in_llavas_shape
 from qsit_ray.data.sizes import Sizes, sizes_of
 from qsit_ray.errors import InputError
 from qsit_ray.levels import LEVELS
@@ -60,7 +62,9 @@ def read(data: LlavaData, seed: int, report: Callable[[int, int, str], None]) ->
     evaluated: list[benchmarks.Benchmark[Any]] = [*asked.values(), *tested]
     named = [n for _, _, _, each in found if not isinstance(each, str) for n in each.images]
     named += [name for each in evaluated for name in each.names]
-    sizes = sizes_of(named, root, lambda done, total: report(done, total, "images"))
+    sizes = sizes_of(
+        named, root, lambda done, total: report(done, total, "images"), data.outside == "allow"
+    )
     for each in evaluated:
         each.check(sizes)
 
@@ -116,17 +120,9 @@ def _parsed(record: Any, domain: str, dataset: str) -> Parsed:
     """One record as a catalog row of the data set that it names, or else of `dataset`. Raises
     ValueError with the reason it can't be one: its kind, and after a colon what differs from record
     to record."""
-    if not isinstance(record, dict) or not isinstance(record.get("conversations"), list):
-        raise ValueError("no list of conversations")
-    images = record.get("image") or []
-    images = [images] if isinstance(images, str) else images
-    if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
-        raise ValueError("image is not a file name")
-    if not all(isinstance(turn, dict) for turn in record["conversations"]):
-        raise ValueError("a turn is not an object")
-    turns: list[Turn] = [
-        {"from": t.get("from"), "value": t.get("value")} for t in record["conversations"]
-    ]
+    record = in_llavas_shape(record)
+    images: list[str] = record["image"]
+    turns: list[Turn] = record["conversations"]
     speakers = [turn["from"] for turn in turns]
     if not turns or speakers != ["human", "gpt"] * (len(turns) // 2):
         raise ValueError("turns must alternate human, gpt and end with gpt")
@@ -151,7 +147,7 @@ def _parsed(record: Any, domain: str, dataset: str) -> Parsed:
     if domain == "scoring":
         if len(images) != 1:
             raise ValueError(f"a scoring record with {len(images)} images; expected one")
-        row["mos"] = _mos(row["id"])
+        row["mos"] = _mos(row["id"], record.get("gt_score"))
         found = _LEVEL.findall(turns[-1]["value"])
         if len(found) != 1:
             raise ValueError(f"{len(found)} level words in the answer; expected one")
@@ -159,14 +155,15 @@ def _parsed(record: Any, domain: str, dataset: str) -> Parsed:
     return Parsed(row, images)
 
 
-def _mos(identity: str) -> float:
-    """The MOS of a Q-SIT scoring id, "<file>-><MOS>"."""
+def _mos(identity: str, given: Any) -> float:
+    """The MOS of a Q-SIT scoring id, "<file>-><MOS>", or else the `given` one (Q-Align's
+    gt_score)."""
     _, arrow, text = identity.rpartition("->")
     try:
-        value = float(text)
-    except ValueError:
+        value = float(text if arrow else given)
+    except (TypeError, ValueError):
         value = float("nan")
-    if not arrow or not np.isfinite(value):
+    if not np.isfinite(value):
         raise ValueError(f"no MOS in its id, expected <file>-><MOS>: {identity!r}")
     return value
 

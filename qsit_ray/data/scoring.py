@@ -34,7 +34,8 @@ def records(
     """D1's records of labels, in LLaVA's shape with Q-SIT's ids.
 
     The levels follow Eq. 1 over the kept rows. DMOS are mirrored at the middle of the range, so
-    that the MOS in an id rises with quality. Raises InputError for a range that the scores don't have.
+    that the MOS in an id rises with quality. Raises InputError for a range that the scores do not
+    have.
     """
     kept, rejects = _kept(labels, split)
     if not kept:

@@ -79,6 +79,20 @@ def test_released_labels_are_kept(data):
         (asked(conversations="x"), "no list of conversations"),
         ("x", "no list of conversations"),
         (asked(conversations=["x", "y"]), "a turn is not an object"),
+        (asked(video="x.mp4"), "a video"),
+        (asked(image="../x.jpg"), "not below the images' folder"),
+        (asked(image="/etc/passwd"), "not below the images' folder"),
+        (asked(image="https://example.org/x.jpg"), "an image by its address"),
+        (
+            asked(
+                conversations=[{"from": "system", "value": "Be brief."}] + asked()["conversations"]
+            ),
+            "a system turn",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "audio"}]}]},
+            "neither text nor image",
+        ),
         (
             asked(
                 conversations=[{"from": "human", "value": "<image>"}, {"from": "gpt", "value": ""}]
@@ -164,7 +178,7 @@ def test_a_record_without_a_readable_image_is_a_reject_and_rows_know_their_size(
     assert set(found) == {("scoring", 4), ("scoring", 6), ("interpreting", 2)}
     assert found["scoring", 4].startswith("not a readable image: 3.jpg (")
     assert found["scoring", 6] == "image file is missing: 5.jpg"
-    assert found["interpreting", 2] == "image file is missing: x\\y.jpg"
+    assert found["interpreting", 2] == "image file is missing: x/y.jpg"
     assert str(tmp_path) not in "".join(found.values())
     for row in (*rows.train, *rows.validation):
         assert len(row["images"]) == (row["domain"] != "general")

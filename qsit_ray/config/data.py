@@ -69,6 +69,10 @@ class LlavaData(Section):
     """Files of D2: .json or .jsonl."""
     general: Files
     """Files of D3: .json or .jsonl."""
+    max_rejects: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Largest share of a domain's records that may be rejected; beyond it nothing is built, and the
+    list of rejects stays. A hundredth: the odd broken file of a large download, and no fault that
+    repeats."""
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of D1's rows that is held out for validation; 0.1 as in the paper (IV-A)."""
     validation_questions: str

@@ -44,10 +44,6 @@ def records(path: Path) -> list[Any]:
 
     Raises InputError naming a file that can't be read or holds something else.
     """
-    if path.suffix.lower() in (".yaml", ".yml"):
-        raise InputError(
-            f"{path}: YAML lists of data sets are not read; name their .json or .jsonl files"
-        )
     found = reading.read_values(path)
     if not isinstance(found, list):
         raise InputError(f"{path}: expected a list of records")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from qsit_ray.config.data import LlavaData
-from qsit_ray.data import benchmarks
+from qsit_ray.data import benchmarks, llava_next
 from qsit_ray.data.catalog import CatalogRow, Content, Question, RowImage, Turn, image_path
 from qsit_ray.data.encode import IMAGE
 from qsit_ray.data.records import in_llavas_shape
@@ -49,9 +49,9 @@ def read(data: LlavaData, seed: int, report: Callable[[int, int, str], None]) ->
     files += [("general", name) for name in data.general]
     found: list[tuple[str, str, int, Parsed | str]] = []  # the row, or why there is none
     for done, (domain, name) in enumerate(files, start=1):
-        for number, record in enumerate(benchmarks.records(Path(name)), start=1):
-            dataset = Path(name).stem
-            found.append((name, domain, number, _parsed_or_reason(record, domain, dataset)))
+        for file, number, record in llava_next.records(name, seed):
+            dataset = Path(file).stem
+            found.append((file, domain, number, _parsed_or_reason(record, domain, dataset)))
         report(done, len(files), "files")
     asked = {
         "validation": benchmarks.questions(data.validation_questions, graded=False),

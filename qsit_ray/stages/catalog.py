@@ -10,7 +10,7 @@ from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.config.data import DemoData, LlavaData, RehearsalData
-from qsit_ray.data import catalog
+from qsit_ray.data import catalog, llava_next
 from qsit_ray.data.catalog import Content, Reject
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import DOMAINS
@@ -55,6 +55,7 @@ def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
 
             found = llava.read(config.data, config.seed, bar.update)
             _check_domains(found, config.data.images, run.rejects)
+            _check_rejects(found, config.data.max_rejects, run.rejects)
             catalog.link_images(folder, Path(config.data.images))
             artifacts.write_jsonl(folder / "rejects.jsonl", found.rejects)
             catalog.write(folder, found)
@@ -98,6 +99,25 @@ def _check_domains(found: Content, images: str, rejects: Path) -> None:
         )
 
 
+def _check_rejects(found: Content, most: float, rejects: Path) -> None:
+    """Raises InputError where a domain lost more than the share `most` of its records, after
+    writing all rejects."""
+    # Scoring rows held out for validation were records, too; the others there are questions.
+    held_out = [row for row in found.validation if row["domain"] == "scoring"]
+    rows = Counter(row["domain"] for row in (*found.train, *held_out))
+    for domain in DOMAINS:
+        mine = [reject for reject in found.rejects if reject["domain"] == domain]
+        records = rows[domain] + len(mine)
+        if len(mine) <= most * records:
+            continue
+        artifacts.write_jsonl(rejects, found.rejects)
+        raise InputError(
+            f"domain {domain}: {len(mine):,} of {records:,} records rejected "
+            f"({len(mine) / records:.1%}; data.max_rejects is {most:.1%}): {_reasons(mine)}; "
+            f"all: {rejects}"
+        )
+
+
 def _summary(found: Content, rejects: Path) -> list[str]:
     """Rows and rejects, and the kinds of rejects by domain."""
     lines = [f"{len(found.train):,} training rows; rejects: {len(found.rejects):,}"]
@@ -121,7 +141,11 @@ def _reasons(rejects: Sequence[Reject]) -> str:
 
 def _files(data: LlavaData) -> list[str]:
     """Every file that the catalog is built from, except images."""
-    files = [*data.scoring, *data.interpreting, *data.general, data.validation_questions]
+    files = [data.validation_questions]
+    for name in (*data.scoring, *data.interpreting, *data.general):
+        files.append(name)
+        if Path(name).suffix.lower() in llava_next.ENDINGS:
+            files += [str(part.file) for part in llava_next.parts(Path(name))]
     return [*files, *data.test_images.values(), *filter(None, [data.test_questions])]
 
 

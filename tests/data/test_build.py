@@ -23,7 +23,8 @@ def run_of(tmp_path, described):
 
 def test_rejects_are_counted_on_the_screen_by_domain_and_reason(data, tmp_path):
     bad = [asked(image=f"gone{n}.jpg") for n in range(3)] + [asked(image=None)]
-    run, config = run_of(tmp_path, data(interpreting=[asked(), *bad]))
+    described = data(interpreting=[asked(), *bad])
+    run, config = run_of(tmp_path, described.model_copy(update={"max_rejects": 0.8}))
     told = Told()
     build(run, config, told)
     assert "20 training rows; rejects: 4" in told.lines
@@ -33,6 +34,18 @@ def test_rejects_are_counted_on_the_screen_by_domain_and_reason(data, tmp_path):
     )
     assert len((run.catalog / "rejects.jsonl").read_text().splitlines()) == 4
     assert not run.rejects.exists()
+
+
+def test_too_many_rejects_stop_the_build_and_are_kept(data, tmp_path):
+    described = data(interpreting=[*(asked() for _ in range(98)), *(asked(image=None),) * 2])
+    run, config = run_of(tmp_path, described)
+    with pytest.raises(InputError, match=r"interpreting: 2 of 100 records rejected \(2\.0%"):
+        build(run, config, Told())
+    assert len(run.rejects.read_text().splitlines()) == 2
+    assert not run.catalog.exists()
+    allowed = described.model_copy(update={"max_rejects": 0.02})
+    build(run, config.model_copy(update={"data": allowed}), Told())
+    assert catalog.read_sizes(run.catalog)["interpreting"] == 98
 
 
 def test_a_domain_without_rows_says_why_and_keeps_its_rejects(data, tmp_path):

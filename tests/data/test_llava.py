@@ -221,7 +221,7 @@ def test_every_image_is_opened_once(data, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("mix.yaml", "YAML lists of data sets are not read; name their .json or .jsonl files"),
+        ("mix.yaml", "expected one key, `datasets`, with a list"),
         ("rows.xml", "ending must be one of"),
     ],
 )

@@ -64,13 +64,18 @@ class Repeat:
 
 
 def ablate(
-    run: RunFolder, config: Config, study: Study, seeds: Sequence[int], terminal: Terminal
+    run: RunFolder,
+    config: Config,
+    study: Study,
+    seeds: Sequence[int],
+    terminal: Terminal,
+    only: Sequence[str] | None = None,
 ) -> list[ArmResult]:
-    """Run the stages up to the mix, then every arm of a study with every seed, and compare the
-    arms; what has ended is skipped.
+    """Run the stages up to the mix, then the arms of a study with every seed, and compare them; what
+    has ended is skipped. `only`: the arms besides the method that are trained, all by default.
 
-    Raises RuntimeError when repeats failed, after the others have ended, and InputError where a
-    repeat was trained with other settings.
+    Raises RuntimeError when repeats failed, after the others have ended, and InputError for an
+    unknown arm, or where a repeat was trained with other settings.
     """
     _check(config, study)
     # The proxies and predictions of other arms may hold the place of a training for a while.
@@ -81,7 +86,8 @@ def ablate(
     with pipeline.ray_session(config, *asked, trainings=trainings) as dashboard:
         terminal.say(f"Ray dashboard: http://{dashboard}   log: {run.log}")
         pipeline.find_mix(run, config, terminal)
-        repeats, bases = _train_all(run, config, study, seeds, terminal)
+        arms = _chosen(_arms(run, config, study), only)
+        repeats, bases = _train_all(run, config, study, arms, seeds, terminal)
     folders = {(each.arm.name, each.seed): each.folder for each in repeats}
     bootstrap = Bootstrap(config.seed, config.evaluate.confidence)
     rule = config.train.controller
@@ -108,19 +114,37 @@ def _check(config: Config, study: Study) -> None:
         raise InputError("mix: a domain has no rows, so that none can be left out")
 
 
-def _train_all(
-    run: RunFolder, config: Config, study: Study, seeds: Sequence[int], terminal: Terminal
-) -> tuple[list[Repeat], dict[int, Path]]:
-    """Train every arm with every seed. Returns the repeats, and the folder of each seed, which has
-    λ."""
+def _arms(run: RunFolder, config: Config, study: Study) -> list[Arm]:
+    """The arms of a study at the run's mix."""
     found = Mix(**FoundMix.read(run.mixture).ratios)
+    if study == "controller":
+        return controllers(config, found)
+    if study == "scoring":
+        return scoring_pools(config, found, photographs.pools())
     sizes = read_sizes(run.catalog)
-    arms = controllers(config, found)
-    if study == "domains":
-        whole = {domain: sizes[domain] / sizes["scoring"] for domain in DOMAINS}
-        arms = domains(config, found, Mix(**whole))
-    elif study == "scoring":
-        arms = scoring_pools(config, found, photographs.pools())
+    whole = {domain: sizes[domain] / sizes["scoring"] for domain in DOMAINS}
+    return domains(config, found, Mix(**whole))
+
+
+def _chosen(arms: Sequence[Arm], only: Sequence[str] | None) -> list[Arm]:
+    """The method and the named arms. Raises InputError for a name that no arm has."""
+    names = [arm.name for arm in arms]
+    for name in only or ():
+        if name not in names:
+            raise InputError(f"--only {name}: no such arm; expected {', '.join(names)}")
+    return [arm for arm in arms if only is None or arm.name in (METHOD, *only)]
+
+
+def _train_all(
+    run: RunFolder,
+    config: Config,
+    study: Study,
+    arms: Sequence[Arm],
+    seeds: Sequence[int],
+    terminal: Terminal,
+) -> tuple[list[Repeat], dict[int, Path]]:
+    """Train the arms with every seed. Returns the repeats, and the folder of each seed, which has
+    λ."""
     folder = run.path / "ablations" / study
     repeats = [Repeat(arm, seed, folder / f"{arm.name}-{seed}") for seed in seeds for arm in arms]
     limit = trainings_at_once(config.train)

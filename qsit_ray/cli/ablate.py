@@ -23,6 +23,12 @@ def ablate(
         ),
     ] = "domains",
     preset: Preset = None,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            help="Arms to train now, a comma between; `method` always is. All by default."
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repeats of each arm.")] = 3,
     assignments: Set = [],  # noqa: B006
 ) -> None:
@@ -31,6 +37,7 @@ def ablate(
 
     folder = RunFolder(out.absolute())
     with working(folder, requested_config(folder, preset, assignments)) as (settings, terminal):
-        results = ablation.ablate(folder, settings, study, range(seeds), terminal)
+        names = None if only is None else [name.strip() for name in only.split(",")]
+        results = ablation.ablate(folder, settings, study, range(seeds), terminal, names)
         rows = [ablations.cells(result) for result in results]
         terminal.table(f"{out}: {study}", ablations.COLUMNS, rows)

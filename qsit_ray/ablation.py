@@ -71,8 +71,9 @@ def ablate(
     terminal: Terminal,
     only: Sequence[str] | None = None,
 ) -> list[ArmResult]:
-    """Run the stages up to the mix, then the arms of a study with every seed, and compare them; what
-    has ended is skipped. `only`: the arms besides the method that are trained, all by default.
+    """Run the stages up to the mix, then the arms of a study with every seed, and compare them.
+
+    What has ended is skipped. `only`: the arms besides the method that are trained, by default all.
 
     Raises RuntimeError when repeats failed, after the others have ended, and InputError for an
     unknown arm, or where a repeat was trained with other settings.

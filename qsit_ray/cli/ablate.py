@@ -25,9 +25,7 @@ def ablate(
     preset: Preset = None,
     only: Annotated[
         str | None,
-        typer.Option(
-            help="Arms to train now, a comma between; `method` always is. All by default."
-        ),
+        typer.Option(help="Arms to train now, a comma between, besides `method`. By default all."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repeats of each arm.")] = 3,
     assignments: Set = [],  # noqa: B006

@@ -1,4 +1,4 @@
-"""rim: the data verbs: data build, read, import and levels."""
+"""rim: the data verbs: data build, read, import, select and levels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from qsit_ray import pipeline
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli.options import Confidence, Json, LowerBetter, Preset, Run, Seed, Set
-from qsit_ray.cli.printing import print_json, print_reasons, print_table
+from qsit_ray.cli.printing import print_json, print_reasons, print_table, say
 from qsit_ray.cli.working import requested_config, working
 from qsit_ray.errors import InputError
 from qsit_ray.reading import FORMATS
@@ -28,6 +28,7 @@ def register(data: typer.Typer) -> None:
     data.command("build")(build)
     data.command("read")(read)
     data.command("import")(import_)
+    data.command("select")(select)
     data.command("levels")(levels)
 
 
@@ -111,6 +112,51 @@ def import_(
     if as_json:
         return print_json(content)
     print_table(f"{table} to {to}", ("figure", "value"), list(content.items()))
+
+
+def select(
+    table: Annotated[Path, typer.Argument(metavar="IN", help=f"{FORMATS}.")],
+    mos: Annotated[str, typer.Option(help="Column of scores.")],
+    count: Annotated[int, typer.Option("--n", help="Images to choose.")],
+    out: Annotated[Path, typer.Option(help="File for the chosen rows: .csv, .jsonl or .parquet.")],
+    seed: Seed = 0,
+    mean: Annotated[
+        float | None, typer.Option(help="Mean to aim at. The middle of the scale by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Choose images so that their scores are spread evenly (Table III)."""
+    from qsit_ray import tables
+    from qsit_ray.data import selection
+
+    tables.check_output(out)
+    found = tables.read(table)
+    try:
+        chosen = selection.select(found.numbers(mos), count, seed, mean)
+    except InputError as error:
+        raise InputError(f"{table}: {error}") from None
+    columns = {name: found.plain(name) for name in found.names}
+    rows = chosen.rows.tolist()
+    tables.write(out, {name: [values[row] for row in rows] for name, values in columns.items()})
+    content: dict[str, object] = {
+        "rows": found.rows,
+        "written": len(rows),
+        "mean": chosen.mean,
+        "sd": chosen.sd,
+        "target": chosen.target,
+        "seed": seed,
+        "bins": chosen.bins,
+        "taken": chosen.taken,
+        "limits": chosen.limits,
+        "out": str(out),
+    }
+    if as_json:
+        return print_json(content)
+    shown = ("rows", "written", "mean", "sd", "target")
+    print_table(f"{table} to {out}", ("figure", "value"), [(name, content[name]) for name in shown])
+    if chosen.limits:
+        parts = ", ".join(f"{low:.3g} to {high:.3g}" for low, high in chosen.limits)
+        say(f"all images are taken of scores from {parts}: more of them would be evener")
 
 
 def levels(

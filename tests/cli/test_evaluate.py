@@ -267,3 +267,20 @@ def test_no_ray_and_no_torch_are_loaded(predictions):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_selected_rows_keep_their_columns(qsit, tmp_path):
+    table, out = tmp_path / "labels.csv", tmp_path / "chosen.csv"
+    mos = np.random.default_rng(0).normal(50, 15, 400)
+    frame = pd.DataFrame({"image": [f"{n}.jpg" for n in range(400)], "mos": mos, "x": range(400)})
+    frame.to_csv(table, index=False)
+    call = ("data", "select", table, "--mos", "mos", "--n", 100, "--seed", 1, "--out", out)
+    status, printed, _ = qsit(*call, "--json")
+    assert status == 0
+    chosen = pd.read_csv(out)
+    content = json.loads(printed)
+    assert content["written"] == len(chosen) == 100
+    assert content["sd"] == pytest.approx(chosen.mos.std(ddof=0))
+    pd.testing.assert_frame_equal(chosen, frame.loc[chosen.x].reset_index(drop=True))
+    status, _, error = qsit(*call[:5], "--n", 401, "--out", out)
+    assert (status, len(error.splitlines())) == (2, 1)

@@ -14,8 +14,11 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli.options import Confidence, Json, LowerBetter, Preset, Run, Seed, Set
 from qsit_ray.cli.printing import print_json, print_reasons, print_table, say
 from qsit_ray.cli.working import requested_config, working
+from qsit_ray.config.data import LlavaData
+from qsit_ray.config.places import absolute
 from qsit_ray.errors import InputError
 from qsit_ray.reading import FORMATS
+from qsit_ray.terminal import Terminal
 
 
 class Boundary(StrEnum):
@@ -34,8 +37,15 @@ def register(data: typer.Typer) -> None:
 
 def build(run: Run, preset: Preset = None, assignments: Set = []) -> None:  # noqa: B006
     """Build the catalog, the demo's base models, and count the tokens of each row."""
+    from qsit_ray.stages.catalog import build as build_catalog
+
     folder = RunFolder(run.absolute())
-    with working(folder, requested_config(folder, preset, assignments)) as (config, terminal):
+    requested = requested_config(folder, preset, assignments)
+    if not folder.config.exists() and isinstance(requested.data, LlavaData):
+        # First: what is wrong with the data is then known without the models.
+        with folder.lock():
+            build_catalog(folder, absolute(requested), Terminal())
+    with working(folder, requested) as (config, terminal):
         pipeline.build_data(folder, config, terminal)
 
 

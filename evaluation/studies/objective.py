@@ -20,6 +20,8 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import AXES
 from qsit_ray.search.trials import TrialOutcome, read_trials
+from qsit_ray.surrogate.curve import process
+from qsit_ray.surrogate.observations import observed
 
 OBJECTIVES = ("accuracy", "probability")
 
@@ -53,6 +55,15 @@ def told(values: Floats, accuracy: Floats) -> Told:
     return Told(noise, float(np.sqrt(max(beyond, 0.0))), agreement)
 
 
+def peak(trials: list[TrialOutcome], name: str) -> tuple[str, str]:
+    """The recommended curve's best ratio with its 95 % interval, and whether the response is told
+    from flat at 95 %."""
+    done = [(row.ratio, value) for row in trials if (value := getattr(row, name)) is not None]
+    fitted = process(observed(*map(list, zip(*done, strict=True))))
+    low, high = fitted.interval or (fitted.low, fitted.high)
+    return f"{fitted.optimum:.3g} [{low:.3g}, {high:.3g}]", "no" if fitted.flat else "yes"
+
+
 def by_ratio(rows: list[TrialOutcome], name: str) -> Floats:
     """The values of an objective, (ratios, seeds). Raises InputError where a trial lacks one."""
     values = {row.point: getattr(row, name) for row in rows}
@@ -76,6 +87,9 @@ def write(
             accuracy = by_ratio(trials, "accuracy")
             for name in OBJECTIVES:
                 found = told(by_ratio(trials, name), accuracy)
-                rows.append([run.name, axis, name, *found.cells])
-    columns = ("run", "axis", "objective", "noise", "spread", "spread / noise", "agreement")
+                rows.append([run.name, axis, name, *found.cells, *peak(trials, name)])
+    columns = (
+        *("run", "axis", "objective", "noise", "spread", "spread / noise", "agreement"),
+        *("best ratio", "told from flat"),
+    )
     write_section(out, "objective", f"`{command}`", table(columns, rows))

@@ -89,6 +89,7 @@ def ablate(
         pipeline.find_mix(run, config, terminal)
         arms = _chosen(_arms(run, config, study), only)
         repeats, bases = _train_all(run, config, study, arms, seeds, terminal)
+    terminal.say("Comparing the arms over resamples of the test photographs")
     folders = {(each.arm.name, each.seed): each.folder for each in repeats}
     bootstrap = Bootstrap(config.seed, config.evaluate.confidence)
     rule = config.train.controller

@@ -63,6 +63,7 @@ def controllers(config: Config, found: Mix) -> list[Arm]:
         ),
         Arm("step-0.5", ruled(step_rule="fixed", step=0.5)),
         Arm("proportional", ruled(step_rule="proportional", gain=2.0)),
+        Arm("enlarge-only", ruled(shrink=False, min_growth=1.0, exhausted="repeat")),
         Arm("shrink-without-repeats", ruled(shrink=True, min_growth=0.5, exhausted="hold")),
         Arm("fresh-rows", _train(ruled(), epoch_rows="fresh")),
         *(

@@ -1,8 +1,9 @@
-"""rim: the data verbs: data build, read, import, select and levels."""
+"""rim: the data verbs: data build, audit, read, import, select and levels."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -29,6 +30,7 @@ class Boundary(StrEnum):
 def register(data: typer.Typer) -> None:
     """Add the verbs to the command group `data`."""
     data.command("build")(build)
+    data.command("audit")(audit)
     data.command("read")(read)
     data.command("import")(import_)
     data.command("select")(select)
@@ -47,6 +49,23 @@ def build(run: Run, preset: Preset = None, assignments: Set = []) -> None:  # no
             build_catalog(folder, absolute(requested), Terminal())
     with working(folder, requested) as (config, terminal):
         pipeline.build_data(folder, config, terminal)
+
+
+def audit(run: Run, as_json: Json = False) -> None:
+    """Find images of two splits, repeated rows, and labels that contradict each other."""
+    from qsit_ray.data.audit import audit as audited
+    from qsit_ray.data.catalog import open_catalog
+
+    catalog = open_catalog(RunFolder(run.absolute()).catalog)
+    if as_json:
+        found = audited(catalog, lambda done, total: None)
+        return print_json({"findings": [asdict(each) for each in found]})
+    with Terminal().bar("Read the images") as bar:
+        found = audited(catalog, bar.update)
+    if not found:
+        return say(f"{run}: nothing found")
+    rows = [(each.kind, each.count, ", ".join(each.examples)) for each in found]
+    print_table(f"{run}", ("finding", "count", "for example"), rows)
 
 
 def read(

@@ -1,0 +1,185 @@
+"""pure: the audit of a catalog: images of two splits, repeated rows, labels that contradict.
+
+Images are compared by the name of their file, by their bytes, and by perceptual hash (pHash of the
+upright picture), which finds an image that was resized or compressed again.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsit_ray import artifacts
+from qsit_ray.data import images
+from qsit_ray.data.catalog import Catalog, CatalogRow, image_paths
+from qsit_ray.errors import InputError
+from qsit_ray.levels import LEVELS
+
+NEAR = 6
+"""Most differing bits, of 64, of two perceptual hashes of one picture: a picture that was resized
+or compressed again differs in fewer, two pictures in some 32."""
+SHOWN = 5
+CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found: its kind, how often, and the first examples."""
+
+    kind: str
+    count: int
+    examples: list[str]
+
+
+def audit(catalog: Catalog, report: Callable[[int, int], None]) -> list[Finding]:
+    """All findings of a catalog. `report` gets the images read and their number."""
+    train = catalog.rows.to_pylist()
+    held_out = catalog.validation_rows.to_pylist()
+    splits = {"training": _distinct(image_paths(catalog.rows).to_pylist())}
+    validation = image_paths(catalog.validation_rows).to_pylist()
+    splits["validation"] = _distinct([*validation, *_benchmark(catalog, "validation")])
+    splits["test"] = _distinct(_benchmark(catalog, "test"))
+    files = _distinct(itertools.chain(*splits.values()))
+    seen = _signatures(catalog.folder, files, report)
+    found = [
+        *_pairs(splits, seen),
+        _repeated(train),
+        _contradicting([*train, *held_out]),
+        *_inverted([*train, *held_out]),
+    ]
+    return [finding for finding in found if finding.count]
+
+
+def same_names(first: Iterable[str], second: Iterable[str]) -> list[str]:
+    """Images of `second` whose file has the name of one of `first`, in any folder."""
+    names = {PurePosixPath(path).name.lower() for path in first}
+    return [path for path in second if PurePosixPath(path).name.lower() in names]
+
+
+@dataclass(frozen=True)
+class _Signature:
+    content: str
+    look: int
+
+
+def _signatures(
+    folder: Path, paths: Sequence[str], report: Callable[[int, int], None]
+) -> dict[str, _Signature]:
+    import imagehash  # lazily: only the audit needs it
+
+    found = {}
+    for number, path in enumerate(paths, start=1):
+        try:
+            picture = images.read(folder / path)
+        except InputError:
+            continue  # the catalog's build has refused it already, or it has gone since
+        look = int(str(imagehash.phash(picture)), 16)
+        found[path] = _Signature(artifacts.file_sha256(folder / path), look)
+        if number % 100 == 0 or number == len(paths):
+            report(number, len(paths))
+    return found
+
+
+def _pairs(splits: Mapping[str, Sequence[str]], seen: Mapping[str, _Signature]) -> list[Finding]:
+    found = []
+    for first, second in (("training", "validation"), ("training", "test"), ("validation", "test")):
+        between = f"{first} and {second}"
+        named = same_names(splits[first], splits[second])
+        contents = {seen[path].content for path in splits[first] if path in seen}
+        equal = [p for p in splits[second] if p in seen and seen[p].content in contents]
+        near = _near(
+            [seen[path].look for path in splits[first] if path in seen],
+            [path for path in splits[second] if path in seen and path not in set(equal)],
+            seen,
+        )
+        found += [
+            Finding(f"image of {between}, by its name", len(named), named[:SHOWN]),
+            Finding(f"image of {between}, by its bytes", len(equal), equal[:SHOWN]),
+            Finding(f"image of {between}, by its look", len(near), near[:SHOWN]),
+        ]
+    return found
+
+
+def _near(first: Sequence[int], paths: Sequence[str], seen: Mapping[str, _Signature]) -> list[str]:
+    """The paths whose hash is at most `NEAR` bits from one of `first`."""
+    if not first or not paths:
+        return []
+    known = np.array(first, np.uint64)
+    looks = np.array([seen[path].look for path in paths], np.uint64)
+    close: NDArray[np.bool_] = np.concatenate(
+        [
+            (np.bitwise_count(looks[start : start + CHUNK, None] ^ known) <= NEAR).any(axis=1)
+            for start in range(0, len(looks), CHUNK)
+        ]
+    )
+    return [path for path, hit in zip(paths, close.tolist(), strict=True) if hit]
+
+
+def _repeated(rows: Sequence[CatalogRow]) -> Finding:
+    """Training rows with the images and turns of another of their domain."""
+    known: dict[object, str] = {}
+    again = []
+    for row in rows:
+        key = (
+            row["domain"],
+            tuple(image["path"] for image in row["images"]),
+            tuple(turn["value"] for turn in row["conversation"]),
+        )
+        if key in known:
+            again.append(f"{row['domain']} {row['id']} repeats {known[key]}")
+        else:
+            known[key] = row["id"]
+    return Finding("training row that repeats another", len(again), again[:SHOWN])
+
+
+def _contradicting(rows: Sequence[CatalogRow]) -> Finding:
+    """Scored images with several levels."""
+    levels: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row["level"] is not None:
+            levels[row["images"][0]["path"]].add(row["level"])
+    several = [f"{path}: {', '.join(sorted(of))}" for path, of in levels.items() if len(of) > 1]
+    return Finding("image with several levels", len(several), several[:SHOWN])
+
+
+def _inverted(rows: Sequence[CatalogRow]) -> list[Finding]:
+    """Rows whose level is below that of a row of the same data set with a lower MOS, or above that
+    of one with a higher MOS. Where they are many the data set has scores of two scales."""
+    of_set: dict[str, list[CatalogRow]] = defaultdict(list)
+    for row in rows:
+        if row["level"] is not None and row["mos"] is not None:
+            of_set[row["dataset"]].append(row)
+    found = []
+    for name, scored in of_set.items():
+        scored.sort(key=lambda row: row["mos"] or 0.0)
+        mos = np.array([row["mos"] for row in scored], float)
+        level = np.array([LEVELS.index(row["level"] or "") for row in scored])
+        # Equal scores are compared with other scores alone.
+        before = np.searchsorted(mos, mos, side="left")
+        after = np.searchsorted(mos, mos, side="right")
+        highest = np.concatenate([[-1], np.maximum.accumulate(level)])[before]
+        lowest = np.concatenate([np.minimum.accumulate(level[::-1])[::-1], [len(LEVELS)]])[after]
+        wrong = np.flatnonzero((level < highest) | (level > lowest))
+        examples = [
+            f"{scored[i]['images'][0]['path']}: {scored[i]['level']} at {scored[i]['mos']:g}"
+            for i in wrong[:SHOWN].tolist()
+        ]
+        found.append(Finding(f"level of {name} that contradicts its MOS", wrong.size, examples))
+    return found
+
+
+def _benchmark(catalog: Catalog, split: str) -> list[str]:
+    if split not in catalog.manifest.benchmarks:
+        return []
+    shown = [row["image"] for row in catalog.images(split)]
+    return shown + [question["img_path"] for question in catalog.questions(split)]
+
+
+def _distinct(paths: Iterable[str]) -> list[str]:
+    return list(Counter(paths))

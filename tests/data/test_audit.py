@@ -1,0 +1,82 @@
+"""Planted faults are found, and a clean data set has none."""
+
+import gzip
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from llava_files import Told, asked, scored
+from PIL import Image
+
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.config import presets
+from qsit_ray.data.audit import audit, same_names
+from qsit_ray.data.catalog import open_catalog
+from qsit_ray.stages.catalog import build
+
+
+@pytest.fixture
+def findings(data, tmp_path):
+    """Findings of a small data set whose images differ; `images` replaces some of them."""
+    rng = np.random.default_rng(0)
+    for file in sorted((tmp_path / "images").iterdir()):
+        grid = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(grid).resize((96, 64), Image.Resampling.BICUBIC).save(file, quality=95)
+
+    def found(change=lambda images: None, **records):
+        change(tmp_path / "images")
+        run = RunFolder(tmp_path / "run")
+        config = presets.demo().model_copy(update={"data": data(**records)})
+        build(run, config, Told())
+        found = audit(open_catalog(run.catalog), lambda done, total: None)
+        return {each.kind: each for each in found}
+
+    return found
+
+
+def test_a_clean_data_set_has_no_findings(findings):
+    """But for the questions, which the small data set asks for validation and for test."""
+    assert all("validation and test" in kind for kind in findings())
+
+
+def test_a_training_image_is_found_again_in_the_test_set(findings):
+    def change(images):
+        (images / "a.jpg").write_bytes((images / "x.jpg").read_bytes())
+        with Image.open(images / "x.jpg") as image:
+            image.resize((61, 40)).save(images / "b.jpg", quality=60)
+
+    found = findings(change)
+    assert found["image of training and test, by its bytes"].examples == ["images/a.jpg"]
+    assert found["image of training and test, by its look"].examples == ["images/b.jpg"]
+    assert "image of training and test, by its name" not in found
+
+
+def test_repeated_rows_and_contradicting_levels_are_found(findings):
+    records = [scored(n, "good") for n in range(10)] + [scored(3, "bad")]
+    found = findings(scoring=records, interpreting=[asked(), asked()])
+    assert found["training row that repeats another"].count == 1
+    assert found["image with several levels"].examples == ["images/3.jpg: bad, good"]
+
+
+def test_levels_that_contradict_their_mos_are_counted(findings):
+    words = ["bad"] * 5 + ["good"] * 5 + ["excellent"] * 10
+    right = [scored(n, word) for n, word in enumerate(words)]
+    assert not any("contradicts" in kind for kind in findings(scoring=right))
+
+
+def test_levels_of_two_scales_are_counted(findings):
+    words = ["bad"] * 5 + ["excellent"] * 5 + ["bad"] * 5 + ["excellent"] * 5
+    found = findings(scoring=[scored(n, word) for n, word in enumerate(words)])
+    (kind,) = (kind for kind in found if "contradicts" in kind)
+    assert found[kind].count == 10
+
+
+def test_the_release_has_benchmark_images_in_d1(shared_data):
+    """512 images of LLVisionQA-dev and 545 of its test set, by their names."""
+    scored_images = pd.read_parquet(shared_data / "mos_koniq_spaq.parquet")
+    trained = scored_images[scored_images.qsit_level.notna()].image
+    for split, expected in (("dev", 512), ("test", 545)):
+        with gzip.open(shared_data / f"llvisionqa_{split}.json.gz") as stream:
+            asked_about = dict.fromkeys(each["img_path"] for each in json.load(stream))
+        assert len(same_names(trained, asked_about)) == expected

@@ -1,4 +1,4 @@
-"""rim: the data verbs: data build, audit, read, import, select and levels."""
+"""rim: the data verbs: data build, audit, lint, read, import, select and levels."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def register(data: typer.Typer) -> None:
     """Add the verbs to the command group `data`."""
     data.command("build")(build)
     data.command("audit")(audit)
+    data.command("lint")(lint)
     data.command("read")(read)
     data.command("import")(import_)
     data.command("select")(select)
@@ -66,6 +67,21 @@ def audit(run: Run, as_json: Json = False) -> None:
         return say(f"{run}: nothing found")
     rows = [(each.kind, each.count, ", ".join(each.examples)) for each in found]
     print_table(f"{run}", ("finding", "count", "for example"), rows)
+
+
+def lint(
+    file: Annotated[Path, typer.Argument(help="A LLaVA-NeXT data YAML, or a file of records.")],
+    as_json: Json = False,
+) -> None:
+    """List what a data file would do, without a word, in LLaVA-NeXT and ms-swift."""
+    from qsit_ray.data.lint import lint as traps_of
+
+    found = traps_of(file)
+    if as_json:
+        return print_json({"traps": [asdict(trap) for trap in found]})
+    if not found:
+        return say(f"{file}: no trap found")
+    print_table(str(file), ("where", "what"), [(trap.place, trap.what) for trap in found])
 
 
 def read(

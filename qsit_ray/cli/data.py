@@ -1,4 +1,4 @@
-"""rim: the data verbs: data build, audit, lint, read, import, select and levels."""
+"""rim: the data verbs: data build, export, audit, lint, read, import, select and levels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -30,6 +30,7 @@ class Boundary(StrEnum):
 def register(data: typer.Typer) -> None:
     """Add the verbs to the command group `data`."""
     data.command("build")(build)
+    data.command("export")(export)
     data.command("audit")(audit)
     data.command("lint")(lint)
     data.command("read")(read)
@@ -50,6 +51,42 @@ def build(run: Run, preset: Preset = None, assignments: Set = []) -> None:  # no
             build_catalog(folder, absolute(requested), Terminal())
     with working(folder, requested) as (config, terminal):
         pipeline.build_data(folder, config, terminal)
+
+
+def export(
+    run: Run,
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    kind: Annotated[
+        Literal["llava", "ms-swift", "parquet", "hf"],
+        typer.Option("--format", help="Of the files."),
+    ] = "llava",
+    epoch: Annotated[
+        int | None, typer.Option(min=0, help="Rows of this epoch. All training rows by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the rows of an epoch, or all, for another trainer: exactly those that are planned."""
+    import numpy as np
+
+    from qsit_ray.data import export as files
+    from qsit_ray.data.catalog import open_catalog
+    from qsit_ray.run_config import opened
+    from qsit_ray.train.planned import plan_of
+
+    folder = RunFolder(run.absolute())
+    settings = opened(folder)
+    catalog = open_catalog(folder.catalog)
+    rows = np.arange(len(catalog.rows), dtype=np.int64)
+    if epoch is not None:
+        rows = plan_of(folder, settings, epoch).rows
+    try:
+        counts = files.write(catalog, rows, kind, out)
+    except OSError as error:
+        raise InputError(f"{out}: can't write it: {error}") from None
+    content = {"rows": len(rows), **counts, "out": str(out)}
+    if as_json:
+        return print_json(content)
+    print_table(f"{run} to {out}", ("figure", "value"), list(content.items()))
 
 
 def audit(run: Run, as_json: Json = False) -> None:

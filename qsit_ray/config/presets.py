@@ -31,11 +31,11 @@ def demo() -> Config:
     return Config(
         preset="demo",
         data=DemoData(
-            scoring=200,
+            scoring=400,
             interpreting=2400,
             general=2400,
-            validation_scoring=200,
-            validation_interpreting=240,
+            validation_scoring=100,
+            validation_interpreting=120,
             validation_images=100,
             validation_questions=480,
             test_images=300,
@@ -56,11 +56,11 @@ def demo() -> Config:
             max_steps=288,
             evaluate_every=96,
             patience=2,
-            proxy_epochs=6,
+            proxy_epochs=3,
         ),
         train=Train(
             training=Training(batch_size=16, learning_rate=1e-3),
-            epochs=6,
+            epochs=3,
             workers=2,
             micro_batch=8,
             zero_stage=2,

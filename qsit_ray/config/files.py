@@ -20,9 +20,11 @@ Value = TypeVar("Value")
 WIDTH = 100
 
 
-def validated(kind: type[Value], values: Any, origin: str) -> Value:
-    """A section or dataclass from plain values. Raises InputError naming `origin` and every key
-    that is wrong."""
+def validated(kind: type[Value], values: Any, origin: str, every: bool = False) -> Value:
+    """A section or dataclass from plain values.
+
+    Raises InputError naming `origin` and the first key that is wrong, or `every` one.
+    """
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
@@ -31,7 +33,7 @@ def validated(kind: type[Value], values: Any, origin: str) -> Value:
         within = {each["loc"][:depth] for each in found for depth in range(len(each["loc"]))}
         first = [each for each in found if each["loc"] not in within or not each["loc"]]
         mistakes = list(dict.fromkeys(map(_mistake, first)))
-        if len(mistakes) == 1:
+        if len(mistakes) == 1 or not every:
             raise InputError(f"{origin}: {mistakes[0]}") from None
         lines = [f"{origin}: {len(mistakes)} mistakes", *mistakes]
         raise InputError("\n  ".join(lines)) from None
@@ -73,7 +75,7 @@ def override(config: Config, assignments: Iterable[str]) -> Config:
             target[name] = yaml.load(text, _Loader)
         except yaml.YAMLError:
             raise InputError(f"--set {key}: {text!r} is not YAML") from None
-    return validated(Config, values, "--set")
+    return validated(Config, values, "--set", every=True)
 
 
 def merged(base: Any, changes: Any) -> Any:

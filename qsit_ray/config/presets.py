@@ -198,7 +198,8 @@ def resolve(name_or_file: str) -> Config:
         raise InputError(
             f"--preset {name_or_file}: unknown; expected {', '.join(presets)} or a YAML file"
         )
-    return validated(Config, _values(Path(name_or_file), presets, ()), name_or_file)
+    values = _values(Path(name_or_file), presets, ())
+    return validated(Config, values, name_or_file, every=True)
 
 
 def _values(file: Path, presets: Mapping[str, Config], before: tuple[Path, ...]) -> Any:

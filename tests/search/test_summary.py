@@ -79,7 +79,7 @@ def test_a_finished_search_reports_its_optimum_failures_and_waste(run):
     assert found["trials"] == {"completed": 17, "failed": 1, "waiting": 18}
     assert found["best_ratio"][AXIS] == fitted.fit.optimum
     assert found["by_axis"][AXIS]["verdict"] == fitted.verdict
-    assert found["device_seconds"] == {"used": 40.0, "wasted": 10.5}
+    assert found["device_seconds"] == {"used": 34.0, "wasted": 10.5}
     assert found["by_axis"][AXIS]["failures"] == [
         {"ratio": lost[0], "seed": lost[1], "reason": "out of memory"}
     ]

@@ -78,7 +78,7 @@ def ablate(
     Raises RuntimeError when repeats failed, after the others have ended, and InputError for an
     unknown arm, or where a repeat was trained with other settings.
     """
-    _check(config, study)
+    _check(config, study, only)
     # The proxies and predictions of other arms may hold the place of a training for a while.
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", NODES_SECONDS)
     pipeline.build_data(run, config, terminal)
@@ -87,7 +87,10 @@ def ablate(
     with pipeline.ray_session(config, *asked, trainings=trainings) as dashboard:
         terminal.say(f"Ray dashboard: http://{dashboard}   log: {run.log}")
         pipeline.find_mix(run, config, terminal)
-        arms = _chosen(_arms(run, config, study), only)
+        found = Mix(**FoundMix.read(run.mixture).ratios)
+        sizes = read_sizes(run.catalog)
+        whole = {domain: sizes[domain] / sizes["scoring"] for domain in DOMAINS}
+        arms = _chosen(_arms(config, study, found, Mix(**whole)), only)
         repeats, bases = _train_all(run, config, study, arms, seeds, terminal)
     terminal.say("Comparing the arms over resamples of the test photographs")
     folders = {(each.arm.name, each.seed): each.folder for each in repeats}
@@ -99,33 +102,32 @@ def ablate(
     return results
 
 
-def _check(config: Config, study: Study) -> None:
-    """Raises InputError for a run that has no arms to compare."""
+def _check(config: Config, study: Study, only: Sequence[str] | None) -> None:
+    """Raises InputError for a run that has no arms to compare, or not one of those asked for."""
     if config.search.rehearsal is not None:
         raise InputError("search.rehearsal: an ablation trains")
     if config.train.controller is None:
         raise InputError("train.controller: an ablation compares with a run that has one")
     if config.search.storage is not None:
         raise InputError("search.storage: the runs of an ablation can't share it; leave it out")
-    if study == "scoring":
-        try:
-            scoring_pools(config, Mix(scoring=1, interpreting=1, general=1), photographs.pools())
-        except ValueError as error:
-            raise InputError(f"data.scoring: {error}") from None
+    any_mix = Mix(scoring=1, interpreting=1, general=1)  # the names do not depend on it
+    try:
+        _chosen(_arms(config, study, any_mix, any_mix), only)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"data.scoring: {error}") from None
     if study == "domains" and config.mix is not None and not all(config.mix.model_dump().values()):
         raise InputError("mix: a domain has no rows, so that none can be left out")
 
 
-def _arms(run: RunFolder, config: Config, study: Study) -> list[Arm]:
-    """The arms of a study at the run's mix."""
-    found = Mix(**FoundMix.read(run.mixture).ratios)
+def _arms(config: Config, study: Study, found: Mix, whole: Mix) -> list[Arm]:
+    """The arms of a study at the found mix; `whole`: the domains as they are."""
     if study == "controller":
         return controllers(config, found)
     if study == "scoring":
         return scoring_pools(config, found, photographs.pools())
-    sizes = read_sizes(run.catalog)
-    whole = {domain: sizes[domain] / sizes["scoring"] for domain in DOMAINS}
-    return domains(config, found, Mix(**whole))
+    return domains(config, found, whole)
 
 
 def _chosen(arms: Sequence[Arm], only: Sequence[str] | None) -> list[Arm]:

@@ -7,7 +7,8 @@ _INNER = ("cause", "_base_exc", "controller_failure", "__cause__")
 
 
 class InputError(ValueError):
-    """A user's mistake: one line with the file, row or key and the expected value.
+    """A user's mistake: one line with the file, row or key and the expected value; of a
+    configuration file a line for each mistake.
 
     The command line prints it without a traceback and exits with status 2.
     """

@@ -13,13 +13,12 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import files
 from qsit_ray.config.changes import FIRST, SECOND, Change, Part, changes
 from qsit_ray.config.config import Config
-from qsit_ray.config.presets import RUN_ENTRIES
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import AXES
 from qsit_ray.search.records import FINAL_PROXIES, finished, folder_of
 from qsit_ray.train.checkpoint import Committed
 
-MADE_WITH, HISTORY = RUN_ENTRIES
+MADE_WITH, HISTORY = files.RUN_ENTRIES
 YAML = dict[str, Any]
 """Values of a YAML file."""
 

@@ -42,3 +42,12 @@ def test_arms_are_trained_compared_and_kept(tmp_path):
     assert other.returncode == 2
     assert "train.epochs" in other.stderr
     assert len(other.stderr.splitlines()) == 1
+
+
+def test_an_unknown_arm_is_refused_before_anything_is_trained(tmp_path):
+    run = tmp_path / "run"
+    done = call("ablate", "--preset", "demo", "--out", run, "--only", "shrnk", *sets(SETTINGS))
+    assert done.returncode == 2
+    assert "--only shrnk: no such arm; expected method" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (run / "catalog").exists()

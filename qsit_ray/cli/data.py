@@ -21,6 +21,9 @@ from qsit_ray.errors import InputError
 from qsit_ray.reading import FORMATS
 from qsit_ray.terminal import Terminal
 
+SHOWN = 50
+"""Traps of a file that are printed."""
+
 
 class Boundary(StrEnum):
     right = "right"
@@ -118,7 +121,9 @@ def lint(
         return print_json({"traps": [asdict(trap) for trap in found]})
     if not found:
         return say(f"{file}: no trap found")
-    print_table(str(file), ("where", "what"), [(trap.place, trap.what) for trap in found])
+    print_table(str(file), ("where", "what"), [(trap.place, trap.what) for trap in found[:SHOWN]])
+    if len(found) > SHOWN:
+        say(f"{len(found) - SHOWN:,} more; --json lists all")
 
 
 def read(

@@ -18,6 +18,8 @@ from qsit_ray.errors import InputError
 
 Value = TypeVar("Value")
 WIDTH = 100
+RUN_ENTRIES = ("made_with", "history")
+"""What a run's config.yaml has besides settings."""
 
 
 def validated(kind: type[Value], values: Any, origin: str, every: bool = False) -> Value:

@@ -10,14 +10,12 @@ from typing import Any
 from qsit_ray import arms
 from qsit_ray.config.config import Config, Evaluate, Mix, Models, Pretraining
 from qsit_ray.config.data import DemoData, LlavaData, RehearsalData, Rows
-from qsit_ray.config.files import merged, read_yaml, validated
+from qsit_ray.config.files import RUN_ENTRIES, merged, read_yaml, validated
 from qsit_ray.config.search import Rehearsal, Search, Space
 from qsit_ray.config.train import Controller, Train, Training
 from qsit_ray.errors import InputError
 
 EXTENDS = "extends"
-RUN_ENTRIES = ("made_with", "history")
-"""What a run's config.yaml has besides settings."""
 
 
 def space(name: str) -> Space:
@@ -215,7 +213,7 @@ def _values(file: Path, presets: Mapping[str, Config], before: tuple[Path, ...])
         below = presets[base].model_dump(mode="json")
     elif isinstance(base, str) and Path(base).suffix in {".yaml", ".yml"}:
         other = file.parent / base
-        if other in (*before, file):
+        if other.resolve() in (each.resolve() for each in (*before, file)):
             raise InputError(f"{file}: {EXTENDS}: {base} extends this file itself")
         below = _values(other, presets, (*before, file))
     else:

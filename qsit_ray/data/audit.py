@@ -7,9 +7,12 @@ upright picture), which finds an image that was resized or compressed again.
 from __future__ import annotations
 
 import itertools
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -25,7 +28,8 @@ NEAR = 6
 """Most differing bits, of 64, of two perceptual hashes of one picture: a picture that was resized
 or compressed again differs in fewer, two pictures in some 32."""
 SHOWN = 5
-CHUNK = 1024
+CHUNK = 64
+"""Hashes that are compared at a time with all of another split."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,9 @@ def audit(catalog: Catalog, report: Callable[[int, int], None]) -> list[Finding]
     splits["validation"] = _distinct([*validation, *_benchmark(catalog, "validation")])
     splits["test"] = _distinct(_benchmark(catalog, "test"))
     files = _distinct(itertools.chain(*splits.values()))
-    seen = _signatures(catalog.folder, files, report)
+    seen, unreadable = _signatures(catalog.folder, files, report)
     found = [
+        Finding("image that can't be read", len(unreadable), unreadable[:SHOWN]),
         *_pairs(splits, seen),
         _repeated(train),
         _contradicting([*train, *held_out]),
@@ -70,20 +75,31 @@ class _Signature:
 
 def _signatures(
     folder: Path, paths: Sequence[str], report: Callable[[int, int], None]
-) -> dict[str, _Signature]:
+) -> tuple[dict[str, _Signature], list[str]]:
+    """The signatures of the images, and those that can't be read, which had been when the catalog
+    was built. Decoding leaves Python's lock, so threads read."""
+    found: dict[str, _Signature] = {}
+    unreadable = []
+    with ThreadPoolExecutor(2 * len(os.sched_getaffinity(0))) as pool:
+        read = pool.map(partial(_signature, folder), paths)
+        for number, (path, signature) in enumerate(zip(paths, read, strict=True), start=1):
+            if signature is None:
+                unreadable.append(path)
+            else:
+                found[path] = signature
+            if number % 100 == 0 or number == len(paths):
+                report(number, len(paths))
+    return found, unreadable
+
+
+def _signature(folder: Path, path: str) -> _Signature | None:
     import imagehash  # lazily: only the audit needs it
 
-    found = {}
-    for number, path in enumerate(paths, start=1):
-        try:
-            picture = images.read(folder / path)
-        except InputError:
-            continue  # the catalog's build has refused it already, or it has gone since
-        look = int(str(imagehash.phash(picture)), 16)
-        found[path] = _Signature(artifacts.file_sha256(folder / path), look)
-        if number % 100 == 0 or number == len(paths):
-            report(number, len(paths))
-    return found
+    try:
+        look = int(str(imagehash.phash(images.glance(folder / path))), 16)
+        return _Signature(artifacts.file_sha256(folder / path), look)
+    except (InputError, OSError):
+        return None
 
 
 def _pairs(splits: Mapping[str, Sequence[str]], seen: Mapping[str, _Signature]) -> list[Finding]:
@@ -91,13 +107,12 @@ def _pairs(splits: Mapping[str, Sequence[str]], seen: Mapping[str, _Signature]) 
     for first, second in (("training", "validation"), ("training", "test"), ("validation", "test")):
         between = f"{first} and {second}"
         named = same_names(splits[first], splits[second])
-        contents = {seen[path].content for path in splits[first] if path in seen}
-        equal = [p for p in splits[second] if p in seen and seen[p].content in contents]
-        near = _near(
-            [seen[path].look for path in splits[first] if path in seen],
-            [path for path in splits[second] if path in seen and path not in set(equal)],
-            seen,
-        )
+        known = [seen[path] for path in splits[first] if path in seen]
+        others = [path for path in splits[second] if path in seen]
+        contents = {signature.content for signature in known}
+        equal = [path for path in others if seen[path].content in contents]
+        different = [path for path in others if seen[path].content not in contents]
+        near = _near(sorted({signature.look for signature in known}), different, seen)
         found += [
             Finding(f"image of {between}, by its name", len(named), named[:SHOWN]),
             Finding(f"image of {between}, by its bytes", len(equal), equal[:SHOWN]),

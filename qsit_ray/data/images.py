@@ -54,6 +54,14 @@ def check(file: Path) -> tuple[int, int]:
         return (width, height) if _turn(image) in SIDEWAYS else (height, width)
 
 
+def glance(file: Path) -> Image.Image:
+    """A small upright picture, of at least 64 pixels a side where the file has them, with the same
+    errors as `read`. JPEG is decoded at a part of its size, in a fraction of the time."""
+    with _opened(file) as image:
+        image.draft("L", (64, 64))
+        return upright(image)
+
+
 def size(file: Path) -> tuple[int, int]:
     """Height and width of the picture that `read` gives, from the file's header alone, with the
     same errors as far as a header shows them."""

@@ -146,6 +146,8 @@ def load(path: Path, image: str, mos: str, lower_better: bool) -> Labels:
     Raises InputError for a table that can't be read or has a row without either.
     """
     known = read(path) if path.suffix == ".parquet" else None
+    if known is not None and lower_better and not known.lower_better:
+        raise InputError(f"{path}: {known.dataset}'s scores rise with quality; no --lower-better")
     if known is not None:
         return known
     table = tables.read(path)

@@ -33,7 +33,7 @@ def lint(path: Path) -> list[Trap]:
     Raises InputError for a file that can't be read at all.
     """
     if path.suffix.lower() not in llava_next.ENDINGS:
-        return list(_records(path))
+        return list(_records(path, benchmarks.records(path)))
     content = read_yaml(path)
     entries = content.get("datasets") if isinstance(content, dict) else None
     if not isinstance(entries, list):
@@ -50,10 +50,11 @@ def _entry(path: Path, place: str, entry: Any) -> Iterator[Trap]:
         return
     file = path.parent / entry["json_path"]
     try:
-        count = len(benchmarks.records(file))
+        records = benchmarks.records(file)
     except InputError as error:
         yield Trap(place, str(error))
         return
+    count = len(records)
     strategy = str(entry.get("sampling_strategy", "all"))
     rule, _, amount = strategy.partition(":")
     if rule not in ("all", *llava_next.RULES):
@@ -68,11 +69,11 @@ def _entry(path: Path, place: str, entry: Any) -> Iterator[Trap]:
         yield Trap(place, f"{strategy} asks for more than the {count:,} records: all are taken")
     for key in sorted(set(map(str, entry)) - {"json_path", "sampling_strategy"}):
         yield Trap(place, f"{key} is not read")
-    yield from _records(file)
+    yield from _records(file, records)
 
 
-def _records(path: Path) -> Iterator[Trap]:
-    for number, record in enumerate(benchmarks.records(path), start=1):
+def _records(path: Path, records: list[Any]) -> Iterator[Trap]:
+    for number, record in enumerate(records, start=1):
         place = f"{path}, record {number}"
         yield from (Trap(place, what) for what in _record(record))
 

@@ -11,7 +11,7 @@ from typing import Any
 from qsit_ray import artifacts, tables
 from qsit_ray.data.labels import Label, Labels
 from qsit_ray.errors import InputError
-from qsit_ray.levels import Boundary, Conversion, Range, mos_to_levels
+from qsit_ray.levels import Conversion, Range, mos_to_levels
 from qsit_ray.prompts import LEVEL_STEM, SCORING_QUESTION
 
 RECORDS, TABLE = (".json", ".jsonl"), ".csv"
@@ -28,20 +28,18 @@ class Made:
     levels: Conversion | None = None
 
 
-def records(
-    labels: Labels, range_: Range, boundary: Boundary | None = None, split: str | None = None
-) -> Made:
+def records(labels: Labels, range_: Range, split: str | None = None) -> Made:
     """D1's records of labels, in LLaVA's shape with Q-SIT's ids.
 
-    The levels follow Eq. 1 over the kept rows. DMOS are mirrored at the middle of the range, so
-    that the MOS in an id rises with quality. Raises InputError for a range that the scores do not
-    have.
+    The levels follow Eq. 1 over the kept rows. DMOS are mirrored at the middle of their scale,
+    so that the MOS in an id rises with quality. Raises InputError for a range that the scores do
+    not have.
     """
     kept, rejects = _kept(labels, split)
     if not kept:
         return Made([], rejects)
     scores = [float(row.mos or 0.0) for row in kept]
-    levels = mos_to_levels(scores, range_, boundary, labels.lower_better)
+    levels = mos_to_levels(scores, range_, lower_better=labels.lower_better)
     made = []
     for row, mos, word in zip(kept, _rising(labels, scores, levels), levels.words(), strict=True):
         if word is None:

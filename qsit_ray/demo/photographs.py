@@ -18,9 +18,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from pydantic import TypeAdapter
 
+from qsit_ray.data import images
 from qsit_ray.errors import InputError
 
 Split = Literal["train", "validation", "test"]
@@ -155,11 +156,7 @@ def pixels_of(name: str) -> Pixels:
 
 
 def _own_pixels(file: Path) -> Pixels:
-    try:
-        with Image.open(file) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{file}: can't be read as an image: {error}") from None
+    upright = images.read(file)
     upright.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
     if min(upright.size) <= SMALLEST_BOX:
         width, height = upright.size

@@ -18,6 +18,8 @@ from qsit_ray.terminal import Terminal
 
 SHOWN = 3
 """Kinds of rejects that are shown for each domain."""
+FEW = 30
+"""Validation images of a data set below which SRCC has a standard error of about .2."""
 
 
 def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
@@ -56,10 +58,11 @@ def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
             found = llava.read(config.data, config.seed, bar.update)
             _check_domains(found, config.data.images, run.rejects)
             _check_rejects(found, config.data.max_rejects, run.rejects)
+            validated = _check_validation(found)
             catalog.link_images(folder, Path(config.data.images))
             artifacts.write_jsonl(folder / "rejects.jsonl", found.rejects)
             catalog.write(folder, found)
-            for line in _summary(found, run.catalog / "rejects.jsonl"):
+            for line in [*_summary(found, run.catalog / "rejects.jsonl"), validated]:
                 terminal.say(line)
 
 
@@ -116,6 +119,28 @@ def _check_rejects(found: Content, most: float, rejects: Path) -> None:
             f"({len(mine) / records:.1%}; data.max_rejects is {most:.1%}): {_reasons(mine)}; "
             f"all: {rejects}"
         )
+
+
+def _check_validation(found: Content) -> str:
+    """How many images of each data set scoring is validated on.
+
+    Raises InputError where SRCC, a part of the search's objective, could not be computed on one of
+    them: before any trial is paid for.
+    """
+    scores: dict[str, list[float]] = {}
+    for image in found.images["validation"]:
+        scores.setdefault(image.get("dataset", ""), []).append(image["mos"])
+    if not scores:
+        raise InputError("validation: no scoring image is held out; raise data.validation_share")
+    for name, of_set in scores.items():
+        if len(set(of_set)) < 2:
+            raise InputError(
+                f"validation: {len(of_set)} images of {name} with one score, on which SRCC is not "
+                "defined; raise data.validation_share, or give the data set more rows"
+            )
+    counts = ", ".join(f"{len(of_set):,} of {name}" for name, of_set in scores.items())
+    few = min(map(len, scores.values())) < FEW
+    return f"scoring is validated on {counts} images" + (": few, so SRCC is noisy" if few else "")
 
 
 def _summary(found: Content, rejects: Path) -> list[str]:

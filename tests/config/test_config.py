@@ -120,10 +120,13 @@ def test_another_source_of_data_replaces_the_extended_one(tmp_path):
     assert presets.resolve(str(file)).data == wanted
 
 
-@pytest.mark.parametrize("base", ["mine.yaml", "other.yaml", "nothing", "[demo]"])
+@pytest.mark.parametrize(
+    "base", ["mine.yaml", "other.yaml", "sub/../mine.yaml", "nothing", "[demo]"]
+)
 def test_what_cant_be_extended_is_named(base, tmp_path):
     file = tmp_path / "mine.yaml"
     (tmp_path / "other.yaml").write_text("extends: mine.yaml\n")
+    (tmp_path / "sub").mkdir()
     file.write_text(f"extends: {base}\n")
     with pytest.raises(InputError, match=r"(mine|other).yaml: extends: "):
         presets.resolve(str(file))

@@ -52,8 +52,16 @@ def test_a_training_image_is_found_again_in_the_test_set(findings):
     assert "image of training and test, by its name" not in found
 
 
+def test_an_image_that_has_gone_since_is_found(data, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    build(run, presets.demo().model_copy(update={"data": data()}), Told())
+    (tmp_path / "images" / "x.jpg").unlink()
+    found = {each.kind: each for each in audit(open_catalog(run.catalog), lambda *_: None)}
+    assert found["image that can't be read"].examples == ["images/x.jpg"]
+
+
 def test_repeated_rows_and_contradicting_levels_are_found(findings):
-    records = [scored(n, "good") for n in range(10)] + [scored(3, "bad")]
+    records = [scored(n, "good") for n in range(20)] + [scored(3, "bad")]
     found = findings(scoring=records, interpreting=[asked(), asked()])
     assert found["training row that repeats another"].count == 1
     assert found["image with several levels"].examples == ["images/3.jpg: bad, good"]

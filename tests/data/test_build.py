@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from llava_files import Told, asked
+from llava_files import Told, asked, scored
 
 from qsit_ray import pipeline
 from qsit_ray.artifacts import RunFolder
@@ -46,6 +46,19 @@ def test_too_many_rejects_stop_the_build_and_are_kept(data, tmp_path):
     allowed = described.model_copy(update={"max_rejects": 0.02})
     build(run, config.model_copy(update={"data": allowed}), Told())
     assert catalog.read_sizes(run.catalog)["interpreting"] == 98
+
+
+def test_a_data_set_that_srcc_cant_be_computed_on_is_refused_before_the_search(data, tmp_path):
+    records = [scored(n) | {"dataset": "koniq" if n < 10 else "spaq"} for n in range(12)]
+    run, config = run_of(tmp_path, data(scoring=records))
+    wide = config.data.model_copy(update={"validation_share": 0.5})
+    with pytest.raises(InputError, match=r"1 images of spaq with one score.*validation_share"):
+        build(run, config.model_copy(update={"data": wide}), Told())
+    told = Told()
+    even = [record | {"dataset": "koniq"} for record in records]
+    run, config = run_of(tmp_path, data(scoring=even).model_copy(update={"validation_share": 0.5}))
+    build(run, config, told)
+    assert "scoring is validated on 6 of koniq images: few, so SRCC is noisy" in told.lines
 
 
 def test_a_domain_without_rows_says_why_and_keeps_its_rejects(data, tmp_path):

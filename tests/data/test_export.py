@@ -101,8 +101,7 @@ def test_q_sits_own_koniq_file_comes_out_as_it_went_in(data, shared_data, tmp_pa
         for number, row in enumerate(released.rename(columns={"name": "name_"}).itertuples())
     ]
     run = RunFolder(tmp_path / "run")
-    described = data(scoring=records).model_copy(update={"validation_share": 0.01})
-    build(run, presets.demo().model_copy(update={"data": described}), Told())
+    build(run, presets.demo().model_copy(update={"data": data(scoring=records)}), Told())
     catalog = open_catalog(run.catalog)
     rows = all_of(catalog)
     rows.sort()

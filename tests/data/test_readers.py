@@ -178,7 +178,7 @@ def test_every_label_is_a_record_or_a_reject(tmp_path):
     assert made.rejects == {"of the test split": 1}
     assert [row["id"] for row in made.rows] == ["0.jpg->50.0", "1.jpg->51.0"]
     assert made.rows[0]["conversations"][1]["value"] == "The quality of the image is fair."
-    assert len(scoring.records(found, Range.parse("explicit:0:100"), split="all").rows) == 3
+    assert len(scoring.records(found, Range.parse("explicit:0:100"), "all").rows) == 3
     assert [row["mos"] for row in scoring.table(found, "test").rows] == [52.0]
 
 
@@ -206,6 +206,12 @@ def test_koniqs_real_labels_are_the_released_ones(shared_data, tmp_path):
     assert len(made.rows) == 10_073
     names = [image.rpartition("/")[2] for image in released.image]
     assert [words[name] for name in names] == released.answer.tolist()
+
+
+def test_scores_that_are_known_to_rise_are_not_turned(tmp_path):
+    labels.write(tmp_path / "labels.parquet", read("kadid10k", tmp_path))
+    with pytest.raises(InputError, match="rise with quality"):
+        labels.load(tmp_path / "labels.parquet", "image", "mos", True)
 
 
 def test_a_foreign_table_becomes_d1_and_levels_follow_eq_1(tmp_path):

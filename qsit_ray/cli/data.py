@@ -32,6 +32,7 @@ class Boundary(StrEnum):
 
 def register(data: typer.Typer) -> None:
     """Add the verbs to the command group `data`."""
+    data.command("init")(init)
     data.command("build")(build)
     data.command("export")(export)
     data.command("audit")(audit)
@@ -40,6 +41,61 @@ def register(data: typer.Typer) -> None:
     data.command("import")(import_)
     data.command("select")(select)
     data.command("levels")(levels)
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="PATH", help="Folder with the downloads.")],
+    out: Annotated[Path, typer.Option(help="The YAML file to write.")],
+    extends: Annotated[str, typer.Option(help="Preset that the file extends.")] = "demo",
+    seed: Seed = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a commented YAML for the databases, records and questions found below a folder.
+
+    Files are judged by layout and content. Labels become D1 and test tables in a folder beside the
+    YAML; what is not recognised is said with the reason, also in the YAML.
+    """
+    from qsit_ray.config import presets
+    from qsit_ray.data import discovery, draft
+
+    if out.suffix not in (".yaml", ".yml"):
+        raise InputError(f"{out}: the ending must be .yaml")
+    if out.exists() and not force:
+        raise InputError(f"{out}: exists; --force replaces it")
+    presets.resolve(extends)
+    made = out.with_suffix("")
+    if as_json:
+        found = discovery.discover(folder, made, lambda done, total: None)
+    else:
+        with Terminal().bar("Look through the files") as bar:
+            found = discovery.discover(folder, made, bar.update)
+    drafted = draft.write(found, folder, out, extends, seed)
+    uses = {
+        use: [str(each.file) for each in found.records if each.use == use]
+        for use in ("scoring", "interpreting", "general", "questions")
+    }
+    content = {
+        "images": found.images,
+        "databases": {each.dataset: len(each.rows) for each in found.labels},
+        **uses,
+        "unknown": {str(path): reason for path, reason in found.unknown},
+        "lacking": list(drafted.lacking),
+        "out": str(out),
+    }
+    if as_json:
+        return print_json(content)
+    rows = [(each.dataset, "images with scores", len(each.rows)) for each in found.labels]
+    rows += [
+        (str(each.file.relative_to(folder.absolute())), each.use, each.count)
+        for each in found.records
+    ]
+    print_table(f"{folder}: {found.images:,} images", ("what", "taken as", "rows"), rows)
+    for path, reason in found.unknown:
+        say(f"not recognised: {path}: {reason}")
+    for key in drafted.lacking:
+        say(f"nothing found for {key}; fill it in before a run")
+    say(f"{out}: written; check it, then: qsit data build RUN --preset {out}")
 
 
 def build(run: Run, preset: Preset = None, assignments: Set = []) -> None:  # noqa: B006

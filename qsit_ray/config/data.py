@@ -63,6 +63,9 @@ class LlavaData(Section):
     outside: Literal["refuse", "allow"] = "refuse"
     """Images that are not below that folder, by an absolute path, by `..` or through a link. By
     default refused: a data set from elsewhere then shows no other file of this machine."""
+    folders: dict[str, str] = Field(default_factory=dict)
+    """Folder below `images` that the image names of a file are relative to, by the file's path.
+    Those of files that are not listed: `images` itself."""
     scoring: Files
     """Files of D1: .json or .jsonl, with Q-SIT's ids `<file>-><MOS>` and a level in the answer."""
     interpreting: Files

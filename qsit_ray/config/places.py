@@ -31,6 +31,7 @@ def _of_files(data: LlavaData) -> LlavaData:
     update = {
         **lists,
         "images": _absolute(data.images),
+        "folders": {_absolute(file): folder for file, folder in data.folders.items()},
         "validation_questions": _absolute(data.validation_questions),
         "test_images": tests,
         "test_questions": _absolute(data.test_questions) if data.test_questions else None,

@@ -50,8 +50,14 @@ def records(path: Path) -> list[Any]:
     return found
 
 
-def questions(name: str | None, graded: bool) -> Benchmark[Question]:
-    """LLVisionQA questions with their answers; none without a file.
+def placed(folder: str, name: str) -> str:
+    """An image's name below `data.images`, of its name in a file whose images are in `folder`."""
+    return name if name.startswith("/") else f"{folder}{name}"
+
+
+def questions(name: str | None, folder: str, graded: bool) -> Benchmark[Question]:
+    """LLVisionQA questions with their answers; none without a file. `folder`: of their images,
+    below `data.images`; empty, or with a slash at its end.
 
     `graded`: accuracy by type and concern is needed. Raises InputError naming a question that can't
     be asked or graded.
@@ -62,7 +68,7 @@ def questions(name: str | None, graded: bool) -> Benchmark[Question]:
             _check_question(question, graded)
         except ValueError as error:
             raise InputError(f"{name}, question {number}: {error}") from None
-        image = question["img_path"]
+        image = placed(folder, question["img_path"])
         extended = {**question, "img_path": image_path(image), "photograph": image}
         found.append(cast(Question, extended))
     places = [f"{name}, question {number}" for number in range(1, len(found) + 1)]
@@ -93,13 +99,15 @@ def _check_question(question: Any, graded: bool) -> None:
             raise ValueError(f"{key} {question.get(key)!r} is not one of {known}")
 
 
-def images(dataset: str, path: str) -> Benchmark[BenchmarkImage]:
-    """Images and MOS of one test set: a table with the columns image and mos.
+def images(dataset: str, path: str, folder: str) -> Benchmark[BenchmarkImage]:
+    """Images and MOS of one test set: a table with the columns image and mos. `folder`: as of
+    `questions`.
 
     Raises InputError naming a row without either.
     """
     table = tables.read(Path(path))
-    names, scores = table.labels("image"), table.numbers("mos")
+    names = [placed(folder, name) for name in table.labels("image")]
+    scores = table.numbers("mos")
     rows: list[BenchmarkImage] = [
         {"image": image_path(name), "mos": float(mos), "photograph": name, "dataset": dataset}
         for name, mos in zip(names, scores, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from qsit_ray.data.labels import Labels
@@ -19,17 +20,27 @@ from qsit_ray.data.readers import (
 )
 from qsit_ray.errors import InputError
 
-READERS: Mapping[str, Callable[[Path], Labels]] = {
-    "koniq": koniq.read,
-    "spaq": spaq.read,
-    "livec": livec.read,
-    "agiqa3k": agiqa3k.read,
-    "kadid10k": kadid10k.read,
-    "paq2piq": paq2piq.read,
-    "tid2013": tid2013.read,
-    "csiq": csiq.read,
-    "imagerewarddb": folder.imagerewarddb,
-    "coco": folder.coco,
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads a folder. `files`: names of the label file by which the database is known; none where
+    only images are used."""
+
+    read: Callable[[Path], Labels]
+    files: tuple[str, ...] = ()
+
+
+READERS: Mapping[str, Reader] = {
+    "koniq": Reader(koniq.read, koniq.FILES),
+    "spaq": Reader(spaq.read, spaq.FILES),
+    "livec": Reader(livec.read, livec.FILES),
+    "agiqa3k": Reader(agiqa3k.read, agiqa3k.FILES),
+    "kadid10k": Reader(kadid10k.read, kadid10k.FILES),
+    "paq2piq": Reader(paq2piq.read, paq2piq.FILES),
+    "tid2013": Reader(tid2013.read, tid2013.FILES),
+    "csiq": Reader(csiq.read, csiq.FILES),
+    "imagerewarddb": Reader(folder.imagerewarddb),
+    "coco": Reader(folder.coco),
 }
 
 
@@ -43,6 +54,6 @@ def read(name: str, path: Path) -> Labels:
         raise InputError(f"{name}: unknown; expected {', '.join(READERS)}")
     if not path.is_dir():
         raise InputError(f"{path}: no such folder")
-    labels = READERS[name](path)
+    labels = READERS[name].read(path)
     labels.check(path)
     return labels

@@ -18,6 +18,7 @@ import numpy as np
 
 from qsit_ray.config.data import LlavaData
 from qsit_ray.data import benchmarks, llava_next
+from qsit_ray.data.benchmarks import placed
 from qsit_ray.data.catalog import CatalogRow, Content, Question, RowImage, Turn, image_path
 from qsit_ray.data.encode import IMAGE
 from qsit_ray.data.records import in_llavas_shape
@@ -48,16 +49,21 @@ def read(data: LlavaData, seed: int, report: Callable[[int, int, str], None]) ->
     files += [("interpreting", name) for name in data.interpreting]
     files += [("general", name) for name in data.general]
     found: list[tuple[str, str, int, Parsed | str]] = []  # the row, or why there is none
+    folders = Folders(data)
     for done, (domain, name) in enumerate(files, start=1):
         for file, number, record in llava_next.records(name, seed):
-            dataset = Path(file).stem
-            found.append((file, domain, number, _parsed_or_reason(record, domain, dataset)))
+            parsed = _parsed_or_reason(record, domain, Path(file).stem, folders.of(name, file))
+            found.append((file, domain, number, parsed))
         report(done, len(files), "files")
+    questions = {"validation": data.validation_questions, "test": data.test_questions}
     asked = {
-        "validation": benchmarks.questions(data.validation_questions, graded=False),
-        "test": benchmarks.questions(data.test_questions, graded=True),
+        split: benchmarks.questions(name, folders.of(name), graded=split == "test")
+        for split, name in questions.items()
     }
-    tested = [benchmarks.images(name, path) for name, path in data.test_images.items()]
+    tested = [
+        benchmarks.images(name, path, folders.of(path)) for name, path in data.test_images.items()
+    ]
+    folders.check()
 
     evaluated: list[benchmarks.Benchmark[Any]] = [*asked.values(), *tested]
     named = [n for _, _, _, each in found if not isinstance(each, str) for n in each.images]
@@ -86,6 +92,25 @@ def read(data: LlavaData, seed: int, report: Callable[[int, int, str], None]) ->
     return content
 
 
+class Folders:
+    """The folders below `data.images` that the image names of the files are relative to."""
+
+    def __init__(self, data: LlavaData) -> None:
+        self._folders = data.folders
+        self._asked: set[str] = set()
+
+    def of(self, *files: str | None) -> str:
+        """The folder of the last of the files that has one, ending with a slash; or nothing."""
+        self._asked.update(filter(None, files))
+        found = [self._folders[file] for file in files if file in self._folders]
+        return f"{found[-1].rstrip('/')}/" if found else ""
+
+    def check(self) -> None:
+        """Raises InputError for a folder of a file that is not read."""
+        if unknown := sorted(set(self._folders) - self._asked):
+            raise InputError(f"data.folders: {unknown[0]} is none of the data's files")
+
+
 @dataclass(frozen=True)
 class Parsed:
     """A row without its images, and their names below the folder of images."""
@@ -109,19 +134,19 @@ def _with_sizes(parsed: Parsed, sizes: Sizes, root: Path) -> str | None:
     return None
 
 
-def _parsed_or_reason(record: Any, domain: str, dataset: str) -> Parsed | str:
+def _parsed_or_reason(record: Any, domain: str, dataset: str, folder: str) -> Parsed | str:
     try:
-        return _parsed(record, domain, dataset)
+        return _parsed(record, domain, dataset, folder)
     except ValueError as error:
         return str(error)
 
 
-def _parsed(record: Any, domain: str, dataset: str) -> Parsed:
-    """One record as a catalog row of the data set that it names, or else of `dataset`. Raises
-    ValueError with the reason it can't be one: its kind, and after a colon what differs from record
-    to record."""
+def _parsed(record: Any, domain: str, dataset: str, folder: str) -> Parsed:
+    """One record as a catalog row of the data set that it names, or else of `dataset`, its images
+    in `folder`. Raises ValueError with the reason it can't be one: its kind, and after a colon what
+    differs from record to record."""
     record = in_llavas_shape(record)
-    images: list[str] = record["image"]
+    images: list[str] = [placed(folder, name) for name in record["image"]]
     turns: list[Turn] = record["conversations"]
     speakers = [turn["from"] for turn in turns]
     if not turns or speakers != ["human", "gpt"] * (len(turns) // 2):

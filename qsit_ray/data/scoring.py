@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from qsit_ray import artifacts, tables
 from qsit_ray.data.labels import Label, Labels
@@ -65,6 +67,21 @@ def table(labels: Labels, split: str | None = None) -> Made:
     scores = _rising(labels, [float(row.mos or 0.0) for row in kept], None)
     rows = [{"image": row.image, "mos": mos} for row, mos in zip(kept, scores, strict=True)]
     return Made(rows, rejects)
+
+
+def hold_out(labels: Labels, share: float, seed: int) -> Labels:
+    """The labels with `share` of their images in the test split, drawn by `seed`; those whose
+    owners split them stay as they are. Images of one reference stay together."""
+    if any(row.split is not None for row in labels.rows):
+        return labels
+    groups = list(dict.fromkeys(row.reference or row.image for row in labels.rows))
+    order = np.random.default_rng([seed, len(groups)]).permutation(len(groups))
+    held = {groups[place] for place in order[: round(share * len(groups))]}
+    rows = [
+        replace(row, split=TEST if (row.reference or row.image) in held else "training")
+        for row in labels.rows
+    ]
+    return replace(labels, rows=rows)
 
 
 def _kept(labels: Labels, split: str | None) -> tuple[list[Label], Counter[str]]:

@@ -8,9 +8,11 @@ from qsit_ray import tables
 from qsit_ray.data.labels import Label, Labels
 from qsit_ray.data.readers import files
 
+FILES = ("data.csv", "AGIQA-3k.csv")
+
 
 def read(folder: Path) -> Labels:
-    table = tables.read(files.find(folder, "data.csv", "AGIQA-3k.csv"))
+    table = tables.read(files.find(folder, *FILES))
     names = table.ids("name")
     columns = [table.numbers(name) for name in ("mos_quality", "std_quality", "mos_align")]
     rows = [

@@ -17,8 +17,11 @@ from qsit_ray.errors import InputError
 TYPES = {1: "AWGN", 2: "JPEG", 3: "jpeg2000", 4: "fnoise", 5: "BLUR", 6: "contrast"}
 
 
+FILES = ("csiq_dmos.txt", "csiq.beta.txt")
+
+
 def read(folder: Path) -> Labels:
-    path = files.find(folder, "csiq_dmos.txt", "csiq.beta.txt")
+    path = files.find(folder, *FILES)
     found = cells(path, str, int, str, int, float, float)
     for line, (_, kind, *_) in enumerate(found, start=1):
         if kind not in TYPES:

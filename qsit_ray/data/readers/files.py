@@ -24,7 +24,7 @@ def find(folder: Path, *names: str) -> Path:
 
 def maybe(folder: Path, *names: str) -> Path | None:
     """As `find`, None where there is none."""
-    every = list(_files(folder))
+    every = list(walk(folder))
     for name in names:
         found = [path for path in every if path.name.lower() == name.lower()]
         found.sort(key=lambda path: (len(path.parts), path))
@@ -38,7 +38,7 @@ def maybe(folder: Path, *names: str) -> Path | None:
 def images(folder: Path) -> list[str]:
     """All image files below a folder, by their paths from it, in the order of their names."""
     known = Image.registered_extensions()
-    paths = (path for path in _files(folder) if path.suffix.lower() in known)
+    paths = (path for path in walk(folder) if path.suffix.lower() in known)
     return sorted(str(path.relative_to(folder)) for path in paths)
 
 
@@ -64,6 +64,7 @@ def placed(folder: Path, names: list[str]) -> list[str]:
     return found
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def walk(folder: Path) -> Iterator[Path]:
+    """Every file below a folder, in no certain order."""
     for parent, _, names in os.walk(folder):
         yield from (Path(parent) / name for name in names)

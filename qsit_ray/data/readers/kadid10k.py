@@ -13,9 +13,11 @@ from qsit_ray import tables
 from qsit_ray.data.labels import Label, Labels
 from qsit_ray.data.readers import files
 
+FILES = ("dmos.csv",)
+
 
 def read(folder: Path) -> Labels:
-    table = tables.read(files.find(folder, "dmos.csv"))
+    table = tables.read(files.find(folder, *FILES))
     names = table.ids("dist_img")
     std = np.sqrt(table.numbers("var"))
     rows = [

@@ -15,13 +15,14 @@ from qsit_ray import tables
 from qsit_ray.data.labels import Label, Labels
 from qsit_ray.data.readers import files
 
-SCORES, SETS = "koniq10k_scores_and_distributions.csv", "koniq10k_distributions_sets.csv"
+SETS = "koniq10k_distributions_sets.csv"
+FILES = ("koniq10k_scores_and_distributions.csv", SETS)
 POINTS = 25.0
 """Of 0 to 100 to one of 1 to 5."""
 
 
 def read(folder: Path) -> Labels:
-    table = tables.read(files.find(folder, SCORES, SETS))
+    table = tables.read(files.find(folder, *FILES))
     sets = files.maybe(folder, SETS)
     splits: dict[str, str | None] = {}
     if sets is not None:

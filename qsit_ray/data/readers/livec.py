@@ -14,6 +14,7 @@ from qsit_ray.data.labels import Label, Labels
 from qsit_ray.data.readers import files
 from qsit_ray.errors import InputError
 
+FILES = ("AllImages_release.mat",)
 TRAINING = 7
 
 

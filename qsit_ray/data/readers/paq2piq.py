@@ -12,12 +12,12 @@ from qsit_ray import tables
 from qsit_ray.data.labels import Label, Labels
 from qsit_ray.data.readers import files
 
-NAMES = ("labels_image.csv", "labels<=640_padded.csv", "labels=640_padded.csv")
+FILES = ("labels_image.csv", "labels<=640_padded.csv", "labels=640_padded.csv")
 SPLITS = {"true": "validation", "1": "validation", "false": "training", "0": "training"}
 
 
 def read(folder: Path) -> Labels:
-    table = tables.read(files.find(folder, *NAMES))
+    table = tables.read(files.find(folder, *FILES))
     names = table.ids(table.first_of("another file", ("name_image", "name"), several=True))
     mos = table.numbers(table.first_of("another file", ("mos_image", "mos"), several=True))
     splits: list[str | None] = [None] * len(names)

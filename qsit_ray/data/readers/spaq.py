@@ -8,12 +8,12 @@ from qsit_ray import tables
 from qsit_ray.data.labels import Label, Labels
 from qsit_ray.data.readers import files
 
-NAMES = ("MOS and Image attribute scores.xlsx", "MOS_and_Image_attribute_scores.xlsx")
+FILES = ("MOS and Image attribute scores.xlsx", "MOS_and_Image_attribute_scores.xlsx")
 ATTRIBUTES = ("Brightness", "Colorfulness", "Contrast", "Noisiness", "Sharpness")
 
 
 def read(folder: Path) -> Labels:
-    table = tables.read(files.find(folder, *NAMES))
+    table = tables.read(files.find(folder, *FILES))
     names = table.ids("Image name")
     attributes = {name.lower(): table.numbers(name) for name in ATTRIBUTES if name in table.names}
     rows = [

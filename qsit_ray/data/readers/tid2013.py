@@ -12,9 +12,11 @@ from qsit_ray.data.readers import files
 from qsit_ray.data.readers.lines import cells
 from qsit_ray.errors import InputError
 
+FILES = ("mos_with_names.txt",)
+
 
 def read(folder: Path) -> Labels:
-    path = files.find(folder, "mos_with_names.txt")
+    path = files.find(folder, *FILES)
     scored = cells(path, float, str)
     deviations = files.maybe(folder, "mos_std.txt")
     std: list[float | None] = [None] * len(scored)

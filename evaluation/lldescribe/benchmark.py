@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.intervals import DEFAULT, Bootstrap, Interval, resampled_clusters
-from evaluation.lldescribe.judge import Endpoint, Progress, Question
+from evaluation.lldescribe.judge import Progress, Question
 from evaluation.lldescribe.log import Reply, ReplyLog
 from evaluation.lldescribe.rubric import DIMENSIONS, prompt
 from qsit_ray import tables
+from qsit_ray.endpoint import Endpoint
 from qsit_ray.errors import InputError
 
 ROUNDS = 5

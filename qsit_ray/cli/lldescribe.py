@@ -64,12 +64,12 @@ def lldescribe(
     # Here, so that `qsit --help` loads no benchmark.
     from evaluation.intervals import Bootstrap
     from evaluation.lldescribe import benchmark
-    from evaluation.lldescribe.judge import Endpoint
     from evaluation.lldescribe.log import open_log
+    from qsit_ray.endpoint import Endpoint
 
     if not base_url or not model:
         raise InputError("give --base-url and --model, or set QSIT_JUDGE_URL and QSIT_JUDGE_MODEL")
-    endpoint = Endpoint(base_url, model, timeout, attempts, asks, concurrency)
+    endpoint = Endpoint("judge", base_url, model, timeout, attempts, asks, concurrency)
     if (prompt_price is None) != (completion_price is None):
         raise InputError("give both --prompt-price and --completion-price, or neither")
     prices = None

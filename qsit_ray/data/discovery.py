@@ -30,8 +30,10 @@ QUALITY = re.compile(
 )
 INTERPRETING_SHARE = 0.25
 """Share of records that ask of quality from which a file is D2 and not D3."""
-IMAGE_COLUMNS = ("image", "image_name", "image name", "img_path", "image_path", "filename")
-IMAGE_COLUMNS += ("file_name", "file", "name", "img")
+IMAGE_COLUMNS = (
+    *("image", "image_name", "image name", "image_path", "img", "img_path"),
+    *("file", "filename", "file_name", "name"),
+)
 MOS_COLUMNS = ("mos", "mos_zscore", "score", "rating", "quality", "gt_score")
 
 

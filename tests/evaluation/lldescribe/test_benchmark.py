@@ -21,10 +21,10 @@ from typer.testing import CliRunner
 
 from evaluation.intervals import Bootstrap, cluster_numbers
 from evaluation.lldescribe import benchmark
-from evaluation.lldescribe.judge import Endpoint
 from evaluation.lldescribe.log import open_log
 from evaluation.lldescribe.rubric import DIMENSIONS, prompt, read_score
 from qsit_ray.cli import lldescribe
+from qsit_ray.endpoint import Endpoint
 from qsit_ray.errors import InputError
 
 SECRET = "sk-verysecret/0123456789"
@@ -143,7 +143,7 @@ def run(judge, folder, *, golden=GOLDEN, described=DESCRIBED, rounds=2, **settin
     """The JSON object that the command would print."""
     prices = settings.pop("prices", None)
     url = judge if isinstance(judge, str) else judge.url
-    endpoint = Endpoint(url, "judge-1", **{"concurrency": 1, **settings})
+    endpoint = Endpoint("judge", url, "judge-1", **{"concurrency": 1, **settings})
     with open_log(folder / "replies.jsonl") as log:
         return benchmark.judge_descriptions(
             golden, described, endpoint, log, rounds=rounds, prices=prices
@@ -291,7 +291,7 @@ def test_the_key_goes_into_the_header_and_nowhere_else(
     notes = []
     with open_log(tmp_path / "replies.jsonl") as log, pytest.raises(InputError) as refused:
         benchmark.judge_descriptions(
-            *(GOLDEN, DESCRIBED, Endpoint(judge.url, "judge-1", concurrency=1), log),
+            *(GOLDEN, DESCRIBED, Endpoint("judge", judge.url, "judge-1", concurrency=1), log),
             progress=lambda *seen: notes.append(seen),
         )
     assert {headers["authorization"] for headers in judge.headers} == {f"Bearer {SECRET}"}
@@ -348,7 +348,8 @@ def test_nothing_of_the_package_own_environment_is_sent(served, tmp_path, monkey
 
 
 def test_without_the_package_its_extra_is_named(tmp_path, monkeypatch):
-    monkeypatch.delitem(sys.modules, "evaluation.lldescribe.client", raising=False)
+    for name in ("evaluation.lldescribe.client", "qsit_ray.chat"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(InputError, match=r"install qsit_ray\[judge\]"):
         run("http://localhost/v1", tmp_path)
@@ -398,7 +399,7 @@ def test_a_refusal_cuts_the_pauses_of_other_lanes_short(served, tmp_path, monkey
         return 3600
 
     monkeypatch.setattr(openai._base_client.BaseClient, "_calculate_retry_timeout", long)
-    endpoint = Endpoint(served(plan).url, "judge-1", concurrency=2)
+    endpoint = Endpoint("judge", served(plan).url, "judge-1", concurrency=2)
     with open_log(tmp_path / "log") as log, pytest.raises(InputError, match="404: no model"):
         benchmark.judge_descriptions(GOLDEN, DESCRIBED, endpoint, log)
 
@@ -480,7 +481,7 @@ def test_descriptions_are_read_strictly(tmp_path):
 )
 def test_a_bad_address_is_refused_and_not_repeated(url):
     with pytest.raises(InputError, match="base URL") as refused:
-        Endpoint(url, "judge-1")
+        Endpoint("judge", url, "judge-1")
     assert "hunter2" not in str(refused.value)
 
 

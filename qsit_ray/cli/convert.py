@@ -1,0 +1,111 @@
+"""rim: `qsit data convert`: rows of D2 from what people wrote of images, or voted."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from qsit_ray.cli.options import Json, Seed
+from qsit_ray.cli.printing import print_json, print_table
+from qsit_ray.errors import InputError
+from qsit_ray.terminal import Bar, Terminal
+
+Price = Annotated[float | None, typer.Option(help="Of a million tokens, in your currency.")]
+
+
+def register(data: typer.Typer) -> None:
+    """Add the group `convert` to the command group `data`."""
+    group = typer.Typer(no_args_is_help=True, help="Rows of D2 from remarks on images.")
+    group.command("pathway")(pathway)
+    data.add_typer(group, name="convert")
+
+
+def pathway(
+    feedbacks: Annotated[Path, typer.Argument(metavar="IN", help="Q-Pathway's .json or .jsonl.")],
+    out: Annotated[Path, typer.Option(help="The folder to write, or to go on with.")],
+    base_url: Annotated[
+        str, typer.Option("--endpoint", envvar="QSIT_CONVERT_URL", help="Like https://host/v1.")
+    ],
+    model: Annotated[str, typer.Option(envvar="QSIT_CONVERT_MODEL", help="The model's name.")],
+    conversations: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of feedbacks that get a conversation.")
+    ] = 0.2,
+    asks: Annotated[int, typer.Option(help="Replies taken for one that is valid.")] = 3,
+    attempts: Annotated[int, typer.Option(help="Calls made for one reply.")] = 8,
+    timeout: Annotated[float, typer.Option(help="Of one call, seconds.")] = 120.0,
+    concurrency: Annotated[int, typer.Option(help="Calls at the same time.")] = 16,
+    prompt_price: Price = None,
+    completion_price: Price = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Estimate calls, tokens and cost; ask nothing.")
+    ] = False,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Have a language model make questions and conversations of feedbacks; resumes where it was
+    stopped.
+
+    A key, if the endpoint needs one, is read from the environment variable QSIT_CONVERT_KEY.
+    """
+    from qsit_ray.data.pathway import asking, conversion, questions
+    from qsit_ray.data.pathway import feedbacks as files
+    from qsit_ray.data.pathway.replies import Replies
+    from qsit_ray.endpoint import Endpoint
+
+    endpoint = Endpoint("convert", base_url, model, timeout, attempts, asks, concurrency)
+    if (prompt_price is None) != (completion_price is None):
+        raise InputError("give both --prompt-price and --completion-price, or neither")
+    found = files.read(feedbacks)
+    if not found.feedbacks:
+        place, reason = found.rejects[0] if found.rejects else ("it", "has no records")
+        raise InputError(f"{feedbacks}: no feedback in it: {place}: {reason}")
+    requests = questions.requests(found.feedbacks, conversations, seed)
+    folder = out.absolute() / "replies"
+    if dry_run:
+        replies = Replies(folder)
+        pending = [
+            each for each in requests if not asking.settled(each, replies.of(each.key(model)), asks)
+        ]
+        costs = conversion.estimate(requests, pending, replies, model)
+        content = {"feedbacks": len(found.feedbacks), **asdict(costs), "price": None}
+        if prompt_price is not None and completion_price is not None:
+            content["price"] = costs.price(prompt_price, completion_price)
+        return _print(content, as_json, f"{feedbacks}: an estimate; nothing was asked")
+    with ExitStack() as stack:
+        bars: list[Bar] = []
+
+        def report(done: int, total: int) -> None:
+            if not bars:  # not before the first figure: a mistake is reported in one line
+                terminal = Terminal(Console(stderr=True))
+                bars.append(stack.enter_context(terminal.bar(f"Ask {model}")))
+            bars[0].update(done, total)
+
+        unanswered = asking.ask(requests, endpoint, folder, report)
+    converted = conversion.write(
+        out, found, requests, Replies(folder), unanswered, model=model, seed=seed
+    )
+    content = {**asdict(converted), "price": None, "out": str(out)}
+    if prompt_price is not None and completion_price is not None:
+        tokens = (converted.prompt_tokens, converted.completion_tokens)
+        content["price"] = sum(
+            n * p for n, p in zip(tokens, (prompt_price, completion_price), strict=True)
+        ) / 1e6  # fmt: skip
+    _print(content, as_json, f"{feedbacks} to {out}")
+    if unanswered:
+        first = next(iter(unanswered.values()))
+        message = f"{len(unanswered)} requests got no reply ({first})"
+        print(f"qsit: {message}; the same command asks for these again", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _print(content: dict[str, object], as_json: bool, title: str) -> None:
+    if as_json:
+        print_json(content)
+    else:
+        print_table(title, ("figure", "value"), list(content.items()))

@@ -1,0 +1,163 @@
+"""rim: asks the language model what its log does not answer yet, as a Ray Data job.
+
+An actor has many calls under way at once. Each reply is on disk before anything else happens to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qsit_ray.data.pathway.feedbacks import Feedback
+from qsit_ray.data.pathway.questions import Request
+from qsit_ray.data.pathway.replies import Replies
+from qsit_ray.endpoint import Completion, Endpoint
+from qsit_ray.errors import InputError
+from qsit_ray.session import session
+
+CALLS = 64
+"""Calls of one actor at the same time; where more are asked for there are more actors."""
+ROUNDS = 8
+"""Requests of a block for each call of its actor at the same time: the last call of a block then
+leaves few of the others waiting."""
+FAILURES_IN_A_ROW = 3
+"""So many requests in a row without a reply mean that the endpoint is down, not the request."""
+REFUSED = "refused: "
+
+
+def settled(request: Request, replies: Sequence[Completion], asks: int) -> bool:
+    """Whether a request is asked no more: it has a valid reply, or `asks` replies."""
+    return len(replies) >= asks or any(_is_valid(request, reply.text) for reply in replies)
+
+
+def ask(
+    requests: Sequence[Request],
+    endpoint: Endpoint,
+    folder: Path,
+    report: Callable[[int, int], None],
+) -> dict[str, str]:
+    """Ask all requests that the replies in `folder` do not settle. Returns, by key, the reason of
+    those that got no reply.
+
+    Raises InputError where the endpoint refuses, and without the package `openai`.
+    """
+    try:
+        import qsit_ray.chat  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            f"a model is asked through the package openai: install qsit_ray[judge] ({error})"
+        ) from None
+    known = Replies(folder)
+    pending = {
+        key: request
+        for request in requests
+        if not settled(request, known.of(key := request.key(endpoint.model)), endpoint.asks)
+    }
+    report(len(requests) - len(pending), len(requests))
+    if not pending:
+        return {}
+    actors = math.ceil(min(endpoint.concurrency, len(pending)) / CALLS)
+    calls = math.ceil(endpoint.concurrency / actors)
+    blocks = math.ceil(len(pending) / (calls * ROUNDS))
+    unanswered: dict[str, str] = {}
+    done = len(requests) - len(pending)
+    with session(processes=actors):
+        import ray
+
+        rows = [
+            {"key": key, **asdict(r.feedback), "kind": r.kind, "wanted": r.wanted}
+            for key, r in pending.items()
+        ]
+        asked = ray.data.from_items(rows, override_num_blocks=max(blocks, actors)).map_batches(
+            Asker,
+            fn_constructor_args=(endpoint, folder, calls),
+            batch_size=None,
+            concurrency=actors,
+        )
+        for block in asked.iter_batches(batch_size=None):
+            failed = {
+                key: reason
+                for key, reason in zip(block["key"].tolist(), block["error"].tolist(), strict=True)
+                if reason
+            }
+            for reason in failed.values():
+                if reason.startswith(REFUSED):
+                    raise InputError(reason.removeprefix(REFUSED))
+            unanswered |= failed
+            done += len(block["key"])
+            report(done, len(requests))
+    return unanswered
+
+
+@dataclass
+class Asker:
+    """Asks the requests of a block, `calls` at a time. Ray Data makes one in each actor."""
+
+    endpoint: Endpoint
+    folder: Path
+    calls: int
+    failures: int = 0  # in a row
+    stopped: str = ""
+
+    def __post_init__(self) -> None:
+        self.replies = Replies(self.folder)
+
+    def __call__(self, block: Mapping[str, Any]) -> dict[str, Any]:
+        names = list(block)
+        rows = [
+            dict(zip(names, values, strict=True))
+            for values in zip(*(block[name].tolist() for name in names), strict=True)
+        ]
+        errors = asyncio.run(self._ask(rows))
+        return {"key": np.array([row["key"] for row in rows]), "error": np.array(errors)}
+
+    async def _ask(self, rows: Sequence[Mapping[str, str]]) -> list[str]:
+        """The reason for which each row got no reply, or nothing."""
+        from qsit_ray.chat import Chat, InputError, NoReply
+
+        gate = asyncio.Semaphore(self.calls)
+
+        async def settle(chat: Chat, row: Mapping[str, str]) -> str:
+            async with gate:
+                if self.stopped:
+                    return self.stopped
+                try:
+                    await self._settle(chat, row)
+                except NoReply as reason:
+                    self.failures += 1
+                    if self.failures >= FAILURES_IN_A_ROW:
+                        self.stopped = f"not asked: {FAILURES_IN_A_ROW} others got no reply"
+                        chat.stop(self.stopped)
+                    return str(reason)
+                except InputError as error:
+                    self.stopped = f"{REFUSED}{error}"
+                    chat.stop(self.stopped)
+                    return self.stopped
+                self.failures = 0
+                return ""
+
+        async with Chat(self.endpoint) as chat:
+            return await asyncio.gather(*(settle(chat, row) for row in rows))
+
+    async def _settle(self, chat: Any, row: Mapping[str, str]) -> None:
+        feedback = Feedback(row["id"], row["image"], row["question"], row["text"])
+        request = Request(feedback, row["kind"], row["wanted"])  # type: ignore[arg-type]
+        while not settled(request, self.replies.of(row["key"]), self.endpoint.asks):
+            found = await chat.complete(request.messages, **request.settings)
+            text = chat.clean(found.text)
+            kept = Completion(text, found.prompt_tokens, found.completion_tokens)
+            self.replies.append(row["key"], kept)
+
+
+def _is_valid(request: Request, text: str) -> bool:
+    try:
+        request.read(text)
+    except ValueError:
+        return False
+    return True

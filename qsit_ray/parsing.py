@@ -67,6 +67,11 @@ def separated(path: Path, text: str, delimiter: str) -> Columns:
     names: list[str] = []
     try:
         names = [name.strip() for name in next(rows(False))[1]]
+        if len(names) == 1 and (mark := _other_delimiter(text)):
+            raise InputError(
+                f"{path}: the cells are apart by {mark}, not by "
+                f"{'commas' if delimiter == ',' else 'tabs'}; save it with these"
+            )
         keys = [str(i) for i in range(len(names))]
         table = arrow.read_csv(
             pa.BufferReader(text.encode()),
@@ -84,6 +89,28 @@ def separated(path: Path, text: str, delimiter: str) -> Columns:
     if table.num_rows == 0:
         raise InputError(f"{path}: a header and no rows")
     return (table.num_rows, names, table.columns, line)
+
+
+def _other_delimiter(text: str) -> str | None:
+    """What the cells of a table are apart by whose header is one cell by its ending's delimiter."""
+    lines = text.split("\n", 2)[:2]
+    marks = {";": "semicolons", ",": "commas", "\t": "tabs", "|": "bars"}
+    for mark, name in marks.items():
+        if all(mark in line for line in lines):
+            return name
+    # Names may have spaces in them: a second cell is then a number.
+    words = [line.split() for line in lines]
+    if len(words) == 2 and len(words[0]) == len(words[1]) == 2 and _is_number(words[1][1]):
+        return "spaces"
+    return None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def from_json(path: Path, value: Any, text: str) -> Columns:

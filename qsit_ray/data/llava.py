@@ -8,6 +8,7 @@ and its answers contain the released level words; these are kept, not computed a
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -205,7 +206,8 @@ def _hold_out_validation(rows: Content, share: float, seed: int) -> None:
     """Move the scoring rows of `share` of the images from training to validation.
 
     An image's rows stay together. The first row of an image says what it is of: its data set and
-    level, of which validation gets the same share as of all.
+    level, of which validation gets the same share as of all. A data set of four images or more has
+    two in validation at least, as SRCC needs.
     """
     first: dict[str, CatalogRow] = {}
     for row in rows.train:
@@ -220,6 +222,12 @@ def _hold_out_validation(rows: Content, share: float, seed: int) -> None:
     # Evenly spaced places of this order: each data set and level has its share to within one image.
     ends = np.arange(len(images) + 1) * round(share * len(images)) // max(len(images), 1)
     held_out = {images[order[i]] for i in np.flatnonzero(np.diff(ends))}
+    for _, of_set in itertools.groupby(
+        (images[place] for place in order), key=lambda image: first[image]["dataset"]
+    ):
+        few = list(of_set)
+        if len(few) >= 4 and len(held_out.intersection(few)) < 2:
+            held_out = (held_out - set(few)) | {few[len(few) // 4], few[-1 - len(few) // 4]}
     kept: list[CatalogRow] = []
     shown: dict[str, CatalogRow] = {}
     for row in rows.train:

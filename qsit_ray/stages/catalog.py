@@ -94,11 +94,9 @@ def _check_domains(found: Content, images: str, rejects: Path) -> None:
         mine = [reject for reject in found.rejects if reject["domain"] == domain]
         if not mine:
             raise InputError(f"domain {domain}: its files have no records left to train on")
-        first = mine[0]
         raise InputError(
-            f"domain {domain}: no record became a training row: {_reasons(mine)}; the first: "
-            f"{first['file']}, record {first['record']}: {first['reason']} (images are below "
-            f"{images}); all: {rejects}"
+            f"domain {domain}: no record became a training row: {_reasons(mine)}; {_first(mine)} "
+            f"(images are below {images}); all: {rejects}"
         )
 
 
@@ -117,7 +115,7 @@ def _check_rejects(found: Content, most: float, rejects: Path) -> None:
         raise InputError(
             f"domain {domain}: {len(mine):,} of {records:,} records rejected "
             f"({len(mine) / records:.1%}; data.max_rejects is {most:.1%}): {_reasons(mine)}; "
-            f"all: {rejects}"
+            f"{_first(mine)}; all: {rejects}"
         )
 
 
@@ -162,6 +160,11 @@ def _reasons(rejects: Sequence[Reject]) -> str:
     shown = [f"{count:,} × {kind}" for kind, count in kinds.most_common(SHOWN)]
     others = len(rejects) - sum(count for _, count in kinds.most_common(SHOWN))
     return ", ".join([*shown, *([f"{others:,} others"] if others else [])])
+
+
+def _first(rejects: Sequence[Reject]) -> str:
+    first = rejects[0]
+    return f"the first: {first['file']}, record {first['record']}: {first['reason']}"
 
 
 def _files(data: LlavaData) -> list[str]:

@@ -72,9 +72,7 @@ def test_q_aligns_image_tokens_are_read(case):
 
 def test_paths_with_backslashes_are_refused_at_build_where_nothing_is(case):
     case("02-windows-path")
-    with pytest.raises(
-        InputError, match=r"10 × not below the images' folder; .*\.\./win5/ph0\.png"
-    ):
+    with pytest.raises(InputError, match=r"10 × not below the images. folder; .*/ph0\.png"):
         built()
 
 

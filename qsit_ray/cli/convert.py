@@ -23,6 +23,7 @@ def register(data: typer.Typer) -> None:
     """Add the group `convert` to the command group `data`."""
     group = typer.Typer(no_args_is_help=True, help="Rows of D2 from remarks on images.")
     group.command("pathway")(pathway)
+    group.command("attributes")(attributes)
     data.add_typer(group, name="convert")
 
 
@@ -102,6 +103,34 @@ def pathway(
         message = f"{len(unanswered)} requests got no reply ({first})"
         print(f"qsit: {message}; the same command asks for these again", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def attributes(
+    table: Annotated[
+        Path, typer.Argument(metavar="IN", help="A file of `data read spaq`, or KonIQ++'s table.")
+    ],
+    to: Annotated[Path, typer.Option(help="D2's records: .json or .jsonl.")],
+    image: Annotated[str, typer.Option(help="Column of image paths of a foreign table.")] = "image",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Make questions of SPAQ's attributes or KonIQ++'s distortion votes, by rules."""
+    from qsit_ray.data import attributes as rules
+    from qsit_ray.data import scoring
+    from qsit_ray.data.scoring import Made
+
+    if to.suffix not in scoring.RECORDS:
+        raise InputError(f"{to}: the ending must be .json or .jsonl")
+    found = rules.convert(table, image, seed)
+    scoring.write(to, Made(found.rows))
+    content = {
+        "images": found.images,
+        "unclear": found.unclear,
+        "rows": len(found.rows),
+        **found.kinds,
+        "out": str(to),
+    }
+    _print(content, as_json, f"{table} to {to}")
 
 
 def _print(content: dict[str, object], as_json: bool, title: str) -> None:

@@ -40,6 +40,7 @@ def register(data: typer.Typer) -> None:
     data.command("read")(read)
     data.command("import")(import_)
     data.command("select")(select)
+    data.command("distort")(distort)
     data.command("levels")(levels)
 
 
@@ -300,6 +301,27 @@ def select(
     if chosen.limits:
         parts = ", ".join(f"{low:.3g} to {high:.3g}" for low, high in chosen.limits)
         say(f"all images are taken of scores from {parts}: more of them would be evener")
+
+
+def distort(
+    source: Annotated[str, typer.Argument(metavar="IN_DIR", help="A folder, or a bucket's.")],
+    out: Annotated[str, typer.Argument(metavar="OUT_DIR", help="A folder, or a bucket's.")],
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Give each image one of fifteen distortions with a random severity; resumes where stopped."""
+    from qsit_ray.artifacts import path_of
+    from qsit_ray.data import distorting
+
+    folders = path_of(source), path_of(out)
+    if as_json:
+        done = distorting.distort(*folders, seed, lambda done, total: None)
+        return print_json({**asdict(done), "out": out})
+    with Terminal().bar("Distort the images") as bar:
+        done = distorting.distort(*folders, seed, bar.update)
+    print_table(f"{source} to {out}", ("figure", "value"), list(asdict(done).items()))
+    if done.rejected:
+        say(f"rejects: {out}/rejects.jsonl")
 
 
 def levels(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,12 @@ def read(file: Path) -> Image.Image:
     the machine's, and another try may succeed.
     """
     with _opened(file) as image:
+        return upright(image)
+
+
+def from_bytes(content: bytes, name: str) -> Image.Image:
+    """The picture of an image file's content, with the errors of `read`, which name it `name`."""
+    with _opened(io.BytesIO(content), name) as image:
         return upright(image)
 
 
@@ -83,24 +90,25 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[Image.Image]:
+def _opened(file: Path | io.BytesIO, name: str | None = None) -> Iterator[Image.Image]:
+    named = name or file
     try:
         with Image.open(file) as image:
             yield image
     except PermissionError:
-        raise InputError(f"{file}: image file may not be read (no permission)") from None
+        raise InputError(f"{named}: image file may not be read (no permission)") from None
     except IsADirectoryError:
-        raise InputError(f"{file}: a folder; expected an image file") from None
+        raise InputError(f"{named}: a folder; expected an image file") from None
     except MemoryError:
         raise
     except Exception as error:  # a broken file can make a decoder raise anything
         number = error.errno if isinstance(error, OSError) else None
         if number in MISSING:
-            raise InputError(f"{file}: image file is missing") from None
+            raise InputError(f"{named}: image file is missing") from None
         if number is not None:
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{file}: not a readable image ({reason})") from None
+        raise InputError(f"{named}: not a readable image ({reason})") from None
 
 
 def _rgb(image: Image.Image) -> Image.Image:

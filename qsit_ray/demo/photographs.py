@@ -2,8 +2,7 @@
 
 The photographs ship inside wheels that the demo installs anyway, so nothing is downloaded. They are
 split by scene: training sees no crop of a validation or test scene. Distortions are the fifteen of
-imagecorruptions (Hendrycks and Dietterich 2019, https://arxiv.org/abs/1903.12261) at five
-severities.
+`qsit_ray.data.distortions`.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from qsit_ray.data import images
+from qsit_ray.data.distortions import Distortion, distorted
 from qsit_ray.errors import InputError
 
 Split = Literal["train", "validation", "test"]
@@ -239,10 +239,11 @@ def render(sample: Sample) -> tuple[Pixels, float]:
     if sample.distortion == PRISTINE:
         return pristine, 1.0
     mask = place_mask(sample.place)[..., None]
-    distorted = np.where(mask, _distort(pristine, sample), pristine).astype(np.uint8)
+    what = Distortion(sample.distortion, sample.severity, sample.seed)
+    drawn = np.where(mask, distorted(pristine, what), pristine).astype(np.uint8)
     ssim: Any = metrics.structural_similarity
-    similarity = ssim(luma(pristine), luma(distorted), data_range=255.0)
-    return distorted, float(np.clip(similarity, 0.0, 1.0))
+    similarity = ssim(luma(pristine), luma(drawn), data_range=255.0)
+    return drawn, float(np.clip(similarity, 0.0, 1.0))
 
 
 def place_mask(place: Place) -> NDArray[np.bool_]:
@@ -250,24 +251,6 @@ def place_mask(place: Place) -> NDArray[np.bool_]:
     mask = np.zeros((CROP, CROP), dtype=bool)
     mask[PLACES[place]] = True
     return mask
-
-
-def _distort(image: Pixels, sample: Sample) -> Pixels:
-    import imagecorruptions
-
-    # The package draws from numpy's global generator, whose state is set for the call and restored
-    # after it; two of its functions draw from their own generators and take a seed.
-    own_seed = sample.distortion in ("impulse_noise", "glass_blur")
-    extra = {"seed": sample.seed} if own_seed else {}
-    state = np.random.get_state()
-    np.random.seed(sample.seed)
-    try:
-        out = imagecorruptions.corrupt(
-            np.array(image), severity=sample.severity, corruption_name=sample.distortion, **extra
-        )
-    finally:
-        np.random.set_state(state)
-    return np.asarray(np.clip(out, 0, 255).astype(np.uint8))
 
 
 def luma(image: Pixels) -> NDArray[np.float64]:

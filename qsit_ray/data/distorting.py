@@ -1,0 +1,113 @@
+"""rim: distorts the images below a folder or in a bucket, as a Ray Data job.
+
+What an image gets follows from its name and the seed. An output that is there is complete and is
+not made again, so that a job that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from qsit_ray import artifacts
+from qsit_ray.data import images
+from qsit_ray.data.distortions import distorted, drawn
+from qsit_ray.errors import InputError
+from qsit_ray.session import cores, session
+
+BLOCK = 16
+"""Images of a task."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """Images in = `images` out + `rejected`; `made`: by this command."""
+
+    images: int
+    made: int
+    rejected: int
+
+
+def distort(source: Path, out: Path, seed: int, report: Callable[[int, int], None]) -> Done:
+    """Distort every image below `source`, a folder or a bucket's, into `out`, as PNG.
+
+    Writes `distortions.jsonl` with image, source, kind, severity and seed of each, and
+    `rejects.jsonl` with those that can't be read and why. Raises InputError where there is no image
+    or one of the folders is within the other.
+    """
+    if out.is_relative_to(source) or source.is_relative_to(out):
+        raise InputError(f"{out}: one within the other with {source}; give two folders")
+    names = _images(source)
+    if not names:
+        raise InputError(f"{source}: no image below it")
+    there = set(_images(out))
+    pending = [name for name in names if target(name) not in there]
+    report(len(names) - len(pending), len(names))
+    rejects: dict[str, str] = {}
+    if pending:
+        with session(processes=cores()):
+            import ray
+
+            found = ray.data.from_items(
+                [{"name": name} for name in pending],
+                override_num_blocks=-(-len(pending) // BLOCK),
+            ).map_batches(Distorter(source, out, seed), batch_size=None)
+            done = len(names) - len(pending)
+            for block in found.iter_batches(batch_size=None):
+                pairs = zip(block["name"].tolist(), block["error"].tolist(), strict=True)
+                rejects |= {name: error for name, error in pairs if error}
+                done += len(block["name"])
+                report(done, len(names))
+    made = [name for name in names if name not in rejects]
+    artifacts.write_jsonl(
+        out / "distortions.jsonl",
+        [{"image": target(name), "source": name, **asdict(drawn(name, seed))} for name in made],
+    )
+    listed = [{"source": name, "reason": rejects[name]} for name in sorted(rejects)]
+    artifacts.write_jsonl(out / "rejects.jsonl", listed)
+    return Done(len(made), len(pending) - len(rejects), len(rejects))
+
+
+def target(name: str) -> str:
+    """The name of an image's distorted form: PNG, which loses nothing more."""
+    return f"{name}.png"
+
+
+@dataclass(frozen=True)
+class Distorter:
+    """Distorts the images of a block, in a Ray task."""
+
+    source: Path
+    out: Path
+    seed: int
+
+    def __call__(self, block: Mapping[str, Any]) -> dict[str, Any]:
+        names = block["name"].tolist()
+        errors = [self._error(name) for name in names]
+        return {"name": np.array(names, object), "error": np.array(errors, object)}
+
+    def _error(self, name: str) -> str:
+        """Why an image was not distorted, or nothing."""
+        try:
+            picture = images.from_bytes((self.source / name).read_bytes(), name)
+            pixels = distorted(np.asarray(picture), drawn(name, self.seed))
+        except InputError as error:
+            return str(error)
+        with artifacts.atomic(self.out / target(name)) as temporary:
+            Image.fromarray(pixels).save(temporary, "PNG")
+        return ""
+
+
+def _images(folder: Path) -> list[str]:
+    """The paths of all image files from their folder, in order; none where it does not exist."""
+    known = Image.registered_extensions()
+    if not folder.exists():
+        return []
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in known)
+    names = (path.relative_to(folder).as_posix() for path in found if path.is_file())
+    return sorted(name for name in names if not name.rpartition("/")[2].startswith("."))

@@ -149,17 +149,34 @@ def export(
     print_table(f"{run} to {out}", ("figure", "value"), list(content.items()))
 
 
-def audit(run: Run, as_json: Json = False) -> None:
-    """Find images of two splits, repeated rows, and labels that contradict each other."""
+def audit(
+    run: Run,
+    drop_leaks: Annotated[
+        bool,
+        typer.Option(
+            "--drop-leaks",
+            help="Set data.leaks to drop, and build the catalog again without the training records "
+            "whose image is one of an evaluation set.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Find images of two splits, repeated rows, labels that contradict each other, cut answers."""
     from qsit_ray.data.audit import audit as audited
     from qsit_ray.data.catalog import open_catalog
+    from qsit_ray.data.tokens import read_cut
 
-    catalog = open_catalog(RunFolder(run.absolute()).catalog)
+    folder = RunFolder(run.absolute())
+    if drop_leaks:
+        with working(folder, requested_config(folder, None, ["data.leaks=drop"])) as held:
+            pipeline.build_data(folder, *held)
+        open_catalog.cache_clear()
+    catalog, cut = open_catalog(folder.catalog), read_cut(folder)
     if as_json:
-        found = audited(catalog, lambda done, total: None)
+        found = audited(catalog, cut, lambda done, total: None)
         return print_json({"findings": [asdict(each) for each in found]})
     with Terminal().bar("Read the images") as bar:
-        found = audited(catalog, bar.update)
+        found = audited(catalog, cut, bar.update)
     if not found:
         return say(f"{run}: nothing found")
     rows = [(each.kind, each.count, ", ".join(each.examples)) for each in found]

@@ -76,6 +76,9 @@ class LlavaData(Section):
     """Largest share of a domain's records that may be rejected; beyond it nothing is built, and the
     list of rejects stays. A hundredth: the odd broken file of a large download, and no fault that
     repeats."""
+    leaks: Literal["keep", "drop"] = "keep"
+    """Training records whose image is also one of the questions' or of the test sets', by its bytes
+    or by its look: kept, as in the released data, or dropped and listed."""
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of D1's rows that is held out for validation; 0.1 as in the paper (IV-A)."""
     validation_questions: str

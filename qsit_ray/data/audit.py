@@ -41,8 +41,11 @@ class Finding:
     examples: list[str]
 
 
-def audit(catalog: Catalog, report: Callable[[int, int], None]) -> list[Finding]:
-    """All findings of a catalog. `report` gets the images read and their number."""
+def audit(
+    catalog: Catalog, cut: Mapping[str, Sequence[int]], report: Callable[[int, int], None]
+) -> list[Finding]:
+    """All findings of a catalog. `cut`: training rows whose answer a model's limit cuts, by model.
+    `report` gets the images read and their number."""
     train = catalog.rows.to_pylist()
     held_out = catalog.validation_rows.to_pylist()
     splits = {"training": _distinct(image_paths(catalog.rows).to_pylist())}
@@ -57,8 +60,36 @@ def audit(catalog: Catalog, report: Callable[[int, int], None]) -> list[Finding]
         _repeated(train),
         _contradicting([*train, *held_out]),
         *_inverted([*train, *held_out]),
+        *(
+            Finding(
+                f"answer that is cut at the {which}'s models.max_length",
+                len(rows),
+                [f"{train[row]['domain']} {train[row]['id']}" for row in rows[:SHOWN]],
+            )
+            for which, rows in cut.items()
+        ),
     ]
     return [finding for finding in found if finding.count]
+
+
+def leaks(
+    root: Path,
+    trained: Iterable[str],
+    evaluated: Iterable[str],
+    report: Callable[[int, int], None],
+) -> dict[str, str]:
+    """Training images that are also evaluation images, by their bytes or look, and how they were
+    found. Names are relative to `root`; images that can't be read are none."""
+    splits = {"training": _distinct(trained), "evaluation": _distinct(evaluated)}
+    files = _distinct(itertools.chain(*splits.values()))
+    seen, _ = _signatures(root, files, report)
+    known = [seen[name] for name in splits["evaluation"] if name in seen]
+    contents = {signature.content for signature in known}
+    others = [name for name in splits["training"] if name in seen]
+    found = {name: "the same bytes" for name in others if seen[name].content in contents}
+    different = [name for name in others if name not in found]
+    near = _near(sorted({signature.look for signature in known}), different, seen)
+    return found | dict.fromkeys(near, "the same look")
 
 
 def same_names(first: Iterable[str], second: Iterable[str]) -> list[str]:

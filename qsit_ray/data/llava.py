@@ -19,6 +19,7 @@ import numpy as np
 
 from qsit_ray.config.data import LlavaData
 from qsit_ray.data import benchmarks, llava_next
+from qsit_ray.data.audit import leaks
 from qsit_ray.data.benchmarks import placed
 from qsit_ray.data.catalog import CatalogRow, Content, Question, RowImage, Turn, image_path
 from qsit_ray.data.encode import IMAGE
@@ -28,6 +29,8 @@ from qsit_ray.errors import InputError
 from qsit_ray.levels import LEVELS
 from qsit_ray.prompts import multiple_choice_prompt
 
+LEAK = "an image of an evaluation set"
+"""The kind of the rejects of `data.leaks: drop`."""
 _LEVEL = re.compile(rf"\b({'|'.join(LEVELS)})\b", re.IGNORECASE)
 
 
@@ -68,15 +71,28 @@ def read(data: LlavaData, seed: int, report: Callable[[int, int, str], None]) ->
 
     evaluated: list[benchmarks.Benchmark[Any]] = [*asked.values(), *tested]
     named = [n for _, _, _, each in found if not isinstance(each, str) for n in each.images]
-    named += [name for each in evaluated for name in each.names]
+    asked_of = [name for each in evaluated for name in each.names]
     sizes = sizes_of(
-        named, root, lambda done, total: report(done, total, "images"), data.outside == "allow"
+        [*named, *asked_of],
+        root,
+        lambda done, total: report(done, total, "images"),
+        data.outside == "allow",
     )
     for each in evaluated:
         each.check(sizes)
+    leaked: dict[str, str] = {}
+    if data.leaks == "drop":
+        compared = [name for name in named if not isinstance(sizes[name], InputError)]
+        leaked = leaks(
+            root, compared, asked_of, lambda done, total: report(done, total, "images compared")
+        )
 
     for name, domain, number, parsed in found:
         reason = parsed if isinstance(parsed, str) else _with_sizes(parsed, sizes, root)
+        if not isinstance(parsed, str) and reason is None:
+            reason = next(
+                (f"{LEAK}: {n} ({leaked[n]})" for n in parsed.images if n in leaked), None
+            )
         if reason is not None:
             content.rejects.append(
                 {"file": name, "domain": domain, "record": number, "reason": reason}

@@ -51,9 +51,23 @@ def read_tokens(run: RunFolder, which: Literal["proxy", "primary"]) -> RowTokens
         ) from None
 
 
+def read_cut(run: RunFolder) -> dict[str, list[int]]:
+    """The training rows whose answer is cut, by model, where they have been counted."""
+    found = {}
+    for which in ("proxy", "primary"):
+        path = run.tokens(which)
+        if path.exists():
+            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+            if "cut" in table.schema.names:
+                found[which] = np.flatnonzero(table["cut"].to_numpy()).tolist()
+    return found
+
+
 def write_tokens(path: Path, counted: RowTokens) -> None:
-    """Write the counts as an Arrow file with the columns tokens and tiles."""
-    columns = {"tokens": counted.tokens, "tiles": counted.tiles}
+    """Write the counts as an Arrow file with the columns tokens and tiles, and cut where known."""
+    columns: dict[str, NDArray[Any]] = {"tokens": counted.tokens, "tiles": counted.tiles}
+    if isinstance(counted, Counts):
+        columns["cut"] = counted.cut
     table = pa.table({name: pa.array(values) for name, values in columns.items()})
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as file:
         file.write_table(table)

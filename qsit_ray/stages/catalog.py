@@ -10,7 +10,7 @@ from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.config.data import DemoData, LlavaData, RehearsalData
-from qsit_ray.data import catalog, llava_next
+from qsit_ray.data import catalog, llava, llava_next
 from qsit_ray.data.catalog import Content, Reject
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import DOMAINS
@@ -53,8 +53,6 @@ def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
         elif isinstance(config.data, RehearsalData):
             catalog.write_counts(folder, config.data.model_dump(exclude={"source"}))
         else:
-            from qsit_ray.data import llava
-
             found = llava.read(config.data, config.seed, bar.update)
             _check_domains(found, config.data.images, run.rejects)
             _check_rejects(found, config.data.max_rejects, run.rejects)
@@ -107,7 +105,11 @@ def _check_rejects(found: Content, most: float, rejects: Path) -> None:
     held_out = [row for row in found.validation if row["domain"] == "scoring"]
     rows = Counter(row["domain"] for row in (*found.train, *held_out))
     for domain in DOMAINS:
-        mine = [reject for reject in found.rejects if reject["domain"] == domain]
+        mine = [
+            reject
+            for reject in found.rejects
+            if reject["domain"] == domain and not reject["reason"].startswith(llava.LEAK)
+        ]
         records = rows[domain] + len(mine)
         if len(mine) <= most * records:
             continue

@@ -29,7 +29,7 @@ def findings(data, tmp_path):
         run = RunFolder(tmp_path / "run")
         config = presets.demo().model_copy(update={"data": data(**records)})
         build(run, config, Told())
-        found = audit(open_catalog(run.catalog), lambda done, total: None)
+        found = audit(open_catalog(run.catalog), {}, lambda done, total: None)
         return {each.kind: each for each in found}
 
     return found
@@ -56,7 +56,7 @@ def test_an_image_that_has_gone_since_is_found(data, tmp_path):
     run = RunFolder(tmp_path / "run")
     build(run, presets.demo().model_copy(update={"data": data()}), Told())
     (tmp_path / "images" / "x.jpg").unlink()
-    found = {each.kind: each for each in audit(open_catalog(run.catalog), lambda *_: None)}
+    found = {each.kind: each for each in audit(open_catalog(run.catalog), {}, lambda *_: None)}
     assert found["image that can't be read"].examples == ["images/x.jpg"]
 
 
@@ -88,3 +88,47 @@ def test_the_release_has_benchmark_images_in_d1(shared_data):
         with gzip.open(shared_data / f"llvisionqa_{split}.json.gz") as stream:
             asked_about = dict.fromkeys(each["img_path"] for each in json.load(stream))
         assert len(same_names(trained, asked_about)) == expected
+
+
+def test_leaks_are_dropped_listed_and_no_fault_of_the_records(data, tmp_path):
+    rng = np.random.default_rng(0)
+    images = tmp_path / "images"
+    for file in sorted(images.iterdir()):
+        grid = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(grid).resize((96, 64), Image.Resampling.BICUBIC).save(file, quality=95)
+    with Image.open(images / "q.jpg") as image:
+        image.resize((61, 40)).save(images / "5.jpg", quality=60)
+    (images / "x.jpg").write_bytes((images / "a.jpg").read_bytes())
+    (images / "y.jpg").write_bytes((images / "19.jpg").read_bytes())
+    described = data(interpreting=[asked(), asked(image="y.jpg"), asked(image="q.jpg")])
+    config = presets.demo().model_copy(update={"data": described})
+    kept, dropped = RunFolder(tmp_path / "kept"), RunFolder(tmp_path / "dropped")
+    build(kept, config, Told())
+    told = Told()
+    drop = described.model_copy(update={"leaks": "drop", "max_rejects": 0.0})
+    build(dropped, config.model_copy(update={"data": drop}), told)
+    rejects = [
+        json.loads(line)["reason"]
+        for line in (dropped.catalog / "rejects.jsonl").read_text().splitlines()
+    ]
+    assert sorted(rejects) == [
+        "an image of an evaluation set: 5.jpg (the same look)",
+        "an image of an evaluation set: q.jpg (the same bytes)",
+        "an image of an evaluation set: x.jpg (the same bytes)",
+    ]
+    assert any("3 × an image of an evaluation set" in line or "2 ×" in line for line in told.lines)
+    before, after = (open_catalog(run.catalog) for run in (kept, dropped))
+    everything = [len(each.rows) + len(each.validation("scoring")) for each in (before, after)]
+    assert everything[0] - everything[1] == 3
+    found = {each.kind for each in audit(after, {}, lambda *_: None)}
+    assert not {kind for kind in found if "training and test" in kind}
+
+
+def test_answers_that_are_cut_are_named(findings, tmp_path):
+    findings()
+    opened = open_catalog(RunFolder(tmp_path / "run").catalog)
+    found = {each.kind: each for each in audit(opened, {"proxy": [0, 3]}, lambda *_: None)}
+    cut = found["answer that is cut at the proxy's models.max_length"]
+    rows = opened.take([0, 3])
+    assert cut.count == 2
+    assert cut.examples == [f"{row['domain']} {row['id']}" for row in rows]

@@ -96,6 +96,23 @@ class Evaluate(Section):
     GPU needs for large images; 1 where the CPU itself computes."""
 
 
+class Levels(Section):
+    """What a scoring row trains at its level word; every other token is trained as ever."""
+
+    target: Literal["hard", "soft"] = "hard"
+    """`hard`: the level word, as in the paper. `soft`: the distribution of the opinions over the
+    levels (the votes, or DeQA-Score's construction from MOS and deviation), by the cross-entropy
+    against it; every D1 record then needs one."""
+    ranking_weight: NotNegative = 0.0
+    """Weight of the fidelity loss over pairs of one data set in a micro-batch: what the model says
+    of which is better, against what the opinions say. A row adds its mean over its pairs to its
+    loss. 0: none."""
+
+    @property
+    def need_shares(self) -> bool:
+        return self.target == "soft" or self.ranking_weight > 0
+
+
 class Config(Section):
     """A whole run."""
 
@@ -117,6 +134,8 @@ class Config(Section):
     micro-batches of a step. `row_mean`: the released trainer takes the mean over a micro-batch,
     which is one row there, so a scoring answer of nine tokens counts as much as a long one. With
     `micro_batch_mean` results depend on the bounds of micro-batches and the number of workers."""
+    levels: Levels = Levels()
+    """The target at the level word of scoring rows, in proxies and primary."""
     search: Search
     """The proxy search, and the final proxies at its result."""
     mix: Mix | None = None
@@ -143,10 +162,14 @@ class Config(Section):
     def loss_inputs(self, training: Search | Train, workers: int = 1) -> dict[str, object]:
         """What a proxy's or the primary's gradient depends on besides its rows: their division into
         micro-batches only where each of these counts alike."""
-        if self.loss != "micro_batch_mean":
-            return {"loss": self.loss}
+        inputs: dict[str, object] = {"loss": self.loss}
+        if self.levels.need_shares:
+            inputs["levels"] = self.levels.model_dump()
+        # Pairs are of one micro-batch.
+        if self.loss != "micro_batch_mean" and not self.levels.ranking_weight:
+            return inputs
         bounds = training.model_dump(include={"micro_batch", "micro_tokens"})
-        return {"loss": self.loss, "workers": workers, **bounds}
+        return {**inputs, "workers": workers, **bounds}
 
     @property
     def has_proxies(self) -> bool:

@@ -42,8 +42,9 @@ class RowImage(TypedDict):
 
 class CatalogRow(TypedDict):
     """A training or validation row with no, one or several images; scoring rows have one, `mos` and
-    `level`. `photograph`: what its first image was made of. `dataset`: the data set it is from. The
-    catalog adds the number `row`."""
+    `level`, and may have `level_shares`, the distribution of its opinions over the five levels.
+    `photograph`: what its first image was made of. `dataset`: the data set it is from. The catalog
+    adds the number `row`."""
 
     row: NotRequired[int]
     id: str
@@ -52,6 +53,7 @@ class CatalogRow(TypedDict):
     conversation: list[Turn]
     mos: float | None
     level: str | None
+    level_shares: NotRequired[list[float] | None]
     photograph: str | None
     dataset: str
 
@@ -121,6 +123,7 @@ SCHEMA = pa.schema(
         ("conversation", pa.large_list(pa.struct([("from", _TEXT), ("value", _TEXT)]))),
         ("mos", pa.float64()),
         ("level", _TEXT),
+        ("level_shares", pa.list_(pa.float64())),
         ("photograph", _TEXT),
         ("dataset", _TEXT),
     ]

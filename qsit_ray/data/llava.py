@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from qsit_ray import soft_levels
 from qsit_ray.config.data import LlavaData
 from qsit_ray.data import benchmarks, llava_next
 from qsit_ray.data.audit import leaks
@@ -194,6 +195,8 @@ def _parsed(record: Any, domain: str, dataset: str, folder: str) -> Parsed:
         if len(found) != 1:
             raise ValueError(f"{len(found)} level words in the answer; expected one")
         row["level"] = found[0].lower()
+        if record.get("level_probs") is not None:
+            row["level_shares"] = soft_levels.checked(record["level_probs"])
     return Parsed(row, images)
 
 

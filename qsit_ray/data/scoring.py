@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from qsit_ray import artifacts, tables
+from qsit_ray import artifacts, soft_levels, tables
 from qsit_ray.data.labels import Label, Labels
 from qsit_ray.errors import InputError
 from qsit_ray.levels import Conversion, Range, mos_to_levels
@@ -33,9 +33,10 @@ class Made:
 def records(labels: Labels, range_: Range, split: str | None = None) -> Made:
     """D1's records of labels, in LLaVA's shape with Q-SIT's ids.
 
-    The levels follow Eq. 1 over the kept rows. DMOS are mirrored at the middle of their scale,
-    so that the MOS in an id rises with quality. Raises InputError for a range that the scores do
-    not have.
+    The levels follow Eq. 1 over the kept rows. Where a row has votes, or a deviation, its record
+    has `level_probs`, the shares of the levels from bad to excellent. DMOS are mirrored at the
+    middle of their scale, so that the MOS in an id rises with quality. Raises InputError for a
+    range that the scores do not have.
     """
     kept, rejects = _kept(labels, split)
     if not kept:
@@ -47,11 +48,13 @@ def records(labels: Labels, range_: Range, split: str | None = None) -> Made:
         if word is None:
             rejects[f"no level in {range_.name} for a MOS of {levels.high:g} and more"] += 1
             continue
+        shares = _shares(row, levels, labels.lower_better)
         made.append(
             {
                 "id": f"{Path(row.image).name}->{mos!r}",
                 "image": row.image,
                 "dataset": labels.dataset,
+                **({"level_probs": shares} if shares else {}),
                 "conversations": [
                     {"from": "human", "value": SCORING_QUESTION},
                     {"from": "gpt", "value": f"{LEVEL_STEM} {word}."},
@@ -59,6 +62,16 @@ def records(labels: Labels, range_: Range, split: str | None = None) -> Made:
             }
         )
     return Made(made, rejects, levels)
+
+
+def _shares(row: Label, levels: Conversion, lower_better: bool) -> list[float] | None:
+    """The votes, or the Gaussian of score and deviation, as shares of the levels."""
+    found: list[float] | None = None
+    if row.votes is not None:
+        found = list(row.votes)
+    elif row.std is not None and row.mos is not None:
+        found = soft_levels.from_opinion(row.mos, row.std, levels.low, levels.high).tolist()
+    return found[::-1] if found and lower_better else found
 
 
 def table(labels: Labels, split: str | None = None) -> Made:

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from qsit_ray import soft_levels
 from qsit_ray.config.data import DemoData
 from qsit_ray.data.catalog import BenchmarkImage, CatalogRow, Content, Question
 from qsit_ray.demo import questions
@@ -74,6 +75,11 @@ class _Shot:
 
 
 _Asked = tuple[_Shot, Item]
+
+
+PSEUDO_STD = 14.4
+"""The pseudo-deviation of every pseudo-MOS: the mean of KonIQ-10k's deviations, .575 on a scale of
+1 to 5, on one of 0 to 100."""
 
 
 def pseudo_mos(sample: Sample, ssim: float) -> float:
@@ -194,6 +200,8 @@ def _scoring_rows(shots: Sequence[_Shot], scale: Range) -> list[CatalogRow]:
     for shot, word in zip(shots, words, strict=True):
         row = _row(shot, "scoring", SCORING_QUESTION, f"{LEVEL_STEM} {word}.", 0)
         row["mos"], row["level"] = shot.pseudo_mos, word
+        shares = soft_levels.from_opinion(shot.pseudo_mos, PSEUDO_STD, *scale.ends([]))
+        row["level_shares"] = shares.tolist()
         rows.append(row)
     return rows
 

@@ -17,6 +17,7 @@ from qsit_ray.data.catalog import CatalogRow, open_catalog
 from qsit_ray.data.encode import IGNORED, Encoded, Encoder, collate
 from qsit_ray.mixture import PADDING
 from qsit_ray.models.loss import tensors
+from qsit_ray.models.opinions import KEYS, Opinions
 
 EMPTY: CatalogRow = {
     "id": "padding",
@@ -34,17 +35,30 @@ EMPTY: CatalogRow = {
 class Batches:
     """Turns catalog rows into batches; with `keep` a process encodes each row once."""
 
-    def __init__(self, catalog: Path, processor: Any, max_length: int, keep: bool = False):
+    def __init__(
+        self,
+        catalog: Path,
+        processor: Any,
+        max_length: int,
+        keep: bool = False,
+        opinions: bool = False,
+    ):
         self.catalog = open_catalog(catalog)
         self.encoder = Encoder(processor, catalog, max_length)
         self.pad_token: int = processor.tokenizer.pad_token_id
         self.keep = keep
+        self.opinions = Opinions(processor.tokenizer) if opinions else None
         self._kept: dict[int, Encoded] = {}
         self._cut: set[int] = set()
 
     def of(self, rows: Sequence[int]) -> Encoded:
-        """The padded batch of catalog row numbers; `PADDING` becomes a short row without labels."""
-        return collate([self._sample(row) for row in rows], self.pad_token)
+        """The padded batch of catalog row numbers; `PADDING` becomes a short row without labels.
+        With `opinions` it has those of its scoring rows (`qsit_ray.models.opinions`)."""
+        batch = collate([self._sample(row) for row in rows], self.pad_token)
+        if self.opinions is not None:
+            known = [EMPTY if row == PADDING else self.catalog.take([row])[0] for row in rows]
+            batch |= self.opinions.of(known, batch["labels"])
+        return batch
 
     def cut(self, rows: Sequence[int]) -> int:
         """The number of `rows`, encoded before, whose answer was cut at the encoder's length."""
@@ -80,6 +94,7 @@ def pack(batch: Encoded) -> bytes:
             "batch_num_images": batch["batch_num_images"],
             "input_ids": batch["input_ids"].astype(np.int32),
             "marks": marks.astype(np.uint8),
+            **{key: batch[key] for key in KEYS if key in batch},
         }
     )
 
@@ -96,6 +111,7 @@ def unpack(data: bytes) -> dict[str, Tensor]:
             "pixel_values": packed["pixel_values"],
             "image_sizes": packed["image_sizes"],
             "batch_num_images": packed["batch_num_images"],
+            **{key: packed[key] for key in KEYS if key in packed},
         }
     )
 

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from qsit_ray.config.config import LossWeighting
+from qsit_ray.config.config import Levels, LossWeighting
 from qsit_ray.data.encode import IGNORED
 from qsit_ray.errors import InputError
+from qsit_ray.models.opinions import KEYS, with_opinions
 
-NOT_READ = {"attention_mask", "labels", "level_at", "candidates", "asked"}
+HARD = Levels()
+NOT_READ = {"attention_mask", "labels", "level_at", "candidates", "asked", *KEYS}
 """The arrays of a batch that the decoder does not read with its rows."""
 
 
@@ -25,13 +27,19 @@ def tensors(
     return {key: torch.from_numpy(np.ascontiguousarray(v)).to(device) for key, v in batch.items()}
 
 
-def row_losses(model: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+def row_losses(
+    model: Any, batch: Mapping[str, Tensor], levels: Levels = HARD
+) -> tuple[Tensor, Tensor]:
     """The summed negative log-likelihood of each row's labelled tokens in nats, float [B], and
-    their number, int [B].
+    their number, int [B]. At the level words of scoring rows `levels` say what it is instead.
 
     `model` is a LlavaOnevisionForConditionalGeneration; `batch` comes from `collate`, as tensors.
     """
-    return losses_from(model, last_hidden(model, batch), batch["labels"])
+    hidden = last_hidden(model, batch)
+    if not levels.need_shares:
+        return losses_from(model, hidden, batch["labels"])
+    nll, logits, row, at, counts = _token_losses(model, hidden, batch["labels"])
+    return _of_rows(with_opinions(nll, logits, row, at, batch, levels), row, counts), counts
 
 
 def last_hidden(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
@@ -77,12 +85,25 @@ def losses_from(model: Any, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Ten
     The head runs on the labelled positions alone: a vocabulary of 152,000 at every image token
     would cost more than the decoder.
     """
+    nll, _, row, _, counts = _token_losses(model, hidden, labels)
+    return _of_rows(nll, row, counts), counts
+
+
+def _token_losses(
+    model: Any, hidden: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The loss and logits of each labelled token, its row and the place before it, and the labelled
+    tokens of each row."""
     hidden, labels = hidden[:, :-1], labels[:, 1:]
     labelled = labels != IGNORED
-    nll = cross_entropy(model.lm_head(hidden[labelled]).float(), labels[labelled], reduction="none")
-    row = labelled.nonzero()[:, 0]
-    sums = torch.zeros(len(labels), dtype=nll.dtype, device=nll.device).index_add(0, row, nll)
-    return sums, labelled.sum(dim=1)
+    logits = model.lm_head(hidden[labelled]).float()
+    nll = cross_entropy(logits, labels[labelled], reduction="none")
+    row, at = labelled.nonzero().unbind(dim=1)
+    return nll, logits, row, at, labelled.sum(dim=1)
+
+
+def _of_rows(nll: Tensor, row: Tensor, counts: Tensor) -> Tensor:
+    return torch.zeros(len(counts), dtype=nll.dtype, device=nll.device).index_add(0, row, nll)
 
 
 def objective(sums: Tensor, tokens: Tensor, weighting: LossWeighting) -> Tensor:

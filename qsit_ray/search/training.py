@@ -64,7 +64,14 @@ class Bench:
             remember_features(self.model, task.run.features)
         self.base = {name: _smallest(w) for name, w in trained_weights(self.model).items()}
         processor = self.checkpoint.processor
-        self.batches = Batches(task.run.catalog, processor, models.max_length, self.keep)
+        self.levels = task.config.levels
+        self.batches = Batches(
+            task.run.catalog,
+            processor,
+            models.max_length,
+            self.keep,
+            self.levels.need_shares,
+        )
         self.catalog = self.batches.catalog
         self.images = self.catalog.images("validation")
         self.questions = self.catalog.questions("validation")
@@ -319,7 +326,7 @@ class ProxyTraining:
         batches = on_device(on_cpu, self.bench.device)
         for (rows, _), batch in zip(parts, batches, strict=True):
             with self.bench.autocast():
-                losses, answers = row_losses(self.bench.model, batch)
+                losses, answers = row_losses(self.bench.model, batch, self.bench.levels)
             (objective(losses, answers, self.bench.weighting) / whole).backward()
             domains = torch.from_numpy(self.bench.catalog.domains(rows)).to(by_domain.device)
             of_rows = torch.stack([losses.detach().float(), answers.float()])

@@ -57,6 +57,7 @@ def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
             _check_domains(found, config.data.images, run.rejects)
             _check_rejects(found, config.data.max_rejects, run.rejects)
             validated = _check_validation(found)
+            _check_shares(found, config.levels.need_shares)
             catalog.link_images(folder, Path(config.data.images))
             artifacts.write_jsonl(folder / "rejects.jsonl", found.rejects)
             catalog.write(folder, found)
@@ -141,6 +142,18 @@ def _check_validation(found: Content) -> str:
     counts = ", ".join(f"{len(of_set):,} of {name}" for name, of_set in scores.items())
     few = min(map(len, scores.values())) < FEW
     return f"scoring is validated on {counts} images" + (": few, so SRCC is noisy" if few else "")
+
+
+def _check_shares(found: Content, needed: bool) -> None:
+    """Raises InputError for a scoring row without the opinions that its training needs."""
+    rows = [row for row in found.train if needed and row["domain"] == "scoring"]
+    lacking = [row for row in rows if row.get("level_shares") is None]
+    if lacking:
+        raise InputError(
+            f"levels: {len(lacking):,} of {len(rows):,} scoring records have no level_probs, such "
+            f"as {lacking[0]['id']}; qsit data import writes them where votes or deviations are "
+            "known"
+        )
 
 
 def _summary(found: Content, rejects: Path) -> list[str]:

@@ -77,12 +77,13 @@ def _check(job: Job) -> None:
 
 def _batches_of(job: Job) -> Batches:
     models = job.config.models
-    return _batches(job.run.catalog, job.base, models.max_length, models.remember_features)
+    kept, opinions = models.remember_features, job.config.levels.need_shares
+    return _batches(job.run.catalog, job.base, models.max_length, kept, opinions)
 
 
 @lru_cache(maxsize=1)
-def _batches(catalog: Path, base: str, max_length: int, keep: bool) -> Batches:
+def _batches(catalog: Path, base: str, max_length: int, keep: bool, opinions: bool) -> Batches:
     from qsit_ray.models import load
     from qsit_ray.models.batch import Batches
 
-    return Batches(catalog, load.load_processor(base), max_length, keep)
+    return Batches(catalog, load.load_processor(base), max_length, keep, opinions)

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from qsit_ray import artifacts
+from qsit_ray.config.config import Levels
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import DOMAINS
 from qsit_ray.models import load
@@ -49,11 +50,14 @@ class Rows(torch.nn.Module):
     of the module would lose gradients at ZeRO stage 3.
     """
 
-    def __init__(self, model: Any):
+    def __init__(self, model: Any, levels: Levels):
         super().__init__()
         self.model = model
+        self.levels = levels
 
-    def forward(self, batch: dict[str, Tensor], read: Callable[..., Any] = row_losses) -> Any:
+    def forward(self, batch: dict[str, Tensor], read: Callable[..., Any] | None = None) -> Any:
+        if read is None:
+            return row_losses(self.model, batch, self.levels)
         return read(self.model, batch)
 
 
@@ -96,11 +100,12 @@ class Engine:
             self.checkpoint.processor,
             config.models.max_length,
             keep=config.models.remember_features,
+            opinions=config.levels.need_shares,
         )
         tokens = config.evaluate.batch_tokens
         self.validation = Validation(self.rows, rank, world_size, tokens, encoders(world_size))
         self.deepspeed, *_ = deepspeed.initialize(
-            model=Rows(self.checkpoint.model),
+            model=Rows(self.checkpoint.model, config.levels),
             model_parameters=parameter_groups(self.checkpoint.model, config.train),
             config=settings,
         )

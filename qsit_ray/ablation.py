@@ -29,6 +29,7 @@ from qsit_ray.arms import (
     Study,
     controllers,
     domains,
+    labels,
     scoring_pools,
     with_rows,
     with_seed,
@@ -127,6 +128,8 @@ def _arms(config: Config, study: Study, found: Mix, whole: Mix) -> list[Arm]:
         return controllers(config, found)
     if study == "scoring":
         return scoring_pools(config, found, photographs.pools())
+    if study == "labels":
+        return labels(config, found)
     return domains(config, found, whole)
 
 

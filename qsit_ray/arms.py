@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from qsit_ray.config.config import Config, LossWeighting, Mix
+from qsit_ray.config.config import Config, Levels, LossWeighting, Mix
 from qsit_ray.config.data import DemoData, LlavaData
 
-Study = Literal["domains", "controller", "scoring"]
+Study = Literal["domains", "controller", "scoring", "labels"]
+RANKING_WEIGHT = 0.5
+"""Of the labels' arm with ranking: a fidelity loss is at most 1, a level word's some 1 to 1.6."""
 METHOD = "method"
 """The arm that the others are compared with: the found mix, adjusted as the run's settings say."""
 
@@ -104,6 +106,19 @@ def scoring_pools(
             for name, part in parts.items()
         ),
     ]
+
+
+def labels(config: Config, found: Mix) -> list[Arm]:
+    """Targets at the level word: the word itself, the opinions, and these with ranking."""
+    arms = [Arm(METHOD, _at(config, found))]
+    for name, levels in (
+        ("hard-levels", Levels()),
+        ("soft-levels", Levels(target="soft")),
+        ("soft-levels-ranking", Levels(target="soft", ranking_weight=RANKING_WEIGHT)),
+    ):
+        if levels != config.levels:
+            arms.append(Arm(name, _at(config, found).model_copy(update={"levels": levels})))
+    return arms
 
 
 def trained_on(config: Config, *scoring: str) -> Config:

@@ -26,6 +26,7 @@ for name in (
     "order",
     "regmix",
     "reproduction",
+    "shares",
     "surrogate",
     "useful_share",
 ):

@@ -19,7 +19,7 @@ def ablate(
         Study,
         typer.Option(
             help="Arms: Table VII's `domains`, the `controller`'s rules, or Table IV's `scoring`"
-            " on one pool of D1."
+            " on one pool of D1, or hard and soft `labels`."
         ),
     ] = "domains",
     preset: Preset = None,

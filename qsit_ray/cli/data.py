@@ -36,6 +36,7 @@ def register(data: typer.Typer) -> None:
     data.command("build")(build)
     data.command("export")(export)
     data.command("audit")(audit)
+    data.command("unpack")(unpack)
     data.command("lint")(lint)
     data.command("read")(read)
     data.command("import")(import_)
@@ -181,6 +182,27 @@ def audit(
         return say(f"{run}: nothing found")
     rows = [(each.kind, each.count, ", ".join(each.examples)) for each in found]
     print_table(f"{run}", ("finding", "count", "for example"), rows)
+
+
+def unpack(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IN", help="A folder of datasets' save_to_disk, .parquet, or a webdataset."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for records.jsonl and images/.")],
+    as_json: Json = False,
+) -> None:
+    """Write records that have their images inside as a file of records and files of images."""
+    from qsit_ray.data import unpacking
+
+    if as_json:
+        done = unpacking.unpack(source, out, lambda rows: None)
+        return print_json({**asdict(done), "out": str(out)})
+    with Terminal().bar("Unpack the rows") as bar:
+        done = unpacking.unpack(source, out, lambda rows: bar.update(rows, rows))
+    print_table(f"{source} to {out}", ("figure", "value"), list(asdict(done).items()))
 
 
 def lint(

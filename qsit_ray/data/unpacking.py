@@ -1,0 +1,145 @@
+"""pure: records with their images inside, as files: `datasets` folders, parquet, webdataset.
+
+Hugging Face `datasets` reads them, row by row. Each image's bytes are written as they are, once,
+under their hash; the records, in whatever shape, keep everything else.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from qsit_ray import artifacts
+from qsit_ray.errors import InputError
+
+IMAGES = "images"
+RECORDS, REJECTS = "records.jsonl", "rejects.jsonl"
+SHAPES = ("conversations", "messages")
+FORMS = "a folder of datasets' save_to_disk, .parquet, or a webdataset's .tar"
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """Rows in = `records` + `rejects`; `images`: different ones."""
+
+    records: int
+    rejects: int
+    images: int
+
+
+def unpack(source: Path, out: Path, report: Callable[[int], None]) -> Unpacked:
+    """Write `records.jsonl` and `images/` into the folder `out`. `report` gets the rows so far.
+
+    Raises InputError for another form of file, one that can't be read, or no records in it.
+    """
+    images: set[str] = set()
+    records: list[dict[str, Any]] = []
+    rejects: list[dict[str, Any]] = []
+    number = 0
+    for number, row in enumerate(_rows(source), start=1):
+        try:
+            records.append(_record(row, out / IMAGES, images))
+        except ValueError as error:
+            rejects.append({"record": number, "reason": str(error)})
+        if number % 1000 == 0:
+            report(number)
+    report(number)
+    if not records:
+        reason = f"; the first: {rejects[0]['reason']}" if rejects else ""
+        raise InputError(f"{source}: no records with {' or '.join(SHAPES)} in it{reason}")
+    artifacts.write_jsonl(out / RECORDS, records)
+    artifacts.write_jsonl(out / REJECTS, rejects)
+    return Unpacked(len(records), len(rejects), len(images))
+
+
+def _rows(source: Path) -> Iterator[dict[str, Any]]:
+    import datasets  # lazily: it takes seconds
+
+    datasets.disable_progress_bars()
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder")
+    try:
+        if source.is_dir():
+            loaded = datasets.load_from_disk(str(source))
+            parts = list(loaded.values()) if isinstance(loaded, dict) else [loaded]
+        else:
+            kinds = {".parquet": "parquet", ".tar": "webdataset"}
+            kind = kinds.get(source.suffix.lower())
+            if kind is None:
+                raise InputError(f"{source}: expected {FORMS}")
+            # Streamed: nothing is copied into a cache.
+            found = datasets.load_dataset(
+                kind, data_files={"train": str(source)}, split="train", streaming=True
+            )
+            parts = [found]
+        for part in parts:
+            yield from _undecoded(part)
+    except InputError:
+        raise
+    except Exception as error:  # the library's readers raise whatever their formats' do
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{source}: can't read it ({reason:.200}); expected {FORMS}") from None
+
+
+def _undecoded(part: Any) -> Any:
+    """A Dataset whose images are their bytes."""
+    import datasets
+
+    stored = datasets.Image(decode=False)
+    for name, feature in (part.features or {}).items():
+        if isinstance(feature, datasets.Image):
+            part = part.cast_column(name, stored)
+        elif isinstance(getattr(feature, "feature", None), datasets.Image):
+            part = part.cast_column(name, datasets.List(stored))
+    return part
+
+
+def _record(row: Mapping[str, Any], folder: Path, seen: set[str]) -> dict[str, Any]:
+    """A row with its images as names. Raises ValueError with the reason it is no record."""
+    inner = row.get("json")
+    if isinstance(inner, (bytes, str)):
+        inner = json.loads(inner)
+    # A webdataset's sample: files of one key, of which one is the record.
+    record = dict(inner) if isinstance(inner, dict) else dict(row)
+    if not any(isinstance(record.get(shape), list) for shape in SHAPES):
+        raise ValueError(f"no list of {' or '.join(SHAPES)}")
+    names: list[str] = []
+    for key, value in row.items():
+        held = value if isinstance(value, list) else [value]
+        if not any(_is_image(each) for each in held):
+            continue
+        names += [_written(each, folder, seen) for each in held if each is not None]
+        record.pop(key, None)
+    record = {key: value for key, value in record.items() if not key.startswith("__")}
+    if names:
+        record.pop("images", None)
+        record["image"] = names[0] if len(names) == 1 else names
+    return record
+
+
+def _is_image(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("bytes"), bytes)
+
+
+def _written(image: Any, folder: Path, seen: set[str]) -> str:
+    if not _is_image(image):
+        raise ValueError("an image without its bytes")
+    content: bytes = image["bytes"]
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            ending = (opened.format or "bin").lower()
+    except Exception:  # a broken file can make a decoder raise anything
+        raise ValueError("an image that can't be read") from None
+    name = f"{sha256(content).hexdigest()[:32]}.{ending}"
+    if name not in seen:
+        with artifacts.atomic(folder / name) as temporary:
+            temporary.write_bytes(content)
+        seen.add(name)
+    return name

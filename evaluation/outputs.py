@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation import iqa
+from evaluation import distributions, iqa
+from evaluation.distributions import DistributionResult
 from evaluation.intervals import DEFAULT, Bootstrap, Difference, Floats
 from evaluation.iqa import IqaResult, TableIvRow
 from qsit_ray import tables
@@ -24,6 +25,7 @@ from qsit_ray.levels import (
     Conversion,
     Range,
     expected_score,
+    level_probabilities,
     mos_to_levels,
     two_level_margin,
     two_level_score,
@@ -213,6 +215,7 @@ class IqaScores:
     table_iv: list[TableIvRow] | None
     predicted: Predicted
     seed: int
+    distribution: DistributionResult | None = None
 
     @property
     def settings(self) -> dict[str | None, str]:
@@ -231,6 +234,8 @@ class IqaScores:
             for name, group in groups.items():
                 group["setting"] = self.settings[name]
             found["table_iv"] = [asdict(row) for row in self.table_iv]
+        if self.distribution is not None:
+            found["distribution"] = self.distribution.to_json()
         derivation = {**self.predicted.derivation, "ranked_on": self.predicted.ranked_on}
         return {**found, **derivation, "seed": self.seed}
 
@@ -244,9 +249,13 @@ def score_iqa(
     by: str | None = None,
     trained_on: Sequence[str] | None = None,
     lower_better: bool = False,
+    votes: Mapping[str, str] | None = None,
     bootstrap: Bootstrap = DEFAULT,
 ) -> IqaScores:
     """SRCC, PLCC, KRCC and RMSE of a table of predictions.
+
+    `votes` names the columns of people's votes, or their shares, by level word: the probabilities
+    of Eq. 4 are then compared with them.
 
     `by` names the column of groups, such as datasets; an id must then be unique within its group
     only. `trained_on` are groups. `lower_better`: the truth is DMOS, and correlates with its sign
@@ -273,7 +282,21 @@ def score_iqa(
     overall = result_of(np.ones(table.rows, dtype=bool))
     groups = {name: result_of(np.array(names) == name) for name in dict.fromkeys(names or [])}
     table_iv = None if trained_on is None else iqa.table_iv(path.stem, groups, trained_on)
-    return IqaScores(overall, groups, table_iv, predicted, bootstrap.seed)
+    distribution = None if votes is None else _distribution(table, scoring, votes, bootstrap)
+    return IqaScores(overall, groups, table_iv, predicted, bootstrap.seed, distribution)
+
+
+def _distribution(
+    table: Table, scoring: Scoring, votes: Mapping[str, str], bootstrap: Bootstrap
+) -> DistributionResult:
+    if set(votes) != set(LEVELS) or set(scoring.logits or ()) != set(LEVELS):
+        words = ", ".join(LEVELS)
+        raise InputError(f"--votes needs the columns of {words}, and --logits the same words")
+    given, counted = (
+        np.column_stack([table.numbers(columns[word]) for word in LEVELS])
+        for columns in (scoring.logits or {}, votes)
+    )
+    return distributions.compare(level_probabilities(given), counted, bootstrap)
 
 
 @dataclass(frozen=True)

@@ -70,13 +70,17 @@ def iqa(
         str | None, typer.Option(help="Groups trained on, comma between: intra; others: cross.")
     ] = None,
     lower_better: LowerBetter = False,
+    votes: Annotated[
+        str | None,
+        typer.Option(help="Columns of people's votes, bad=COL,…,excellent=COL; with --logits."),
+    ] = None,
     as_json: Json = False,
     seed: Seed = 0,
     confidence: Confidence = 0.95,
 ) -> None:
     """SRCC, PLCC, KRCC and RMSE of predictions, from scores or from level logits."""
     from evaluation.intervals import Bootstrap
-    from evaluation.outputs import score_iqa
+    from evaluation.outputs import score_iqa, word_columns
 
     result = score_iqa(
         predictions,
@@ -86,6 +90,7 @@ def iqa(
         by=by,
         trained_on=trained_on and [name.strip() for name in trained_on.split(",")],
         lower_better=lower_better,
+        votes=word_columns(votes, "--votes"),
         bootstrap=Bootstrap(seed, confidence),
     )
     if as_json:
@@ -102,6 +107,10 @@ def iqa(
     )
     for name, r in rows.items():
         print_reasons(r.reasons, f"{name}: ")
+    if result.distribution is not None:
+        names = ("kl", "js", "wasserstein", "std_error", "calibration_error")
+        figures = [(name, getattr(result.distribution, name)) for name in names]
+        print_table("Level probabilities against the votes", ("figure", "value"), figures)
 
 
 def llvisionqa(

@@ -14,6 +14,7 @@ from qsit_ray.data import catalog, llava, llava_next
 from qsit_ray.data.catalog import Content, Reject
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import DOMAINS
+from qsit_ray.prompts import LEVEL_STEM, SCORING_QUESTION
 from qsit_ray.terminal import Terminal
 
 SHOWN = 3
@@ -61,7 +62,8 @@ def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
             catalog.link_images(folder, Path(config.data.images))
             artifacts.write_jsonl(folder / "rejects.jsonl", found.rejects)
             catalog.write(folder, found)
-            for line in [*_summary(found, run.catalog / "rejects.jsonl"), validated]:
+            said = [*_summary(found, run.catalog / "rejects.jsonl"), validated, *_wording(found)]
+            for line in said:
                 terminal.say(line)
 
 
@@ -154,6 +156,31 @@ def _check_shares(found: Content, needed: bool) -> None:
             f"as {lacking[0]['id']}; qsit data import writes them where votes or deviations are "
             "known"
         )
+
+
+def _wording(found: Content) -> list[str]:
+    """What is to be known of scoring rows that are worded otherwise than images are scored: Eq. 4
+    reads the level after the paper's question and stem."""
+    rows = [row for row in found.train if row["domain"] == "scoring"]
+    stems = [
+        row
+        for row in rows
+        if row["conversation"][-1]["value"].strip() != f"{LEVEL_STEM} {row['level']}."
+    ]
+    asked = [row for row in rows if row["conversation"][0]["value"] != SCORING_QUESTION]
+    lines = []
+    if stems:
+        example = stems[0]["conversation"][-1]["value"].strip()
+        lines.append(
+            f"{len(stems):,} of {len(rows):,} scoring answers are not worded as scores are read "
+            f'("{LEVEL_STEM} …."), such as {example!r:.80}'
+        )
+    if asked:
+        lines.append(
+            f"{len(asked):,} of {len(rows):,} scoring rows ask another question than the one that "
+            "scores images"
+        )
+    return lines
 
 
 def _summary(found: Content, rejects: Path) -> list[str]:

@@ -22,9 +22,11 @@ from qsit_ray.config.config import Config
 from qsit_ray.config.section import meaning
 from qsit_ray.data.catalog import BenchmarkImage, Question, open_catalog
 from qsit_ray.errors import InputError
+from qsit_ray.levels import level_probabilities
 from qsit_ray.models.base import base_checkpoint, identity
 from qsit_ray.placement import prediction
 from qsit_ray.session import labels_of
+from qsit_ray.soft_levels import spread
 from qsit_ray.terminal import Terminal
 
 SPLIT = "test"
@@ -32,10 +34,12 @@ SPLIT = "test"
 
 @dataclass(frozen=True)
 class Predictions:
-    """One model's answers: scores in [1, 5] and the values to rank by for each test image, both
-    float64 [images], and a reply to each question. `seconds`: device time."""
+    """One model's answers: scores in [1, 5], their predicted standard deviations in levels, and the
+    values to rank by for each test image, all float64 [images], and a reply to each question.
+    `seconds`: device time."""
 
     scores: NDArray[np.float64]
+    stds: NDArray[np.float64]
     rank_keys: NDArray[np.float64]
     replies: list[str]
     seconds: float
@@ -151,8 +155,9 @@ def _predict(run: RunFolder, model: str, config: Config) -> Predictions:
         checkpoint, questions, opened.folder, batch_tokens=tokens, cache=cache, threads=threads
     )
     replies = [q["candidates"][int(p.argmax())] for q, p in zip(questions, answers, strict=True)]
-    scores, rank_keys = PAPER.score(logits), PAPER.rank_key(logits)
-    return Predictions(scores, rank_keys, replies, time.monotonic() - began)
+    stds = spread(level_probabilities(logits))
+    seconds = time.monotonic() - began
+    return Predictions(PAPER.score(logits), stds, PAPER.rank_key(logits), replies, seconds)
 
 
 def _table(
@@ -172,6 +177,7 @@ def _table(
             "photograph": [each["photograph"] for each in (*images, *questions)],
             "truth": [image["mos"] for image in images] + no_image,
             "score": predicted.scores.tolist() + no_image,
+            "std": predicted.stds.tolist() + no_image,
             "rank_key": predicted.rank_keys.tolist() + no_image,
             "question": no_question + [question["question"] for question in questions],
             "correct_ans": no_question + [question["correct_ans"] for question in questions],

@@ -14,6 +14,7 @@ from qsit_ray.data.encode import Encoder
 from qsit_ray.data.tokens import read_tokens
 from qsit_ray.errors import InputError
 from qsit_ray.models import load
+from qsit_ray.prompts import SCORING_QUESTION
 from qsit_ray.stages.catalog import build
 
 
@@ -146,3 +147,21 @@ def test_a_built_run_has_the_tokens_of_its_rows(data, tmp_path, checkpoint):
         counted = read_tokens(run, which)
         assert counted.tokens.tolist() == [len(row["input_ids"]) for row in encoded]
         assert counted.tiles.tolist() == [len(row["pixel_values"]) for row in encoded]
+
+
+def test_scoring_rows_of_another_wording_are_said(data, tmp_path):
+    records = [scored(n) for n in range(20)]
+    for record in records[:3]:
+        record["conversations"][1]["value"] = "I would call it good."
+    run, config = run_of(tmp_path, data(scoring=records))
+    told = Told()
+    build(run, config, told)
+    assert any("scoring answers are not worded as scores are read" in line for line in told.lines)
+    assert any("scoring rows ask another question" in line for line in told.lines)
+    plain = [scored(n) for n in range(20)]
+    for record in plain:
+        record["conversations"][0]["value"] = SCORING_QUESTION
+    again = Told()
+    run = RunFolder(tmp_path / "again")
+    build(run, config.model_copy(update={"data": data(scoring=plain)}), again)
+    assert not any("scores are read" in line or "another question" in line for line in again.lines)

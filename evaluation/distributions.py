@@ -1,0 +1,104 @@
+"""pure: predicted distributions over the levels against people's votes.
+
+All take shares [n, 5], from bad to excellent, each row adding up to 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from evaluation.intervals import DEFAULT, Bootstrap, Interval
+from qsit_ray.errors import InputError
+from qsit_ray.levels import LEVEL_WEIGHTS
+from qsit_ray.soft_levels import spread
+
+BINS = 10
+RESAMPLES = 1000
+LEAST = 1e-12
+"""Least predicted share in a logarithm: a share of 0 would make one vote's divergence infinite."""
+Shares = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class DistributionResult:
+    """Means over images; intervals by figure.
+
+    `kl`: Kullback-Leibler divergence of the votes from the prediction, `js`: Jensen-Shannon
+    divergence, both in nats. `wasserstein`: earth mover's distance in levels. `std_error`: mean
+    absolute difference of the standard deviations, in levels. `calibration_error`: the mean over
+    level shares, in ten bins of their predicted value, of the distance between the predicted and
+    the voted mean (expected calibration error).
+    """
+
+    rows: int
+    kl: float
+    js: float
+    wasserstein: float
+    std_error: float
+    calibration_error: float
+    intervals: dict[str, Interval | None]
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def compare(
+    predicted: ArrayLike, votes: ArrayLike, bootstrap: Bootstrap = DEFAULT
+) -> DistributionResult:
+    """Predicted shares against votes, which may be counts. The bootstrap draws images.
+
+    Raises InputError for other shapes, shares that are negative or not finite, or a row without a
+    vote.
+    """
+    of_model, of_people = _shares(predicted, "predicted shares"), _shares(votes, "votes")
+    if of_model.shape != of_people.shape:
+        raise InputError(f"{len(of_model)} predictions for {len(of_people)} images with votes")
+    middle = (of_model + of_people) / 2
+    figures = {
+        "kl": _divergence(of_people, of_model),
+        "js": (_divergence(of_people, middle) + _divergence(of_model, middle)) / 2,
+        "wasserstein": np.abs(np.cumsum(of_model - of_people, axis=1)).sum(axis=1),
+        "std_error": np.abs(spread(of_model) - spread(of_people)),
+    }
+    rng = np.random.default_rng(bootstrap.seed)
+    draws = [rng.integers(len(of_model), size=len(of_model)) for _ in range(RESAMPLES)]
+    intervals = {
+        name: bootstrap.percentiles([values[rows].mean() for rows in draws])
+        for name, values in figures.items()
+    }
+    return DistributionResult(
+        rows=len(of_model),
+        **{name: float(values.mean()) for name, values in figures.items()},
+        calibration_error=_calibration_error(of_model, of_people),
+        intervals=intervals,
+    )
+
+
+def _shares(values: ArrayLike, name: str) -> Shares:
+    found = np.asarray(values, np.float64)
+    if found.ndim != 2 or found.shape[1] != len(LEVEL_WEIGHTS):
+        raise InputError(f"{name}: expected five columns, from bad to excellent")
+    totals = found.sum(axis=1, keepdims=True)
+    sound = np.isfinite(found).all(axis=1) & (found >= 0).all(axis=1) & (totals[:, 0] > 0)
+    wrong = np.flatnonzero(~sound)
+    if wrong.size:
+        raise InputError(f"{name}: row {wrong[0] + 1} is no distribution over the levels")
+    return np.asarray(found / totals)
+
+
+def _divergence(truth: Shares, found: Shares) -> Shares:
+    """KL(truth || found) of each row."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = truth * np.log(truth / np.maximum(found, LEAST))
+    return np.asarray(np.where(truth > 0, terms, 0.0).sum(axis=1))
+
+
+def _calibration_error(predicted: Shares, votes: Shares) -> float:
+    bins = np.minimum((predicted * BINS).astype(int), BINS - 1).ravel()
+    counts = np.bincount(bins, minlength=BINS)
+    said = np.bincount(bins, predicted.ravel(), BINS)
+    seen = np.bincount(bins, votes.ravel(), BINS)
+    return float(np.abs(said - seen).sum() / counts.sum())

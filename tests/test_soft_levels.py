@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qsit_ray import soft_levels
@@ -10,6 +10,7 @@ from qsit_ray.levels import LEVEL_WEIGHTS
 from qsit_ray.soft_levels import NUMBERS, checked, from_opinion, on_levels, spread
 
 
+@settings(deadline=None)
 @given(st.floats(0, 100), st.floats(0, 60))
 def test_the_mean_is_the_mos_on_the_levels_scale(mos, std):
     shares = from_opinion(mos, std, 0, 100)
@@ -19,6 +20,7 @@ def test_the_mean_is_the_mos_on_the_levels_scale(mos, std):
     assert shares @ NUMBERS == pytest.approx(on_levels(mos, 0, 100), abs=1e-6)
 
 
+@settings(deadline=None)
 @given(st.floats(0, 100), st.floats(0.5, 60))
 def test_a_mirrored_scale_mirrors_the_shares(mos, std):
     mirrored = from_opinion(100 - mos, std, 0, 100)[::-1]

@@ -265,6 +265,13 @@ def import_(
     split: Annotated[
         str | None, typer.Option(help="Split to take, or all. All but test by default.")
     ] = None,
+    hold_out: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of the images for the test split where there is no split yet."
+        ),
+    ] = 0.0,
+    seed: Seed = 0,
     lower_better: LowerBetter = False,
     as_json: Json = False,
 ) -> None:
@@ -276,6 +283,8 @@ def import_(
         raise InputError(f"{to}: the ending must be .json, .jsonl (D1) or .csv (a test table)")
     scale = Range.parse(range_)
     found = labels.load(table, image, mos, lower_better)
+    if hold_out:
+        found = scoring.hold_out(found, hold_out, seed)
     if to.suffix == scoring.TABLE:
         made = scoring.table(found, split)
     else:

@@ -29,5 +29,5 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and no
 LowerBetter = Annotated[
     bool, typer.Option("--lower-better", help="The truth is DMOS, which falls with quality.")
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of what is drawn.")]
 Confidence = Annotated[float, typer.Option(help="Confidence of the intervals, between 0 and 1.")]

@@ -131,3 +131,16 @@ def test_folders_of_files_are_below_the_images(data, tmp_path):
     wrong = described.model_copy(update={"folders": {"other.json": "deep"}})
     with pytest.raises(InputError, match=r"data\.folders: other\.json is none"):
         llava.read(wrong, 0, lambda *_: None)
+
+
+def test_an_imported_table_and_its_test_table_share_no_image(tmp_path):
+    pd.DataFrame({"image": [f"{n}.png" for n in range(50)], "mos": range(50)}).to_csv(
+        tmp_path / "mine.csv", index=False
+    )
+    words = ["data", "import", str(tmp_path / "mine.csv"), "--hold-out", "0.2", "--seed", "3"]
+    for to in (["d1.json"], ["test.csv", "--split", "test"]):
+        done = CliRunner().invoke(app, [*words, "--to", str(tmp_path / to[0]), *to[1:]])
+        assert done.exit_code == 0, done.exception
+    trained = {record["image"] for record in json.loads((tmp_path / "d1.json").read_text())}
+    tested = set(pd.read_csv(tmp_path / "test.csv")["image"])
+    assert (len(trained), len(tested), trained & tested) == (40, 10, set())

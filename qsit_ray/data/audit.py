@@ -1,7 +1,8 @@
 """pure: the audit of a catalog: images of two splits, repeated rows, labels that contradict.
 
 Images are compared by the name of their file, by their bytes, and by perceptual hash (pHash of the
-upright picture), which finds an image that was resized or compressed again.
+upright picture), which finds an image that was resized,
+compressed again or cropped a little.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from qsit_ray.data.catalog import Catalog, CatalogRow, image_paths
 from qsit_ray.errors import InputError
 from qsit_ray.levels import LEVELS
 
-NEAR = 6
-"""Most differing bits, of 64, of two perceptual hashes of one picture: a picture that was resized
-or compressed again differs in fewer, two pictures in some 32."""
+NEAR = 8
+"""Most differing bits, of 64, of two perceptual hashes of one picture: one that was resized,
+compressed again or cropped by 2 % a side differs in no more, two pictures in some 32."""
 SHOWN = 5
 CHUNK = 64
 """Hashes that are compared at a time with all of another split."""

@@ -11,7 +11,7 @@ from PIL import Image
 
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
-from qsit_ray.data.audit import audit, same_names
+from qsit_ray.data.audit import audit, leaks, same_names
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.stages.catalog import build
 
@@ -132,3 +132,22 @@ def test_answers_that_are_cut_are_named(findings, tmp_path):
     rows = opened.take([0, 3])
     assert cut.count == 2
     assert cut.examples == [f"{row['domain']} {row['id']}" for row in rows]
+
+
+@pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee", "rocket"])
+def test_a_real_photograph_is_known_again_and_is_no_other(tmp_path, name):
+    from skimage import data as photographs
+
+    names = ["astronaut", "chelsea", "coffee", "rocket"]
+    for each in names:
+        Image.fromarray(getattr(photographs, each)()).save(tmp_path / f"{each}.png")
+    with Image.open(tmp_path / f"{name}.png") as image:
+        width, height = image.size
+        left, top = width // 50, height // 50
+        image.crop((left, top, width - left, height - top)).save(tmp_path / "cropped.jpg")
+        image.resize((width // 3, height // 3)).save(tmp_path / "small.jpg", quality=40)
+    made = ["cropped.jpg", "small.jpg"]
+    found = leaks(tmp_path, made, [f"{each}.png" for each in names], lambda *_: None)
+    assert found == dict.fromkeys(made, "the same look")
+    others = [f"{each}.png" for each in names if each != name]
+    assert leaks(tmp_path, made, others, lambda *_: None) == {}

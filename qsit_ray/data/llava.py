@@ -184,7 +184,7 @@ def _parsed(record: Any, domain: str, dataset: str, folder: str) -> Parsed:
         "conversation": turns,
         "mos": None,
         "level": None,
-        "photograph": images[0] if images else None,
+        "photograph": _photograph(record, images),
         "dataset": str(record.get("dataset") or dataset),
     }
     if domain == "scoring":
@@ -198,6 +198,14 @@ def _parsed(record: Any, domain: str, dataset: str, folder: str) -> Parsed:
         if record.get("level_probs") is not None:
             row["level_shares"] = soft_levels.checked(record["level_probs"])
     return Parsed(row, images)
+
+
+def _photograph(record: dict[str, Any], images: list[str]) -> str | None:
+    """What the first image was made of: itself, or the `reference` that the record names."""
+    reference = record.get("reference")
+    if isinstance(reference, str) and reference:
+        return f"{record.get('dataset', '')}/{reference}"
+    return images[0] if images else None
 
 
 def _mos(identity: str, given: Any) -> float:
@@ -222,27 +230,29 @@ def _is_unicode(text: str) -> bool:
 
 
 def _hold_out_validation(rows: Content, share: float, seed: int) -> None:
-    """Move the scoring rows of `share` of the images from training to validation.
+    """Move the scoring rows of `share` of the photographs from training to validation.
 
-    An image's rows stay together. The first row of an image says what it is of: its data set and
-    level, of which validation gets the same share as of all. A data set of four images or more has
-    two in validation at least, as SRCC needs.
+    The rows of a photograph, or of several images made of it, stay together. Its first row says
+    what it is of: its data set and level, of which validation gets the same share as of all. A data
+    set of four photographs or more has two in validation at least, as SRCC needs.
     """
-    first: dict[str, CatalogRow] = {}
+    of_image: dict[str, str | None] = {}  # an image is of one photograph, whatever later rows say
+    first: dict[str | None, CatalogRow] = {}
     for row in rows.train:
         if row["domain"] == "scoring":
-            first.setdefault(row["images"][0]["path"], row)
-    images = list(first)
-    chance = np.random.default_rng([seed, len(images)]).random(len(images))
+            photograph = of_image.setdefault(row["images"][0]["path"], row["photograph"])
+            first.setdefault(photograph, row)
+    groups = list(first)
+    chance = np.random.default_rng([seed, len(groups)]).random(len(groups))
     order = sorted(
-        range(len(images)),
-        key=lambda i: (first[images[i]]["dataset"], first[images[i]]["level"] or "", chance[i]),
+        range(len(groups)),
+        key=lambda i: (first[groups[i]]["dataset"], first[groups[i]]["level"] or "", chance[i]),
     )
-    # Evenly spaced places of this order: each data set and level has its share to within one image.
-    ends = np.arange(len(images) + 1) * round(share * len(images)) // max(len(images), 1)
-    held_out = {images[order[i]] for i in np.flatnonzero(np.diff(ends))}
+    # Evenly spaced places of this order: each data set and level has its share to within one.
+    ends = np.arange(len(groups) + 1) * round(share * len(groups)) // max(len(groups), 1)
+    held_out = {groups[order[i]] for i in np.flatnonzero(np.diff(ends))}
     for _, of_set in itertools.groupby(
-        (images[place] for place in order), key=lambda image: first[image]["dataset"]
+        (groups[place] for place in order), key=lambda group: first[group]["dataset"]
     ):
         few = list(of_set)
         if len(few) >= 4 and len(held_out.intersection(few)) < 2:
@@ -250,7 +260,8 @@ def _hold_out_validation(rows: Content, share: float, seed: int) -> None:
     kept: list[CatalogRow] = []
     shown: dict[str, CatalogRow] = {}
     for row in rows.train:
-        if row["domain"] == "scoring" and (path := row["images"][0]["path"]) in held_out:
+        path = row["images"][0]["path"] if row["domain"] == "scoring" else None
+        if path is not None and of_image[path] in held_out:
             rows.validation.append(row)
             shown.setdefault(path, row)
         else:

@@ -55,6 +55,7 @@ def records(labels: Labels, range_: Range, split: str | None = None) -> Made:
                 "image": row.image,
                 "dataset": labels.dataset,
                 **({"level_probs": shares} if shares else {}),
+                **({"reference": row.reference} if row.reference else {}),
                 "conversations": [
                     {"from": "human", "value": SCORING_QUESTION},
                     {"from": "gpt", "value": f"{LEVEL_STEM} {word}."},

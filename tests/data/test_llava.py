@@ -38,6 +38,23 @@ def test_an_image_with_several_records_is_in_one_split(data):
         assert {image["image"] for image in found.images["validation"]} == set(held_out)
 
 
+def test_images_of_one_reference_are_in_one_split(data):
+    records = [scored(n) | {"reference": f"I{n // 4}", "dataset": "kadid10k"} for n in range(20)]
+    settings = data(scoring=records).model_copy(update={"validation_share": 0.4})
+    for seed in range(5):
+        found = read(settings, seed)
+        held_out, kept = (
+            {int(row["id"].partition(".")[0]) // 4 for row in rows if row["domain"] == "scoring"}
+            for rows in (found.validation, found.train)
+        )
+        assert (len(held_out), len(kept)) == (2, 3)
+        assert not held_out & kept
+        assert len(found.images["validation"]) == 8
+        assert {image["photograph"] for image in found.images["validation"]} == {
+            f"kadid10k/I{number}" for number in held_out
+        }
+
+
 def test_validation_has_the_same_share_of_each_data_set_and_level(data):
     records = [
         scored(n, ("bad", "good")[n % 2]) | {"dataset": ("koniq", "spaq")[n // 10]}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,18 +62,41 @@ def ask(
     report(len(requests) - len(pending), len(requests))
     if not pending:
         return {}
-    actors = math.ceil(min(endpoint.concurrency, len(pending)) / CALLS)
-    calls = math.ceil(endpoint.concurrency / actors)
-    blocks = math.ceil(len(pending) / (calls * ROUNDS))
+    rows = [
+        {"key": key, **asdict(each.feedback), "kind": each.kind, "wanted": each.wanted}
+        for key, each in pending.items()
+    ]
+    # One from here, at first: an endpoint that refuses or is down is then known in a moment.
+    first = Asker(endpoint, folder, 1).ask(rows[:1])
+    if first[0].startswith(REFUSED):
+        raise InputError(first[0].removeprefix(REFUSED))
+    if first[0]:
+        others = dict.fromkeys(list(pending)[1:], "not asked: the first request got no reply")
+        return {rows[0]["key"]: first[0], **others}
+    done = len(requests) - len(rows) + 1
+    report(done, len(requests))
     unanswered: dict[str, str] = {}
-    done = len(requests) - len(pending)
+    for errors in _asked_in_ray(rows[1:], endpoint, folder) if len(rows) > 1 else ():
+        for key, reason in errors.items():
+            if reason.startswith(REFUSED):
+                raise InputError(reason.removeprefix(REFUSED))
+            if reason:
+                unanswered[key] = reason
+        done += len(errors)
+        report(done, len(requests))
+    return unanswered
+
+
+def _asked_in_ray(
+    rows: Sequence[dict[str, str]], endpoint: Endpoint, folder: Path
+) -> Iterator[dict[str, str]]:
+    """By block, the reason for which each key got no reply, or nothing."""
+    actors = math.ceil(min(endpoint.concurrency, len(rows)) / CALLS)
+    calls = math.ceil(endpoint.concurrency / actors)
+    blocks = math.ceil(len(rows) / (calls * ROUNDS))
     with session(processes=actors):
         import ray
 
-        rows = [
-            {"key": key, **asdict(r.feedback), "kind": r.kind, "wanted": r.wanted}
-            for key, r in pending.items()
-        ]
         asked = ray.data.from_items(rows, override_num_blocks=max(blocks, actors)).map_batches(
             Asker,
             fn_constructor_args=(endpoint, folder, calls),
@@ -81,18 +104,7 @@ def ask(
             concurrency=actors,
         )
         for block in asked.iter_batches(batch_size=None):
-            failed = {
-                key: reason
-                for key, reason in zip(block["key"].tolist(), block["error"].tolist(), strict=True)
-                if reason
-            }
-            for reason in failed.values():
-                if reason.startswith(REFUSED):
-                    raise InputError(reason.removeprefix(REFUSED))
-            unanswered |= failed
-            done += len(block["key"])
-            report(done, len(requests))
-    return unanswered
+            yield dict(zip(block["key"].tolist(), block["error"].tolist(), strict=True))
 
 
 @dataclass
@@ -114,11 +126,14 @@ class Asker:
             dict(zip(names, values, strict=True))
             for values in zip(*(block[name].tolist() for name in names), strict=True)
         ]
-        errors = asyncio.run(self._ask(rows))
+        errors = self.ask(rows)
         return {"key": np.array([row["key"] for row in rows]), "error": np.array(errors)}
 
-    async def _ask(self, rows: Sequence[Mapping[str, str]]) -> list[str]:
+    def ask(self, rows: Sequence[Mapping[str, str]]) -> list[str]:
         """The reason for which each row got no reply, or nothing."""
+        return asyncio.run(self._ask(rows))
+
+    async def _ask(self, rows: Sequence[Mapping[str, str]]) -> list[str]:
         from qsit_ray.chat import Chat, InputError, NoReply
 
         gate = asyncio.Semaphore(self.calls)

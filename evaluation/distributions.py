@@ -64,10 +64,12 @@ def compare(
         "std_error": np.abs(spread(of_model) - spread(of_people)),
     }
     rng = np.random.default_rng(bootstrap.seed)
-    draws = [rng.integers(len(of_model), size=len(of_model)) for _ in range(RESAMPLES)]
+    columns = np.column_stack(list(figures.values()))
+    draws = (rng.integers(len(columns), size=len(columns)) for _ in range(RESAMPLES))
+    resampled = np.array([columns[rows].mean(axis=0) for rows in draws])
     intervals = {
-        name: bootstrap.percentiles([values[rows].mean() for rows in draws])
-        for name, values in figures.items()
+        name: bootstrap.percentiles(values)
+        for name, values in zip(figures, resampled.T, strict=True)
     }
     return DistributionResult(
         rows=len(of_model),

@@ -296,7 +296,10 @@ def _distribution(
         np.column_stack([table.numbers(columns[word]) for word in LEVELS])
         for columns in (scoring.logits or {}, votes)
     )
-    return distributions.compare(level_probabilities(given), counted, bootstrap)
+    try:
+        return distributions.compare(level_probabilities(given), counted, bootstrap)
+    except InputError as error:
+        raise InputError(f"{table.path}: {error}") from None
 
 
 @dataclass(frozen=True)

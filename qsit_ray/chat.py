@@ -21,6 +21,10 @@ from qsit_ray.errors import InputError
 SENT_HEADERS = ("host", "accept", "content-type", "content-length", "user-agent", "accept-encoding")
 
 
+class RequestRefused(InputError):
+    """One request was refused for what it holds, with a status that repeating does not change."""
+
+
 class NoReply(Exception):
     """A question without a reply after all attempts; a later run may get one."""
 
@@ -122,7 +126,8 @@ class Chat:
             hint = "; check the base URL and the model"
         elif status < 400:
             hint = "; check the base URL (it redirects)"
-        return InputError(f"the {self.endpoint.role} refused with {reason}{hint}")
+        kind = InputError if hint else RequestRefused
+        return kind(f"the {self.endpoint.role} refused with {reason}{hint}")
 
     async def _before_call(self, request: httpx2.Request) -> None:
         self._pausing.discard(asyncio.current_task())

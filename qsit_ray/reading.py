@@ -96,6 +96,15 @@ def values(path: Path, text: str, strict: bool = False) -> list[Any]:
     return found
 
 
+def is_unicode(text: str) -> bool:
+    """False for half of a surrogate pair, which is no character and can't be written."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def skip_blank(text: str, at: int) -> int:
     """The first place from `at` on that is not blank."""
     found = _BLANK.match(text, at)

@@ -81,7 +81,10 @@ def checked(shares: object) -> list[float]:
         raise ValueError(form)
     if not all(type(each) in (int, float) for each in shares):
         raise ValueError(form)
-    found = np.array(shares, np.float64)
+    try:
+        found = np.array(shares, np.float64)
+    except OverflowError:
+        raise ValueError(form) from None
     if not np.isfinite(found).all() or (found < 0).any() or abs(found.sum() - 1) > TOLERANCE:
         raise ValueError(form)
     whole: list[float] = (found / found.sum()).tolist()

@@ -65,7 +65,7 @@ def test_spread_is_the_deviation_in_levels():
 @pytest.mark.parametrize(
     "shares",
     [None, "1", [1, 0, 0, 0], [0.5, 0.4, 0, 0, 0], [1.5, -0.5, 0, 0, 0], [float("nan"), 1, 0, 0, 0],
-     [True, 0, 0, 0, 0], [[1], 0, 0, 0, 0], {"a": 1}],
+     [10**400, 0, 0, 0, 0], [True, 0, 0, 0, 0], [[1], 0, 0, 0, 0], {"a": 1}],
 )  # fmt: skip
 def test_what_is_no_distribution_is_refused(shares):
     with pytest.raises(ValueError, match="level_probs"):

@@ -56,7 +56,7 @@ def pathway(
     """
     from qsit_ray.data.pathway import asking, conversion, questions
     from qsit_ray.data.pathway import feedbacks as files
-    from qsit_ray.data.pathway.replies import Replies
+    from qsit_ray.data.pathway.replies import REJECTED, Replies
     from qsit_ray.endpoint import Endpoint
 
     endpoint = Endpoint("convert", base_url, model, timeout, attempts, asks, concurrency)
@@ -98,9 +98,10 @@ def pathway(
             n * p for n, p in zip(tokens, (prompt_price, completion_price), strict=True)
         ) / 1e6  # fmt: skip
     _print(content, as_json, f"{feedbacks} to {out}")
-    if unanswered:
-        first = next(iter(unanswered.values()))
-        message = f"{len(unanswered)} requests got no reply ({first})"
+    if converted.unanswered:
+        reasons = (each for each in unanswered.values() if not each.startswith(REJECTED))
+        first = next(reasons)
+        message = f"{converted.unanswered} requests got no reply ({first})"
         print(f"qsit: {message}; the same command asks for these again", file=sys.stderr)
         raise typer.Exit(1)
 

@@ -81,7 +81,7 @@ def init(
         "images": found.images,
         "databases": {each.dataset: len(each.rows) for each in found.labels},
         **uses,
-        "unknown": {str(path): reason for path, reason in found.unknown},
+        "unknown": {draft.shown(path): reason for path, reason in found.unknown},
         "lacking": list(drafted.lacking),
         "out": str(out),
     }
@@ -94,7 +94,7 @@ def init(
     ]
     print_table(f"{folder}: {found.images:,} images", ("what", "taken as", "rows"), rows)
     for path, reason in found.unknown:
-        say(f"not recognised: {path}: {reason}")
+        say(f"not recognised: {draft.shown(path)}: {reason}")
     for key in drafted.lacking:
         say(f"nothing found for {key}; fill it in before a run")
     say(f"{out}: written; check it, then: qsit data build RUN --preset {out}")
@@ -192,16 +192,17 @@ def unpack(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for records.jsonl and images/.")],
+    split: Annotated[str | None, typer.Option(help="Of a folder that has several.")] = None,
     as_json: Json = False,
 ) -> None:
     """Write records that have their images inside as a file of records and files of images."""
     from qsit_ray.data import unpacking
 
     if as_json:
-        done = unpacking.unpack(source, out, lambda rows: None)
+        done = unpacking.unpack(source, split, out, lambda rows: None)
         return print_json({**asdict(done), "out": str(out)})
     with Terminal().bar("Unpack the rows") as bar:
-        done = unpacking.unpack(source, out, lambda rows: bar.update(rows, rows))
+        done = unpacking.unpack(source, split, out, lambda rows: bar.update(rows, rows))
     print_table(f"{source} to {out}", ("figure", "value"), list(asdict(done).items()))
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -28,7 +29,7 @@ def validated(kind: type[Value], values: Any, origin: str, every: bool = False) 
     Raises InputError naming `origin` and the first key that is wrong, or `every` one.
     """
     try:
-        return TypeAdapter(kind).validate_python(values)
+        return cast(Value, _adapter(cast(Any, kind)).validate_python(values))
     except ValidationError as error:
         found = error.errors()
         # A wrong item also makes its list too short, which is no second mistake.
@@ -39,6 +40,12 @@ def validated(kind: type[Value], values: Any, origin: str, every: bool = False) 
             raise InputError(f"{origin}: {mistakes[0]}") from None
         lines = [f"{origin}: {len(mistakes)} mistakes", *mistakes]
         raise InputError("\n  ".join(lines)) from None
+
+
+@lru_cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Made once a type: files have a value on each of many lines."""
+    return TypeAdapter(kind)
 
 
 def _mistake(error: ErrorDetails) -> str:

@@ -25,6 +25,8 @@ from qsit_ray.prompts import multiple_choice_prompt
 
 END = 0.2
 """Share of the images at either end of an attribute that a question is made of."""
+MOST = 1.5
+"""Times `END` that an end may hold where several images have its value."""
 SEEN, UNSEEN = 0.3, 0.02
 """Share of raters from which a distortion is there, and up to which it is not."""
 AHEAD = 0.1
@@ -94,6 +96,8 @@ def convert(path: Path, image: str, seed: int) -> Converted:
             f"{path}: neither SPAQ's attributes ({', '.join(ATTRIBUTES)}) nor KonIQ++'s votes "
             f"({', '.join(DISTORTIONS)}) in it"
         )
+    if votes:
+        _check_votes(path, columns)
     made = _of_votes if votes else _of_attributes
     asked: list[_Asked] = made(names, columns)
     found = Converted(images=len(names))
@@ -115,6 +119,17 @@ def convert(path: Path, image: str, seed: int) -> Converted:
             found.kinds[kind] += 1
     found.unclear = len(set(names) - {record["image"] for record in found.rows})
     return found
+
+
+def _check_votes(path: Path, columns: Mapping[str, NDArray[np.float64]]) -> None:
+    """Raises InputError for a vote that is no share of the raters."""
+    for name in DISTORTIONS:
+        wrong = np.flatnonzero((columns[name] < 0) | (columns[name] > 1))
+        if wrong.size:
+            raise InputError(
+                f"{path}, row {wrong[0] + 1}, column {name}: {columns[name][wrong[0]]:g} is no "
+                "share of the raters, from 0 to 1"
+            )
 
 
 @dataclass(frozen=True)
@@ -160,19 +175,29 @@ def _of_attributes(
         if name not in columns:
             continue
         values = columns[name]
-        low, high = np.quantile(values, [END, 1 - END])
+        at_low, at_high = _ends(values)
         middle = np.quantile(values, [0.5 - END / 2, 0.5 + END / 2])
-        for image, value in zip(names, values.tolist(), strict=True):
-            degree = None
-            if value <= low or value >= high:
-                degree = 0 if value <= low else 2
-                asked.append(_Asked(image, attribute.good, "Yes" if degree else "No"))
-            elif middle[0] <= value <= middle[1]:
-                degree = 1
-            if degree is not None:
+        between = (middle[0] <= values) & (values <= middle[1]) & ~at_low & ~at_high
+        places = zip(names, at_low.tolist(), at_high.tolist(), between.tolist(), strict=True)
+        for image, is_low, is_high, is_between in places:
+            if is_low or is_high:
+                asked.append(_Asked(image, attribute.good, "Yes" if is_high else "No"))
+            if is_low or is_high or is_between:
+                degree = 0 if is_low else 2 if is_high else 1
                 degrees = attribute.degrees
                 asked.append(_Asked(image, attribute.how, degrees[degree], degrees))
     return asked
+
+
+def _ends(values: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The values at either end: about `END` of them each, without one that many images share."""
+    low, high = np.quantile(values, [END, 1 - END])
+    at_low, at_high = values <= low, values >= high
+    if at_low.mean() > MOST * END:
+        at_low = values < low
+    if at_high.mean() > MOST * END:
+        at_high = values > high
+    return at_low, at_high
 
 
 def _of_votes(names: Sequence[str], columns: Mapping[str, NDArray[np.float64]]) -> list[_Asked]:

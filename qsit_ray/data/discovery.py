@@ -7,6 +7,7 @@ records show. What shows nothing is said, with the reason.
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from qsit_ray.data.labels import Labels, load
 from qsit_ray.data.readers import files
 from qsit_ray.data.records import in_llavas_shape
 from qsit_ray.errors import InputError
+from qsit_ray.reading import is_unicode
 
 Use = Literal["scoring", "interpreting", "general", "questions"]
 SAMPLE = 200
@@ -35,6 +37,13 @@ IMAGE_COLUMNS = (
     *("file", "filename", "file_name", "name"),
 )
 MOS_COLUMNS = ("mos", "mos_zscore", "score", "rating", "quality", "gt_score")
+
+
+_KNOWN = {name.lower(): each for each in databases.READERS.values() for name in each.files}
+
+
+class _ImagesElsewhere(InputError):
+    """Labels that were read, most of whose images are not there."""
 
 
 @dataclass(frozen=True)
@@ -71,35 +80,61 @@ def discover(root: Path, skip: Path, report: Callable[[int, int], None]) -> Foun
     images = files.images(root)
     if not images:
         raise InputError(f"{root}: no image below it")
-    places = _Places(images)
+    places = _Places(root, images)
     found = Found(images=len(images))
-    known = {name.lower(): each for each in databases.READERS.values() for name in each.files}
+    own = skip.resolve()
     judged = sorted(
         path
         for path in files.walk(root)
-        if _ending(path) is not None and not path.is_relative_to(skip.absolute())
+        if _ending(path) is not None and not path.resolve().is_relative_to(own)
     )
-    done: set[tuple[int, Path]] = set()
     for number, path in enumerate(judged, start=1):
+        reader = _KNOWN.get(path.name.lower())
         try:
-            reader = known.get(path.name.lower())
-            if reader is not None and (id(reader), path.parent) not in done:
-                done.add((id(reader), path.parent))
-                found.labels.append(_database(reader, path.parent, root))
-            elif reader is None:
+            if not is_unicode(str(path)):
+                raise InputError("its name is not UTF-8, which a YAML is")
+            if reader is None:
                 _judge(path, root, places, found)
+            elif path == next(p for p in judged if _KNOWN.get(p.name.lower()) is reader):
+                together = [p.parent for p in judged if _KNOWN.get(p.name.lower()) is reader]
+                _read_database(reader, path, Path(os.path.commonpath(together)), places, found)
         except InputError as error:
             found.unknown.append((path, str(error).removeprefix(f"{path}: ")))
         report(number, len(judged))
     return found
 
 
+def _read_database(
+    reader: databases.Reader, path: Path, folder: Path, places: _Places, found: Found
+) -> None:
+    """Raises InputError where neither the reader takes the file nor it is anyone's table."""
+    root = places.root
+    try:
+        _add(found, _database(reader, folder, root), path)
+    except _ImagesElsewhere:
+        raise
+    except InputError:
+        # Names such as data.csv are also anyone's.
+        if path.suffix.lower() == ".csv" and _has_columns(path):
+            _add(found, _table(path, places), path)
+        else:
+            raise
+
+
+def _add(found: Found, labels: Labels, path: Path) -> None:
+    """Raises InputError for labels that are there already."""
+    scores = {row.image: row.mos for row in labels.rows}
+    for other in found.labels:
+        if scores == {row.image: row.mos for row in other.rows}:
+            raise InputError(f"the same labels as {other.dataset}'s")
+    found.labels.append(labels)
+
+
 def _ending(path: Path) -> str | None:
     if path.name.startswith("."):
         return None
     if path.suffix.lower() in (".txt", ".mat"):  # only databases have such
-        names = {name.lower() for each in databases.READERS.values() for name in each.files}
-        return path.suffix.lower() if path.name.lower() in names else None
+        return path.suffix.lower() if path.name.lower() in _KNOWN else None
     try:
         return reading.ending(path)
     except InputError:
@@ -123,8 +158,11 @@ def _database(reader: databases.Reader, folder: Path, root: Path) -> Labels:
         if there == len(labels.rows) or folder == root:
             break
         folder = folder.parent
-    if not best[0]:
-        raise InputError(f"labels of {best[1].dataset}, none of whose images are below {root}")
+    if best[0] * 2 < len(best[1].rows):
+        raise _ImagesElsewhere(
+            f"labels of {best[1].dataset}, {best[0]:,} of whose {len(best[1].rows):,} images are "
+            f"below {root}"
+        )
     return best[1]
 
 
@@ -142,14 +180,19 @@ def _judge(path: Path, root: Path, places: _Places, found: Found) -> None:
             use = _use(content)
             if use is not None:
                 names = [name for each in content[:SAMPLE] for name in _image_names(each)]
-                folder = places.folder(names)
+                folder = places.folder(names, path)
                 if names and folder is None:
                     raise InputError(
                         f"most of its images, such as {names[0]}, are not below {root}"
                     )
                 found.records.append(Records(path, use, len(content), folder))
                 return
-    found.labels.append(_table(path, places))
+    _add(found, _table(path, places), path)
+
+
+def _has_columns(path: Path) -> bool:
+    names = {name.lower() for name in tables.read(path).names}
+    return bool(names.intersection(IMAGE_COLUMNS) and names.intersection(MOS_COLUMNS))
 
 
 def _table(path: Path, places: _Places) -> Labels:
@@ -164,7 +207,7 @@ def _table(path: Path, places: _Places) -> Labels:
     labels = load(path, image, mos, lower_better=False)
     labels.check(path)
     names = [row.image for row in labels.rows]
-    folder = places.folder(names)
+    folder = places.folder(names, path)
     if folder is None:
         raise InputError(f"most of its images, such as {names[0]}, are not there")
     rows = [replace(row, image=f"{folder}{row.image}") for row in labels.rows]
@@ -207,19 +250,34 @@ def _image_names(record: Any) -> list[str]:
 class _Places:
     """Where images are, by the names of their files."""
 
-    def __init__(self, images: Sequence[str]) -> None:
+    def __init__(self, root: Path, images: Sequence[str]) -> None:
+        self.root = root
         self._by_name: dict[str, list[str]] = {}
         for path in images:
             self._by_name.setdefault(PurePosixPath(path).name, []).append(path)
 
-    def folder(self, names: Sequence[str]) -> str | None:
+    def folder(self, names: Sequence[str], file: Path) -> str | None:
         """The folder, with a slash at its end, or nothing for the root, below which at least half
-        of the names are; the one with the most, then the shortest."""
+        of the names in a file are: the one with the most, of these the one nearest to the file.
+
+        Raises InputError where two are as near.
+        """
         votes = Counter(prefix for name in names for prefix in self._prefixes(name))
-        if not votes:
+        most = max(votes.values(), default=0)
+        if most * 2 < len(names) or not most:
             return None
-        best = min(votes, key=lambda prefix: (-votes[prefix], len(prefix), prefix))
-        return best if votes[best] * 2 >= len(names) else None
+        own = file.parent.relative_to(self.root).parts
+
+        def shared(prefix: str) -> int:
+            pairs = zip(PurePosixPath(prefix).parts, own, strict=False)
+            return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+        best = [prefix for prefix, count in votes.items() if count == most]
+        nearest = max(map(shared, best))
+        best = sorted(prefix for prefix in best if shared(prefix) == nearest)
+        if len(best) > 1:
+            raise InputError(f"two folders have its images: {best[0]} and {best[1]}")
+        return best[0]
 
     def _prefixes(self, name: str) -> Iterator[str]:
         for path in self._by_name.get(PurePosixPath(name).name, []):

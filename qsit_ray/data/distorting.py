@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from PIL import Image
 from qsit_ray import artifacts
 from qsit_ray.data import images
 from qsit_ray.data.distortions import distorted, drawn
+from qsit_ray.data.readers import files
 from qsit_ray.errors import InputError
 from qsit_ray.session import cores, session
 
@@ -37,15 +38,17 @@ def distort(source: Path, out: Path, seed: int, report: Callable[[int, int], Non
     """Distort every image below `source`, a folder or a bucket's, into `out`, as PNG.
 
     Writes `distortions.jsonl` with image, source, kind, severity and seed of each, and
-    `rejects.jsonl` with those that can't be read and why. Raises InputError where there is no image
-    or one of the folders is within the other.
+    `rejects.jsonl` with those that can't be read and why. Raises InputError where there is no
+    image, one of the folders is within the other, or `out` was made with another seed.
     """
-    if out.is_relative_to(source) or source.is_relative_to(out):
+    alike = type(out) is type(source)
+    if alike and (out.is_relative_to(source) or source.is_relative_to(out)):
         raise InputError(f"{out}: one within the other with {source}; give two folders")
     names = _images(source)
     if not names:
         raise InputError(f"{source}: no image below it")
     there = set(_images(out))
+    _keep_seed(out / "settings.json", seed, there)
     pending = [name for name in names if target(name) not in there]
     report(len(names) - len(pending), len(names))
     rejects: dict[str, str] = {}
@@ -73,6 +76,22 @@ def distort(source: Path, out: Path, seed: int, report: Callable[[int, int], Non
     return Done(len(made), len(pending) - len(rejects), len(rejects))
 
 
+def _keep_seed(path: Path, seed: int, there: set[str]) -> None:
+    """Raises InputError for outputs of another seed, or of unknown origin."""
+    if path.exists():
+        made_with = artifacts.read_json(path)
+        if made_with != {"seed": seed}:
+            raise InputError(
+                f"{path}: the images there were made with {made_with}, not seed {seed}"
+            )
+    elif there:
+        raise InputError(
+            f"{path.parent}: has {len(there):,} images of another origin; give another"
+        )
+    else:
+        artifacts.write_json(path, {"seed": seed})
+
+
 def target(name: str) -> str:
     """The name of an image's distorted form: PNG, which loses nothing more."""
     return f"{name}.png"
@@ -94,10 +113,18 @@ class Distorter:
     def _error(self, name: str) -> str:
         """Why an image was not distorted, or nothing."""
         try:
-            picture = images.from_bytes((self.source / name).read_bytes(), name)
-            pixels = distorted(np.asarray(picture), drawn(name, self.seed))
+            content = (self.source / name).read_bytes()
+            pixels = np.asarray(images.from_bytes(content, name))
+        except (InputError, OSError) as error:
+            return f"can't be read: {error}"
+        try:
+            pixels = distorted(pixels, drawn(name, self.seed))
+        except MemoryError:
+            raise
         except InputError as error:
             return str(error)
+        except Exception as error:  # the package's functions raise whatever an odd image makes them
+            return f"can't be distorted: {' '.join(str(error).split()) or type(error).__name__}"
         with artifacts.atomic(self.out / target(name)) as temporary:
             Image.fromarray(pixels).save(temporary, "PNG")
         return ""
@@ -108,6 +135,10 @@ def _images(folder: Path) -> list[str]:
     known = Image.registered_extensions()
     if not folder.exists():
         return []
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in known)
-    names = (path.relative_to(folder).as_posix() for path in found if path.is_file())
-    return sorted(name for name in names if not name.rpartition("/")[2].startswith("."))
+    if isinstance(folder, Path):
+        every = [path.relative_to(folder).as_posix() for path in files.walk(folder)]
+    else:  # one listing: a request for each object would take hours
+        root = folder.path.rstrip("/")
+        every = [path.removeprefix(root).lstrip("/") for path in folder.fs.find(root)]
+    named = (name for name in every if PurePosixPath(name).suffix.lower() in known)
+    return sorted(name for name in named if not PurePosixPath(name).name.startswith("."))

@@ -6,6 +6,7 @@ Labels become D1 and test tables beside the file; everything else is taken where
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,19 +36,29 @@ class Draft:
 class _Scored:
     """Files made of a database's labels, and what is said of them."""
 
+    name: str
     train: Path
-    test: Path
+    test: Path | None
     said: str
 
 
 def write(found: Found, root: Path, out: Path, base: str, seed: int) -> Draft:
     """Write the configuration file `out`, and D1 and test tables into the folder of its name.
 
-    Raises InputError for a file that can't be written.
+    Labels of which no D1 can be made become unknown. Raises InputError for a file that can't be
+    written.
     """
-    scored = [
-        _scored(labels, root, out.absolute().with_suffix(""), seed) for labels in found.labels
-    ]
+    made = out.absolute().with_suffix("")
+    scored: list[_Scored] = []
+    for labels in found.labels:
+        names = [each.name for each in scored]
+        name = labels.dataset
+        while name in names:
+            name += "_2"
+        try:
+            scored.append(_scored(replace(labels, dataset=name), root, made, seed))
+        except InputError as error:
+            found.unknown.append((root.absolute() / labels.dataset, str(error)))
     draft = _draft(found, scored, root.absolute(), base, out.absolute())
     try:
         artifacts.write_text(out, draft.text)
@@ -65,12 +76,14 @@ def _scored(labels: Labels, root: Path, folder: Path, seed: int) -> _Scored:
     tested = scoring.table(split, scoring.TEST)
     folder.mkdir(parents=True, exist_ok=True)
     scoring.write(train, records)
-    scoring.write(test, tested)
-    which = "its owners' test split" if own else f"{HELD_OUT:.0%}, drawn by seed {seed},"
-    said = f"{labels.dataset}: {len(records.rows):,} images; {which} is in {test.name}"
+    said = f"{labels.dataset}: {len(records.rows):,} images"
+    if tested.rows:
+        scoring.write(test, tested)
+        which = "its owners' test split" if own else f"{HELD_OUT:.0%}, drawn by seed {seed},"
+        said += f"; {which} is in {test.name}"
     if missing := len(labels.rows) - len(there):
         said += f"; {missing:,} images of its labels are not there"
-    return _Scored(train, test, said)
+    return _Scored(labels.dataset, train, test if tested.rows else None, said)
 
 
 def _draft(found: Found, scored: Sequence[_Scored], root: Path, base: str, out: Path) -> Draft:
@@ -91,8 +104,9 @@ def _draft(found: Found, scored: Sequence[_Scored], root: Path, base: str, out: 
 
     own = of("scoring")
     questions = sorted(of("questions"), key=lambda each: ("test" in each.file.stem.lower(),))
-    folders = {str(each.file): each.folder for each in found.records if each.folder}
-    asked = [_json(str(each.file)) for each in questions[:2]]
+    asked, surplus = [_json(str(each.file)) for each in questions[:2]], questions[2:]
+    taken = [each for each in found.records if each not in surplus]
+    folders = {str(each.file): each.folder for each in taken if each.folder}
     if not questions:
         lacking.append("data.validation_questions")
     parts = [
@@ -128,12 +142,19 @@ def _draft(found: Found, scored: Sequence[_Scored], root: Path, base: str, out: 
         f"  validation_questions: {asked[0] if asked else 'null  # nothing was found'}",
         f"  # … and tested.\n  test_questions: {asked[1] if len(asked) > 1 else 'null'}",
         "  # Images with scores, on which scoring is tested.\n"
-        f"  test_images: {_json({each.train.stem: str(each.test) for each in scored})}",
+        f"  test_images: {_json({each.name: str(each.test) for each in scored if each.test})}",
     ]
-    if found.unknown:
-        unknown = [f"#   {path}: {' '.join(reason.split())}" for path, reason in found.unknown]
+    unused = [(each.file, "more questions than two files of them") for each in surplus]
+    if found.unknown or unused:
+        every = [*found.unknown, *unused]
+        unknown = [f"#   {shown(path)}: {' '.join(reason.split())}" for path, reason in every]
         parts.append("\n".join(["# Not recognised:", *unknown]))
     return Draft("\n".join(parts) + "\n", lacking)
+
+
+def shown(path: Path) -> str:
+    """A path as text that can be written, also where its name is not UTF-8."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _json(value: object) -> str:

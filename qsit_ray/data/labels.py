@@ -54,8 +54,8 @@ class Labels:
     lower_better: bool = False
 
     def check(self, folder: Path) -> None:
-        """Raises InputError for no row, an id that occurs twice, or a score that is not finite or
-        outside the scale."""
+        """Raises InputError for no row, an id that occurs twice, a score that is not finite or
+        outside the scale, and a deviation or votes that can't be."""
         if not self.rows:
             raise InputError(f"{folder}: no labels of {self.dataset}")
         seen: set[str] = set()
@@ -63,6 +63,11 @@ class Labels:
             if row.id in seen:
                 raise InputError(f"{folder}: {row.id} occurs twice in {self.dataset}'s labels")
             seen.add(row.id)
+            votes = row.votes or (1.0,)
+            if row.std is not None and not (math.isfinite(row.std) and row.std >= 0):
+                raise InputError(f"{folder}: {row.id} has the deviation {row.std:g}")
+            if not all(math.isfinite(each) and each >= 0 for each in votes) or not sum(votes):
+                raise InputError(f"{folder}: the votes of {row.id} are not counts")
             if row.mos is None:
                 continue
             low = -math.inf if self.low is None else self.low

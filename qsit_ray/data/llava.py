@@ -29,6 +29,7 @@ from qsit_ray.data.sizes import Sizes, sizes_of
 from qsit_ray.errors import InputError
 from qsit_ray.levels import LEVELS
 from qsit_ray.prompts import multiple_choice_prompt
+from qsit_ray.reading import is_unicode
 
 LEAK = "an image of an evaluation set"
 """The kind of the rejects of `data.leaks: drop`."""
@@ -171,8 +172,9 @@ def _parsed(record: Any, domain: str, dataset: str, folder: str) -> Parsed:
         raise ValueError("turns must alternate human, gpt and end with gpt")
     if not all(isinstance(turn["value"], str) and turn["value"].strip() for turn in turns):
         raise ValueError("an empty turn")
-    for text in (str(record.get("id", "")), *images, *(turn["value"] for turn in turns)):
-        if not _is_unicode(text):
+    named = [str(record.get(key, "")) for key in ("id", "dataset", "reference")]
+    for text in (*named, *images, *(turn["value"] for turn in turns)):
+        if not is_unicode(text):
             raise ValueError(f"half of a surrogate pair, which is no character: {text!r:.60}")
     tokens = sum(turn["value"].count(IMAGE) for turn in turns)
     if tokens != len(images):
@@ -219,14 +221,6 @@ def _mos(identity: str, given: Any) -> float:
     if not np.isfinite(value):
         raise ValueError(f"no MOS in its id, expected <file>-><MOS>: {identity!r}")
     return value
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _hold_out_validation(rows: Content, share: float, seed: int) -> None:

@@ -17,7 +17,7 @@ from qsit_ray.levels import Conversion, Range, mos_to_levels
 from qsit_ray.prompts import LEVEL_STEM, SCORING_QUESTION
 
 RECORDS, TABLE = (".json", ".jsonl"), ".csv"
-TEST = "test"
+TEST, VALIDATION = "test", "validation"
 
 
 @dataclass(frozen=True)
@@ -84,15 +84,18 @@ def table(labels: Labels, split: str | None = None) -> Made:
 
 
 def hold_out(labels: Labels, share: float, seed: int) -> Labels:
-    """The labels with `share` of their images in the test split, drawn by `seed`; those whose
-    owners split them stay as they are. Images of one reference stay together."""
-    if any(row.split is not None for row in labels.rows):
+    """The labels with `share` of their images in the test split, drawn by `seed` from those that
+    are not for validation, unless they have one. Images of one reference stay together."""
+    if any(row.split == TEST for row in labels.rows):
         return labels
-    groups = list(dict.fromkeys(row.reference or row.image for row in labels.rows))
+    free = [row for row in labels.rows if row.split != VALIDATION]
+    groups = list(dict.fromkeys(row.reference or row.image for row in free))
     order = np.random.default_rng([seed, len(groups)]).permutation(len(groups))
     held = {groups[place] for place in order[: round(share * len(groups))]}
     rows = [
-        replace(row, split=TEST if (row.reference or row.image) in held else "training")
+        replace(row, split=TEST)
+        if row.split != VALIDATION and (row.reference or row.image) in held
+        else replace(row, split=row.split or "training")
         for row in labels.rows
     ]
     return replace(labels, rows=rows)

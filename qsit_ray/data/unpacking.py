@@ -34,16 +34,17 @@ class Unpacked:
     images: int
 
 
-def unpack(source: Path, out: Path, report: Callable[[int], None]) -> Unpacked:
+def unpack(source: Path, split: str | None, out: Path, report: Callable[[int], None]) -> Unpacked:
     """Write `records.jsonl` and `images/` into the folder `out`. `report` gets the rows so far.
 
-    Raises InputError for another form of file, one that can't be read, or no records in it.
+    Raises InputError for another form of file, one that can't be read, no records in it, and a
+    folder of several splits of which none is named.
     """
     images: set[str] = set()
     records: list[dict[str, Any]] = []
     rejects: list[dict[str, Any]] = []
     number = 0
-    for number, row in enumerate(_rows(source), start=1):
+    for number, row in enumerate(_rows(source, split), start=1):
         try:
             records.append(_record(row, out / IMAGES, images))
         except ValueError as error:
@@ -59,7 +60,7 @@ def unpack(source: Path, out: Path, report: Callable[[int], None]) -> Unpacked:
     return Unpacked(len(records), len(rejects), len(images))
 
 
-def _rows(source: Path) -> Iterator[dict[str, Any]]:
+def _rows(source: Path, split: str | None) -> Iterator[dict[str, Any]]:
     import datasets  # lazily: it takes seconds
 
     datasets.disable_progress_bars()
@@ -68,24 +69,30 @@ def _rows(source: Path) -> Iterator[dict[str, Any]]:
     try:
         if source.is_dir():
             loaded = datasets.load_from_disk(str(source))
-            parts = list(loaded.values()) if isinstance(loaded, dict) else [loaded]
+            part = loaded[_split(source, split, loaded)] if isinstance(loaded, dict) else loaded
         else:
             kinds = {".parquet": "parquet", ".tar": "webdataset"}
             kind = kinds.get(source.suffix.lower())
             if kind is None:
                 raise InputError(f"{source}: expected {FORMS}")
             # Streamed: nothing is copied into a cache.
-            found = datasets.load_dataset(
+            part = datasets.load_dataset(
                 kind, data_files={"train": str(source)}, split="train", streaming=True
             )
-            parts = [found]
-        for part in parts:
-            yield from _undecoded(part)
+        yield from _undecoded(part)
     except InputError:
         raise
     except Exception as error:  # the library's readers raise whatever their formats' do
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{source}: can't read it ({reason:.200}); expected {FORMS}") from None
+
+
+def _split(source: Path, split: str | None, loaded: Mapping[str, Any]) -> str:
+    if split is None and len(loaded) == 1:
+        return next(iter(loaded))
+    if split not in loaded:
+        raise InputError(f"{source}: give --split, one of {', '.join(loaded)}")
+    return str(split)
 
 
 def _undecoded(part: Any) -> Any:
@@ -113,25 +120,44 @@ def _record(row: Mapping[str, Any], folder: Path, seen: set[str]) -> dict[str, A
     names: list[str] = []
     for key, value in row.items():
         held = value if isinstance(value, list) else [value]
-        if not any(_is_image(each) for each in held):
-            continue
-        names += [_written(each, folder, seen) for each in held if each is not None]
-        record.pop(key, None)
+        if key not in SHAPES and any(_is_image(each) for each in held):
+            names += [_written(each, folder, seen) for each in held if each is not None]
+            record.pop(key, None)
+    for shape in SHAPES:
+        if isinstance(record.get(shape), list):
+            record[shape] = _named(record[shape], folder, seen)
     record = {key: value for key, value in record.items() if not key.startswith("__")}
     if names:
         record.pop("images", None)
         record["image"] = names[0] if len(names) == 1 else names
+    try:
+        json.dumps(record, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"a value that JSON does not have ({error})") from None
     return record
 
 
+def _named(value: Any, folder: Path, seen: set[str]) -> Any:
+    """A part of a record with the images within it as names."""
+    if _is_image(value):
+        return _written(value, folder, seen)
+    if isinstance(value, list):
+        return [_named(each, folder, seen) for each in value]
+    if isinstance(value, dict):
+        # `datasets` gives every part of a message the keys of all, most of them without a value.
+        held = {key: each for key, each in value.items() if each is not None}
+        return {key: _named(each, folder, seen) for key, each in held.items()}
+    return value
+
+
 def _is_image(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("bytes"), bytes)
+    return isinstance(value, bytes) or (isinstance(value, dict) and set(value) == {"bytes", "path"})
 
 
 def _written(image: Any, folder: Path, seen: set[str]) -> str:
-    if not _is_image(image):
+    content = image if isinstance(image, bytes) else image.get("bytes")
+    if not isinstance(content, bytes):
         raise ValueError("an image without its bytes")
-    content: bytes = image["bytes"]
     try:
         with Image.open(io.BytesIO(content)) as opened:
             ending = (opened.format or "bin").lower()

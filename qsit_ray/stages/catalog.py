@@ -11,8 +11,9 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.config.data import DemoData, LlavaData, RehearsalData
 from qsit_ray.data import catalog, llava, llava_next
-from qsit_ray.data.catalog import Content, Reject
+from qsit_ray.data.catalog import CatalogRow, Content, Reject
 from qsit_ray.errors import InputError
+from qsit_ray.levels import LEVELS
 from qsit_ray.mixture import DOMAINS
 from qsit_ray.prompts import LEVEL_STEM, SCORING_QUESTION
 from qsit_ray.terminal import Terminal
@@ -156,6 +157,21 @@ def _check_shares(found: Content, needed: bool) -> None:
             f"as {lacking[0]['id']}; qsit data import writes them where votes or deviations are "
             "known"
         )
+    words = [row for row in rows if not _is_plain(row)]
+    if words:
+        raise InputError(
+            f"levels: {len(words):,} of {len(rows):,} scoring records do not end with "
+            f'"{LEVEL_STEM} <level>." as their one level word, such as {words[0]["id"]}'
+        )
+
+
+def _is_plain(row: CatalogRow) -> bool:
+    """Whether the level word is found in the answer as it is where images are scored."""
+    answers = [turn["value"] for turn in row["conversation"][1::2]]
+    others = " ".join(answers[:-1])
+    return answers[-1].strip() == f"{LEVEL_STEM} {row['level']}." and not any(
+        word in others for word in LEVELS
+    )
 
 
 def _wording(found: Content) -> list[str]:

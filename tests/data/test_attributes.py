@@ -78,3 +78,24 @@ def test_another_table_is_refused_and_the_command_writes_records(tmp_path):
     content = json.loads(done.stdout)
     assert content["rows"] == len(json.loads((tmp_path / "d2.json").read_text())) > 0
     assert content["images"] == 50
+
+
+def test_a_value_that_many_images_share_is_no_end(tmp_path):
+    values = [3.0] * 60 + [1.0] * 20 + [5.0] * 20
+    frame = pd.DataFrame({"image": [f"{n}.jpg" for n in range(100)], "Sharpness": values})
+    frame.to_csv(tmp_path / "s.csv", index=False)
+    found = attributes.convert(tmp_path / "s.csv", "image", 0)
+    said = answers(found.rows)
+    how = {int(i[:-4]): a for (i, q), a in said.items() if q == "<image>\nHow sharp is this image?"}
+    assert {a for n, a in how.items() if n < 60} == {"Fairly sharp"}
+    assert {a for n, a in how.items() if 60 <= n < 80} == {"Blurry"}
+    assert {a for n, a in how.items() if n >= 80} == {"Sharp"}
+
+
+def test_votes_that_were_counted_are_refused(tmp_path):
+    frame = pd.DataFrame(
+        {"image": ["a", "b"], "artifacts": [0, 0], "blur": [0.5, 3], "contrast": 0, "colors": 0}
+    )
+    frame.to_csv(tmp_path / "v.csv", index=False)
+    with pytest.raises(InputError, match=r"v\.csv, row 2, column blur: 3 is no share"):
+        attributes.convert(tmp_path / "v.csv", "image", 0)

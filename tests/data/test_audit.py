@@ -116,7 +116,9 @@ def test_leaks_are_dropped_listed_and_no_fault_of_the_records(data, tmp_path):
         "an image of an evaluation set: q.jpg (the same bytes)",
         "an image of an evaluation set: x.jpg (the same bytes)",
     ]
-    assert any("3 × an image of an evaluation set" in line or "2 ×" in line for line in told.lines)
+    said = " ".join(told.lines)
+    assert "scoring: 17 training rows; rejects: 1, 1 × an image of an evaluation set" in said
+    assert "interpreting: 1 training rows; rejects: 2, 2 × an image of an evaluation set" in said
     before, after = (open_catalog(run.catalog) for run in (kept, dropped))
     everything = [len(each.rows) + len(each.validation("scoring")) for each in (before, after)]
     assert everything[0] - everything[1] == 3

@@ -165,3 +165,24 @@ def test_scoring_rows_of_another_wording_are_said(data, tmp_path):
     run = RunFolder(tmp_path / "again")
     build(run, config.model_copy(update={"data": data(scoring=plain)}), again)
     assert not any("scores are read" in line or "another question" in line for line in again.lines)
+
+
+def test_soft_levels_need_opinions_and_the_plain_answer(data, tmp_path):
+    shares = [0.0, 0.1, 0.2, 0.5, 0.2]
+    records = [scored(n) | {"level_probs": shares} for n in range(20)]
+    soft = ["levels.target=soft"]
+
+    def built(name, records):
+        described = data(scoring=records)
+        run = RunFolder(tmp_path / name)
+        config = presets.demo().model_copy(update={"data": described})
+        build(run, override(config, soft), Told())
+        return catalog.open_catalog(run.catalog)
+
+    rows = built("sound", records).take([0])
+    assert rows[0]["level_shares"] == pytest.approx(shares)
+    with pytest.raises(InputError, match=r"1 of \d+ scoring records have no level_probs"):
+        built("lacking", [scored(0), *records[1:]])
+    records[3]["conversations"][1]["value"] = "The quality of the image is Good."
+    with pytest.raises(InputError, match=r"do not end with \"The quality of the image is <level>"):
+        built("worded", records)

@@ -1,12 +1,14 @@
 """A folder of downloads becomes a configuration: what was taken for what, and what was not."""
 
 import json
+import os
+from pathlib import Path
 
 import downloads
 import pandas as pd
 import pytest
 import yaml
-from llava_files import asked
+from llava_files import QUESTION, asked
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -144,3 +146,113 @@ def test_an_imported_table_and_its_test_table_share_no_image(tmp_path):
     trained = {record["image"] for record in json.loads((tmp_path / "d1.json").read_text())}
     tested = set(pd.read_csv(tmp_path / "test.csv")["image"])
     assert (len(trained), len(tested), trained & tested) == (40, 10, set())
+
+
+def table(path, names, start=0, **columns):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = {"image": names, "mos": [float(start + n) for n in range(len(names))]} | columns
+    pd.DataFrame(values).to_csv(path, index=False)
+
+
+def pictures(folder, names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        Image.new("RGB", (32, 32)).save(folder / name)
+
+
+NAMES = [f"{n}.png" for n in range(10)]
+
+
+def test_tables_with_the_same_names_keep_their_own_images(tmp_path):
+    root = tmp_path / "root"
+    for folder, start in (("a", 0), ("b", 50)):
+        pictures(root / folder / "images", NAMES)
+        table(root / folder / "labels.csv", NAMES, start)
+    init(root, tmp_path / "c.yaml")
+    data = presets_data(tmp_path / "c.yaml")
+    assert len(set(data["scoring"])) == len(data["test_images"]) == 2
+    for file in data["scoring"]:
+        for record in json.loads(Path(file).read_text()):
+            high = float(record["id"].rpartition("->")[2]) >= 50
+            assert record["image"].startswith("b/" if high else "a/")
+
+
+def test_a_table_that_could_be_of_two_folders_is_not_guessed(tmp_path):
+    root = tmp_path / "root"
+    for folder in ("a", "b"):
+        pictures(root / folder, NAMES)
+    table(root / "labels.csv", NAMES)
+    found = init(root, tmp_path / "c.yaml")
+    assert "two folders have its images: a/ and b/" in found["unknown"][str(root / "labels.csv")]
+
+
+def test_what_cant_be_d1_does_not_hide_the_rest(tmp_path):
+    root = tmp_path / "root"
+    pictures(root, NAMES)
+    table(root / "one_score.csv", NAMES, mos=[3.0] * 10)
+    table(root / "few.csv", NAMES[:2])
+    table(root / "data.csv", NAMES[2:])  # AGIQA-3K's name
+    pd.DataFrame({"image": NAMES, "mos": range(10)}).to_parquet(root / "again.parquet")
+    table(root / "again.csv", NAMES)
+    found = init(root, tmp_path / "c.yaml")
+    assert set(found["databases"]) == {"one_score", "few", "data", "again"}
+    assert any("every MOS equal" in reason for reason in found["unknown"].values())
+    assert "the same labels as again's" in found["unknown"][str(root / "again.parquet")]
+    data = presets_data(tmp_path / "c.yaml")
+    assert set(data["test_images"]) == {"data", "again"}
+    assert len(data["scoring"]) == 3
+
+
+def presets_data(path):
+    return yaml.safe_load(path.read_text())["data"]
+
+
+def test_a_database_with_a_few_images_of_others_is_not_taken(tmp_path):
+    root = tmp_path / "root"
+    downloads.koniq(root / "koniq10k", 10)
+    for n in range(3, 10):
+        (root / "koniq10k" / "1024x768" / f"{1000 + n}.jpg").unlink()
+    found = init(root, tmp_path / "c.yaml")
+    assert found["databases"] == {}
+    assert "3 of whose 10 images" in next(iter(found["unknown"].values()))
+
+
+def test_only_the_questions_that_are_taken_have_a_folder(tmp_path):
+    root = tmp_path / "root"
+    for number in range(3):
+        pictures(root / f"q{number}", ["q.jpg"])
+        (root / f"q{number}" / f"q{number}.json").write_text(json.dumps([QUESTION]))
+    init(root, tmp_path / "c.yaml")
+    data = presets_data(tmp_path / "c.yaml")
+    asked = {data["validation_questions"], data["test_questions"]}
+    assert set(data["folders"]) == asked
+    assert "more questions than two files" in (tmp_path / "c.yaml").read_text()
+
+
+def test_a_file_whose_name_is_no_text_is_said(tmp_path):
+    root = tmp_path / "root"
+    pictures(root, NAMES)
+    with Path(os.fsdecode(os.fsencode(root) + b"/\xe9.json")).open("w") as stream:
+        stream.write("[]")
+    found = init(root, tmp_path / "c.yaml")
+    (reason,) = found["unknown"].values()
+    assert "not UTF-8" in reason
+
+
+def test_owners_splits_without_a_test_split_give_one():
+    rows = [Label(f"{n}", f"{n}.png", float(n), split=("training", "validation")[n % 2])
+            for n in range(20)]  # fmt: skip
+    held = scoring.hold_out(Labels("paq2piq", rows), 0.2, 0)
+    splits = [row.split for row in held.rows]
+    assert (splits.count("test"), splits.count("validation")) == (2, 10)
+
+
+def test_what_init_wrote_is_not_found_again_by_another_path(tmp_path, monkeypatch):
+    root = tmp_path / "root"
+    pictures(root, NAMES)
+    table(root / "mine.csv", NAMES)
+    monkeypatch.chdir(root)
+    first = init("../root", "out.yaml")
+    again = init("../root", "out.yaml", "--force")
+    assert again["databases"] == first["databases"] == {"mine": 10}
+    assert again["scoring"] == []

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
+from qsit_ray.artifacts import path_of
 from qsit_ray.cli.app import app
-from qsit_ray.data import distortions
+from qsit_ray.data import distorting, distortions
 from qsit_ray.data.distortions import Distortion, distorted, drawn
 from qsit_ray.errors import InputError
 
@@ -94,3 +95,43 @@ def test_folders_that_would_mix_and_an_empty_one_are_refused(tmp_path):
         distort(tmp_path / "in", tmp_path / "out")
     with pytest.raises(InputError, match="one within the other"):
         distort(tmp_path / "in", tmp_path / "in" / "out")
+
+
+def test_another_seed_or_foreign_images_are_not_mixed_in(tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    Image.fromarray(GREY).save(source / "0.png")
+    out.mkdir()
+    Image.fromarray(GREY).save(out / "mine.png")
+    with pytest.raises(InputError, match="1 images of another origin"):
+        distort(source, out)
+    (out / "mine.png").unlink()
+    (out / "settings.json").write_text('{"seed": 0}')
+    with pytest.raises(InputError, match=r"made with \{'seed': 0\}, not seed 1"):
+        distort(source, out, "--seed", "1")
+
+
+def test_a_bucket_is_listed_and_is_no_local_folder(tmp_path):
+    bucket = path_of("memory://bucket/set")
+    (bucket / "deep").mkdir(parents=True)
+    for name in ("a.png", "deep/b.JPG", "c.txt", ".d.png"):
+        (bucket / name).write_bytes(b"x")
+    assert distorting._images(bucket) == ["a.png", "deep/b.JPG"]
+    with pytest.raises(InputError, match="no image below it"):
+        distorting.distort(tmp_path, bucket / "out", 0, lambda *_: None)
+    (tmp_path / "0.png").write_bytes(b"x")
+    with pytest.raises(InputError, match="no image below it"):
+        distorting.distort(path_of("memory://empty/set"), tmp_path, 0, lambda *_: None)
+
+
+def test_what_cant_be_read_or_distorted_is_a_reject(tmp_path, monkeypatch):
+    Image.fromarray(GREY).save(tmp_path / "0.png")
+    distorter = distorting.Distorter(tmp_path, tmp_path / "out", 0)
+    assert "can't be read" in distorter._error("gone.png")
+
+    def odd(pixels, what):
+        raise ZeroDivisionError("odd")
+
+    monkeypatch.setattr(distorting, "distorted", odd)
+    assert distorter._error("0.png") == "can't be distorted: odd"
+    assert not (tmp_path / "out").exists()

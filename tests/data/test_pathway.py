@@ -36,6 +36,8 @@ def test_feedbacks_of_q_pathway_and_of_llava_are_read_and_the_rest_rejected(tmp_
         {"id": "8", "image": ["b.jpg", "c.jpg"], "conversations": talk},
         {"id": "9", "image": "c.jpg", "conversations": [*talk, *talk]},
         17,
+        {"image": "d.jpg", "feedbacks": []},
+        {"image": "e.jpg", "feedbacks": [{"q": "Half <image>", "a": "\ud83d"}]},
     ]))  # fmt: skip
     found = feedbacks.read(file)
     assert [(each.id, each.image, each.question, each.text) for each in found.feedbacks] == [
@@ -45,7 +47,7 @@ def test_feedbacks_of_q_pathway_and_of_llava_are_read_and_the_rest_rejected(tmp_
     ]
     assert [place for place, _ in found.rejects] == [
         "record 1, feedback 3", "record 1, feedback 4", "record 1, feedback 5", "record 3",
-        "record 4", "record 5",
+        "record 4", "record 5", "record 6", "record 7, feedback 1",
     ]  # fmt: skip
 
 
@@ -198,7 +200,9 @@ def ended(process, status=0):
 
 
 def unruly(number, prompt):
-    """Three of four calls go wrong; one remark never gets a valid reply."""
+    """Three of four calls go wrong; one remark never gets a valid reply, another is refused."""
+    if "Remark 15." in prompt:
+        return 400
     if "Remark 7." in prompt and number % 4 == 0:
         return "I would rather not."
     return {
@@ -244,6 +248,7 @@ def test_every_feedback_is_converted_once_or_rejected_also_after_a_kill(served, 
     rejects = [
         json.loads(line) for line in (half / "out" / "rejects.jsonl").read_text().splitlines()
     ]
+    assert {e["kind"] for e in rejects if "refused" in e["reason"]} >= {"what_how", "yes_no"}
     given = Counter([*ids, *(f"{each['feedback']}:{each['kind']}" for each in rejects)])
     wanted = questions.requests(feedbacks.read(half / "in.json").feedbacks, 0.2, 0)
     assert given == Counter(f"{each.feedback.id}:{each.kind}" for each in wanted)
@@ -268,7 +273,7 @@ def test_an_endpoint_that_is_down_or_refuses_ends_with_what_to_do(served, tmp_pa
     assert json.loads(stdout)["unanswered"] == 44
     assert "44 requests got no reply" in stderr
     assert "asks for these again" in stderr
-    assert len(down.prompts) == 1
+    assert len(down.prompts) == 3
     refusing = served(lambda number, prompt: 401)
     shutil.rmtree(tmp_path / "out")
     process = convert(tmp_path, refusing, "--attempts", "1")

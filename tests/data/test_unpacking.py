@@ -107,3 +107,41 @@ def test_other_files_are_refused_by_name(tmp_path, name, content, said):
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=said):
         unpack(tmp_path / (name or "gone.tar"), tmp_path / "out")
+
+
+def test_a_split_of_several_must_be_named(tmp_path):
+    single = datasets.Dataset.from_dict({"id": ["1"], "conversations": [TURNS]})
+    datasets.DatasetDict(train=single, test=single).save_to_disk(str(tmp_path / "set"))
+    with pytest.raises(InputError, match="give --split, one of train, test"):
+        unpack(tmp_path / "set", tmp_path / "out")
+    done = CliRunner().invoke(
+        app, ["data", "unpack", str(tmp_path / "set"), "--out", str(tmp_path / "out"),
+              "--split", "test", "--json"],
+    )  # fmt: skip
+    assert json.loads(done.stdout)["records"] == 1
+
+
+def test_images_within_messages_and_plain_bytes_are_written(tmp_path):
+    parts = [
+        {"type": "image", "image": {"bytes": PICTURES[0], "path": None}, "text": None},
+        {"type": "text", "image": None, "text": "Is it sharp?"},
+    ]
+    messages = [{"role": "user", "content": parts}]
+    table = pa.table({"messages": [messages], "image": pa.array([PICTURES[1]], pa.binary())})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    assert unpack(tmp_path / "rows.parquet", tmp_path / "out")["images"] == 2
+    record = json.loads((tmp_path / "out" / "records.jsonl").read_text())
+    name = record["messages"][0]["content"][0]["image"]
+    assert (tmp_path / "out" / "images" / name).read_bytes() == PICTURES[0]
+    assert (tmp_path / "out" / "images" / record["image"]).read_bytes() == PICTURES[1]
+
+
+def test_values_that_json_does_not_have_are_rejects(tmp_path):
+    table = pa.table({
+        "conversations": [TURNS, TURNS, TURNS],
+        "weight": [1.0, float("nan"), 2.0],
+        "image": [None, None, {"bytes": None, "path": "a.png"}],
+    })  # fmt: skip
+    pq.write_table(table, tmp_path / "rows.parquet")
+    counts = unpack(tmp_path / "rows.parquet", tmp_path / "out")
+    assert (counts["records"], counts["rejects"]) == (1, 2)

@@ -70,7 +70,7 @@ def test_only_the_level_word_has_another_target(checkpoint, batch):
     logs = checkpoint.model.lm_head(hidden[0, at]).float().log_softmax(dim=-1)
     of_levels = logs[made["level_ids"]]
     difference = -(torch.tensor(shares) * of_levels).sum() + of_levels[LEVELS.index("good")]
-    assert (soft[0] - hard[0]).item() == pytest.approx(float(difference), abs=1e-4)
+    assert (soft[0] - hard[0]).item() == pytest.approx(difference.item(), abs=1e-4)
 
 
 def test_the_soft_loss_is_least_at_the_shares_themselves():

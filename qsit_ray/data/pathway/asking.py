@@ -6,8 +6,9 @@ An actor has many calls under way at once. Each reply is on disk before anything
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 
 from qsit_ray.data.pathway.feedbacks import Feedback
 from qsit_ray.data.pathway.questions import Request
-from qsit_ray.data.pathway.replies import Replies
+from qsit_ray.data.pathway.replies import REJECTED, Replies
 from qsit_ray.endpoint import Completion, Endpoint
 from qsit_ray.errors import InputError
 from qsit_ray.session import session
@@ -29,6 +30,7 @@ leaves few of the others waiting."""
 FAILURES_IN_A_ROW = 3
 """So many requests in a row without a reply mean that the endpoint is down, not the request."""
 REFUSED = "refused: "
+"""Begins the reason of an endpoint that refuses every call."""
 
 
 def settled(request: Request, replies: Sequence[Completion], asks: int) -> bool:
@@ -43,7 +45,7 @@ def ask(
     report: Callable[[int, int], None],
 ) -> dict[str, str]:
     """Ask all requests that the replies in `folder` do not settle. Returns, by key, the reason of
-    those that got no reply.
+    those that got no reply; it begins with `REJECTED` where the request itself was refused.
 
     Raises InputError where the endpoint refuses, and without the package `openai`.
     """
@@ -66,17 +68,21 @@ def ask(
         {"key": key, **asdict(each.feedback), "kind": each.kind, "wanted": each.wanted}
         for key, each in pending.items()
     ]
-    # One from here, at first: an endpoint that refuses or is down is then known in a moment.
-    first = Asker(endpoint, folder, 1).ask(rows[:1])
-    if first[0].startswith(REFUSED):
-        raise InputError(first[0].removeprefix(REFUSED))
-    if first[0]:
-        others = dict.fromkeys(list(pending)[1:], "not asked: the first request got no reply")
-        return {rows[0]["key"]: first[0], **others}
-    done = len(requests) - len(rows) + 1
-    report(done, len(requests))
+    # A few from here, at first: an endpoint that refuses or is down is then known in a moment.
+    first, others = rows[:FAILURES_IN_A_ROW], rows[FAILURES_IN_A_ROW:]
+    asker = Asker(endpoint, folder, 1)
+    blocks: Iterable[dict[str, str]] = [
+        dict(zip((row["key"] for row in first), asker.ask(first), strict=True))
+    ]
+    if asker.stopped.startswith(REFUSED):
+        raise InputError(asker.stopped.removeprefix(REFUSED))
+    if asker.stopped:
+        blocks = [*blocks, dict.fromkeys((row["key"] for row in others), asker.stopped)]
+    elif others:
+        blocks = itertools.chain(blocks, _asked_in_ray(others, endpoint, folder))
+    done = len(requests) - len(rows)
     unanswered: dict[str, str] = {}
-    for errors in _asked_in_ray(rows[1:], endpoint, folder) if len(rows) > 1 else ():
+    for errors in blocks:
         for key, reason in errors.items():
             if reason.startswith(REFUSED):
                 raise InputError(reason.removeprefix(REFUSED))
@@ -134,7 +140,7 @@ class Asker:
         return asyncio.run(self._ask(rows))
 
     async def _ask(self, rows: Sequence[Mapping[str, str]]) -> list[str]:
-        from qsit_ray.chat import Chat, InputError, NoReply
+        from qsit_ray.chat import Chat, NoReply, RequestRefused
 
         gate = asyncio.Semaphore(self.calls)
 
@@ -150,6 +156,8 @@ class Asker:
                         self.stopped = f"not asked: {FAILURES_IN_A_ROW} others got no reply"
                         chat.stop(self.stopped)
                     return str(reason)
+                except RequestRefused as error:
+                    return f"{REJECTED}{error}"
                 except InputError as error:
                     self.stopped = f"{REFUSED}{error}"
                     chat.stop(self.stopped)

@@ -23,7 +23,7 @@ from qsit_ray import artifacts
 from qsit_ray.data.pathway import questions
 from qsit_ray.data.pathway.feedbacks import Feedbacks
 from qsit_ray.data.pathway.questions import ROWS, Made, Request
-from qsit_ray.data.pathway.replies import Replies
+from qsit_ray.data.pathway.replies import REJECTED, Replies
 from qsit_ray.endpoint import Completion
 from qsit_ray.errors import InputError
 
@@ -108,8 +108,9 @@ def write(
         key = request.key(model)
         made, reason = _first_valid(request, replies.of(key))
         if made is None and key in unanswered:
-            unsettled += 1
-            reason = f"no reply: {unanswered[key]}"
+            refused = unanswered[key].startswith(REJECTED)
+            unsettled += not refused
+            reason = unanswered[key] if refused else f"no reply: {unanswered[key]}"
         if made is None:
             rejects.append(_reject(request, reason))
             continue

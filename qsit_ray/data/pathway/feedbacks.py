@@ -14,6 +14,7 @@ from typing import Any
 from qsit_ray.data import benchmarks
 from qsit_ray.data.encode import IMAGE
 from qsit_ray.data.records import in_llavas_shape
+from qsit_ray.reading import is_unicode
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ def _each(record: Any, place: str) -> Iterator[tuple[str, Any]]:
     if not isinstance(record, dict) or not isinstance(record.get("feedbacks"), list):
         yield place, record
         return
+    if not record["feedbacks"]:
+        yield place, None
     for number, each in enumerate(record["feedbacks"], start=1):
         shaped = each
         if isinstance(each, dict):
@@ -80,6 +83,8 @@ def _checked(record: Any) -> tuple[str, str, str]:
     question, text = (turn["value"] for turn in turns)
     if not all(isinstance(each, str) and each.strip() for each in (question, text)):
         raise ValueError("an empty turn")
+    if not all(map(is_unicode, (images[0], question, text))):
+        raise ValueError("half of a surrogate pair, which is no character")
     if question.count(IMAGE) > 1 or IMAGE in text:
         raise ValueError(f"{IMAGE} more than once")
     if IMAGE not in question:

@@ -17,6 +17,9 @@ from qsit_ray.config.files import validated
 from qsit_ray.endpoint import Completion
 from qsit_ray.errors import InputError
 
+REJECTED = "rejected: "
+"""Begins the reason for which an endpoint refused one request, and will again."""
+
 
 class Replies:
     """The replies in a folder, by key, and a file for new ones.

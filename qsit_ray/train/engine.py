@@ -26,7 +26,7 @@ from qsit_ray.mixture import DOMAINS
 from qsit_ray.models import load
 from qsit_ray.models.batch import Batches, on_device, unpack
 from qsit_ray.models.features import remember_features
-from qsit_ray.models.loss import objective, row_losses, units
+from qsit_ray.models.loss import HARD, objective, row_losses, units
 from qsit_ray.models.trainable import merged, parameter_groups, part_of, prepare, set_rates
 from qsit_ray.schedule import share_of_peak
 from qsit_ray.step_lines import GIB, Work, peak_flops
@@ -50,7 +50,7 @@ class Rows(torch.nn.Module):
     of the module would lose gradients at ZeRO stage 3.
     """
 
-    def __init__(self, model: Any, levels: Levels):
+    def __init__(self, model: Any, levels: Levels = HARD):
         super().__init__()
         self.model = model
         self.levels = levels

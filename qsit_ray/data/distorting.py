@@ -6,7 +6,7 @@ not made again, so that a job that was stopped goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -52,20 +52,12 @@ def distort(source: Path, out: Path, seed: int, report: Callable[[int, int], Non
     pending = [name for name in names if target(name) not in there]
     report(len(names) - len(pending), len(names))
     rejects: dict[str, str] = {}
-    if pending:
-        with session(processes=cores()):
-            import ray
-
-            found = ray.data.from_items(
-                [{"name": name} for name in pending],
-                override_num_blocks=-(-len(pending) // BLOCK),
-            ).map_batches(Distorter(source, out, seed), batch_size=None)
-            done = len(names) - len(pending)
-            for block in found.iter_batches(batch_size=None):
-                pairs = zip(block["name"].tolist(), block["error"].tolist(), strict=True)
-                rejects |= {name: error for name, error in pairs if error}
-                done += len(block["name"])
-                report(done, len(names))
+    done = len(names) - len(pending)
+    for block in _blocks(Distorter(source, out, seed), pending):
+        pairs = zip(block["name"].tolist(), block["error"].tolist(), strict=True)
+        rejects |= {name: error for name, error in pairs if error}
+        done += len(block["name"])
+        report(done, len(names))
     made = [name for name in names if name not in rejects]
     artifacts.write_jsonl(
         out / "distortions.jsonl",
@@ -74,6 +66,24 @@ def distort(source: Path, out: Path, seed: int, report: Callable[[int, int], Non
     listed = [{"source": name, "reason": rejects[name]} for name in sorted(rejects)]
     artifacts.write_jsonl(out / "rejects.jsonl", listed)
     return Done(len(made), len(pending) - len(rejects), len(rejects))
+
+
+def _blocks(distorter: Distorter, names: list[str]) -> Iterator[Mapping[str, Any]]:
+    """What `distorter` gives for the names, block by block; a single block needs no Ray."""
+    if len(names) <= BLOCK:
+        yield distorter({"name": np.array(names, object)})
+        return
+    with session(processes=cores()):
+        import ray
+
+        yield from (
+            ray.data.from_items(
+                [{"name": name} for name in names],
+                override_num_blocks=-(-len(names) // BLOCK),
+            )
+            .map_batches(distorter, batch_size=None)
+            .iter_batches(batch_size=None)
+        )
 
 
 def _keep_seed(path: Path, seed: int, there: set[str]) -> None:

@@ -53,7 +53,7 @@ class Endpoint:
                 with contextlib.suppress(OSError):
                     self.send_response(status)
                     self.send_header("Content-Type", "application/json")
-                    self.send_header("Retry-After", "0")
+                    self.send_header("Retry-After", "0.01")
                     self.send_header("Content-Length", str(len(data)))
                     self.end_headers()
                     self.wfile.write(data)

@@ -98,10 +98,10 @@ def test_ranks_are_a_result_of_the_training_where_each_micro_batch_counts_alike(
     assert rows.loss_inputs(rows.train, 4) == rows.loss_inputs(rows.train, 8)
 
 
+@pytest.mark.parametrize("settings", [{"loss": "micro_batch_mean"}, {"levels.ranking_weight": 0.5}])
 @pytest.mark.parametrize("key", ["search.micro_batch", "search.micro_tokens"])
-def test_bounds_of_micro_batches_are_a_result_where_each_counts_alike(searched, key):
+def test_bounds_of_micro_batches_are_a_result_where_they_count(searched, key, settings):
     """And of the bounds, only then, do the inputs of the stages depend."""
-    settings = {"loss": "micro_batch_mean"}
     RunConfig(set_to(settings), {"git": None}, []).write(searched)
     with pytest.raises(InputError, match=rf"{key} is .*: 2 trials of interpreting_general were"):
         change(searched, set_to({**settings, key: 4_000}))

@@ -8,7 +8,18 @@ import typer
 
 from qsit_ray import pipeline
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.cli import ablate, config, convert, data, evaluate, fit, lldescribe, search, train
+from qsit_ray.cli import (
+    ablate,
+    config,
+    convert,
+    data,
+    evaluate,
+    fit,
+    labels,
+    lldescribe,
+    search,
+    train,
+)
 from qsit_ray.cli.options import Out, Preset, Run, Set
 from qsit_ray.cli.working import requested_config, working
 from qsit_ray.errors import InputError
@@ -76,6 +87,7 @@ def report(run: Run) -> None:
 
 config.register(groups["config"])
 data.register(groups["data"])
+labels.register(groups["data"])
 convert.register(groups["data"])
 search.register(groups["search"])
 app.command()(fit.fit)

@@ -31,9 +31,9 @@ def pathway(
     feedbacks: Annotated[Path, typer.Argument(metavar="IN", help="Q-Pathway's .json or .jsonl.")],
     out: Annotated[Path, typer.Option(help="The folder to write, or to go on with.")],
     base_url: Annotated[
-        str, typer.Option("--endpoint", envvar="QSIT_CONVERT_URL", help="Like https://host/v1.")
+        str, typer.Option("--endpoint", envvar="QSIT_CONVERTER_URL", help="Like https://host/v1.")
     ],
-    model: Annotated[str, typer.Option(envvar="QSIT_CONVERT_MODEL", help="The model's name.")],
+    model: Annotated[str, typer.Option(envvar="QSIT_CONVERTER_MODEL", help="The model's name.")],
     conversations: Annotated[
         float, typer.Option(min=0, max=1, help="Share of feedbacks that get a conversation.")
     ] = 0.2,
@@ -52,16 +52,22 @@ def pathway(
     """Have a language model make questions and conversations of feedbacks; resumes where it was
     stopped.
 
-    A key, if the endpoint needs one, is read from the environment variable QSIT_CONVERT_KEY.
+    A key, if the endpoint needs one, is read from the environment variable QSIT_CONVERTER_KEY.
     """
     from qsit_ray.data.pathway import asking, conversion, questions
     from qsit_ray.data.pathway import feedbacks as files
     from qsit_ray.data.pathway.replies import REJECTED, Replies
     from qsit_ray.endpoint import Endpoint
 
-    endpoint = Endpoint("convert", base_url, model, timeout, attempts, asks, concurrency)
+    endpoint = Endpoint("converter", base_url, model, timeout, attempts, asks, concurrency)
     if (prompt_price is None) != (completion_price is None):
         raise InputError("give both --prompt-price and --completion-price, or neither")
+
+    def price_of(tokens: conversion.Estimate | conversion.Converted) -> float | None:
+        if prompt_price is None or completion_price is None:
+            return None
+        return conversion.price(tokens, prompt_price, completion_price)
+
     found = files.read(feedbacks)
     if not found.feedbacks:
         place, reason = found.rejects[0] if found.rejects else ("it", "has no records")
@@ -69,14 +75,8 @@ def pathway(
     requests = questions.requests(found.feedbacks, conversations, seed)
     folder = out.absolute() / "replies"
     if dry_run:
-        replies = Replies(folder)
-        pending = [
-            each for each in requests if not asking.settled(each, replies.of(each.key(model)), asks)
-        ]
-        costs = conversion.estimate(requests, pending, replies, model)
-        content = {"feedbacks": len(found.feedbacks), **asdict(costs), "price": None}
-        if prompt_price is not None and completion_price is not None:
-            content["price"] = costs.price(prompt_price, completion_price)
+        costs = conversion.estimate(requests, Replies(folder), endpoint)
+        content = {"feedbacks": len(found.feedbacks), **asdict(costs), "price": price_of(costs)}
         return _print(content, as_json, f"{feedbacks}: an estimate; nothing was asked")
     with ExitStack() as stack:
         bars: list[Bar] = []
@@ -91,12 +91,7 @@ def pathway(
     converted = conversion.write(
         out, found, requests, Replies(folder), unanswered, model=model, seed=seed
     )
-    content = {**asdict(converted), "price": None, "out": str(out)}
-    if prompt_price is not None and completion_price is not None:
-        tokens = (converted.prompt_tokens, converted.completion_tokens)
-        content["price"] = sum(
-            n * p for n, p in zip(tokens, (prompt_price, completion_price), strict=True)
-        ) / 1e6  # fmt: skip
+    content = {**asdict(converted), "price": price_of(converted), "out": str(out)}
     _print(content, as_json, f"{feedbacks} to {out}")
     if converted.unanswered:
         reasons = (each for each in unanswered.values() if not each.startswith(REJECTED))

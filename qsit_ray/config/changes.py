@@ -83,7 +83,7 @@ def differ(before: Any, now: Any, key: str = "") -> list[tuple[str, Any, Any]]:
 
 def _kind(key: str, old: Any, new: Any, before: Config, now: Config) -> Kind:
     divides = key.endswith((".micro_batch", ".micro_tokens", "train.workers"))
-    if divides and "micro_batch_mean" in (before.loss, now.loss):
+    if divides and (before.micro_batches_count or now.micro_batches_count):
         return "result"
     if _is_operational(key, before) and _is_operational(key, now):
         return "operational"

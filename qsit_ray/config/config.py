@@ -154,6 +154,16 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _pairs(self) -> Config:
+        for name, most in (("search", self.search.micro_batch), ("train", self.train.micro_batch)):
+            if self.levels.ranking_weight and most == 1:
+                raise ValueError(
+                    f"levels.ranking_weight: pairs are of one micro-batch; {name}.micro_batch 1 "
+                    "leaves none"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _demo_models(self) -> Config:
         if self.pretraining is None and DEMO_MODELS & {self.models.proxy, self.models.primary}:
             raise ValueError("pretraining: the demo's models need it")
@@ -165,11 +175,16 @@ class Config(Section):
         inputs: dict[str, object] = {"loss": self.loss}
         if self.levels.need_shares:
             inputs["levels"] = self.levels.model_dump()
-        # Pairs are of one micro-batch.
-        if self.loss != "micro_batch_mean" and not self.levels.ranking_weight:
+        if not self.micro_batches_count:
             return inputs
         bounds = training.model_dump(include={"micro_batch", "micro_tokens"})
         return {**inputs, "workers": workers, **bounds}
+
+    @property
+    def micro_batches_count(self) -> bool:
+        """Whether results depend on which rows are in one micro-batch: by the loss's weighting, or
+        by pairs, which are of one."""
+        return self.loss == "micro_batch_mean" or self.levels.ranking_weight > 0
 
     @property
     def has_proxies(self) -> bool:

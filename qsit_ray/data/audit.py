@@ -28,6 +28,8 @@ from qsit_ray.levels import LEVELS
 NEAR = 8
 """Most differing bits, of 64, of two perceptual hashes of one picture: one that was resized,
 compressed again or cropped by 2 % a side differs in no more, two pictures in some 32."""
+LEAK = "an image of an evaluation set"
+"""The kind of the rejects of `data.leaks: drop`."""
 SHOWN = 5
 CHUNK = 64
 """Hashes that are compared at a time with all of another split."""

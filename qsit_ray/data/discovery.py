@@ -27,7 +27,8 @@ Use = Literal["scoring", "interpreting", "general", "questions"]
 SAMPLE = 200
 """Records of a file by which it is judged."""
 QUALITY = re.compile(
-    r"quality|blur|sharp|nois|distort|expos|light|contrast|focus|artifact|compress|clarity",
+    r"\b(quality|blur\w*|sharp\w*|nois[ey]\w*|distort\w*|expos\w*|lighting|contrast|focus\w*|"
+    r"artifacts?|compress\w*|clarity)\b",
     re.IGNORECASE,
 )
 INTERPRETING_SHARE = 0.25

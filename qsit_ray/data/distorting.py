@@ -16,13 +16,15 @@ from PIL import Image
 
 from qsit_ray import artifacts
 from qsit_ray.data import images
-from qsit_ray.data.distortions import distorted, drawn
+from qsit_ray.data.distortions import check_package, distorted, drawn
 from qsit_ray.data.readers import files
 from qsit_ray.errors import InputError
 from qsit_ray.session import cores, session
 
 BLOCK = 16
 """Images of a task."""
+MEMORY = 4.0 * 2**30
+"""Bytes that a task may need: elastic_transform of 12 megapixels."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,10 @@ def distort(source: Path, out: Path, seed: int, report: Callable[[int, int], Non
 
     Writes `distortions.jsonl` with image, source, kind, severity and seed of each, and
     `rejects.jsonl` with those that can't be read and why. Raises InputError where there is no
-    image, one of the folders is within the other, or `out` was made with another seed.
+    image, one of the folders is within the other, `out` was made with another seed, or the package
+    of the distortions is missing.
     """
+    check_package()
     alike = type(out) is type(source)
     if alike and (out.is_relative_to(source) or source.is_relative_to(out)):
         raise InputError(f"{out}: one within the other with {source}; give two folders")
@@ -81,9 +85,14 @@ def _blocks(distorter: Distorter, names: list[str]) -> Iterator[Mapping[str, Any
                 [{"name": name} for name in names],
                 override_num_blocks=-(-len(names) // BLOCK),
             )
-            .map_batches(distorter, batch_size=None)
+            .map_batches(distorter, batch_size=None, memory=min(MEMORY, _most_memory(ray.nodes())))
             .iter_batches(batch_size=None)
         )
+
+
+def _most_memory(nodes: list[dict[str, Any]]) -> float:
+    """Bytes of the node that has most: no task may ask for more, or it would wait for ever."""
+    return max(node["Resources"].get("memory", 0.0) for node in nodes)
 
 
 def _keep_seed(path: Path, seed: int, there: set[str]) -> None:

@@ -6,6 +6,7 @@ the paper's Table III for COCO.
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,18 +44,22 @@ def drawn(name: str, seed: int) -> Distortion:
     return Distortion(KINDS[kind], SEVERITIES[severity], number % 2**31)
 
 
+def check_package() -> None:
+    """Raises InputError without the package of the distortions."""
+    if importlib.util.find_spec("imagecorruptions") is None:
+        raise InputError(
+            "distortions come from the package imagecorruptions-imaug, which the Makefile installs "
+            "with imgaug, both without their dependencies"
+        )
+
+
 def distorted(image: NDArray[np.uint8], distortion: Distortion) -> NDArray[np.uint8]:
     """The image, uint8 [height, width, 3], distorted.
 
-    Raises InputError for a side of under 32 pixels, and without the package.
+    Raises InputError for a side of under 32 pixels.
     """
-    try:
-        import imagecorruptions
-    except ImportError as error:
-        raise InputError(
-            f"distortions come from the package imagecorruptions-imaug ({error}); the README's "
-            "Makefile installs it"
-        ) from None
+    import imagecorruptions  # lazily: it takes seconds
+
     if min(image.shape[:2]) < SMALLEST:
         height, width = image.shape[:2]
         raise InputError(f"{width} × {height} pixels; a distortion needs {SMALLEST} a side")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,9 +26,11 @@ RANGE = "dataset"
 
 @dataclass(frozen=True)
 class Draft:
-    """What a configuration file takes. `lacking`: settings for which nothing was found."""
+    """What a configuration file takes. `databases`: the images of each whose labels became D1.
+    `lacking`: settings for which nothing was found."""
 
     text: str
+    databases: Mapping[str, int]
     lacking: Sequence[str]
 
 
@@ -37,6 +39,7 @@ class _Scored:
     """Files made of a database's labels, and what is said of them."""
 
     name: str
+    images: int
     train: Path
     test: Path | None
     said: str
@@ -83,7 +86,7 @@ def _scored(labels: Labels, root: Path, folder: Path, seed: int) -> _Scored:
         said += f"; {which} is in {test.name}"
     if missing := len(labels.rows) - len(there):
         said += f"; {missing:,} images of its labels are not there"
-    return _Scored(labels.dataset, train, test if tested.rows else None, said)
+    return _Scored(labels.dataset, len(there), train, test if tested.rows else None, said)
 
 
 def _draft(found: Found, scored: Sequence[_Scored], root: Path, base: str, out: Path) -> Draft:
@@ -149,7 +152,7 @@ def _draft(found: Found, scored: Sequence[_Scored], root: Path, base: str, out: 
         every = [*found.unknown, *unused]
         unknown = [f"#   {shown(path)}: {' '.join(reason.split())}" for path, reason in every]
         parts.append("\n".join(["# Not recognised:", *unknown]))
-    return Draft("\n".join(parts) + "\n", lacking)
+    return Draft("\n".join(parts) + "\n", {each.name: each.images for each in scored}, lacking)
 
 
 def shown(path: Path) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from qsit_ray import soft_levels
 from qsit_ray.config.data import LlavaData
 from qsit_ray.data import benchmarks, llava_next
-from qsit_ray.data.audit import leaks
+from qsit_ray.data.audit import LEAK, leaks
 from qsit_ray.data.benchmarks import placed
 from qsit_ray.data.catalog import CatalogRow, Content, Question, RowImage, Turn, image_path
 from qsit_ray.data.encode import IMAGE
@@ -31,8 +31,6 @@ from qsit_ray.levels import LEVELS
 from qsit_ray.prompts import multiple_choice_prompt
 from qsit_ray.reading import is_unicode
 
-LEAK = "an image of an evaluation set"
-"""The kind of the rejects of `data.leaks: drop`."""
 _LEVEL = re.compile(rf"\b({'|'.join(LEVELS)})\b", re.IGNORECASE)
 
 

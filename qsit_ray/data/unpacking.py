@@ -41,23 +41,25 @@ def unpack(source: Path, split: str | None, out: Path, report: Callable[[int], N
     folder of several splits of which none is named.
     """
     images: set[str] = set()
-    records: list[dict[str, Any]] = []
     rejects: list[dict[str, Any]] = []
     number = 0
-    for number, row in enumerate(_rows(source, split), start=1):
-        try:
-            records.append(_record(row, out / IMAGES, images))
-        except ValueError as error:
-            rejects.append({"record": number, "reason": str(error)})
-        if number % 1000 == 0:
-            report(number)
+    with (
+        artifacts.atomic(out / RECORDS) as temporary,
+        temporary.open("w", encoding="utf-8") as stream,
+    ):
+        for number, row in enumerate(_rows(source, split), start=1):
+            try:
+                stream.write(_record(row, out / IMAGES, images) + "\n")
+            except ValueError as error:
+                rejects.append({"record": number, "reason": str(error)})
+            if number % 1000 == 0:
+                report(number)
+        if number == len(rejects):
+            reason = f"; the first: {rejects[0]['reason']}" if rejects else ""
+            raise InputError(f"{source}: no records with {' or '.join(SHAPES)} in it{reason}")
     report(number)
-    if not records:
-        reason = f"; the first: {rejects[0]['reason']}" if rejects else ""
-        raise InputError(f"{source}: no records with {' or '.join(SHAPES)} in it{reason}")
-    artifacts.write_jsonl(out / RECORDS, records)
     artifacts.write_jsonl(out / REJECTS, rejects)
-    return Unpacked(len(records), len(rejects), len(images))
+    return Unpacked(number - len(rejects), len(rejects), len(images))
 
 
 def _rows(source: Path, split: str | None) -> Iterator[dict[str, Any]]:
@@ -108,8 +110,8 @@ def _undecoded(part: Any) -> Any:
     return part
 
 
-def _record(row: Mapping[str, Any], folder: Path, seen: set[str]) -> dict[str, Any]:
-    """A row with its images as names. Raises ValueError with the reason it is no record."""
+def _record(row: Mapping[str, Any], folder: Path, seen: set[str]) -> str:
+    """A row with its images as names, as JSON. Raises ValueError with the reason it is none."""
     inner = row.get("json")
     if isinstance(inner, (bytes, str)):
         inner = json.loads(inner)
@@ -131,10 +133,9 @@ def _record(row: Mapping[str, Any], folder: Path, seen: set[str]) -> dict[str, A
         record.pop("images", None)
         record["image"] = names[0] if len(names) == 1 else names
     try:
-        json.dumps(record, allow_nan=False)
+        return json.dumps(record, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"a value that JSON does not have ({error})") from None
-    return record
 
 
 def _named(value: Any, folder: Path, seen: set[str]) -> Any:

@@ -10,8 +10,9 @@ from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.config.data import DemoData, LlavaData, RehearsalData
-from qsit_ray.data import catalog, llava, llava_next
-from qsit_ray.data.catalog import CatalogRow, Content, Reject
+from qsit_ray.data import catalog, llava_next
+from qsit_ray.data.audit import LEAK
+from qsit_ray.data.catalog import Catalog, CatalogRow, Content, Reject
 from qsit_ray.errors import InputError
 from qsit_ray.levels import LEVELS
 from qsit_ray.mixture import DOMAINS
@@ -27,9 +28,15 @@ FEW = 30
 def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
     """Write the run's catalog.
 
-    Raises InputError naming a file that can't be read or the domain without a row; its rejects are
-    then in the run folder.
+    Raises InputError naming a file that can't be read or the domain without a row, whose rejects
+    are then in the run folder; and a scoring row that `levels` can't be trained on.
     """
+    _make(run, config, terminal)
+    if config.levels.need_shares and not isinstance(config.data, RehearsalData):
+        _check_levels(catalog.open_catalog(run.catalog))
+
+
+def _make(run: RunFolder, config: Config, terminal: Terminal) -> None:
     inputs: dict[str, object] = {
         "data": config.data.model_dump(mode="json"),
         "seed": config.seed,
@@ -55,11 +62,12 @@ def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
         elif isinstance(config.data, RehearsalData):
             catalog.write_counts(folder, config.data.model_dump(exclude={"source"}))
         else:
+            from qsit_ray.data import llava
+
             found = llava.read(config.data, config.seed, bar.update)
             _check_domains(found, config.data.images, run.rejects)
             _check_rejects(found, config.data.max_rejects, run.rejects)
             validated = _check_validation(found)
-            _check_shares(found, config.levels.need_shares)
             catalog.link_images(folder, Path(config.data.images))
             artifacts.write_jsonl(folder / "rejects.jsonl", found.rejects)
             catalog.write(folder, found)
@@ -112,7 +120,7 @@ def _check_rejects(found: Content, most: float, rejects: Path) -> None:
         mine = [
             reject
             for reject in found.rejects
-            if reject["domain"] == domain and not reject["reason"].startswith(llava.LEAK)
+            if reject["domain"] == domain and not reject["reason"].startswith(LEAK)
         ]
         records = rows[domain] + len(mine)
         if len(mine) <= most * records:
@@ -147,10 +155,11 @@ def _check_validation(found: Content) -> str:
     return f"scoring is validated on {counts} images" + (": few, so SRCC is noisy" if few else "")
 
 
-def _check_shares(found: Content, needed: bool) -> None:
-    """Raises InputError for a scoring row without the opinions that its training needs."""
-    rows = [row for row in found.train if needed and row["domain"] == "scoring"]
-    lacking = [row for row in rows if row.get("level_shares") is None]
+def _check_levels(opened: Catalog) -> None:
+    """Raises InputError for a scoring row without the opinions that its training needs, or whose
+    level word is not where images are scored: also where the catalog was made for other levels."""
+    rows = opened.take(range(opened.sizes["scoring"]))
+    lacking = [row for row in rows if row["level_shares"] is None]
     if lacking:
         raise InputError(
             f"levels: {len(lacking):,} of {len(rows):,} scoring records have no level_probs, such "

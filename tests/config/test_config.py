@@ -186,3 +186,9 @@ def test_a_token_budget_bounds_the_rows_of_a_micro_batch(budget, tokens, rows):
         presets.paper(), [f"train.micro_tokens={budget}", "train.micro_batch=8"]
     )
     assert config.train.rows_at_once(tokens) == rows
+
+
+@pytest.mark.parametrize("key", ["train.micro_batch", "search.micro_batch"])
+def test_a_ranking_without_pairs_is_refused(key):
+    with pytest.raises(InputError, match=rf"ranking_weight: .*{key} 1 leaves none"):
+        files.override(presets.demo(), ["levels.ranking_weight=0.5", f"{key}=1"])

@@ -179,6 +179,11 @@ def test_soft_levels_need_opinions_and_the_plain_answer(data, tmp_path):
         build(run, override(config, soft), Told())
         return catalog.open_catalog(run.catalog)
 
+    hard = presets.demo().model_copy(update={"data": data(scoring=[scored(n) for n in range(20)])})
+    run = RunFolder(tmp_path / "finished")
+    build(run, hard, Told())
+    with pytest.raises(InputError, match=r"18 of 18 scoring records have no level_probs"):
+        build(run, override(hard, soft), Told())
     rows = built("sound", records).take([0])
     assert rows[0]["level_shares"] == pytest.approx(shares)
     with pytest.raises(InputError, match=r"1 of \d+ scoring records have no level_probs"):

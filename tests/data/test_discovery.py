@@ -1,5 +1,6 @@
 """A folder of downloads becomes a configuration: what was taken for what, and what was not."""
 
+import gzip
 import json
 import os
 from pathlib import Path
@@ -195,7 +196,7 @@ def test_what_cant_be_d1_does_not_hide_the_rest(tmp_path):
     pd.DataFrame({"image": NAMES, "mos": range(10)}).to_parquet(root / "again.parquet")
     table(root / "again.csv", NAMES)
     found = init(root, tmp_path / "c.yaml")
-    assert set(found["databases"]) == {"one_score", "few", "data", "again"}
+    assert found["databases"] == {"few": 2, "data": 8, "again": 10}
     assert any("every MOS equal" in reason for reason in found["unknown"].values())
     assert "the same labels as again's" in found["unknown"][str(root / "again.parquet")]
     data = presets_data(tmp_path / "c.yaml")
@@ -256,3 +257,38 @@ def test_what_init_wrote_is_not_found_again_by_another_path(tmp_path, monkeypatc
     again = init("../root", "out.yaml", "--force")
     assert again["databases"] == first["databases"] == {"mine": 10}
     assert again["scoring"] == []
+
+
+def test_real_files_are_taken_for_what_they_are(shared_data, tmp_path):
+    def content(name):
+        with gzip.open(shared_data / name) as stream:
+            return json.load(stream)
+
+    root = tmp_path / "root"
+    general = [
+        {"id": each["id"], "image": each["image"], "conversations": [
+            {"from": "human", "value": f"<image>\n{each['instruction']}"},
+            {"from": "gpt", "value": each["output"]},
+        ]}
+        for each in content("llava_instruct_samples.json.gz")["coco_val_gpt4_qa_30x3"]
+    ]  # fmt: skip
+    pathway = [
+        {"id": f"{n}", "image": each["image"], "conversations": [
+            {"from": "human", "value": each["feedbacks"][0]["q"]},
+            {"from": "gpt", "value": each["feedbacks"][0]["a"]},
+        ]}
+        for n, each in enumerate(content("qpathway_400.json.gz"))
+    ]  # fmt: skip
+    questions = content("llvisionqa_dev.json.gz")
+    files = {"llava": general, "pathway": pathway, "dev": questions}
+    names = [each["image"] for each in (*general, *pathway)]
+    names += [each["img_path"] for each in questions]
+    for name in names:
+        (root / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "images" / name).touch()
+    for name, records in files.items():
+        (root / f"{name}.json").write_text(json.dumps(records))
+    found = init(root, tmp_path / "c.yaml")
+    assert found["general"] == [str(root / "llava.json")]
+    assert found["interpreting"] == [str(root / "pathway.json")]
+    assert found["questions"] == [str(root / "dev.json")]

@@ -135,3 +135,10 @@ def test_what_cant_be_read_or_distorted_is_a_reject(tmp_path, monkeypatch):
     monkeypatch.setattr(distorting, "distorted", odd)
     assert distorter._error("0.png") == "can't be distorted: odd"
     assert not (tmp_path / "out").exists()
+
+
+def test_without_the_package_nothing_begins(tmp_path, monkeypatch):
+    Image.fromarray(GREY).save(tmp_path / "0.png")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="imagecorruptions-imaug"):
+        distorting.distort(tmp_path, tmp_path.with_name("out"), 0, lambda *_: None)

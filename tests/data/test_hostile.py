@@ -132,23 +132,24 @@ def mutated(text, chance):
     return bytes(content)
 
 
-def test_a_thousand_mutations_of_a_json_file_are_read_or_refused_by_name(tmp_path):
+def test_a_thousand_mutations_of_a_json_file_are_read_or_refused_by_name(data, tmp_path):
     valid = json.dumps([scored(n) for n in range(4)] + [asked()], indent=1).encode()
     chance, read = random.Random(0), 0
     file = tmp_path / "d.json"
+    described = data().model_copy(update={"scoring": (str(file),), "interpreting": (str(file),)})
     for _ in range(MUTATIONS):
         file.write_bytes(mutated(valid, chance))
         try:
-            found = list(llava_next.records(str(file), 0))
+            found = llava.read(described, 0, lambda *_: None)
         except InputError as error:
             assert str(file) in str(error)
             assert "\n" not in str(error)
             continue
         read += 1
-        for domain in ("scoring", "interpreting"):
-            parsed = [llava._parsed_or_reason(each, domain, "d", "") for *_, each in found]
-            assert len(parsed) == len(found)
-            assert all(isinstance(each, (llava.Parsed, str)) and each for each in parsed)
+        records = len(list(llava_next.records(str(file), 0)))
+        of_questions = [row for row in found.validation if row["domain"] == "interpreting"]
+        rows = len(found.train) + len(found.validation) - len(of_questions)
+        assert rows + len(found.rejects) == 2 * records + 1  # D3's one
     assert 0 < read < MUTATIONS
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections import Counter
 
+import filelock
 import pytest
 from command_line import QSIT
 from endpoints import Endpoint, good
@@ -201,7 +202,7 @@ def ended(process, status=0):
 
 def unruly(number, prompt):
     """Three of four calls go wrong; one remark never gets a valid reply, another is refused."""
-    if "Remark 15." in prompt:
+    if "Remark 11." in prompt:
         return 400
     if "Remark 7." in prompt and number % 4 == 0:
         return "I would rather not."
@@ -214,10 +215,10 @@ def test_every_feedback_is_converted_once_or_rejected_also_after_a_kill(served, 
     # Killed after half of the replies.
     half = tmp_path / "half"
     half.mkdir()
-    calm = served(lambda number, prompt: good(prompt) if number <= 22 else "slow")
-    process = convert(half, calm, "--attempts", "1", "--concurrency", "4")
+    calm = served(lambda number, prompt: good(prompt) if number <= 14 else "slow")
+    process = convert(half, calm, "--attempts", "1", "--concurrency", "4", count=12)
     replies = half / "out" / "replies"
-    while sum(len(f.read_bytes().splitlines()) for f in replies.glob("*.jsonl")) < 15:
+    while sum(len(f.read_bytes().splitlines()) for f in replies.glob("*.jsonl")) < 10:
         with contextlib.suppress(subprocess.TimeoutExpired):
             pytest.fail(f"the command ended early, with {process.wait(0.05)}")
     process.send_signal(signal.SIGKILL)
@@ -227,9 +228,9 @@ def test_every_feedback_is_converted_once_or_rejected_also_after_a_kill(served, 
     wild = served(unruly)
     secret = "sk-planted-12345"
     done = ended(convert(
-        half, wild, "--attempts", "40", "--concurrency", "4", QSIT_CONVERT_KEY=secret
+        half, wild, "--attempts", "40", "--concurrency", "8", count=12, QSIT_CONVERTER_KEY=secret
     ))  # fmt: skip
-    assert done["requests"] == 44 == done["valid"] + done["rejected"]
+    assert done["requests"] == 26 == done["valid"] + done["rejected"]
     assert done["unanswered"] == 0
     # Nothing was paid for twice: what was answered before the kill was not asked again.
     asked_again = set(wild.prompts) & {
@@ -259,8 +260,8 @@ def test_every_feedback_is_converted_once_or_rejected_also_after_a_kill(served, 
     # Asked once more, nothing is but what was refused: the same rows, byte for byte.
     calls = len(wild.prompts)
     before = {f.name: f.read_bytes() for f in (half / "out").glob("*.json")}
-    again = ended(convert(half, wild))
-    assert all("Remark 15." in prompt for prompt in wild.prompts[calls:])
+    again = ended(convert(half, wild, count=12))
+    assert all("Remark 11." in prompt for prompt in wild.prompts[calls:])
     assert again["rows"] == done["rows"]
     assert {f.name: f.read_bytes() for f in (half / "out").glob("*.json")} == before
 
@@ -279,7 +280,7 @@ def test_an_endpoint_that_is_down_or_refuses_ends_with_what_to_do(served, tmp_pa
     process = convert(tmp_path, refusing, "--attempts", "1")
     _, stderr = process.communicate()
     assert process.returncode == 2
-    assert "QSIT_CONVERT_KEY" in stderr.splitlines()[-1]
+    assert "QSIT_CONVERTER_KEY" in stderr.splitlines()[-1]
 
 
 def test_a_dry_run_asks_nothing_and_knows_what_is_left(served, tmp_path):
@@ -298,3 +299,18 @@ def test_a_dry_run_asks_nothing_and_knows_what_is_left(served, tmp_path):
         text = good(request.messages[-1]["content"])
         replies.append(request.key("m"), Completion(text, 1, 1))
     assert ended(convert(tmp_path, quiet, "--dry-run"))["calls"] == 34
+
+
+def test_what_would_lose_replies_is_refused_before_any_is_paid_for(served, tmp_path):
+    quiet = served(lambda number, prompt: good(prompt))
+    (tmp_path / "out").write_text("a file")
+    _, stderr = convert(tmp_path, quiet).communicate()
+    assert "out/replies: can't write to it" in stderr.splitlines()[-1]
+    (tmp_path / "out").unlink()
+    (tmp_path / "out" / "replies").mkdir(parents=True)
+    with filelock.FileLock(tmp_path / "out" / "replies" / ".lock"):
+        process = convert(tmp_path, quiet)
+        _, stderr = process.communicate()
+    assert process.returncode == 2
+    assert "another process asks into this folder" in stderr
+    assert not quiet.prompts

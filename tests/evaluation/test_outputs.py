@@ -13,7 +13,7 @@ from scipy import stats
 from evaluation import correlation, iqa, llvisionqa, outputs, replies
 from qsit_ray import tables
 from qsit_ray.errors import InputError
-from qsit_ray.levels import LEVELS, level_numbers
+from qsit_ray.levels import LEVELS
 
 WORDS = {word: word for word in LEVELS}
 
@@ -172,34 +172,6 @@ def test_word_columns_keep_their_order():
     for text in ("bad", "bad=", "=a", "bad=a,bad=b", ""):
         with pytest.raises(InputError, match="--logits"):
             outputs.word_columns(text, "--logits")
-
-
-def test_levels_account_for_every_row(tmp_path):
-    mos = [2.0, 18.8, 56.4, 93.99, 94.0, 96.0]
-    path = table(tmp_path, name="spaq.csv", image=ids(6), mos=mos)
-    converted = outputs.convert_mos(
-        path, id_column="image", mos_column="mos", range_text="spaq-release", boundary=None
-    )
-    found, columns = converted.to_json(), converted.columns()
-    assert columns["level"] == ["bad", "poor", "fair", "excellent"]
-    assert (found["rows"], found["written"], found["rejected"]) == (6, 4, 2)
-    assert [(r["row"], r["id"], r["mos"]) for r in found["rejected_rows"]] == [
-        (5, "4.jpg", 94),
-        (6, "5.jpg", 96),
-    ]
-    assert sum(found["counts"].values()) == found["written"]
-    numbers = level_numbers(columns["level"])
-    assert found["srcc"] == pytest.approx(stats.spearmanr(mos[:4], numbers).statistic)
-    assert found["plcc"] == pytest.approx(stats.pearsonr(mos[:4], numbers).statistic)
-
-
-def test_two_rows_have_levels_and_no_correlation(tmp_path):
-    path = table(tmp_path, id=["a", "b"], mos=[1, 5])
-    converted = outputs.convert_mos(
-        path, id_column="id", mos_column="mos", range_text="dataset", boundary="right"
-    )
-    assert converted.columns()["level"] == ["bad", "excellent"]
-    assert converted.agreement.srcc is None and "at least 3" in converted.reasons["srcc"]
 
 
 def test_a_better_model_is_found_better_over_the_ids_in_both(tmp_path):

@@ -13,8 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 
+from qsit_ray.data.pathway import conversion
 from qsit_ray.data.pathway.feedbacks import Feedback
 from qsit_ray.data.pathway.questions import Request
 from qsit_ray.data.pathway.replies import REJECTED, Replies
@@ -33,11 +35,6 @@ REFUSED = "refused: "
 """Begins the reason of an endpoint that refuses every call."""
 
 
-def settled(request: Request, replies: Sequence[Completion], asks: int) -> bool:
-    """Whether a request is asked no more: it has a valid reply, or `asks` replies."""
-    return len(replies) >= asks or any(_is_valid(request, reply.text) for reply in replies)
-
-
 def ask(
     requests: Sequence[Request],
     endpoint: Endpoint,
@@ -47,7 +44,8 @@ def ask(
     """Ask all requests that the replies in `folder` do not settle. Returns, by key, the reason of
     those that got no reply; it begins with `REJECTED` where the request itself was refused.
 
-    Raises InputError where the endpoint refuses, and without the package `openai`.
+    Raises InputError where the endpoint refuses, where `folder` can't be written or another process
+    asks into it, and without the package `openai`.
     """
     try:
         import qsit_ray.chat  # noqa: F401
@@ -55,22 +53,34 @@ def ask(
         raise InputError(
             f"a model is asked through the package openai: install qsit_ray[judge] ({error})"
         ) from None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder / ".lock").acquire(timeout=0):
+            return _ask_pending(requests, endpoint, folder, report)
+    except filelock.Timeout:
+        raise InputError(f"{folder}: another process asks into this folder") from None
+    except OSError as error:
+        raise InputError(f"{folder}: can't write to it: {error}") from None
+
+
+def _ask_pending(
+    requests: Sequence[Request],
+    endpoint: Endpoint,
+    folder: Path,
+    report: Callable[[int, int], None],
+) -> dict[str, str]:
     known = Replies(folder)
-    pending = {
-        key: request
-        for request in requests
-        if not settled(request, known.of(key := request.key(endpoint.model)), endpoint.asks)
-    }
+    pending = conversion.pending(requests, known, endpoint)
     report(len(requests) - len(pending), len(requests))
-    if not pending:
-        return {}
     rows = [
         {"key": key, **asdict(each.feedback), "kind": each.kind, "wanted": each.wanted}
         for key, each in pending.items()
     ]
+    if not rows:
+        return {}
     # A few from here, at first: an endpoint that refuses or is down is then known in a moment.
     first, others = rows[:FAILURES_IN_A_ROW], rows[FAILURES_IN_A_ROW:]
-    asker = Asker(endpoint, folder, 1)
+    asker = Asker(endpoint, folder, 1, known)
     blocks: Iterable[dict[str, str]] = [
         dict(zip((row["key"] for row in first), asker.ask(first), strict=True))
     ]
@@ -120,11 +130,9 @@ class Asker:
     endpoint: Endpoint
     folder: Path
     calls: int
+    replies: Replies | None = None  # read from the folder where they are not given
     failures: int = 0  # in a row
     stopped: str = ""
-
-    def __post_init__(self) -> None:
-        self.replies = Replies(self.folder)
 
     def __call__(self, block: Mapping[str, Any]) -> dict[str, Any]:
         names = list(block)
@@ -171,16 +179,9 @@ class Asker:
     async def _settle(self, chat: Any, row: Mapping[str, str]) -> None:
         feedback = Feedback(row["id"], row["image"], row["question"], row["text"])
         request = Request(feedback, row["kind"], row["wanted"])  # type: ignore[arg-type]
-        while not settled(request, self.replies.of(row["key"]), self.endpoint.asks):
+        key, known = row["key"], self.replies or Replies(self.folder)
+        self.replies = known
+        while not conversion.settled(request, known.of(key), self.endpoint.asks):
             found = await chat.complete(request.messages, **request.settings)
             text = chat.clean(found.text)
-            kept = Completion(text, found.prompt_tokens, found.completion_tokens)
-            self.replies.append(row["key"], kept)
-
-
-def _is_valid(request: Request, text: str) -> bool:
-    try:
-        request.read(text)
-    except ValueError:
-        return False
-    return True
+            known.append(key, Completion(text, found.prompt_tokens, found.completion_tokens))

@@ -24,7 +24,7 @@ from qsit_ray.data.pathway import questions
 from qsit_ray.data.pathway.feedbacks import Feedbacks
 from qsit_ray.data.pathway.questions import ROWS, Made, Request
 from qsit_ray.data.pathway.replies import REJECTED, Replies
-from qsit_ray.endpoint import Completion
+from qsit_ray.endpoint import Completion, Endpoint
 from qsit_ray.errors import InputError
 
 TOKENS = {"what_how": 120, "yes_no": 30, "conversation": 220}
@@ -32,6 +32,23 @@ TOKENS = {"what_how": 120, "yes_no": 30, "conversation": 220}
 LETTERS = 4.0
 """Letters of English text to a token, for an estimate."""
 SURPLUS = "set aside: as many questions are to be answered with yes as with no"
+
+
+def settled(request: Request, replies: Sequence[Completion], asks: int) -> bool:
+    """Whether a request is asked no more: it has a valid reply, or `asks` replies."""
+    return len(replies) >= asks or _first_valid(request, replies)[0] is not None
+
+
+def pending(
+    requests: Sequence[Request], replies: Replies, endpoint: Endpoint
+) -> dict[str, Request]:
+    """The requests that are not settled, by the key of their replies; equal ones once."""
+    keyed = {request.key(endpoint.model): request for request in requests}
+    return {
+        key: request
+        for key, request in keyed.items()
+        if not settled(request, replies.of(key), endpoint.asks)
+    }
 
 
 @dataclass(frozen=True)
@@ -44,22 +61,22 @@ class Estimate:
     prompt_tokens: int
     completion_tokens: int
 
-    def price(self, prompt: float, completion: float) -> float:
-        """With prices of a million tokens."""
-        return (self.prompt_tokens * prompt + self.completion_tokens * completion) / 1e6
+
+def price(of: Estimate | Converted, prompt: float, completion: float) -> float:
+    """What the tokens cost, with prices of a million."""
+    return (of.prompt_tokens * prompt + of.completion_tokens * completion) / 1e6
 
 
-def estimate(
-    requests: Sequence[Request], pending: Sequence[Request], replies: Replies, model: str
-) -> Estimate:
+def estimate(requests: Sequence[Request], replies: Replies, endpoint: Endpoint) -> Estimate:
     """What the pending of all requests cost."""
+    left, model = pending(requests, replies, endpoint).values(), endpoint.model
     seen: dict[str, list[int]] = {kind: [] for kind in questions.KINDS}
     for request in requests:
         seen[request.kind] += [_tokens(each.text) for each in replies.of(request.key(model))]
     usual = {kind: np.mean(seen[kind]) if seen[kind] else TOKENS[kind] for kind in seen}
-    prompt = sum(_tokens(m["content"]) for each in pending for m in each.messages)
-    completion = sum(usual[each.kind] for each in pending)
-    return Estimate(len(requests), len(pending), prompt, round(completion))
+    prompt = sum(_tokens(m["content"]) for each in left for m in each.messages)
+    completion = sum(usual[each.kind] for each in left)
+    return Estimate(len(requests), len(left), prompt, round(completion))
 
 
 def _tokens(text: str) -> int:

@@ -201,14 +201,12 @@ def ended(process, status=0):
 
 
 def unruly(number, prompt):
-    """Three of four calls go wrong; one remark never gets a valid reply, another is refused."""
+    """Every other call goes wrong; one remark never gets a valid reply, another is refused."""
     if "Remark 11." in prompt:
         return 400
-    if "Remark 7." in prompt and number % 4 == 0:
-        return "I would rather not."
-    return {
-        0: good(prompt), 1: 429, 2: 500, 3: (b"<html>busy", "slow", '{"question": 1}')[number % 3],
-    }[number % 4]  # fmt: skip
+    if number % 2:
+        return good(prompt) if "Remark 7." not in prompt else "I would rather not."
+    return (429, 500, b"<html>busy", "slow", '{"question": 1}')[number // 2 % 5]
 
 
 def test_every_feedback_is_converted_once_or_rejected_also_after_a_kill(served, tmp_path):

@@ -17,7 +17,8 @@ from qsit_ray.models.architectures import architecture
 from qsit_ray.session import session
 
 FAST_BF16 = "AVX512" in torch.backends.cpu.get_cpu_capability()
-SIZES = dict.fromkeys(set(DemoData.model_fields) - {"source"}, 2) | {"scoring": 3}  # of two scores
+COUNTS = [name for name, field in DemoData.model_fields.items() if field.is_required()]
+SIZES = dict.fromkeys(COUNTS, 2) | {"scoring": 3}  # of two scores
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
 from qsit_ray.config.files import override
 from qsit_ray.config.places import absolute
-from qsit_ray.data import catalog
+from qsit_ray.data import writing
 from qsit_ray.errors import InputError
 from qsit_ray.models import base, load
 from qsit_ray.models.base import identity
@@ -174,7 +174,7 @@ def test_a_corrected_primary_is_checked_before_the_run_takes_it(run, whole, tmp_
 
 def test_the_search_does_not_depend_on_the_primary(run, whole, tmp_path):
     second = shutil.copytree(whole, tmp_path / "second")
-    catalog.write_counts(run.catalog, {"scoring": 1, "interpreting": 1, "general": 1})
+    writing.write_counts(run.catalog, {"scoring": 1, "interpreting": 1, "general": 1})
     inputs = [
         proxy_inputs(run, pipeline.create(run, config(proxy=whole, primary=primary))[0])
         for primary in (whole, second)

@@ -19,10 +19,10 @@ import numpy as np
 
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.data.catalog import CatalogRow, Content
-from qsit_ray.data.catalog import write as write_catalog
 from qsit_ray.data.micro_batches import Bounds
 from qsit_ray.data.source import NAMESPACE, DataRow, Layout, plan_dataset
 from qsit_ray.data.tokens import RowTokens, write_tokens
+from qsit_ray.data.writing import write as write_catalog
 from qsit_ray.mixture import DOMAINS, Mixture
 from qsit_ray.train.state import Course, Position
 

@@ -59,10 +59,15 @@ class LlavaData(Section):
     source: Literal["llava"] = "llava"
     """Files in LLaVA's shape."""
     images: str
-    """Folder that image names are relative to; itself relative to the command's working folder."""
+    """Folder that image names are relative to, or an object store's, such as s3://bucket/images;
+    itself relative to the command's working folder."""
     outside: Literal["refuse", "allow"] = "refuse"
     """Images that are not below that folder, by an absolute path, by `..` or through a link. By
     default refused: a data set from elsewhere then shows no other file of this machine."""
+    packed: bool = False
+    """Whether image files are copied, as they are, into a few large files of the run folder, so
+    that a training reads these and not a million small ones. Those of an object store always
+    are."""
     folders: dict[str, str] = Field(default_factory=dict)
     """Folder below `images` that the image names of a file are relative to, by the file's path.
     Those of files that are not listed: `images` itself."""
@@ -89,6 +94,11 @@ class LlavaData(Section):
     """LLVisionQA file with answers for the final evaluation. Null: no questions."""
     expected_rows: Rows | None = None
     """Records of the training files, to plan a run without them. Null: not known."""
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the run holds the images."""
+        return self.packed or "://" in self.images
 
 
 class RehearsalData(Rows):

@@ -7,6 +7,7 @@ compressed again or cropped a little.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 from collections import Counter, defaultdict
@@ -19,8 +20,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from qsit_ray import artifacts
-from qsit_ray.data import images
+from qsit_ray.data import images, pack
 from qsit_ray.data.catalog import Catalog, CatalogRow, image_paths
 from qsit_ray.errors import InputError
 from qsit_ray.levels import LEVELS
@@ -56,7 +56,7 @@ def audit(
     splits["validation"] = _distinct([*validation, *_benchmark(catalog, "validation")])
     splits["test"] = _distinct(_benchmark(catalog, "test"))
     files = _distinct(itertools.chain(*splits.values()))
-    seen, unreadable = _signatures(catalog.folder, files, report)
+    seen, unreadable = _signatures(partial(pack.place, catalog.folder), files, report)
     found = [
         Finding("image that can't be read", len(unreadable), unreadable[:SHOWN]),
         *_pairs(splits, seen),
@@ -82,10 +82,10 @@ def leaks(
     report: Callable[[int, int], None],
 ) -> dict[str, str]:
     """Training images that are also evaluation images, by their bytes or look, and how they were
-    found. Names are relative to `root`; images that can't be read are none."""
+    found. Names are relative to `root`, a folder or a pack; images that can't be read are none."""
     splits = {"training": _distinct(trained), "evaluation": _distinct(evaluated)}
     files = _distinct(itertools.chain(*splits.values()))
-    seen, _ = _signatures(root, files, report)
+    seen, _ = _signatures(partial(pack.find, root), files, report)
     known = [seen[name] for name in splits["evaluation"] if name in seen]
     contents = {signature.content for signature in known}
     others = [name for name in splits["training"] if name in seen]
@@ -108,14 +108,14 @@ class _Signature:
 
 
 def _signatures(
-    folder: Path, paths: Sequence[str], report: Callable[[int, int], None]
+    find: Callable[[str], images.File], paths: Sequence[str], report: Callable[[int, int], None]
 ) -> tuple[dict[str, _Signature], list[str]]:
     """The signatures of the images, and those that can't be read, which had been when the catalog
     was built. Decoding leaves Python's lock, so threads read."""
     found: dict[str, _Signature] = {}
     unreadable = []
     with ThreadPoolExecutor(2 * len(os.sched_getaffinity(0))) as pool:
-        read = pool.map(partial(_signature, folder), paths)
+        read = pool.map(partial(_signature, find), paths)
         for number, (path, signature) in enumerate(zip(paths, read, strict=True), start=1):
             if signature is None:
                 unreadable.append(path)
@@ -126,12 +126,14 @@ def _signatures(
     return found, unreadable
 
 
-def _signature(folder: Path, path: str) -> _Signature | None:
+def _signature(find: Callable[[str], images.File], path: str) -> _Signature | None:
     import imagehash  # lazily: only the audit needs it
 
     try:
-        look = int(str(imagehash.phash(images.glance(folder / path))), 16)
-        return _Signature(artifacts.file_sha256(folder / path), look)
+        file = find(path)
+        read = images.Content(file.read_bytes(), str(file))
+        look = int(str(imagehash.phash(images.glance(read))), 16)
+        return _Signature(hashlib.sha256(read.content).hexdigest(), look)
     except (InputError, OSError):
         return None
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from qsit_ray import reading, tables
+from qsit_ray.artifacts import path_of
 from qsit_ray.data.catalog import CONCERNS, TYPES, BenchmarkImage, Question, image_path
 from qsit_ray.data.sizes import Sizes
 from qsit_ray.errors import InputError
@@ -29,25 +29,14 @@ class Benchmark(Generic[Row]):
     def check(self, sizes: Sizes) -> None:
         """Raises InputError with the place of the first image that is missing or broken."""
         wrong = [
-            (place, sizes[name])
+            (place, sizes.errors[name])
             for place, name in zip(self.places, self.names, strict=True)
-            if isinstance(sizes[name], InputError)
+            if name in sizes.errors
         ]
         if wrong:
             place, error = wrong[0]
             others = f"; {len(wrong)} of {len(self.rows)} images can't be used"
             raise InputError(f"{place}: {error}{others if len(wrong) > 1 else ''}")
-
-
-def records(path: Path) -> list[Any]:
-    """The records of a .json list or of JSON lines.
-
-    Raises InputError naming a file that can't be read or holds something else.
-    """
-    found = reading.read_values(path)
-    if not isinstance(found, list):
-        raise InputError(f"{path}: expected a list of records")
-    return found
 
 
 def placed(folder: str, name: str) -> str:
@@ -63,7 +52,7 @@ def questions(name: str | None, folder: str, graded: bool) -> Benchmark[Question
     be asked or graded.
     """
     found: list[Question] = []
-    for number, question in enumerate(records(Path(name)) if name else [], start=1):
+    for number, question in enumerate(reading.records(path_of(name)) if name else (), start=1):
         try:
             _check_question(question, graded)
         except ValueError as error:
@@ -105,7 +94,7 @@ def images(dataset: str, path: str, folder: str) -> Benchmark[BenchmarkImage]:
 
     Raises InputError naming a row without either.
     """
-    table = tables.read(Path(path))
+    table = tables.read(path_of(path))
     names = [placed(folder, name) for name in table.labels("image")]
     scores = table.numbers("mos")
     rows: list[BenchmarkImage] = [

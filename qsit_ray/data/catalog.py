@@ -10,9 +10,8 @@ manifest.json                   counts and hashes
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NotRequired, TypedDict
@@ -129,8 +128,6 @@ SCHEMA = pa.schema(
     ]
 )
 IMAGES = "images"
-BATCH = 4096
-"""Rows that are converted and written at a time."""
 
 
 @dataclass(frozen=True)
@@ -267,87 +264,11 @@ def open_catalog(folder: Path) -> Catalog:
     return Catalog(folder, rows, manifest)
 
 
-def link_images(folder: Path, root: Path) -> None:
-    """Let images/ of a catalog lead to `root`.
-
-    The link is relative: it holds where the run folder and the images move together, and no row,
-    and so no hash, depends on where they are.
-    """
-    link = folder / IMAGES
-    link.unlink(missing_ok=True)
-    link.symlink_to(os.path.relpath(root.resolve(), folder.resolve()), target_is_directory=True)
-
-
 def image_path(name: str) -> str:
     """The path of a row's image relative to the catalog, from its name below the linked folder."""
     return name if name.startswith("/") else f"{IMAGES}/{name}"
 
 
-def write_counts(folder: Path, rows: Mapping[str, int]) -> None:
-    """Write a catalog that counts rows and holds none, which is enough for a plan."""
-    artifacts.write_json(folder / "manifest.json", {"rows": dict(rows)})
-
-
 def read_sizes(folder: Path) -> dict[str, int]:
     """Training rows of each domain, from the manifest alone."""
     return Manifest.read(folder).rows
-
-
-def write(folder: Path, content: Content) -> None:
-    """Number the rows domain after domain and write the catalog into `folder`.
-
-    Raises InputError when a domain has no training rows or a row names an unknown domain.
-    """
-    ordered = sorted(content.train, key=_domain_index)  # stable: order within a domain is kept
-    counts = {domain: sum(row["domain"] == domain for row in ordered) for domain in DOMAINS}
-    for domain, count in counts.items():
-        if not count:
-            raise InputError(f"{folder}: domain {domain} is empty; every domain needs rows")
-    validation = sorted(content.validation, key=_domain_index)
-    with (
-        pq.ParquetWriter(folder / "rows.parquet", SCHEMA) as parquet,
-        pa.OSFile(str(folder / "rows.arrow"), "wb") as sink,
-        pa.ipc.new_file(sink, SCHEMA) as arrow,
-    ):
-        for batch in _batches(ordered):
-            parquet.write_batch(batch)
-            arrow.write_batch(batch)
-    with pq.ParquetWriter(folder / "validation.parquet", SCHEMA) as parquet:
-        for batch in _batches(validation):
-            parquet.write_batch(batch)
-    for split, rows in content.images.items():
-        benchmark = folder / "benchmarks" / split
-        benchmark.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(rows), benchmark / "iqa.parquet")
-        artifacts.write_json(benchmark / "llvisionqa.json", content.questions[split])
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    tables = [path for path in files if path.parent.name != IMAGES]
-    manifest = Manifest(
-        rows=counts,
-        validation=len(validation),
-        benchmarks={
-            split: {"images": len(rows), "questions": len(content.questions[split])}
-            for split, rows in content.images.items()
-        },
-        images=len(files) - len(tables),
-        sha256={str(path.relative_to(folder)): artifacts.file_sha256(path) for path in tables},
-    )
-    artifacts.write_json(folder / "manifest.json", asdict(manifest))
-
-
-def _domain_index(row: CatalogRow) -> int:
-    if row["domain"] not in DOMAINS:
-        raise InputError(f"row {row['id']}: domain {row['domain']!r}; expected one of {DOMAINS}")
-    return DOMAINS.index(row["domain"])
-
-
-def _batches(rows: Sequence[CatalogRow]) -> Iterator[pa.RecordBatch]:
-    """The rows, numbered from 0, as batches of `SCHEMA`."""
-    for start in range(0, len(rows), BATCH):
-        yield pa.RecordBatch.from_pylist(
-            [
-                {**row, "row": number}
-                for number, row in enumerate(rows[start : start + BATCH], start=start)
-            ],
-            schema=SCHEMA,
-        )

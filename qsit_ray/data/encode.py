@@ -19,6 +19,7 @@ from PIL import Image
 
 from qsit_ray.data import images
 from qsit_ray.data.catalog import CatalogRow
+from qsit_ray.data.pack import place
 from qsit_ray.errors import InputError
 
 LOSS_MASK = "answer"
@@ -149,7 +150,7 @@ class Encoder:
             size = image.height, image.width
         else:
             size = self._sizes.get(str(image)) or self._sizes.setdefault(
-                str(image), images.size(self.root / image)
+                str(image), images.size(place(self.root, str(image)))
             )
         # Only the shape of the tiles is asked for.
         tiles = np.broadcast_to(np.uint8(0), (1, 3, side, side))
@@ -162,7 +163,7 @@ class Encoder:
             return self._preprocess(images.upright(image), alone)
         return self._cached(
             str(image) if alone else f"{image} {SEVERAL}",
-            lambda: self._preprocess(images.read(self.root / image), alone),
+            lambda: self._preprocess(images.read(place(self.root, str(image))), alone),
         )
 
     def blank(self) -> Picture:

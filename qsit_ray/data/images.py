@@ -6,7 +6,9 @@ import errno
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -27,11 +29,32 @@ TURNS = {
 }
 SIDEWAYS = (Transpose.TRANSPOSE, Transpose.ROTATE_270, Transpose.TRANSVERSE, Transpose.ROTATE_90)
 
+
+class File(Protocol):
+    """A file of this machine, of an object store, or of a pack. Its text names it."""
+
+    def read_bytes(self) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class Content:
+    """A file's bytes, already read."""
+
+    content: bytes
+    name: str
+
+    def read_bytes(self) -> bytes:
+        return self.content
+
+    def __str__(self) -> str:
+        return self.name
+
+
 # A name that no file can have is one that is missing: a row may hold a caption in place of a path.
 MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
-def read(file: Path) -> Image.Image:
+def read(file: File) -> Image.Image:
     """The picture of an image file, upright and RGB.
 
     Raises InputError naming the file when it is missing, may not be read, is no whole image of a
@@ -44,11 +67,10 @@ def read(file: Path) -> Image.Image:
 
 def from_bytes(content: bytes, name: str) -> Image.Image:
     """The picture of an image file's content, with the errors of `read`, which name it `name`."""
-    with _opened(io.BytesIO(content), name) as image:
-        return upright(image)
+    return read(Content(content, name))
 
 
-def check(file: Path) -> tuple[int, int]:
+def check(file: File) -> tuple[int, int]:
     """Height and width of the picture that `read` gives, with the same errors.
 
     The whole file is read and its compressed data decoded, so a truncated file is found. JPEG is
@@ -61,7 +83,7 @@ def check(file: Path) -> tuple[int, int]:
         return (width, height) if _turn(image) in SIDEWAYS else (height, width)
 
 
-def glance(file: Path) -> Image.Image:
+def glance(file: File) -> Image.Image:
     """A small upright picture, of at least 64 pixels a side where the file has them, with the same
     errors as `read`. JPEG is decoded at a part of its size, in a fraction of the time."""
     with _opened(file) as image:
@@ -69,7 +91,7 @@ def glance(file: Path) -> Image.Image:
         return upright(image)
 
 
-def size(file: Path) -> tuple[int, int]:
+def size(file: File) -> tuple[int, int]:
     """Height and width of the picture that `read` gives, from the file's header alone, with the
     same errors as far as a header shows them."""
     with _opened(file) as image:
@@ -90,25 +112,24 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _opened(file: Path | io.BytesIO, name: str | None = None) -> Iterator[Image.Image]:
-    named = name or file
+def _opened(file: File) -> Iterator[Image.Image]:
     try:
-        with Image.open(file) as image:
+        with Image.open(file if isinstance(file, Path) else io.BytesIO(file.read_bytes())) as image:
             yield image
     except PermissionError:
-        raise InputError(f"{named}: image file may not be read (no permission)") from None
+        raise InputError(f"{file}: image file may not be read (no permission)") from None
     except IsADirectoryError:
-        raise InputError(f"{named}: a folder; expected an image file") from None
+        raise InputError(f"{file}: a folder; expected an image file") from None
     except MemoryError:
         raise
     except Exception as error:  # a broken file can make a decoder raise anything
         number = error.errno if isinstance(error, OSError) else None
-        if number in MISSING:
-            raise InputError(f"{named}: image file is missing") from None
+        if number in MISSING or isinstance(error, FileNotFoundError):
+            raise InputError(f"{file}: image file is missing") from None
         if number is not None:
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{named}: not a readable image ({reason})") from None
+        raise InputError(f"{file}: not a readable image ({reason})") from None
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qsit_ray import reading
 from qsit_ray.config.files import read_yaml
-from qsit_ray.data import benchmarks, llava_next
+from qsit_ray.data import llava_next
 from qsit_ray.data.encode import IMAGE
 from qsit_ray.data.records import OTHER_TOKENS, in_llavas_shape
 from qsit_ray.errors import InputError
@@ -33,7 +34,7 @@ def lint(path: Path) -> list[Trap]:
     Raises InputError for a file that can't be read at all.
     """
     if path.suffix.lower() not in llava_next.ENDINGS:
-        return list(_records(path, benchmarks.records(path)))
+        return list(_records(path))
     content = read_yaml(path)
     entries = content.get("datasets") if isinstance(content, dict) else None
     if not isinstance(entries, list):
@@ -50,11 +51,10 @@ def _entry(path: Path, place: str, entry: Any) -> Iterator[Trap]:
         return
     file = path.parent / entry["json_path"]
     try:
-        records = benchmarks.records(file)
+        count = sum(1 for _ in reading.records(file))
     except InputError as error:
         yield Trap(place, str(error))
         return
-    count = len(records)
     strategy = str(entry.get("sampling_strategy", "all"))
     rule, _, amount = strategy.partition(":")
     if rule not in ("all", *llava_next.RULES):
@@ -69,11 +69,11 @@ def _entry(path: Path, place: str, entry: Any) -> Iterator[Trap]:
         yield Trap(place, f"{strategy} asks for more than the {count:,} records: all are taken")
     for key in sorted(set(map(str, entry)) - {"json_path", "sampling_strategy"}):
         yield Trap(place, f"{key} is not read")
-    yield from _records(file, records)
+    yield from _records(file)
 
 
-def _records(path: Path, records: list[Any]) -> Iterator[Trap]:
-    for number, record in enumerate(records, start=1):
+def _records(path: Path) -> Iterator[Trap]:
+    for number, record in enumerate(reading.records(path), start=1):
         place = f"{path}, record {number}"
         yield from (Trap(place, what) for what in _record(record))
 

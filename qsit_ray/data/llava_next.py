@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from qsit_ray import reading
+from qsit_ray.artifacts import path_of
 from qsit_ray.config.files import read_yaml
-from qsit_ray.data import benchmarks
 from qsit_ray.errors import InputError
 
 ENDINGS = (".yaml", ".yml")
@@ -35,20 +37,17 @@ class Part:
     count: int | None = None
     percent: bool = False
 
-    def rows(self, records: int, seed: tuple[int, int]) -> list[int]:
-        """The numbers, from 0, of the records that are taken, in the file's order.
-
-        Raises ValueError for more than there are.
-        """
+    def taken(self, records: int, seed: tuple[int, int]) -> NDArray[np.bool_]:
+        """Which of the records are taken. Raises ValueError for more than there are."""
         if self.count is None:
-            return list(range(records))
+            return np.ones(records, np.bool_)
         wanted = -(-self.count * records // 100) if self.percent else self.count
         if wanted > records:
             raise ValueError(f"asks for {wanted:,} of {records:,} records")
+        places = np.arange(records)
         if self.rule == "random":
-            return sorted(np.random.default_rng(seed).permutation(records)[:wanted].tolist())
-        first = records - wanted if self.rule == "end" else 0
-        return list(range(first, first + wanted))
+            return np.isin(places, np.random.default_rng(seed).permutation(records)[:wanted])
+        return places >= records - wanted if self.rule == "end" else places < wanted
 
 
 def records(name: str, seed: int) -> Iterator[tuple[str, int, Any]]:
@@ -57,17 +56,22 @@ def records(name: str, seed: int) -> Iterator[tuple[str, int, Any]]:
 
     Raises InputError naming the file that can't be read, and a rule that can't be followed.
     """
-    path = Path(name)
+    path = path_of(name)
     if path.suffix.lower() not in ENDINGS:
-        yield from ((name, i, each) for i, each in enumerate(benchmarks.records(path), start=1))
+        yield from ((name, i, each) for i, each in enumerate(reading.records(path), start=1))
         return
     for number, part in enumerate(parts(path)):
-        found = benchmarks.records(part.file)
-        try:
-            rows = part.rows(len(found), (seed, number))
-        except ValueError as error:
-            raise InputError(f"{path}, data set {number + 1}: {part.file} {error}") from None
-        yield from ((str(part.file), row + 1, found[row]) for row in rows)
+        if part.count is None:
+            taken = None
+        else:
+            count = sum(1 for _ in reading.records(part.file))
+            try:
+                taken = part.taken(count, (seed, number))
+            except ValueError as error:
+                raise InputError(f"{path}, data set {number + 1}: {part.file} {error}") from None
+        for row, record in enumerate(reading.records(part.file)):
+            if taken is None or taken[row]:
+                yield str(part.file), row + 1, record
 
 
 def parts(path: Path) -> list[Part]:

@@ -1,58 +1,27 @@
-"""pure: the size of every image that a data source names, each file decoded once."""
+"""pure: the sizes of the images that a data source names."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from qsit_ray.data import images
-from qsit_ray.errors import InputError
-
-Size = tuple[int, int]
-Sizes = Mapping[str, Size | InputError]
-CHUNK = 64
-"""Files of one task of the pool."""
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 
-def sizes_of(
-    names: Iterable[str], root: Path, report: Callable[[int, int], None], outside: bool = False
-) -> Sizes:
-    """(height, width) of the upright picture of each file below `root`, or why it has none: also
-    for a file that is not below `root`, unless `outside`.
+@dataclass(frozen=True)
+class Sizes:
+    """Of distinct images: their names below the root, height and width of the upright picture,
+    int32 [images], and the error of each that can't be used, whose size is 0."""
 
-    Decoding leaves Python's lock, and a network's file system answers slowly: twice as many threads
-    as processors.
-    """
-    distinct = list(dict.fromkeys(names))
-    chunks = [distinct[start : start + CHUNK] for start in range(0, len(distinct), CHUNK)]
-    found: dict[str, Size | InputError] = {}
-    with ThreadPoolExecutor(2 * len(os.sched_getaffinity(0))) as pool:
-        try:
-            for chunk, sizes in zip(
-                chunks, pool.map(lambda chunk: _sizes(chunk, root, outside), chunks), strict=True
-            ):
-                found.update(zip(chunk, sizes, strict=True))
-                report(len(found), len(distinct))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return found
+    names: pa.Array
+    height: NDArray[np.int32]
+    width: NDArray[np.int32]
+    errors: Mapping[str, str]
 
-
-def _sizes(names: Sequence[str], root: Path, outside: bool) -> list[Size | InputError]:
-    real = root.resolve()
-    return [_size(root / name, None if outside else real) for name in names]
-
-
-def _size(file: Path, within: Path | None) -> Size | InputError:
-    try:
-        # Also through a link: what a data set names must be its own.
-        if within is not None and not file.resolve().is_relative_to(within):
-            return InputError(
-                f"{file}: not below the images' folder (data.outside: allow takes it)"
-            )
-        return images.check(file)
-    except (InputError, RuntimeError) as error:  # RuntimeError: links in a circle
-        return error if isinstance(error, InputError) else InputError(f"{file}: {error}")
+    def places(self, names: pa.ChunkedArray) -> NDArray[np.int32]:
+        """The place of each name here, all of which are."""
+        found: NDArray[np.int32] = pc.index_in(names, value_set=self.names).to_numpy()
+        return found

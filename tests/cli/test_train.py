@@ -20,7 +20,7 @@ from qsit_ray.cli import app
 from qsit_ray.config.files import dump, override
 from qsit_ray.config.presets import demo
 from qsit_ray.controller import MixtureController, Reference
-from qsit_ray.data import catalog
+from qsit_ray.data import writing
 from qsit_ray.data.tokens import RowTokens, write_tokens
 from qsit_ray.mixture import Mixture, plan_epoch
 from qsit_ray.run_files import FoundMix
@@ -63,7 +63,7 @@ def run(tmp_path):
     """A run after its first of three epochs, without a model."""
     folder = RunFolder(tmp_path / "run")
     artifacts.write_text(folder.config, dump(CONFIG))
-    catalog.write_counts(folder.catalog, SIZES)
+    writing.write_counts(folder.catalog, SIZES)
     mixture = FoundMix(1.0, 1.5, 0.75, 0.5, "answer", FIRST)
     artifacts.write_json(folder.mixture, mixture.to_json())
     decision = MixtureController(FIRST, [Reference(0.0, 0.5)]).observe(0, 0.3, 1.0)
@@ -203,7 +203,7 @@ def test_an_epoch_that_is_not_decided_is_refused(run, tmp_path, epoch, message):
 
 
 def test_a_changed_catalog_is_reported(run, tmp_path):
-    catalog.write_counts(run.catalog, {**SIZES, "scoring": 39})
+    writing.write_counts(run.catalog, {**SIZES, "scoring": 39})
     done = qsit("plan", run.path, "--epoch", 0, "--out", tmp_path / "rows.parquet")
     assert done.returncode == 2
     assert "the catalog has changed since" in done.stderr

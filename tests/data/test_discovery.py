@@ -9,7 +9,7 @@ import downloads
 import pandas as pd
 import pytest
 import yaml
-from llava_files import QUESTION, asked
+from llava_files import QUESTION, asked, read
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -119,21 +119,19 @@ def test_held_out_images_keep_a_reference_together_and_owners_splits():
 
 
 def test_folders_of_files_are_below_the_images(data, tmp_path):
-    from qsit_ray.data import llava
-
     described = data()
     images = tmp_path / "images"
     (images / "deep").mkdir()
     (images / "x.jpg").rename(images / "deep" / "x.jpg")
     moved = described.model_copy(update={"folders": {described.interpreting[0]: "deep"}})
-    content = llava.read(moved, 0, lambda *_: None)
+    content = read(moved)
     rows = [row for row in content.train if row["domain"] == "interpreting"]
     assert [image["path"] for row in rows for image in row["images"]] == [
         catalog.image_path("deep/x.jpg")
     ]
     wrong = described.model_copy(update={"folders": {"other.json": "deep"}})
     with pytest.raises(InputError, match=r"data\.folders: other\.json is none"):
-        llava.read(wrong, 0, lambda *_: None)
+        read(wrong)
 
 
 def test_an_imported_table_and_its_test_table_share_no_image(tmp_path):

@@ -8,11 +8,11 @@ import yaml
 from hostile_images import bad, good
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llava_files import QUESTION, Told, asked, scored
+from llava_files import QUESTION, Told, asked, read, scored
 
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
-from qsit_ray.data import catalog, images, llava, llava_next
+from qsit_ray.data import benchmarks, catalog, images, llava_next
 from qsit_ray.errors import InputError
 from qsit_ray.stages.catalog import build
 
@@ -92,7 +92,7 @@ def test_any_records_are_rows_or_rejects(tmp_path_factory, content):
         **{d: (str(folder / f"{d}.json"),) for d in ("scoring", "interpreting", "general")},
         validation_questions=str(folder / "q.json"),
     )
-    found = llava.read(described, 0, lambda *_: None)
+    found = read(described)
     held_out = [row for row in found.validation if row["domain"] == "scoring"]
     assert len(found.train) + len(held_out) + len(found.rejects) == 3 * len(content)
     assert all(reject["reason"] for reject in found.rejects)
@@ -134,23 +134,23 @@ def mutated(text, chance):
 
 def test_a_thousand_mutations_of_a_json_file_are_read_or_refused_by_name(data, tmp_path):
     valid = json.dumps([scored(n) for n in range(4)] + [asked()], indent=1).encode()
-    chance, read = random.Random(0), 0
+    chance, whole = random.Random(0), 0
     file = tmp_path / "d.json"
     described = data().model_copy(update={"scoring": (str(file),), "interpreting": (str(file),)})
     for _ in range(MUTATIONS):
         file.write_bytes(mutated(valid, chance))
         try:
-            found = llava.read(described, 0, lambda *_: None)
+            found = read(described)
         except InputError as error:
             assert str(file) in str(error)
             assert "\n" not in str(error)
             continue
-        read += 1
+        whole += 1
         records = len(list(llava_next.records(str(file), 0)))
         of_questions = [row for row in found.validation if row["domain"] == "interpreting"]
         rows = len(found.train) + len(found.validation) - len(of_questions)
         assert rows + len(found.rejects) == 2 * records + 1  # D3's one
-    assert 0 < read < MUTATIONS
+    assert 0 < whole < MUTATIONS
 
 
 def test_a_thousand_mutations_of_yaml_files_are_read_or_refused_by_name(tmp_path):
@@ -162,7 +162,7 @@ def test_a_thousand_mutations_of_yaml_files_are_read_or_refused_by_name(tmp_path
     config = (
         b"extends: demo\nseed: 3\ntrain: {epochs: 9, micro_batch: 2}\nsearch:\n  max_steps: 5\n"
     )
-    chance, read = random.Random(1), 0
+    chance, whole = random.Random(1), 0
     for number in range(MUTATIONS):
         is_mix = number % 5 != 0
         file = tmp_path / ("mix.yaml" if is_mix else "config.yaml")
@@ -175,8 +175,8 @@ def test_a_thousand_mutations_of_yaml_files_are_read_or_refused_by_name(tmp_path
         except InputError as error:
             assert str(tmp_path) in str(error)
             continue
-        read += 1
-    assert 0 < read < MUTATIONS
+        whole += 1
+    assert 0 < whole < MUTATIONS
 
 
 @settings(deadline=None, max_examples=100)
@@ -185,7 +185,7 @@ def test_any_question_is_asked_or_refused_by_its_place(tmp_path_factory, value):
     folder = tmp_path_factory.mktemp("fuzz")
     (folder / "q.json").write_text(json.dumps([QUESTION, value]))
     try:
-        found = llava.benchmarks.questions(str(folder / "q.json"), "", graded=True)
+        found = benchmarks.questions(str(folder / "q.json"), "", graded=True)
     except InputError as error:
         assert f"{folder / 'q.json'}, question 2" in str(error)
     else:

@@ -4,15 +4,11 @@ import json
 from collections import Counter
 
 import pytest
-from llava_files import QUESTION, asked, scored
+from llava_files import QUESTION, asked, read, scored
 from PIL import Image
 
-from qsit_ray.data import catalog, llava
+from qsit_ray.data import catalog, writing
 from qsit_ray.errors import InputError
-
-
-def read(data, seed=0):
-    return llava.read(data, seed, lambda done, total, what: None)
 
 
 def test_a_tenth_of_the_scoring_rows_validates_and_no_row_is_in_both(data):
@@ -215,7 +211,7 @@ def test_a_record_of_several_images_is_a_row_if_all_are_there(data, tmp_path):
     assert rows.train[18]["images"] == [
         {"path": f"images/{name}", "height": 32, "width": 48} for name in ("0.jpg", "x.jpg")
     ]
-    catalog.write(tmp_path, rows)
+    writing.write(tmp_path, rows)
     shown = catalog.open_catalog(tmp_path).all_images()
     assert ("images/0.jpg", False) in shown and ("images/0.jpg", True) in shown
     assert len(shown) == len(set(shown))
@@ -229,7 +225,7 @@ def test_every_image_is_opened_once(data, monkeypatch):
     monkeypatch.setattr(images, "check", lambda file: opened.append(file.name) or check(file))
     shown = []
     content = [scored(n % 20) for n in range(400)]
-    llava.read(data(scoring=content), 0, lambda *now: shown.append(now))
+    read(data(scoring=content), 0, lambda *now: shown.append(now))
     assert sorted(opened) == sorted({*opened})
     assert len(opened) == 24
     assert shown[-1] == (24, 24, "images")
@@ -282,7 +278,7 @@ def test_questions_validate_interpreting_and_tables_test_scoring(data, tmp_path)
     ]  # fmt: skip
     folder = tmp_path / "catalog"
     folder.mkdir()
-    catalog.write(folder, rows)
+    writing.write(folder, rows)
     opened = catalog.open_catalog(folder)
     assert opened.sizes == {"scoring": 18, "interpreting": 1, "general": 1}
     assert opened.take([19])[0]["images"] == []

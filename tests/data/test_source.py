@@ -7,10 +7,11 @@ import pytest
 import ray
 
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.data.catalog import Content, write
+from qsit_ray.data.catalog import Content
 from qsit_ray.data.micro_batches import Bounds
 from qsit_ray.data.source import NAMESPACE, Layout, plan_dataset
 from qsit_ray.data.tokens import RowTokens, write_tokens
+from qsit_ray.data.writing import write
 from qsit_ray.mixture import DOMAINS, PADDING, Mixture
 from qsit_ray.train.state import Course, Position
 

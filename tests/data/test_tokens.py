@@ -10,7 +10,7 @@ from wide_model import GRIDS
 
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
-from qsit_ray.data import catalog
+from qsit_ray.data import catalog, writing
 from qsit_ray.data.encode import IGNORED, Encoder
 from qsit_ray.data.tokens import count, read_tokens
 from qsit_ray.demo import models
@@ -146,7 +146,7 @@ def run(tmp_path):
     run = RunFolder(tmp_path / "run")
     run.catalog.mkdir(parents=True)
     rows = [row([f"Is it {domain}?", "yes " * 40], domain=domain) for domain in catalog.DOMAINS]
-    catalog.write(run.catalog, catalog.Content(rows, rows[:2]))
+    writing.write(run.catalog, catalog.Content(rows, rows[:2]))
     return run
 
 

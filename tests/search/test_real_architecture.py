@@ -10,7 +10,7 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
 from qsit_ray.config.data import DemoData
 from qsit_ray.config.files import override
-from qsit_ray.data import catalog
+from qsit_ray.data import writing
 from qsit_ray.demo.rows import build
 from qsit_ray.mixture import Mixture
 from qsit_ray.models.architectures import architecture
@@ -41,6 +41,7 @@ def test_a_trial_of_the_real_05b_runs_through_tune(base, tmp_path):
             "search.max_steps=1",
             "search.evaluate_every=1",
             "search.gpus_per_trial=0",
+            "search.cpus_per_trial=1",
             "search.max_failures=0",
             # Without AVX-512 torch multiplies bf16 matrices a number at a time.
             f"search.precision={'bf16' if FAST_BF16 else 'fp32'}",
@@ -54,7 +55,7 @@ def test_a_trial_of_the_real_05b_runs_through_tune(base, tmp_path):
     folder = tmp_path / "catalog"
     folder.mkdir()
     made = build(folder, DemoData(**SIZES), 0, lambda *_: None)
-    catalog.write(folder, made)
+    writing.write(folder, made)
     run = RunFolder(tmp_path)
     task = Task(run, config, run.path / "search", lambda ratio: Mixture(1, 1, 1), "interpreting")
 

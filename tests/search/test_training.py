@@ -11,7 +11,7 @@ from PIL import Image
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
 from qsit_ray.config.files import override
-from qsit_ray.data import catalog
+from qsit_ray.data import catalog, writing
 from qsit_ray.mixture import Mixture
 from qsit_ray.models import load
 from qsit_ray.models.trainable import trained_weights
@@ -68,7 +68,7 @@ def run(tmp_path_factory):
         for n in range(3)
     ]
     content = catalog.Content(rows(8), rows(2), {"validation": images}, {"validation": questions})
-    catalog.write(folder, content)
+    writing.write(folder, content)
     return run
 
 

@@ -11,7 +11,7 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
 from qsit_ray.config.files import override
 from qsit_ray.config.search import Adaptive
-from qsit_ray.data import catalog
+from qsit_ray.data import writing
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import Mixture
 from qsit_ray.search import records
@@ -49,7 +49,7 @@ def tried(ray, tmp_path_factory):
     """Folder, points and rows of a search where one ratio always fails."""
     folder = tmp_path_factory.mktemp("search")
     config = override(presets.rehearsal(), QUICK)
-    catalog.write_counts(folder / "catalog", {**config.expected_sizes, "scoring": 0})
+    writing.write_counts(folder / "catalog", {**config.expected_sizes, "scoring": 0})
     task = Task(RunFolder(folder), config, folder, mixture_at, "interpreting", optimum=2.42)
     study = SearchStudy(folder / "study.journal", config.search.interpreting_general)
 
@@ -69,7 +69,7 @@ def tried(ray, tmp_path_factory):
 def test_a_mistake_of_the_users_ends_the_search_at_once_until_it_is_mended(ray, tmp_path):
     one_at_a_time = [*QUICK, "search.cpus_per_trial=4", "search.max_failures=0"]
     config = override(presets.rehearsal(), one_at_a_time)
-    catalog.write_counts(tmp_path / "catalog", config.expected_sizes)
+    writing.write_counts(tmp_path / "catalog", config.expected_sizes)
 
     driver, image = os.getpid(), tmp_path / "7.png"
 
@@ -196,7 +196,7 @@ def test_trials_that_finished_before_need_no_gpu(ray, tmp_path):
     """As when the command is repeated on a cluster that has scaled to zero."""
     config = presets.rehearsal()
     assert config.search.gpus_per_trial == 1
-    catalog.write_counts(tmp_path / "catalog", config.expected_sizes)
+    writing.write_counts(tmp_path / "catalog", config.expected_sizes)
     task = Task(RunFolder(tmp_path), config, tmp_path, mixture_at, "interpreting", optimum=2.42)
     points = [(ratio, 0) for ratio in RATIOS]
     for ratio, seed in points:

@@ -1,5 +1,10 @@
 """Records in LLaVA's shape, and a terminal that keeps what it was told."""
 
+import tempfile
+from pathlib import Path
+
+from qsit_ray.data import pools
+from qsit_ray.data.catalog import Content
 from qsit_ray.terminal import Terminal
 
 
@@ -30,6 +35,19 @@ QUESTION = {
     "candidates": ["Blur", "Noise"],
     "correct_ans": "Noise",
 }
+
+
+def read(data, seed=0, report=lambda *_: None):
+    """The catalog's content, as lists."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = pools.read(data, seed, Path(folder) / "drafts.arrow", report)
+        return Content(
+            train=[row for _, rows in found.training() for row in rows.to_pylist()],
+            validation=[row for rows in found.validating() for row in rows.to_pylist()],
+            images={"validation": found.validation_images, "test": found.tested},
+            questions={split: each.rows for split, each in found.asked.items()},
+            rejects=found.rejects,
+        )
 
 
 class Told(Terminal):

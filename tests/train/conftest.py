@@ -16,7 +16,7 @@ from PIL import Image
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
 from qsit_ray.config.files import override
-from qsit_ray.data import catalog
+from qsit_ray.data import catalog, writing
 from qsit_ray.demo.models import DECODERS, make_model, processor_of
 from qsit_ray.demo.pretrain import make_tokenizer
 from qsit_ray.mixture import Mixture
@@ -82,7 +82,7 @@ def job(tmp_path_factory):
         for number, name in enumerate(names[:5])
     ]
     content = catalog.Content(rows, validation, {"validation": images}, {"validation": questions})
-    catalog.write(folder / "catalog", content)
+    writing.write(folder / "catalog", content)
     config = presets.demo().model_copy(update={"pretraining": None})
     base = str(folder / "base")
     models = config.models.model_copy(

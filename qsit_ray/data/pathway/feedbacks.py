@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qsit_ray.data import benchmarks
+from qsit_ray import reading
 from qsit_ray.data.encode import IMAGE
 from qsit_ray.data.records import in_llavas_shape
 from qsit_ray.reading import is_unicode
@@ -43,7 +43,7 @@ def read(path: Path) -> Feedbacks:
     """
     found = Feedbacks([], [])
     counts: dict[str, int] = {}
-    for number, record in enumerate(benchmarks.records(path), start=1):
+    for number, record in enumerate(reading.records(path), start=1):
         for place, each in _each(record, f"record {number}"):
             try:
                 image, question, text = _checked(each)

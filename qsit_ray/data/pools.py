@@ -1,0 +1,345 @@
+"""rim: the pools of a run from files of records: every record is a row or a reject.
+
+Records are read one after another into a file of drafts, rows without the sizes of their images; a
+catalog of any size is made of it in bounded memory.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from qsit_ray.artifacts import path_of
+from qsit_ray.config.data import LlavaData
+from qsit_ray.data import benchmarks, llava, llava_next
+from qsit_ray.data.audit import LEAK, leaks
+from qsit_ray.data.catalog import IMAGES, SCHEMA, BenchmarkImage, CatalogRow, Reject, image_path
+from qsit_ray.data.held_out import ScoringRows, first_of_each, held_out
+from qsit_ray.data.sizes import Sizes
+from qsit_ray.data.sizing import sizes_of
+from qsit_ray.data.writing import BATCH, UNNUMBERED, Writer, batches
+from qsit_ray.errors import InputError
+from qsit_ray.mixture import DOMAINS
+
+Flags = NDArray[np.bool_]
+
+# A draft has the names of its images below their folder, its file and record, and the place of
+# that record among all.
+DRAFTS = pa.schema(
+    [
+        *(field for field in UNNUMBERED if field.name != "images"),
+        ("images", pa.large_list(pa.large_string())),
+        ("file", pa.large_string()),
+        ("record", pa.int64()),
+        ("place", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Pools:
+    """What the files of a run hold.
+
+    `drafts`: in the order of their files, domain after domain. `places`: of every image of theirs,
+    in `sizes`. `kept`, `held_out`: whether a draft is a training row, or validates scoring; a draft
+    that is neither is among the `rejects`.
+    """
+
+    drafts: pa.Table
+    sizes: Sizes
+    places: NDArray[np.int32]
+    kept: Flags
+    held_out: Flags
+    rejects: list[Reject]
+    asked: dict[str, benchmarks.Benchmark[Any]]
+    tested: list[BenchmarkImage]
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """Training rows of each domain."""
+        return self._count(self.kept)
+
+    @cached_property
+    def records(self) -> dict[str, int]:
+        """Records of each domain that are a row, in training or in validation."""
+        return self._count(self.kept | self.held_out)
+
+    def _count(self, chosen: Flags) -> dict[str, int]:
+        counted = pc.value_counts(self.drafts["domain"].filter(pa.array(chosen))).to_pylist()
+        of = {each["values"]: each["counts"] for each in counted}
+        return {domain: of.get(domain, 0) for domain in DOMAINS}
+
+    def drafted(self, domain: str, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
+        """Columns of a domain's training rows, batch by batch; `images` are names."""
+        chosen = pc.equal(self.drafts["domain"], domain).to_numpy() & self.kept
+        start = 0
+        for batch in self.drafts.select(columns).to_batches():
+            yield batch.filter(pa.array(chosen[start : start + len(batch)])).to_pylist()
+            start += len(batch)
+
+    @cached_property
+    def validation_images(self) -> list[BenchmarkImage]:
+        """The images of the scoring rows that are held out, each once."""
+        chosen = pa.array(self.held_out)
+        names = self.drafts["images"].filter(chosen)
+        first = pa.array(first_of_each(pc.list_flatten(names)))
+        shown = pc.list_flatten(names).take(first).to_pylist()
+        columns = ("mos", "photograph", "dataset")
+        of = self.drafts.select(columns).filter(chosen).take(first).to_pylist()
+        return [
+            {
+                "image": image_path(name),
+                "mos": each["mos"],
+                "photograph": each["photograph"],
+                "dataset": each["dataset"],
+            }
+            for name, each in zip(shown, of, strict=True)
+        ]
+
+    def write(self, folder: Path) -> None:
+        """Write the catalog into `folder`."""
+        with Writer(folder) as writer:
+            for domain, rows in self.training():
+                writer.train(domain, rows)
+            for rows in self.validating():
+                writer.validation(rows)
+            writer.benchmark("validation", self.validation_images, self.asked["validation"].rows)
+            writer.benchmark("test", self.tested, self.asked["test"].rows)
+
+    def training(self) -> Iterator[tuple[str, pa.RecordBatch]]:
+        """The training rows without their number, domain after domain, batch by batch."""
+        return self._completed(self.kept)
+
+    def validating(self) -> Iterator[pa.RecordBatch]:
+        """The rows of the validation losses: scoring rows, and the questions with their answers."""
+        yield from (rows for _, rows in self._completed(self.held_out))
+        yield from batches([self._answered(each) for each in self.asked["validation"].rows])
+
+    def _completed(self, chosen: Flags) -> Iterator[tuple[str, pa.RecordBatch]]:
+        """The chosen drafts as rows, batch by batch, each of one domain."""
+        start = image = 0
+        for batch in self.drafts.to_batches():
+            end, shown = start + len(batch), len(pc.list_flatten(batch["images"]))
+            places = self.places[image : image + shown]
+            rows = self._with_sizes(batch, places).filter(pa.array(chosen[start:end]))
+            start, image = end, image + shown
+            for domain in DOMAINS:
+                of = rows.filter(pc.equal(rows["domain"], domain))
+                if len(of):
+                    yield domain, of
+
+    def _with_sizes(self, batch: pa.RecordBatch, places: NDArray[np.int32]) -> pa.RecordBatch:
+        names = pc.list_flatten(batch["images"])
+        below = pc.replace_substring_regex(names, "^", f"{IMAGES}/")
+        ends = np.cumsum(pc.list_value_length(batch["images"]).to_numpy())
+        pixels = [self.sizes.height[places], self.sizes.width[places]]
+        images = pa.LargeListArray.from_arrays(
+            pa.array(np.concatenate([[0], ends]), pa.int64()),
+            pa.StructArray.from_arrays(
+                [
+                    pc.if_else(pc.starts_with(names, "/"), names, below),
+                    *(pa.array(each, pa.int64()) for each in pixels),
+                ],
+                fields=list(SCHEMA.field("images").type.value_type),
+            ),
+        )
+        columns = [images if name == "images" else batch[name] for name in UNNUMBERED.names]
+        return pa.RecordBatch.from_arrays(columns, schema=UNNUMBERED)
+
+    def _answered(self, question: Any) -> CatalogRow:
+        row = llava.answered(question)
+        place = self.sizes.places(pa.chunked_array([[question["photograph"]]], pa.large_string()))[
+            0
+        ]
+        height, width = int(self.sizes.height[place]), int(self.sizes.width[place])
+        row["images"] = [{"path": question["img_path"], "height": height, "width": width}]
+        return row
+
+
+def read(
+    data: LlavaData,
+    seed: int,
+    scratch: Path,
+    report: Callable[[int, int, str], None],
+    packed: Path | None = None,
+) -> Pools:
+    """The pools of all files of `data`, their drafts in the file `scratch`.
+
+    Each image is decoded once: a training record whose image is missing or broken is a reject.
+    `validation_share` of the scoring images is drawn by `seed` for validation (paper IV-A: 10 % of
+    D1), the same share of each data set and level; interpreting is validated on the questions with
+    answers. `report` gets what is done, out of how many, and of what. `packed`: the folder to pack
+    images into.
+
+    Image paths are relative to the catalog, whose images/ leads to `data.images`.
+
+    Raises InputError naming a file that can't be read, and the row of a question or test image that
+    can't be used: evaluation sets are never reduced.
+    """
+    root = path_of(data.images)
+    folders = Folders(data)
+    rejects: dict[int, Reject] = {}
+    _write_drafts(scratch, _drafted(data, seed, folders, rejects, report))
+    drafts = pa.ipc.open_file(pa.memory_map(str(scratch))).read_all()
+    questions = {"validation": data.validation_questions, "test": data.test_questions}
+    asked = {
+        split: benchmarks.questions(name, folders.of(name), graded=split == "test")
+        for split, name in questions.items()
+    }
+    tested = [
+        benchmarks.images(name, path, folders.of(path)) for name, path in data.test_images.items()
+    ]
+    folders.check()
+
+    evaluated: list[benchmarks.Benchmark[Any]] = [*asked.values(), *tested]
+    shown = pc.list_flatten(drafts["images"])
+    named = pc.unique(shown).to_pylist()
+    asked_of = [name for each in evaluated for name in each.names]
+    sizes = sizes_of(
+        [*named, *asked_of],
+        root,
+        lambda done, total: report(done, total, "images"),
+        data.outside == "allow",
+        packed,
+    )
+    for each in evaluated:
+        each.check(sizes)
+    wrong = {name: _reason(name, error, root) for name, error in sizes.errors.items()}
+    if data.leaks == "drop":
+        compared = [name for name in named if name not in wrong]
+        leaked = leaks(
+            packed or root,
+            compared,
+            asked_of,
+            lambda done, total: report(done, total, "images compared"),
+        )
+        wrong |= {name: f"{LEAK}: {name} ({how})" for name, how in leaked.items()}
+
+    kept = _without(drafts, shown, wrong, rejects)
+    scoring = pc.equal(drafts["domain"], "scoring").to_numpy() & kept
+    validating = np.zeros(len(drafts), np.bool_)
+    validating[scoring] = _validating(drafts, scoring, data.validation_share, seed)
+    return Pools(
+        drafts=drafts,
+        sizes=sizes,
+        places=sizes.places(shown),
+        kept=kept & ~validating,
+        held_out=validating,
+        rejects=[rejects[place] for place in sorted(rejects)],
+        asked=asked,
+        tested=[row for each in tested for row in each.rows],
+    )
+
+
+def _drafted(
+    data: LlavaData,
+    seed: int,
+    folders: Folders,
+    rejects: dict[int, Reject],
+    report: Callable[[int, int, str], None],
+) -> Iterator[dict[str, Any]]:
+    """The drafts of all records; the other records are added to `rejects`, by their place."""
+    files = [("scoring", name) for name in data.scoring]
+    files += [("interpreting", name) for name in data.interpreting]
+    files += [("general", name) for name in data.general]
+    place = 0
+    for done, (domain, name) in enumerate(files, start=1):
+        for file, number, record in llava_next.records(name, seed):
+            place += 1
+            try:
+                parsed = llava.parsed(record, domain, PurePath(file).stem, folders.of(name, file))
+            except ValueError as error:
+                rejects[place] = {
+                    "file": file,
+                    "domain": domain,
+                    "record": number,
+                    "reason": str(error),
+                }
+            else:
+                yield {
+                    **parsed.row,
+                    "images": parsed.images,
+                    "file": file,
+                    "record": number,
+                    "place": place,
+                }
+            if place % BATCH == 0:
+                report(done - 1, len(files), f"files, {place:,} records")
+        report(done, len(files), "files")
+
+
+def _write_drafts(path: Path, drafts: Iterator[dict[str, Any]]) -> None:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, DRAFTS) as out:
+        while held := list(itertools.islice(drafts, BATCH)):
+            out.write_batch(pa.RecordBatch.from_pylist(held, schema=DRAFTS))
+
+
+def _reason(name: str, error: str, root: Path) -> str:
+    """Why an image can't be used, by its name in the record: rejects, too, do not depend on where
+    the images are."""
+    reason = error.removeprefix(f"{root / name}: ").replace(f"{root}/", "")
+    kind, bracket, detail = reason.partition(" (")
+    return f"{kind}: {name}{bracket}{detail}"
+
+
+def _without(
+    drafts: pa.Table,
+    shown: pa.ChunkedArray,
+    wrong: Mapping[str, str],
+    rejects: dict[int, Reject],
+) -> Flags:
+    """Which drafts have none of the `wrong` images; the others are added to `rejects`, by their
+    place, with the reason of their first wrong one."""
+    kept = np.ones(len(drafts), np.bool_)
+    counts = pc.list_value_length(drafts["images"]).to_numpy()
+    hits = pc.is_in(shown, value_set=pa.array(list(wrong), pa.large_string())).to_numpy()
+    rows, first = np.unique(np.repeat(np.arange(len(drafts)), counts)[hits], return_index=True)
+    kept[rows] = False
+    names = shown.filter(pa.array(hits)).take(pa.array(first)).to_pylist()
+    columns = ["place", "file", "domain", "record"]
+    of: list[Any] = drafts.select(columns).filter(pa.array(~kept)).to_pylist()
+    for each, name in zip(of, names, strict=True):
+        rejects[each["place"]] = {
+            "file": each["file"],
+            "domain": each["domain"],
+            "record": each["record"],
+            "reason": wrong[name],
+        }
+    return kept
+
+
+def _validating(drafts: pa.Table, scoring: Flags, share: float, seed: int) -> Flags:
+    """Which of the scoring rows are held out."""
+    rows = drafts.select(["images", "photograph", "dataset", "level"]).filter(pa.array(scoring))
+    images = pc.list_flatten(rows["images"])  # one each
+    return held_out(
+        ScoringRows(images, rows["photograph"], rows["dataset"], rows["level"]), share, seed
+    )
+
+
+class Folders:
+    """The folders below `data.images` that the image names of the files are relative to."""
+
+    def __init__(self, data: LlavaData) -> None:
+        self._folders = data.folders
+        self._asked: set[str] = set()
+
+    def of(self, *files: str | None) -> str:
+        """The folder of the last of the files that has one, ending with a slash; or nothing."""
+        self._asked.update(filter(None, files))
+        found = [self._folders[file] for file in files if file in self._folders]
+        return f"{found[-1].rstrip('/')}/" if found else ""
+
+    def check(self) -> None:
+        """Raises InputError for a folder of a file that is not read."""
+        if unknown := sorted(set(self._folders) - self._asked):
+            raise InputError(f"data.folders: {unknown[0]} is none of the data's files")

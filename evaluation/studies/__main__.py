@@ -21,6 +21,7 @@ app = typer.Typer(
 for name in (
     "ablation",
     "adaptive",
+    "catalog_size",
     "controller",
     "objective",
     "order",

@@ -15,6 +15,7 @@ from qsit_ray.demo.rows import build
 from qsit_ray.mixture import Mixture
 from qsit_ray.models.architectures import architecture
 from qsit_ray.session import session
+from qsit_ray.terminal import Terminal
 
 FAST_BF16 = "AVX512" in torch.backends.cpu.get_cpu_capability()
 COUNTS = [name for name, field in DemoData.model_fields.items() if field.is_required()]
@@ -32,6 +33,7 @@ def base(tmp_path_factory):
 def test_a_trial_of_the_real_05b_runs_through_tune(base, tmp_path):
     from qsit_ray.search.trials import Task
     from qsit_ray.search.tuner import run_search
+    from qsit_ray.stages.tokens import count_tokens
 
     config = override(
         presets.paper(),
@@ -46,6 +48,7 @@ def test_a_trial_of_the_real_05b_runs_through_tune(base, tmp_path):
             # Without AVX-512 torch multiplies bf16 matrices a number at a time.
             f"search.precision={'bf16' if FAST_BF16 else 'fp32'}",
             f"models.proxy={base}",
+            f"models.primary={base}",
             "models.freeze_vision=true",
             "models.remember_features=true",
             "train.zero_stage=2",
@@ -57,6 +60,7 @@ def test_a_trial_of_the_real_05b_runs_through_tune(base, tmp_path):
     made = build(folder, DemoData(**SIZES), 0, lambda *_: None)
     writing.write(folder, made)
     run = RunFolder(tmp_path)
+    count_tokens(run, config, Terminal())
     task = Task(run, config, run.path / "search", lambda ratio: Mixture(1, 1, 1), "interpreting")
 
     class Bar:

@@ -3,9 +3,10 @@
 import codecs
 import gzip
 import json
+import re
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qsit_ray import artifacts, reading, tables
@@ -123,3 +124,54 @@ def test_a_file_of_ours_holds_one_value_or_any_number_of_lines(tmp_path):
     for text, found in (("", 0), ("{}{}", 2)):
         with pytest.raises(InputError, match=rf"a\.json: expected one JSON value, found {found}"):
             artifacts.read_json(put(tmp_path, "a.json", text))
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(plain, max_size=6),
+    st.sampled_from(["a.json", "a.jsonl", "a.json.gz"]),
+    st.integers(1, 40),
+    st.sampled_from([None, 1]),
+)
+def test_records_are_the_same_whatever_piece_of_the_file_is_read_at_a_time(
+    tmp_path, monkeypatch, made, name, piece, indent
+):
+    is_lines = name == "a.jsonl"
+    text = "\n".join(map(json.dumps, made)) if is_lines else json.dumps(made, indent=indent)
+    path = put(tmp_path, name, text)
+    monkeypatch.setattr(reading, "PIECE", piece)
+    if is_lines and not made:
+        with pytest.raises(InputError, match="empty"):
+            list(reading.records(path))
+    else:
+        assert list(reading.records(path)) == made
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1 << 20])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[{"a": 1},\n{"a": }]', "record 2, line 2: not JSON: Expecting value"),
+        ('[{"a": 1}\n{"a": 2}]', "record 2, line 2: not JSON: Expecting ',' delimiter"),
+        ('[{"a": 1},\n{"a": 1, "a": 2}]', "record 2, line 2: the key 'a' occurs more than once"),
+        ('[{"a": 1},\n', "record 1, line 2: not JSON: Expecting"),
+        ('[{"a": "b', "record 1, line 1: not JSON: Unterminated"),
+        ("[1,]", "record 1, line 1: not JSON"),
+        ("[1]\n[2]", "line 2: more after the end of the list"),
+        ('{"a": 1}', "expected a list of records"),
+        (" \n", "the file is empty"),
+        ("", "the file is empty"),
+        ('["\0"]', "line 1: a zero byte"),
+    ],
+)
+def test_a_mistake_in_a_file_read_piece_by_piece_is_named(tmp_path, monkeypatch, text, said, piece):
+    monkeypatch.setattr(reading, "PIECE", piece)
+    with pytest.raises(InputError, match=re.escape(said)):
+        list(reading.records(put(tmp_path, "a.json", text)))
+
+
+def test_bytes_that_are_no_text_are_named_by_their_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "PIECE", 5)
+    path = put(tmp_path, "a.jsonl", '"ä"\n"ö"\n'.encode() + b'"\xff"\n')
+    with pytest.raises(InputError, match=r"a\.jsonl, line 3: byte 0xff is not utf-8"):
+        list(reading.records(path))

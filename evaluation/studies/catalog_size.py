@@ -1,4 +1,4 @@
-"""rim: a catalog of ever more rows: how fast it is built, opened, read and planned, and in how much
+"""rim: a catalog of ever more rows: in which CPU time it is built, opened, read and planned, and in how much
 memory.
 
 Each size is built in a process of its own, from records with about the texts of Q-Instruct's, a
@@ -40,7 +40,7 @@ ANSWER = (
 
 @dataclass(frozen=True)
 class Built:
-    """Seconds of each step, bytes of the files of records, and the most memory of the process."""
+    """CPU seconds of each step, bytes of the files of records, and the most memory of the process."""
 
     rows: int
     size: int
@@ -80,19 +80,20 @@ def measured(rows: int) -> Built:
         files = [folder / f"{domain}.json" for domain in DOMAINS]
         catalog = folder / "catalog"
         catalog.mkdir()
-        clock = [time.perf_counter()]
+        clock = [time.process_time()]
         read(data, 0, folder / "drafts.arrow", lambda *_: None).write(catalog)
-        clock.append(time.perf_counter())
+        clock.append(time.process_time())
         opened = open_catalog(catalog)
-        clock.append(time.perf_counter())
+        clock.append(time.process_time())
         wanted = np.random.default_rng(0).integers(0, len(opened.rows), TAKEN)
         assert len(opened.take(wanted)) == TAKEN
-        clock.append(time.perf_counter())
+        clock.append(time.process_time())
         plan_epoch(Mixture(**opened.sizes), opened.sizes, 0, 0, 64)
-        clock.append(time.perf_counter())
+        clock.append(time.process_time())
         memory = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         size = sum(file.stat().st_size for file in files)
-        return Built(rows, size, *np.diff(clock).tolist(), memory)
+        build, opening, take, plan = np.diff(clock).tolist()
+        return Built(rows, size, build, opening, take, plan, memory)
 
 
 def _write_files(folder: Path, rows: int) -> LlavaData:
@@ -119,7 +120,7 @@ def write(
     out: Page = Path("docs/PERFORMANCE.md"),
     rows: Annotated[list[int], typer.Option(min=300)] = [100_000, 1_000_000, 10_000_000],  # noqa: B006
 ) -> None:
-    """Catalogs of so many rows: seconds and memory."""
+    """Catalogs of so many rows: CPU seconds and memory."""
     context = multiprocessing.get_context("spawn")
     found = []
     for count in rows:
@@ -140,5 +141,7 @@ def write(
         for each in found
     ]
     options = "".join(f" --rows {count}" for count in rows)
-    command = f"By `python -m evaluation.studies catalog_size --out {out}{options}`."
+    command = (
+        f"By `python -m evaluation.studies catalog_size --out {out}{options}`, in CPU seconds:"
+    )
     write_section(out, "catalog-size", command, table(columns, lines))

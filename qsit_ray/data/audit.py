@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,10 +19,12 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from qsit_ray.data import images, pack
-from qsit_ray.data.catalog import Catalog, CatalogRow, image_paths
+from qsit_ray.data.catalog import Catalog, image_paths
 from qsit_ray.errors import InputError
 from qsit_ray.levels import LEVELS
 
@@ -49,8 +52,7 @@ def audit(
 ) -> list[Finding]:
     """All findings of a catalog. `cut`: training rows whose answer a model's limit cuts, by model.
     `report` gets the images read and their number."""
-    train = catalog.rows.to_pylist()
-    held_out = catalog.validation_rows.to_pylist()
+    scored = [*_scored(catalog.rows), *_scored(catalog.validation_rows)]
     splits = {"training": _distinct(image_paths(catalog.rows).to_pylist())}
     validation = image_paths(catalog.validation_rows).to_pylist()
     splits["validation"] = _distinct([*validation, *_benchmark(catalog, "validation")])
@@ -60,14 +62,14 @@ def audit(
     found = [
         Finding("image that can't be read", len(unreadable), unreadable[:SHOWN]),
         *_pairs(splits, seen),
-        _repeated(train),
-        _contradicting([*train, *held_out]),
-        *_inverted([*train, *held_out]),
+        _repeated(catalog),
+        _contradicting(scored),
+        *_inverted(scored),
         *(
             Finding(
                 f"answer that is cut at the {which}'s models.max_length",
                 len(rows),
-                [f"{train[row]['domain']} {train[row]['id']}" for row in rows[:SHOWN]],
+                [f"{row['domain']} {row['id']}" for row in catalog.take(rows[:SHOWN])],
             )
             for which, rows in cut.items()
         ),
@@ -172,55 +174,73 @@ def _near(first: Sequence[int], paths: Sequence[str], seen: Mapping[str, _Signat
     return [path for path, hit in zip(paths, close.tolist(), strict=True) if hit]
 
 
-def _repeated(rows: Sequence[CatalogRow]) -> Finding:
+def _repeated(catalog: Catalog) -> Finding:
     """Training rows with the images and turns of another of their domain."""
-    known: dict[object, str] = {}
-    again = []
-    for row in rows:
-        key = (
-            row["domain"],
-            tuple(image["path"] for image in row["images"]),
-            tuple(turn["value"] for turn in row["conversation"]),
-        )
-        if key in known:
-            again.append(f"{row['domain']} {row['id']} repeats {known[key]}")
-        else:
-            known[key] = row["id"]
-    return Finding("training row that repeats another", len(again), again[:SHOWN])
+    first: dict[bytes, int] = {}
+    again: list[tuple[int, int]] = []
+    count = 0
+    for batch in catalog.rows.select(["row", "domain", "images", "conversation"]).to_batches():
+        for row in batch.to_pylist():
+            shown = [image["path"] for image in row["images"]]
+            said = [turn["value"] for turn in row["conversation"]]
+            content = json.dumps([row["domain"], shown, said]).encode()
+            key = hashlib.blake2b(content, digest_size=16).digest()
+            known = first.setdefault(key, row["row"])
+            if known != row["row"]:
+                count += 1
+                again += [(row["row"], known)] if len(again) < SHOWN else []
+    pairs = [catalog.take(pair) for pair in again]
+    examples = [f"{row['domain']} {row['id']} repeats {known['id']}" for row, known in pairs]
+    return Finding("training row that repeats another", count, examples)
 
 
-def _contradicting(rows: Sequence[CatalogRow]) -> Finding:
+@dataclass(frozen=True)
+class _Scored:
+    path: str
+    level: str
+    mos: float | None
+    dataset: str
+
+
+def _scored(rows: pa.Table) -> list[_Scored]:
+    """The rows with a level."""
+    columns = rows.select(["images", "level", "mos", "dataset"])
+    return [
+        _Scored(row["images"][0]["path"], row["level"], row["mos"], row["dataset"])
+        for batch in columns.filter(pc.is_valid(columns["level"])).to_batches()
+        for row in batch.to_pylist()
+    ]
+
+
+def _contradicting(rows: Sequence[_Scored]) -> Finding:
     """Scored images with several levels."""
     levels: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        if row["level"] is not None:
-            levels[row["images"][0]["path"]].add(row["level"])
+        levels[row.path].add(row.level)
     several = [f"{path}: {', '.join(sorted(of))}" for path, of in levels.items() if len(of) > 1]
     return Finding("image with several levels", len(several), several[:SHOWN])
 
 
-def _inverted(rows: Sequence[CatalogRow]) -> list[Finding]:
+def _inverted(rows: Sequence[_Scored]) -> list[Finding]:
     """Rows whose level is below that of a row of the same data set with a lower MOS, or above that
     of one with a higher MOS. Where they are many the data set has scores of two scales."""
-    of_set: dict[str, list[CatalogRow]] = defaultdict(list)
+    of_set: dict[str, list[tuple[float, _Scored]]] = defaultdict(list)
     for row in rows:
-        if row["level"] is not None and row["mos"] is not None:
-            of_set[row["dataset"]].append(row)
+        if row.mos is not None:
+            of_set[row.dataset].append((row.mos, row))
     found = []
     for name, scored in of_set.items():
-        scored.sort(key=lambda row: row["mos"] or 0.0)
-        mos = np.array([row["mos"] for row in scored], float)
-        level = np.array([LEVELS.index(row["level"] or "") for row in scored])
+        scored.sort(key=lambda each: each[0])
+        mos = np.array([each for each, _ in scored], float)
+        level = np.array([LEVELS.index(row.level) for _, row in scored])
         # Equal scores are compared with other scores alone.
         before = np.searchsorted(mos, mos, side="left")
         after = np.searchsorted(mos, mos, side="right")
         highest = np.concatenate([[-1], np.maximum.accumulate(level)])[before]
         lowest = np.concatenate([np.minimum.accumulate(level[::-1])[::-1], [len(LEVELS)]])[after]
         wrong = np.flatnonzero((level < highest) | (level > lowest))
-        examples = [
-            f"{scored[i]['images'][0]['path']}: {scored[i]['level']} at {scored[i]['mos']:g}"
-            for i in wrong[:SHOWN].tolist()
-        ]
+        shown = [scored[i] for i in wrong[:SHOWN].tolist()]
+        examples = [f"{row.path}: {row.level} at {mos:g}" for mos, row in shown]
         found.append(Finding(f"level of {name} that contradicts its MOS", wrong.size, examples))
     return found
 

@@ -1,25 +1,8 @@
-"""pure: LLVisionQA (Q-Bench): matching replies to candidates, and accuracy by type and concern
-(Table V).
-
-The default rule is ours and is strict about doubt. The first of these forms that a reply has
-decides its candidate:
-
-1. letters: the whole reply is a letter ("B", "(b)", "B."), it starts with one ("B. Low", "(B) Low",
-"B - Low", "B" alone on the first line), or it names one ("the answer is B", "Option: B", a bold
-"**B. Low**", "C. Noise" followed by its own text);
-2. the whole reply is a candidate's text;
-3. it starts with a candidate's text and punctuation ("Yes, there is");
-4. it contains the text of one candidate only, as whole words and not after a negation; a text
-inside a longer candidate's match does not count.
-
-Letters that differ, a letter beyond the candidates, or a letter directly before another candidate's
-text give None: the reply is unparsable, counts as wrong, and is listed.
-"""
+"""pure: LLVisionQA (Q-Bench): accuracy by type and concern (Table V) of replies that
+`evaluation.matching` matches to candidates."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -28,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evaluation.intervals import DEFAULT, Bootstrap, Difference, Interval, cluster_numbers
+from evaluation.matching import match, official_matches
 from qsit_ray.data.catalog import CONCERNS, TYPES
 from qsit_ray.errors import InputError
 
@@ -35,20 +19,6 @@ Rule = Literal["default", "official"]
 RULES: tuple[Rule, ...] = ("default", "official")
 Question = Mapping[str, object]
 """A record of LLVisionQA: type, concern, question, img_path, candidates and correct_ans."""
-
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_ONLY_LETTER = re.compile(r"\(?([A-Za-z])\)?[.):,]?")
-# A bare capital may be the article "A": a bracket, punctuation, a dash or the end of its line must
-# follow.
-_LEADING_LETTER = re.compile(
-    r"(?:\(([A-Z])\)|([A-Z])(?:[.):,]+(?=\s|$)|\s+-\s|\s*(?=\n|$)))[\s:.-]*"
-)
-_NAMED_LETTER = re.compile(
-    r"\b(?:[Aa]nswer|ANSWER|[Oo]ption|[Cc]hoice)(?:\s+is)?\s*[:=]?\s*\(?([A-Z])\)?(?=[.):,\n]|\s*$)"
-)
-_NEGATION = re.compile(
-    r"(?:\b(?:no|not|never|without|neither|nor|cannot|free (?:of|from))\b|n't\b)"
-)
 
 
 @dataclass(frozen=True)
@@ -98,35 +68,6 @@ class Graded:
     right: NDArray[np.bool_]
     missing: list[int]
     unparsable: list[int]
-
-
-def match(reply: str | None, candidates: Sequence[str]) -> int | None:
-    """The candidate, from 0, that a reply means by the default rule; None for none or several."""
-    if reply is None or _is_missing(reply):
-        return None
-    text = (
-        unicodedata.normalize("NFKC", reply).replace("*", "").replace("`", "").strip().strip("\"'")
-    )
-    letters = _letters(text, candidates)
-    if not letters:
-        return _by_text(text, candidates)
-    index = _LETTERS.index(letters.pop())
-    return index if not letters and index < len(candidates) else None
-
-
-def official_matches(reply: str, candidates: Sequence[str]) -> list[int]:
-    """The candidates, from 0, for which Q-SIT's published test holds; there may be several.
-
-    The reply equals the candidate's letter, contains the letter with a full stop, equals the
-    candidate's text, or has the letter alone on a line.
-    """
-    text = reply.strip()
-    lines = [line.strip() for line in text.splitlines()]
-    return [
-        i
-        for i, (letter, candidate) in enumerate(zip(_LETTERS, candidates, strict=False))
-        if text in (letter, candidate.strip()) or f"{letter}." in text or letter in lines
-    ]
 
 
 def random_guess(questions: Sequence[Question]) -> float | None:
@@ -303,56 +244,3 @@ def _by_kind(
             raise InputError(f"question {row}: {key} {question.get(key)!r} is not one of {known}")
     numbers = np.array([question[key] for question in questions])
     return {name: figure(numbers == i) for i, name in enumerate(names)}
-
-
-def _letters(text: str, candidates: Sequence[str]) -> set[str]:
-    """The letters that a reply names in one of the letter forms."""
-    alone = _ONLY_LETTER.fullmatch(text)
-    # A candidate may itself be one letter long; then its text decides.
-    if alone and text.casefold() not in [c.casefold() for c in candidates]:
-        return {alone[1].upper()}
-    leading = _LEADING_LETTER.match(text)
-    letters = {leading[1] or leading[2]} if leading else set()
-    letters |= {found[1] for found in _NAMED_LETTER.finditer(text)}
-    for i, candidate in enumerate(candidates):
-        option = rf"(?<!\w)\(?{_LETTERS[i]}\)?[.):]\s*{re.escape(candidate.strip())}(?!\w)"
-        if re.search(option, text, re.IGNORECASE):
-            letters.add(_LETTERS[i])
-    following = _starts_with(text[leading.end() :], candidates) if leading else None
-    return letters if following is None else letters | {_LETTERS[following]}
-
-
-def _by_text(text: str, candidates: Sequence[str]) -> int | None:
-    wanted = [_plain(candidate) for candidate in candidates]
-    if (reply := _plain(text)) in wanted:
-        return wanted.index(reply) if wanted.count(reply) == 1 else None
-    if (start := _starts_with(text, candidates)) is not None:
-        return start
-    # Longest first, blanking each match: "blur" inside "motion blur" is then not a second answer.
-    rest, found = reply, set()
-    for i in sorted(range(len(wanted)), key=lambda i: -len(wanted[i])):
-        pattern = rf"(?<!\w){re.escape(wanted[i])}(?!\w)"
-        for hit in re.finditer(pattern, rest):
-            before = " ".join(reply[: hit.start()].split()[-4:])
-            if _NEGATION.search(before.rpartition(".")[2]) and wanted[i] not in ("yes", "no"):
-                return None
-            found.add(i)
-        rest = re.sub(pattern, lambda hit: "\0" * len(hit[0]), rest)
-    return found.pop() if len(found) == 1 else None
-
-
-def _starts_with(text: str, candidates: Sequence[str]) -> int | None:
-    """The only candidate whose text starts the reply, followed by punctuation or the end."""
-    end = r"(?=\s*[.,;:!\n]|\s+-\s|\s*$)"
-    held = [
-        i
-        for i, candidate in enumerate(candidates)
-        if re.match(re.escape(candidate.strip()) + end, text.lstrip(), re.IGNORECASE)
-    ]
-    return held[0] if len(held) == 1 else None
-
-
-def _plain(text: str) -> str:
-    """Casefolded, with single blanks, without surrounding quotes and final punctuation."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(folded.split()).strip("\"' ").rstrip(".!;:, ")

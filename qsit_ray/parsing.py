@@ -68,14 +68,18 @@ def separated(path: Path, text: str, delimiter: str) -> Columns:
     try:
         names = [name.strip() for name in next(rows(False))[1]]
         if len(names) == 1 and (mark := _other_delimiter(text)):
-            raise InputError(
-                f"{path}: the cells are apart by {mark}, not by "
-                f"{'commas' if delimiter == ',' else 'tabs'}; save it with these"
-            )
+            if mark != " ":
+                return separated(path, text, mark)
+            if not path.name.lower().removesuffix(".gz").endswith(".txt"):
+                raise InputError(
+                    f"{path}: the cells are apart by spaces, not by commas; call it .txt"
+                )
+            return separated(path, _with_tabs(text), "\t")
         keys = [str(i) for i in range(len(names))]
         table = arrow.read_csv(
             pa.BufferReader(text.encode()),
-            arrow.ReadOptions(column_names=keys, block_size=1 << 24),
+            # Its threads may outlive the interpreter of a command that ends at once, and abort it.
+            arrow.ReadOptions(column_names=keys, block_size=1 << 24, use_threads=False),
             arrow.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             arrow.ConvertOptions(column_types=dict.fromkeys(keys, pa.string())),
         ).slice(1)
@@ -88,21 +92,42 @@ def separated(path: Path, text: str, delimiter: str) -> Columns:
         raise InputError(f"{path}{first_error(str(error))}") from None
     if table.num_rows == 0:
         raise InputError(f"{path}: a header and no rows")
-    return (table.num_rows, names, table.columns, line)
+    if any(_is_number(name) and not name.isdecimal() for name in names):
+        raise InputError(f"{path}: its first line holds numbers; it must name the columns")
+    columns = table.columns if delimiter == "," else [_with_points(each) for each in table.columns]
+    return (table.num_rows, names, columns, line)
 
 
 def _other_delimiter(text: str) -> str | None:
     """What the cells of a table are apart by whose header is one cell by its ending's delimiter."""
     lines = text.split("\n", 2)[:2]
-    marks = {";": "semicolons", ",": "commas", "\t": "tabs", "|": "bars"}
-    for mark, name in marks.items():
+    for mark in (";", "\t", "|", ","):
         if all(mark in line for line in lines):
-            return name
-    # Names may have spaces in them: a second cell is then a number.
+            return mark
+    # Names may have spaces in them: a last cell is then a number.
     words = [line.split() for line in lines]
-    if len(words) == 2 and len(words[0]) == len(words[1]) == 2 and _is_number(words[1][1]):
-        return "spaces"
+    if (
+        len(words) == 2
+        and len(words[0]) == len(words[1]) > 1
+        and _is_number(words[1][-1].replace(",", "."))
+    ):
+        return " "
     return None
+
+
+def _with_tabs(text: str) -> str:
+    """A text whose cells are apart by any number of spaces or tabs, with one tab in their place."""
+    return "\n".join("\t".join(line.split()) for line in text.split("\n"))
+
+
+def _with_points(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of numbers with decimal commas with points instead; another as it is. Only where
+    cells are not apart by commas: there 1,234 may be a thousand and more."""
+    cells = pc.utf8_trim_whitespace(column)
+    given = cells.filter(pc.not_equal(cells, ""))
+    numbers = pc.all(pc.match_substring_regex(given, r"^[-+]?\d+(,\d+)?([eE][-+]?\d+)?$")).as_py()
+    commas = pc.any(pc.match_substring(given, ",")).as_py()
+    return pc.replace_substring(cells, ",", ".") if numbers and commas else column
 
 
 def _is_number(text: str) -> bool:
@@ -226,6 +251,30 @@ def from_sheet(path: Path) -> Columns:
     width = max((i + 1 for i, name in enumerate(names) if name), default=0)
     columns = [[row[i] if i < len(row) else None for _, row in rows] for i in range(width)]
     return (len(rows), names[:width], columns, lambda row: rows[row][0])
+
+
+def from_matlab(path: Path) -> Columns:
+    """Columns of a .mat file: its variables of the greatest length that several have, or one.
+
+    Raises InputError where it can't be read or holds none.
+    """
+    from scipy.io import loadmat  # lazily: few tables are MATLAB's
+
+    try:
+        found = loadmat(path, squeeze_me=True, chars_as_strings=True)
+    except Exception as error:  # a broken file can make the parser raise anything
+        raise InputError(f"{path}: can't read it as .mat: {error}") from None
+    vectors = {
+        name: [value.item() if hasattr(value, "item") else value for value in values]
+        for name, values in found.items()
+        if not name.startswith("__") and getattr(values, "ndim", 0) == 1 and values.size
+    }
+    if not vectors:
+        raise InputError(f"{path}: no variable of it is a list of numbers or texts")
+    lengths = [len(values) for values in vectors.values()]
+    rows = max(lengths, key=lambda length: (lengths.count(length), length))
+    columns = {name: values for name, values in vectors.items() if len(values) == rows}
+    return (rows, list(columns), list(columns.values()), lambda row: None)
 
 
 def describe_value(value: Any) -> str:

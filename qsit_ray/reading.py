@@ -20,6 +20,8 @@ from typing import Any, NoReturn
 from qsit_ray.errors import InputError
 
 FORMATS = "csv, tsv, jsonl, json, parquet, xlsx"
+TABLES = f"{FORMATS}, txt, mat"
+"""Endings of tables."""
 PIECE = 1 << 24
 """Bytes that are read at a time."""
 CUT = 16
@@ -205,14 +207,16 @@ class _Window:
     def _read_on(self) -> bool:
         """Whether there was more: at least as much again as is still to be decoded, so that no
         value is decoded more than a few times."""
-        self._lines += self._text.count("\n", 0, self._at)
-        kept, self._at = self._text[self._at :], 0
+        wanted = len(self._text) - self._at
         more: list[str] = []
-        while not self._ended and sum(map(len, more)) <= len(kept):
+        while not self._ended and sum(map(len, more)) <= wanted:
             piece = next(self._pieces, None)
             self._ended = piece is None
             more += filter(None, [piece])
-        self._text = kept + "".join(more)
+        if more:
+            self._lines += self._text.count("\n", 0, self._at)
+            self._text = self._text[self._at :] + "".join(more)
+            self._at = 0
         return bool(more)
 
     def _refused(self, record: int, error: Exception) -> InputError:

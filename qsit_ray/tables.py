@@ -157,12 +157,18 @@ class Table:
 def read(path: Path) -> Table:
     """Read a table in the format of the file's ending.
 
+    Cells of a text may also be apart by semicolons, tabs or bars, in .txt by spaces; numbers then
+    may have decimal commas. Of a .mat file each variable is a column.
+
     JSON may be a list of records, an object of columns, an object of records (their key is the
     column `key`), one record a line, or records one after another. Keys inside a record's object
     are joined by a dot: `logits.good`. Raises InputError for a file that is missing, empty, of
     another format, not UTF-8 (or UTF-16 with its mark), or broken, with row and line.
     """
-    ending = reading.ending(path)
+    if path.suffix.lower() == ".mat":
+        return Table(path, *parsing.from_matlab(path))
+    is_text = path.name.lower().removesuffix(".gz").endswith(".txt")  # of any delimiter
+    ending = ".csv" if is_text else reading.ending(path)
     if ending == ".parquet":
         return Table(path, *parsing.from_parquet(path))
     if ending == ".xlsx":
@@ -221,6 +227,9 @@ def _numbers(column: Column) -> NDArray[np.float64]:
         column = column.to_pylist()
     if {type(value) for value in column} <= {float, int}:
         return np.array(column, dtype=np.float64)
+    given = [value.strip() for value in column if isinstance(value, str) and value.strip()]
+    if given and all(value.endswith("%") for value in given):
+        column = [v.strip().removesuffix("%") if isinstance(v, str) else v for v in column]
     return np.array([_number(value) for value in column], dtype=np.float64)
 
 

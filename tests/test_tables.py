@@ -178,3 +178,62 @@ def test_an_unknown_output_format_is_refused_and_a_failed_write_is_named(tmp_pat
     (tmp_path / "a.csv").mkdir()
     with pytest.raises(InputError, match="can't write"):
         tables.write(tmp_path / "a.csv", {"id": ["a"]})
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|", " ", "   "])
+def test_cells_of_a_txt_are_apart_by_anything_and_may_have_decimal_commas(tmp_path, mark):
+    path = tmp_path / "labels.txt"
+    rows = [["image", "mos"], ["a.png", "3,5"], ["b.png", "12"], ["c.png", "-0,25"]]
+    path.write_text("\n".join(mark.join(row) for row in rows) + "\n")
+    table = tables.read(path)
+    assert table.texts("image") == ["a.png", "b.png", "c.png"]
+    assert table.numbers("mos").tolist() == [3.5, 12, -0.25]
+
+
+def test_a_csv_apart_by_semicolons_is_read_and_a_number_with_two_commas_is_refused(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("image;mos\na,b.png;3,5\nc.png;1,234,5\n")
+    with pytest.raises(InputError, match=r"row 1 .* is '3,5', row 2 .* is '1,234,5'"):
+        tables.read(path).numbers("mos")
+    path.write_text("image;mos\na,b.png;3,5\nc.png;\n")
+    assert tables.read(path).texts("image") == ["a,b.png", "c.png"]
+    assert tables.read(path).sparse_numbers("mos").tolist()[0] == 3.5
+
+
+def test_commas_within_cells_apart_by_commas_are_no_decimal_point(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('image,mos\na.png,"3,5"\n')
+    with pytest.raises(InputError, match=r"row 1 .* is '3,5'"):
+        tables.read(path).numbers("mos")
+
+
+def test_per_cent_are_numbers_where_all_values_are(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("share\n80 %\n12.5%\n")
+    assert tables.read(path).numbers("share").tolist() == [80, 12.5]
+    path.write_text("share\n80%\n0.5\n")
+    with pytest.raises(InputError, match=r"row 1 .* is '80%'"):
+        tables.read(path).numbers("share")
+
+
+def test_the_variables_of_a_mat_file_are_columns(tmp_path):
+    import numpy as np
+    from scipy.io import savemat
+
+    path = tmp_path / "a.mat"
+    names = np.array(["a.bmp", "b.bmp", "c.bmp"], object)
+    savemat(path, {"names": names, "mos": [1.0, 2.5, 3.0], "version": 2, "ids": [[1], [2], [3]]})
+    table = tables.read(path)
+    assert list(table.names) == ["names", "mos", "ids"]
+    assert table.texts("names") == ["a.bmp", "b.bmp", "c.bmp"]
+    assert table.numbers("mos").tolist() == [1, 2.5, 3]
+    path.write_bytes(b"no mat")
+    with pytest.raises(InputError, match=r"a\.mat: can't read it as \.mat"):
+        tables.read(path)
+
+
+def test_a_table_without_names_is_refused(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("a.png 3.5\nb.png 4.5\n")
+    with pytest.raises(InputError, match="its first line holds numbers; it must name the columns"):
+        tables.read(path)

@@ -1,5 +1,5 @@
-"""rim: a catalog of ever more rows: in which CPU time it is built, opened, read and planned, and in how much
-memory.
+"""rim: a catalog of ever more rows: CPU time in which it is built, opened, read and planned, and
+the memory that this takes.
 
 Each size is built in a process of its own, from records with about the texts of Q-Instruct's, a
 third of them D1's. Writes the section `catalog-size` of docs/PERFORMANCE.md.
@@ -40,7 +40,7 @@ ANSWER = (
 
 @dataclass(frozen=True)
 class Built:
-    """CPU seconds of each step, bytes of the files of records, and the most memory of the process."""
+    """CPU seconds of each step, bytes of the files of records, the most memory of the process."""
 
     rows: int
     size: int

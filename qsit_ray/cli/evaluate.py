@@ -18,7 +18,7 @@ from qsit_ray.cli.printing import print_json, print_reasons, print_table, say
 from qsit_ray.cli.working import working
 from qsit_ray.data import images
 from qsit_ray.errors import InputError
-from qsit_ray.reading import FORMATS
+from qsit_ray.reading import TABLES
 from qsit_ray.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def run(run: Run) -> None:
 
 
 def iqa(
-    predictions: Annotated[Path, typer.Option(help=f"{FORMATS}.")],
+    predictions: Annotated[Path, typer.Option(help=f"{TABLES}.")],
     id_: Annotated[str, typer.Option("--id", help="Column of ids.")],
     truth: Annotated[str, typer.Option(help="Column of mean opinion scores.")],
     score: Annotated[str | None, typer.Option(help="Column of predicted scores.")] = None,

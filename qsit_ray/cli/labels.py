@@ -12,7 +12,7 @@ import typer
 from qsit_ray.cli.options import Confidence, Json, LowerBetter, Seed
 from qsit_ray.cli.printing import print_json, print_reasons, print_table, say
 from qsit_ray.errors import InputError
-from qsit_ray.reading import FORMATS
+from qsit_ray.reading import TABLES
 
 
 class Boundary(StrEnum):
@@ -60,7 +60,7 @@ def read(
 
 def import_(
     table: Annotated[
-        Path, typer.Argument(metavar="TABLE", help=f"A file of `data read`, or {FORMATS}.")
+        Path, typer.Argument(metavar="TABLE", help=f"A file of `data read`, or {TABLES}.")
     ],
     to: Annotated[Path, typer.Option(help="D1's records: .json, .jsonl; or a test table: .csv.")],
     range_: Annotated[
@@ -113,7 +113,7 @@ def import_(
 
 
 def select(
-    table: Annotated[Path, typer.Argument(metavar="IN", help=f"{FORMATS}.")],
+    table: Annotated[Path, typer.Argument(metavar="IN", help=f"{TABLES}.")],
     mos: Annotated[str, typer.Option(help="Column of scores.")],
     count: Annotated[int, typer.Option("--n", help="Images to choose.")],
     out: Annotated[Path, typer.Option(help="File for the chosen rows: .csv, .jsonl or .parquet.")],
@@ -158,7 +158,7 @@ def select(
 
 
 def levels(
-    table: Annotated[Path, typer.Argument(metavar="IN", help=f"{FORMATS}.")],
+    table: Annotated[Path, typer.Argument(metavar="IN", help=f"{TABLES}.")],
     id_: Annotated[str, typer.Option("--id", help="Column of ids.")],
     mos: Annotated[str, typer.Option(help="Column of mean opinion scores.")],
     range_: Annotated[

@@ -109,14 +109,12 @@ def records(path: Path) -> Iterator[Any]:
         if window.first():
             raise InputError(f"{path}, line {window.line()}: more after the end of the list")
         return
-    found = window.values()
-    first = next(found, None)
-    if first is None:
+    if not window.first():
         raise InputError(f"{path}: the file is empty")
-    if kind == ".json" and not window.first():
-        raise InputError(f"{path}: expected a list of records")
-    yield first
-    yield from found
+    for number, value in enumerate(window.values()):
+        if kind == ".json" and number == 0 and not window.first():
+            raise InputError(f"{path}: expected a list of records")
+        yield value
 
 
 def values(path: Path, text: str, strict: bool = False) -> list[Any]:
@@ -200,7 +198,7 @@ class _Window:
                 if not (cut and self._read_on()):
                     raise
                 continue
-            if end < len(self._text) or not self._read_on():  # a number may go on
+            if end < len(self._text) - CUT or not self._read_on():  # a number may go on
                 self._at = end
                 return value
 

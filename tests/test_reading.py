@@ -157,7 +157,7 @@ def test_records_are_the_same_whatever_piece_of_the_file_is_read_at_a_time(
         ('[{"a": 1},\n', "record 1, line 2: not JSON: Expecting"),
         ('[{"a": "b', "record 1, line 1: not JSON: Unterminated"),
         ("[1,]", "record 1, line 1: not JSON"),
-        ("[1,\n2x]\n", "record 2, line 2: not JSON"),
+        ("[1,\n2x]\n", "record 3, line 2: not JSON"),
         ("[1]\n[2]", "line 2: more after the end of the list"),
         ('{"a": 1}', "expected a list of records"),
         (" \n", "the file is empty"),

@@ -37,7 +37,9 @@ def krcc(truth: ArrayLike, prediction: ArrayLike) -> float:
 
 def rmse(truth: ArrayLike, prediction: ArrayLike) -> float:
     """Root of the mean squared difference, in units of both."""
-    return float(np.sqrt(np.mean((np.asarray(truth, float) - np.asarray(prediction, float)) ** 2)))
+    apart = np.asarray(truth, float) - np.asarray(prediction, float)
+    scale = _scale(apart)
+    return float(np.sqrt(np.mean((apart / scale) ** 2)) * scale)
 
 
 def mean_over_sets(
@@ -86,10 +88,18 @@ def average_ranks(codes: NDArray[np.intp]) -> Floats:
 def _centred(values: ArrayLike) -> Floats | None:
     """Deviations from the mean, the greatest 1, so that no square overflows; None if constant."""
     array = np.asarray(values, dtype=np.float64)
+    array = array / _scale(array)
     if array.size < 2 or np.ptp(array) == 0:
         return None
     deviation = array - array.mean()
     return np.asarray(deviation / np.abs(deviation).max())
+
+
+def _scale(values: Floats) -> float:
+    """The power of 2 that brings the greatest value to about 1: dividing by it rounds nothing, and
+    no square then overflows or vanishes."""
+    greatest = float(np.abs(values).max(initial=0.0))
+    return float(2.0 ** np.floor(np.log2(greatest))) if greatest else 1.0
 
 
 def logistic_mapping(truth: ArrayLike, prediction: ArrayLike) -> Floats | None:
@@ -103,6 +113,7 @@ def logistic_mapping(truth: ArrayLike, prediction: ArrayLike) -> Floats | None:
     from scipy.special import expit
 
     y, x = np.asarray(truth, dtype=np.float64), np.asarray(prediction, dtype=np.float64)
+    x = x / _scale(x)
     if y.size <= 4 or np.ptp(y) == 0 or np.ptp(x) == 0:
         return None
     # In standard units the starts and the step control mean the same for every score range.

@@ -79,6 +79,40 @@ def compare(
     )
 
 
+@dataclass(frozen=True)
+class LevelResult:
+    """`accuracy`: share of images whose most probable level is theirs. `calibration_error`: the
+    mean, over ten bins of that level's probability, of its distance from the accuracy (expected
+    calibration error). `confidence`: mean probability of that level."""
+
+    rows: int
+    accuracy: float
+    confidence: float
+    calibration_error: float
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def level_calibration(predicted: ArrayLike, levels: ArrayLike) -> LevelResult:
+    """Predicted shares against the level of each image's MOS, a number from 1 to 5 [n].
+
+    Raises InputError as `compare` does, and where the lengths differ.
+    """
+    shares = _shares(predicted, "predicted shares")
+    truth = np.asarray(levels, np.int64)
+    if truth.shape != (len(shares),):
+        raise InputError(f"{len(shares)} predictions for {truth.size} levels")
+    most = shares.max(axis=1)
+    right = shares.argmax(axis=1) + 1 == truth
+    return LevelResult(
+        rows=len(shares),
+        accuracy=float(right.mean()),
+        confidence=float(most.mean()),
+        calibration_error=_calibration_error(most, right.astype(float)),
+    )
+
+
 def _shares(values: ArrayLike, name: str) -> Shares:
     found = np.asarray(values, np.float64)
     if found.ndim != 2 or found.shape[1] != len(LEVEL_WEIGHTS):

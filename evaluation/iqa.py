@@ -137,10 +137,11 @@ def compare_predictions(
     *,
     rank_a: ArrayLike | None = None,
     rank_b: ArrayLike | None = None,
+    cluster: Sequence[Any] | ArrayLike | None = None,
     bootstrap: Bootstrap = DEFAULT,
 ) -> dict[str, Difference]:
     """Each metric of two predictions for the same truth. All inputs have shape (rows,); `rank_a`
-    and `rank_b` are as `rank_on` in `score_predictions`.
+    and `rank_b` are as `rank_on` in `score_predictions`, and so is `cluster`.
 
     The bootstrap is paired: both predictions on the same drawn rows. Its p-value is two-sided, and
     below 1 - confidence where the interval excludes 0. Williams' test of two correlations that
@@ -150,7 +151,8 @@ def compare_predictions(
     table_a = _table(truth, a, rank_a, ("truth", "prediction a", "rank_a"))
     table_b = _table(truth, b, rank_b, ("truth", "prediction b", "rank_b"))
     rows = table_a.shape[1]
-    of_a, of_b = (_measure(table, np.arange(rows), bootstrap.seed) for table in (table_a, table_b))
+    clusters = cluster_numbers(cluster, rows)
+    of_a, of_b = (_measure(table, clusters, bootstrap.seed) for table in (table_a, table_b))
     between = {
         "srcc": correlation.srcc(table_a[2], table_b[2]),
         "plcc": correlation.plcc(table_a[1], table_b[1]),

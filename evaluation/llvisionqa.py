@@ -26,7 +26,8 @@ class AnswerResult:
     """Table V's figures of one model; None where a figure is undefined.
 
     `random_guess`: expected accuracy of guessing. `by_type`, `by_concern`: accuracies. `missing`
-    and `unparsable` replies count as wrong; their `_rows` are indices, from 0.
+    and `unparsable` replies count as wrong; their `_rows` are indices, from 0. `of_parsed`: the
+    accuracy of the others.
     """
 
     accuracy: float | None
@@ -41,6 +42,7 @@ class AnswerResult:
     missing_rows: list[int]
     unparsable_rows: list[int]
     rule: Rule
+    of_parsed: float | None = None
 
     def to_json(self) -> dict[str, object]:
         return asdict(self)
@@ -146,6 +148,7 @@ def grade_replies(
         missing_rows=graded.missing,
         unparsable_rows=graded.unparsable,
         rule=rule,
+        of_parsed=accuracy(~np.isin(np.arange(right.size), graded.missing + graded.unparsable)),
     )
 
 

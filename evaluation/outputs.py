@@ -14,15 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation import distributions, iqa
-from evaluation.distributions import DistributionResult
+from evaluation.distributions import DistributionResult, LevelResult
 from evaluation.intervals import DEFAULT, Bootstrap, Difference, Floats
 from evaluation.iqa import IqaResult, TableIvRow
 from qsit_ray import tables
 from qsit_ray.errors import InputError
 from qsit_ray.levels import (
     LEVELS,
+    Range,
     expected_score,
     level_probabilities,
+    mos_to_levels,
     two_level_margin,
     two_level_score,
 )
@@ -110,6 +112,8 @@ def word_columns(text: str | None, option: str) -> dict[str, str] | None:
     found: dict[str, str] = {}
     for part in text.split(","):
         word, _, column = (piece.strip() for piece in part.partition("="))
+        # A level word is one however it is written: its number of Eq. 2 must not depend on it.
+        word = word.lower() if word.lower() in LEVELS else word
         if not word or not column:
             raise InputError(f"{option}: {part!r} must be WORD=COLUMN")
         if word in found:
@@ -132,6 +136,9 @@ class IqaScores:
     predicted: Predicted
     seed: int
     distribution: DistributionResult | None = None
+    clusters: int | None = None
+    """Clusters that intervals draw; None where they draw rows."""
+    levels: LevelResult | None = None
 
     @property
     def settings(self) -> dict[str | None, str]:
@@ -152,6 +159,10 @@ class IqaScores:
             found["table_iv"] = [asdict(row) for row in self.table_iv]
         if self.distribution is not None:
             found["distribution"] = self.distribution.to_json()
+        if self.levels is not None:
+            found["levels"] = self.levels.to_json()
+        if self.clusters is not None:
+            found["clusters"] = self.clusters
         derivation = {**self.predicted.derivation, "ranked_on": self.predicted.ranked_on}
         return {**found, **derivation, "seed": self.seed}
 
@@ -166,6 +177,9 @@ def score_iqa(
     trained_on: Sequence[str] | None = None,
     lower_better: bool = False,
     votes: Mapping[str, str] | None = None,
+    cluster_column: str | None = None,
+    where: Mapping[str, str] | None = None,
+    level_range: Range | None = None,
     bootstrap: Bootstrap = DEFAULT,
 ) -> IqaScores:
     """SRCC, PLCC, KRCC and RMSE of a table of predictions.
@@ -174,11 +188,16 @@ def score_iqa(
     of Eq. 4 are then compared with them.
 
     `by` names the column of groups, such as datasets; an id must then be unique within its group
-    only. `trained_on` are groups. `lower_better`: the truth is DMOS, and correlates with its sign
+    only. `cluster_column` names what rows share, such as a reference image: intervals then draw
+    these and not rows, which are not independent. `where`: only the rows with these values are
+    read. `level_range`: of the truth's levels (Eq. 1), with which the most probable ones compare.
+    `trained_on` are groups. `lower_better`: the truth is DMOS, and correlates with its sign
     turned; there is then no RMSE of the raw scores, which rise with quality. Raises InputError,
     with the row, for a value that is missing.
     """
     table = tables.read(path)
+    for column, value in (where or {}).items():
+        table = table.where(column, value)
     names = None if by is None else table.labels(by)
     table.ids(id_column, within=names)
     truth = table.numbers(truth_column) * (-1 if lower_better else 1)
@@ -186,9 +205,16 @@ def score_iqa(
     if trained_on is not None and by is None:
         raise InputError("--trained-on needs --by COL, the column of dataset names")
 
+    clusters = None if cluster_column is None else np.array(table.labels(cluster_column))
+
     def result_of(rows: NDArray[np.bool_]) -> IqaResult:
-        score, rank_on = predicted.score[rows], predicted.rank_on[rows]
-        found = iqa.score_predictions(truth[rows], score, rank_on=rank_on, bootstrap=bootstrap)
+        found = iqa.score_predictions(
+            truth[rows],
+            predicted.score[rows],
+            rank_on=predicted.rank_on[rows],
+            cluster=None if clusters is None else clusters[rows],
+            bootstrap=bootstrap,
+        )
         if not lower_better:
             return found
         why = {"rmse": "the truth falls with quality, the score rises"}
@@ -199,19 +225,34 @@ def score_iqa(
     groups = {name: result_of(np.array(names) == name) for name in dict.fromkeys(names or [])}
     table_iv = None if trained_on is None else iqa.table_iv(path.stem, groups, trained_on)
     distribution = None if votes is None else _distribution(table, scoring, votes, bootstrap)
-    return IqaScores(overall, groups, table_iv, predicted, bootstrap.seed, distribution)
+    drawn = None if clusters is None else len(set(clusters.tolist()))
+    levels = None
+    if level_range is not None:
+        shares = level_probabilities(_level_logits(table, scoring, "--range"))
+        mos = table.numbers(truth_column)
+        numbers = mos_to_levels(mos, level_range, lower_better=lower_better).levels
+        known = numbers > 0  # a released range may have no level for the highest MOS
+        levels = distributions.level_calibration(shares[known], numbers[known])
+    return IqaScores(
+        overall, groups, table_iv, predicted, bootstrap.seed, distribution, drawn, levels
+    )
+
+
+def _level_logits(table: Table, scoring: Scoring, option: str) -> Floats:
+    """The logits of the paper's words, shape (rows, 5)."""
+    if set(scoring.logits or ()) != set(LEVELS):
+        raise InputError(f"{option} needs --logits of {', '.join(LEVELS)}")
+    columns = dict(scoring.logits or {})
+    return np.column_stack([table.numbers(columns[word]) for word in LEVELS])
 
 
 def _distribution(
     table: Table, scoring: Scoring, votes: Mapping[str, str], bootstrap: Bootstrap
 ) -> DistributionResult:
-    if set(votes) != set(LEVELS) or set(scoring.logits or ()) != set(LEVELS):
-        words = ", ".join(LEVELS)
-        raise InputError(f"--votes needs the columns of {words}, and --logits the same words")
-    given, counted = (
-        np.column_stack([table.numbers(columns[word]) for word in LEVELS])
-        for columns in (scoring.logits or {}, votes)
-    )
+    if set(votes) != set(LEVELS):
+        raise InputError(f"--votes needs the columns of {', '.join(LEVELS)}")
+    given = _level_logits(table, scoring, "--votes")
+    counted = np.column_stack([table.numbers(votes[word]) for word in LEVELS])
     try:
         return distributions.compare(level_probabilities(given), counted, bootstrap)
     except InputError as error:
@@ -252,12 +293,14 @@ def common_ids(ids_a: Sequence[object], ids_b: Sequence[object], a: Path, b: Pat
 
 @dataclass(frozen=True)
 class FileComparison:
-    """Two files, A - B, over the `rows` of the ids in both; `content` is its JSON."""
+    """Two files, A - B, over the `rows` of the ids in both; `content` is its JSON. `clusters`: that
+    intervals draw, None where they draw rows."""
 
     rows: int
     metrics: dict[str, Difference]
     ids: CommonIds
     content: dict[str, object]
+    clusters: int | None = None
 
 
 def compare_iqa(
@@ -267,9 +310,11 @@ def compare_iqa(
     *,
     id_column: str | None = None,
     truth_column: str | None = None,
+    cluster_column: str | None = None,
     bootstrap: Bootstrap = DEFAULT,
 ) -> FileComparison:
-    """Compare two tables of predictions; the headline is SRCC.
+    """Compare two tables of predictions; the headline is SRCC. `cluster_column`, of A, is as in
+    `score_iqa`.
 
     Columns that are not named are found by their usual names. The truth is read from A; where B
     has it too it must be the same. Raises InputError where it is not, and without common ids.
@@ -277,8 +322,11 @@ def compare_iqa(
     ids: list[list[str]] = []
     predicted: list[Predicted] = []
     truths: list[Floats] = []
+    clusters = None
     for path in (a, b):
         table = tables.read(path)
+        if path is a and cluster_column is not None:
+            clusters = np.array(table.labels(cluster_column))
         ids.append(table.ids(id_column or table.first_of("--id COL", IDS, several=True)))
         source = scoring or Scoring(score=table.first_of("--score COL", SCORES))
         predicted.append(source.read(table))
@@ -302,8 +350,10 @@ def compare_iqa(
         predicted[1].score[at_b],
         rank_a=predicted[0].rank_on[at_a],
         rank_b=predicted[1].rank_on[at_b],
+        cluster=None if clusters is None else clusters[at_a],
         bootstrap=bootstrap,
     )
+    drawn = None if clusters is None else len(set(clusters[at_a].tolist()))
     metrics = {name: asdict(difference) for name, difference in found.items()}
     content = {
         "task": "iqa",
@@ -315,4 +365,5 @@ def compare_iqa(
         **common.to_json(),
         "seed": bootstrap.seed,
     }
-    return FileComparison(at_a.size, found, common, content)
+    content |= {} if drawn is None else {"clusters": drawn}
+    return FileComparison(at_a.size, found, common, content, drawn)

@@ -22,6 +22,8 @@ from qsit_ray.errors import InputError
 from qsit_ray.parsing import describe_value
 from qsit_ray.tables import Table
 
+# The column of replies: ours, Q-Bench's, and LLaVA's.
+ANSWERS = ("answer", "response", "text")
 NO_ANSWERS = "the questions hold no correct_ans (a test split)"
 CORRECT = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
@@ -94,7 +96,11 @@ def read_replies(path: Path, questions: Sequence[Question]) -> Replies:
         if isinstance(value, list) and not any(isinstance(reply, dict) for reply in value):
             return _replies_in_order(path, value, len(questions))
     table = tables.read(path)
-    texts = table.texts("answer")
+    column = next((name for name in ANSWERS if name in table.names), None)
+    if column is None:
+        known = ", ".join(table.names)
+        raise InputError(f"{path}: none of the columns {', '.join(ANSWERS)}; it has {known}")
+    texts = table.texts(column)
     keys: list[object] = [question.get("img_path") for question in questions]
     if len(set(keys)) == len(keys):
         paths = table.ids("img_path")
@@ -141,7 +147,7 @@ def score_llvisionqa(
     rule: Rule = "default",
     bootstrap: Bootstrap = DEFAULT,
 ) -> ScoredReplies:
-    """Grade a file of replies.
+    """Grade a file of replies. The bootstrap draws images, with all their questions.
 
     Where no question has correct_ans every accuracy is None, with a reason. Raises InputError as
     the readers and `llvisionqa.grade_replies` do.
@@ -152,13 +158,28 @@ def score_llvisionqa(
     # Any answer will do: missing and unparsable replies do not depend on it.
     graded = questions if answered else [{**q, "correct_ans": _first(q)} for q in questions]
     try:
-        result = llvisionqa.grade_replies(graded, replies.texts, rule=rule, bootstrap=bootstrap)
+        images = [str(question.get("img_path", row)) for row, question in enumerate(questions)]
+        several = len(set(images)) < len(images)
+        result = llvisionqa.grade_replies(
+            graded,
+            replies.texts,
+            rule=rule,
+            cluster=images if several else None,
+            bootstrap=bootstrap,
+        )
     except InputError as error:
         raise InputError(f"{questions_path} and {replies_path}: {error}") from None
     if answered:
         return ScoredReplies(result, {}, questions, replies, bootstrap.seed)
     by_type, by_concern = dict.fromkeys(result.by_type), dict.fromkeys(result.by_concern)
-    result = replace(result, accuracy=None, interval=None, by_type=by_type, by_concern=by_concern)
+    result = replace(
+        result,
+        accuracy=None,
+        interval=None,
+        by_type=by_type,
+        by_concern=by_concern,
+        of_parsed=None,
+    )
     return ScoredReplies(result, {"accuracy": NO_ANSWERS}, questions, replies, bootstrap.seed)
 
 

@@ -35,11 +35,27 @@ class Table:
     names: Sequence[str]
     columns: Sequence[Column]
     line: Callable[[int], int | None]
+    kept: Sequence[int] | None = None
+    """The places of the rows in the file, where only some are kept."""
 
     def place(self, row: int) -> str:
         """`row 3 (line 4)` for index 2."""
+        row = row if self.kept is None else self.kept[row]
         line = self.line(row)
         return f"row {row + 1}" if line is None else f"row {row + 1} (line {line})"
+
+    def where(self, name: str, value: str) -> Table:
+        """The rows whose column `name` is `value`. Raises InputError where there is none."""
+        kept = [row for row, label in enumerate(map(_label, self.plain(name))) if label == value]
+        if not kept:
+            raise InputError(f"{self.path}, column {name!r}: no row has {value!r}")
+        columns = [
+            column.take(pa.array(kept))
+            if isinstance(column, pa.ChunkedArray)
+            else [column[row] for row in kept]
+            for column in self.columns
+        ]
+        return Table(self.path, len(kept), self.names, columns, self.line, kept)
 
     def column(self, name: str) -> Column:
         """Raises InputError that lists the columns where `name` is none of them, or several."""

@@ -33,9 +33,21 @@ TwoLevel = Annotated[str | None, typer.Option(help="good=COLUMN,poor=COLUMN: Q-B
 Temperature = Annotated[
     float | None, typer.Option(help="Of --two-level; 100 as in Q-Bench by default.")
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        help="Column of what rows share, such as a reference image; intervals draw these."
+    ),
+]
 Rule = Annotated[
     Literal["default", "official"], typer.Option(help="Rule that matches replies to candidates.")
 ]
+
+
+FEW_CLUSTERS = 20
+"""Clusters below which intervals are too narrow: those of three cover 76 %, not 95 %."""
+MANY = 0.02
+"""Share of replies without a candidate, or of ids without a partner, above which it is said."""
 
 
 def register(evaluate: typer.Typer) -> None:
@@ -66,6 +78,10 @@ def iqa(
     two_level: TwoLevel = None,
     temperature: Temperature = None,
     by: Annotated[str | None, typer.Option(help="Column of groups, such as the dataset.")] = None,
+    cluster: Cluster = None,
+    where: Annotated[
+        list[str], typer.Option(help="COL=VALUE: only the rows that have it; may be repeated.")
+    ] = [],  # noqa: B006
     trained_on: Annotated[
         str | None, typer.Option(help="Groups trained on, comma between: intra; others: cross.")
     ] = None,
@@ -74,6 +90,10 @@ def iqa(
         str | None,
         typer.Option(help="Columns of people's votes, bad=COL,…,excellent=COL; with --logits."),
     ] = None,
+    level_range: Annotated[
+        str | None,
+        typer.Option("--range", help="Of the truth's levels, as in `data levels`; with --logits."),
+    ] = None,
     as_json: Json = False,
     seed: Seed = 0,
     confidence: Confidence = 0.95,
@@ -81,6 +101,7 @@ def iqa(
     """SRCC, PLCC, KRCC and RMSE of predictions, from scores or from level logits."""
     from evaluation.intervals import Bootstrap
     from evaluation.outputs import score_iqa, word_columns
+    from qsit_ray.levels import Range
 
     result = score_iqa(
         predictions,
@@ -88,6 +109,9 @@ def iqa(
         id_column=id_,
         truth_column=truth,
         by=by,
+        cluster_column=cluster,
+        where=_conditions(where),
+        level_range=None if level_range is None else Range.parse(level_range),
         trained_on=trained_on and [name.strip() for name in trained_on.split(",")],
         lower_better=lower_better,
         votes=word_columns(votes, "--votes"),
@@ -107,10 +131,17 @@ def iqa(
     )
     for name, r in rows.items():
         print_reasons(r.reasons, f"{name}: ")
+    _say_few(result.clusters)
     if result.distribution is not None:
         names = ("kl", "js", "wasserstein", "std_error", "calibration_error")
         figures = [(name, getattr(result.distribution, name)) for name in names]
         print_table("Level probabilities against the votes", ("figure", "value"), figures)
+    if result.levels is not None:
+        figures = [(n, getattr(result.levels, n)) for n in ("accuracy", "confidence")]
+        figures.append(("calibration_error", result.levels.calibration_error))
+        print_table(
+            "Most probable level against the level of the MOS", ("figure", "value"), figures
+        )
 
 
 def llvisionqa(
@@ -151,6 +182,11 @@ def llvisionqa(
     for name in ("missing", "unparsable", "unknown"):
         if content[name]:
             say(f"{name}: {content[name]} of {result.rows} (listed with --json)")
+    if result.unparsable > MANY * result.rows and result.of_parsed is not None:
+        say(
+            f"WARNING: {result.unparsable / result.rows:.1%} of the replies name no candidate and "
+            f"count as wrong; accuracy of the others is {result.of_parsed:.4f}"
+        )
 
 
 def compare(
@@ -165,6 +201,7 @@ def compare(
     temperature: Temperature = None,
     questions: Annotated[Path | None, typer.Option(help="llvisionqa: the questions.")] = None,
     rule: Rule = "default",
+    cluster: Cluster = None,
     as_json: Json = False,
     seed: Seed = 0,
     confidence: Confidence = 0.95,
@@ -185,11 +222,13 @@ def compare(
             None if source == (None,) * 4 else _scoring(*source),
             id_column=id_,
             truth_column=truth,
+            cluster_column=cluster,
             bootstrap=bootstrap,
         )
     else:
-        if any(option is not None for option in (truth, score, logits, two_level, temperature)):
-            raise InputError("--truth and scores belong to --task iqa")
+        given = (truth, score, logits, two_level, temperature, cluster)
+        if any(option is not None for option in given):
+            raise InputError("--truth, --cluster and scores belong to --task iqa")
         result = compare_llvisionqa(
             a, b, questions_path=questions, rule=rule, id_column=id_, bootstrap=bootstrap
         )
@@ -204,6 +243,25 @@ def compare(
     for side, only in (("A", result.ids.only_in_a), ("B", result.ids.only_in_b)):
         if only:
             say(f"only in {side}: {len(only)} (listed with --json)")
+    ids = result.rows + max(len(result.ids.only_in_a), len(result.ids.only_in_b))
+    if result.rows < (1 - MANY) * ids:
+        say(f"WARNING: only {result.rows:,} of {ids:,} ids are in both files and compared")
+    _say_few(result.clusters)
+
+
+def _conditions(where: list[str]) -> dict[str, str]:
+    found = {}
+    for each in where:
+        column, equals, value = (part.strip() for part in each.partition("="))
+        if not (column and equals):
+            raise InputError(f"--where {each!r} must be COL=VALUE")
+        found[column] = value
+    return found
+
+
+def _say_few(clusters: int | None) -> None:
+    if clusters is not None and clusters < FEW_CLUSTERS:
+        say(f"WARNING: {clusters} clusters are few: intervals are narrower than they should be")
 
 
 def _scoring(

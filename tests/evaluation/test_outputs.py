@@ -13,7 +13,7 @@ from scipy import stats
 from evaluation import correlation, iqa, llvisionqa, outputs, replies
 from qsit_ray import tables
 from qsit_ray.errors import InputError
-from qsit_ray.levels import LEVELS
+from qsit_ray.levels import LEVELS, Range
 
 WORDS = {word: word for word in LEVELS}
 
@@ -325,7 +325,11 @@ def test_a_test_split_gives_null_with_a_reason_and_a_submission(tmp_path):
         (["A", 3, "A", "A", "A", "A"], "a.json", "row 2: expected a string or null, got 3"),
         ("img_path,answer\n0.jpg,A\n0.jpg,B\n", "a.csv", r"'0.jpg' in row 1 \(line 2\) and row 2"),
         ("img_path,answer\nx.jpg,A\n", "a.csv", "none of its img_path belongs to a question"),
-        ("img_path,reply\n0.jpg,A\n", "a.csv", "no column 'answer'; it has img_path, reply"),
+        (
+            "img_path,reply\n0.jpg,A\n",
+            "a.csv",
+            "none of the columns answer, response, text; it has img_path, reply",
+        ),
     ],
 )
 def test_replies_that_do_not_fit_are_refused(tmp_path, content, name, words):
@@ -412,3 +416,91 @@ def test_real_runs_keep_their_figures_from_files(shared_data: Path, tmp_path):
         found = replies.score_llvisionqa(asked, answers(tmp_path, texts)).result
         assert found.accuracy == llvisionqa.grade_replies(known, texts).accuracy, run
         assert found.missing == sum(text is None for text in texts)
+
+
+def test_rows_of_one_cluster_widen_the_interval_of_scores_and_of_differences(tmp_path):
+    truth, score = planted(40)
+    other = planted(40, noise=1.0, seed=1)[1] + truth
+    once = {"mos": truth, "a": score, "b": other}
+    four = {name: np.repeat(column, 4) for name, column in once.items()}
+    reference = np.repeat(ids(40), 4)
+    path = table(tmp_path, id=ids(160), reference=reference, **four)
+    rows, clusters = (
+        outputs.score_iqa(
+            path,
+            outputs.Scoring(score="a"),
+            id_column="id",
+            truth_column="mos",
+            cluster_column=column,
+        )
+        for column in (None, "reference")
+    )
+    widths = [np.ptp(found.overall.intervals["plcc"]) for found in (rows, clusters)]
+    assert widths[1] > 1.6 * widths[0]  # twice, but for the resampling
+    assert (rows.clusters, clusters.clusters) == (None, 40)
+    assert clusters.to_json()["clusters"] == 40
+    a = table(tmp_path, "a.csv", id=ids(160), truth=four["mos"], score=four["a"], of=reference)
+    b = table(tmp_path, "b.csv", id=ids(160), score=four["b"])
+    apart = [outputs.compare_iqa(a, b, cluster_column=column) for column in (None, "of")]
+    widths = [np.ptp(found.metrics["plcc"].interval) for found in apart]
+    assert widths[1] > 1.6 * widths[0]
+    assert apart[1].clusters == 40
+
+
+def test_only_rows_that_have_a_value_are_read(tmp_path):
+    truth, score = planted(60)
+    mos = [f"{each}" if n % 2 else "" for n, each in enumerate(truth)]
+    path = table(tmp_path, id=ids(60), kind=["q", "iqa"] * 30, mos=mos, score=score)
+    chosen = {
+        "scoring": outputs.Scoring(score="score"),
+        "id_column": "id",
+        "truth_column": "mos",
+    }
+    found = outputs.score_iqa(path, where={"kind": "iqa"}, **chosen)
+    assert found.overall.srcc == pytest.approx(stats.spearmanr(truth[1::2], score[1::2]).statistic)
+    with pytest.raises(InputError, match=r"row 1 \(line 2\) is missing, row 3 \(line 4\)"):
+        outputs.score_iqa(path, where={"kind": "q"}, **chosen)
+    with pytest.raises(InputError, match="no row has 'x'"):
+        outputs.score_iqa(path, where={"kind": "x"}, **chosen)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1.0, 1e160, 1e300])
+def test_figures_do_not_depend_on_the_size_of_the_scores(tmp_path, scale):
+    truth, score = planted(40)
+    found = [
+        outputs.score_iqa(
+            table(tmp_path, id=ids(40), mos=truth, pred=score * factor),
+            outputs.Scoring(score="pred"),
+            id_column="id",
+            truth_column="mos",
+        ).overall
+        for factor in (1.0, scale)
+    ]
+    for name in ("srcc", "plcc", "plcc_logistic", "krcc", "rmse_logistic"):
+        assert getattr(found[1], name) == pytest.approx(getattr(found[0], name), rel=1e-6)
+    assert np.isfinite(found[1].rmse)
+
+
+def test_the_most_probable_level_is_compared_with_that_of_the_mos(tmp_path):
+    """Of four images the model is sure; one of them is another level."""
+    logits = np.full((4, 5), -20.0)
+    logits[np.arange(4), [0, 1, 2, 2]] = 20.0
+    path = table(tmp_path, id=ids(4), mos=[10, 30, 50, 70], **by_word(logits))
+    scoring = outputs.Scoring(logits={word.capitalize(): word for word in LEVELS})
+    with pytest.raises(InputError, match="--range needs --logits"):
+        outputs.score_iqa(
+            path, scoring, id_column="id", truth_column="mos", level_range=Range.parse("dataset")
+        )
+    scoring = outputs.Scoring(logits={word: word for word in LEVELS})
+    whole = Range.parse("explicit:0:100")
+    found = outputs.score_iqa(
+        path, scoring, id_column="id", truth_column="mos", level_range=whole
+    ).levels
+    assert (found.rows, found.accuracy) == (4, 0.75)
+    assert found.confidence == pytest.approx(1)
+    assert found.calibration_error == pytest.approx(0.25)
+
+
+def test_level_words_are_read_however_they_are_written():
+    chosen = outputs.word_columns("Bad=a,POOR=b,Fair=c,good=d,Excellent=e", "--logits")
+    assert list(chosen) == list(LEVELS)

@@ -98,8 +98,9 @@ def read_replies(path: Path, questions: Sequence[Question]) -> Replies:
     table = tables.read(path)
     column = next((name for name in ANSWERS if name in table.names), None)
     if column is None:
-        known = ", ".join(table.names)
-        raise InputError(f"{path}: none of the columns {', '.join(ANSWERS)}; it has {known}")
+        raise InputError(
+            f"{path}: none of the columns {', '.join(ANSWERS)}; it has {', '.join(table.names)}"
+        )
     texts = table.texts(column)
     keys: list[object] = [question.get("img_path") for question in questions]
     if len(set(keys)) == len(keys):

@@ -42,8 +42,8 @@ def _kink(rng: np.random.Generator) -> Floats:
 
 def _cusp(rng: np.random.Generator) -> Floats:
     place = rng.uniform(np.log(0.2), np.log(5))
-    steep = np.where(_X < place, *rng.uniform(0.5, 2, 2))
-    return -steep * np.abs(_X - place)
+    left, right = rng.uniform(0.5, 2, 2)
+    return -np.where(place > _X, left, right) * np.abs(_X - place)
 
 
 def _shoulder(rng: np.random.Generator) -> Floats:

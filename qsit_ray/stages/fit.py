@@ -10,7 +10,13 @@ from qsit_ray.config.config import Config
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import AXES, Axis
 from qsit_ray.search.trials import read_trials
-from qsit_ray.surrogate.comparison import PAPER_DEGREE, Comparison, Surrogate, compare_curves
+from qsit_ray.surrogate.comparison import (
+    PAPER_DEGREE,
+    Comparison,
+    Outliers,
+    Surrogate,
+    compare_curves,
+)
 from qsit_ray.surrogate.coordinates import Coordinate
 from qsit_ray.surrogate.observations import observed
 
@@ -24,6 +30,8 @@ class FitSettings:
     coordinate: Coordinate = "ratio"
     seed: int = 0
     confidence: float = 0.95
+    tolerance: float | None = None
+    outliers: Outliers = "drop"
 
 
 def fit_run(run: RunFolder, config: Config) -> dict[Axis, Comparison]:

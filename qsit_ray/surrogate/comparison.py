@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from qsit_ray.errors import InputError
@@ -11,8 +11,11 @@ from qsit_ray.surrogate.alternatives import PROCESS, leave_one_out_errors, polyn
 from qsit_ray.surrogate.coordinates import COORDINATES, Coordinate
 from qsit_ray.surrogate.curve import Fit, polynomial, process
 from qsit_ray.surrogate.observations import Observations
+from qsit_ray.surrogate.outliers import Outlier, without_outliers
 
 Surrogate = Literal["polynomial", "recommended"]
+Outliers = Literal["drop", "keep"]
+CONSTANT = polynomial_name(0, "ratio")
 PAPER_DEGREE = 4
 # In simulation its intervals cover the best ratio for every kind of curve; those of polynomials do
 # not, nor do those of the curve with the least leave-one-out error (docs/SEARCH.md).
@@ -25,7 +28,9 @@ class Comparison:
     coordinate and the polynomial asked for. `used` names the one that gives the optimum.
 
     `alternatives`: leave-one-ratio-out errors by curve, also of curves not in `curves`. `lost`:
-    ratios without any score.
+    ratios without any score. `refused`: the curve asked for, where it is not used since it predicts
+    worse than a constant. `outliers`: rows left out. `minimize`: scores are losses, and the optimum
+    is their least.
     """
 
     used: str
@@ -33,6 +38,9 @@ class Comparison:
     curves: Mapping[str, Fit]
     alternatives: Mapping[str, float | None]
     lost: tuple[float, ...]
+    refused: str | None = None
+    outliers: tuple[Outlier, ...] = ()
+    minimize: bool = False
 
     @property
     def fit(self) -> Fit:
@@ -41,8 +49,20 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """That of the used curve, and the optimum of the recommended one where that is another."""
+        """That of the used curve, and the optimum of the recommended one where that is another;
+        rows that were left out."""
         text = self.fit.verdict
+        if self.refused is not None:
+            errors = (self.alternatives[name] or 0.0 for name in (self.refused, CONSTANT))
+            text += (
+                " The {} is not used: it predicts omitted ratios with an error of {:.2g}, a "
+                "constant with {:.2g}."
+            ).format(self.refused, *errors)
+        if not self.fit.flat and _is_worse(self.alternatives, self.used):
+            text += (
+                " Beware: also this curve predicts omitted ratios worse than a constant does; add "
+                "ratios or repeats."
+            )
         if self.used != self.recommended:
             other = self.curves[self.recommended]
             low, high = other.interval
@@ -50,6 +70,11 @@ class Comparison:
                 f" The recommended curve, a {self.recommended}, has its best ratio at "
                 f"{other.optimum:.3g}, {100 * other.confidence:g} % interval {low:.3g} to "
                 f"{high:.3g}."
+            )
+        for each in self.outliers:
+            text += (
+                f" Row {each.row} (ratio {each.ratio:.3g}, score {each.score:.4g}) is an outlier "
+                "and left out."
             )
         return text
 
@@ -62,6 +87,9 @@ class Comparison:
             "rivals": dict(self.alternatives),
             "degraded": self.fit.dropped > 0,
             "lost_ratios": list(self.lost),
+            "refused": self.refused,
+            "outliers": [asdict(each) for each in self.outliers],
+            "minimize": self.minimize,
             "curves": {name: fit.to_json() for name, fit in self.curves.items()},
         }
 
@@ -74,6 +102,9 @@ class Comparison:
             curves={name: Fit.from_json(fit) for name, fit in content["curves"].items()},
             alternatives=content["rivals"],
             lost=tuple(content["lost_ratios"]),
+            refused=content["refused"],
+            outliers=tuple(Outlier(**each) for each in content["outliers"]),
+            minimize=content["minimize"],
         )
 
 
@@ -84,26 +115,51 @@ def compare_curves(
     coordinate: Coordinate = "ratio",
     seed: int = 0,
     confidence: float = 0.95,
+    tolerance: float | None = None,
+    outliers: Outliers = "drop",
+    minimize: bool = False,
 ) -> Comparison:
     """Fit all curves to one search; the polynomial asked for or the recommended curve is used.
 
-    A polynomial that is not used is omitted where the ratios are too few for it. Raises InputError
-    where the used curve cannot be fitted.
+    A polynomial that predicts omitted ratios worse than a constant does is not used: the
+    recommended curve is. One that is not used is omitted where the ratios are too few for it.
+    `minimize`: the observations are losses with their sign turned; curves and scores of the result
+    have the losses' own. Raises InputError where the used curve cannot be fitted.
     """
+    kept, left_out = without_outliers(seen) if outliers == "drop" else (seen, [])
     asked = polynomial_name(degree, coordinate)
     wanted = {asked: (degree, coordinate)}
     wanted |= {polynomial_name(PAPER_DEGREE, c): (PAPER_DEGREE, c) for c in COORDINATES}
-    curves = {RECOMMENDED: process(seen, seed, confidence)}
+    curves = {RECOMMENDED: process(kept, seed, confidence, tolerance)}
     for name, (d, c) in wanted.items():
         try:
-            curves[name] = polynomial(seen, d, c, seed, confidence)
+            curves[name] = polynomial(kept, d, c, seed, confidence, tolerance)
         except InputError:
             if name == asked and use == "polynomial":
                 raise
+    errors = leave_one_out_errors(kept, degree, coordinate)
+    refused = asked if use == "polynomial" and _is_worse(errors, asked) else None
+    sign = -1 if minimize else 1
     return Comparison(
-        used=RECOMMENDED if use == "recommended" else asked,
+        used=asked if use == "polynomial" and refused is None else RECOMMENDED,
         recommended=RECOMMENDED,
-        curves=curves,
-        alternatives=leave_one_out_errors(seen, degree, coordinate),
-        lost=seen.lost,
+        curves={name: _with_sign(fit, sign) for name, fit in curves.items()},
+        alternatives=errors,
+        lost=kept.lost,
+        refused=refused,
+        outliers=tuple(replace(each, score=sign * each.score) for each in left_out),
+        minimize=minimize,
     )
+
+
+def _is_worse(errors: Mapping[str, float | None], name: str) -> bool:
+    """Whether a curve predicts omitted ratios worse than a constant does."""
+    error, constant = errors.get(name), errors.get(CONSTANT)
+    return error is not None and constant is not None and error > constant
+
+
+def _with_sign(fit: Fit, sign: int) -> Fit:
+    if sign > 0:
+        return fit
+    turned = tuple(-each for each in fit.coefficients)
+    return replace(fit, coefficients=turned, optimum_score=-fit.optimum_score)

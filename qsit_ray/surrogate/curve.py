@@ -42,7 +42,7 @@ class Fit:
     against the best ratio is within `tolerance` (in units of the score) with probability
     `confidence`. `regret_curve`: rows of ratio, median loss there against the best ratio, and the
     loss that is not exceeded with probability `confidence`; empty without `noise`. `noise`:
-    standard deviation of one run, null for a curve with as many coefficients as rows. `flat`: an
+    standard deviation of one run, null where coefficients and rows are nearly as many. `flat`: an
     F-test at 1 - confidence finds no effect of the ratio. `rows`, `dropped`: rows used and rows
     without a score.
     """
@@ -91,6 +91,7 @@ def polynomial(
     coordinate: Coordinate = "ratio",
     seed: int = 0,
     confidence: float = 0.95,
+    tolerance: float | None = None,
 ) -> Fit:
     """Fit a polynomial of `degree` over `coordinate`; the paper's is a quartic over the ratio.
 
@@ -114,10 +115,17 @@ def polynomial(
     if noise is not None:
         drawn = bootstrap(u, seen.scores - mean, seen.group, degree, _GRID, seed)
     name = polynomial_name(degree, coordinate)
-    return _describe(seen, name, degree, scale, coefficients, drawn, noise, flat, confidence)
+    return _describe(
+        seen, name, degree, scale, coefficients, drawn, noise, flat, confidence, tolerance
+    )
 
 
-def process(seen: Observations, seed: int = 0, confidence: float = 0.95) -> Fit:
+def process(
+    seen: Observations,
+    seed: int = 0,
+    confidence: float = 0.95,
+    tolerance: float | None = None,
+) -> Fit:
     """Fit a Gaussian process over log-ratio; `seed` draws its samples. Raises InputError for fewer
     than 3 distinct ratios and for a confidence out of range."""
     if seen.distinct.size < MIN_RATIOS:
@@ -134,7 +142,7 @@ def process(seen: Observations, seed: int = 0, confidence: float = 0.95) -> Fit:
     _, flat = noise_and_flatness(seen, basis, confidence)
     return _describe(
         seen, PROCESS, None, scale, np.asarray(series, dtype=np.float64),
-        found.samples(RESAMPLES, seed), found.noise, flat, confidence,
+        found.samples(RESAMPLES, seed), found.noise, flat, confidence, tolerance,
     )  # fmt: skip
 
 
@@ -172,20 +180,24 @@ def _describe(
     noise: float | None,
     flat: bool,
     confidence: float,
+    tolerance: float | None,
 ) -> Fit:
     """The curve with its uncertainty from curves `drawn` around it, shape (draws, grid) over an
     even grid of u; without them the uncertainty is unknown and the interval is the whole search.
 
-    The tolerance is a tenth of a point: 0.001 where all scores are in [-1, 1], else 0.1. Where the
-    data do not support that even at the optimum, it is 1.25 times the loss they support there.
+    Without a `tolerance` it is 2 % of the range of the ratios' mean scores, to one digit. Where the
+    data do not support it even at the optimum, it is 1.25 times the loss they support there.
     """
     if not 0 < confidence < 1:
         raise InputError(f"confidence {confidence} must be between 0 and 1")
     best = _argmax(coefficients)
     interval = zone = (-1.0, 1.0)
     edge, regret_curve = None, []
+    wanted = float(f"{0.02 * np.ptp(seen.means):.0e}") if tolerance is None else tolerance
     tolerance = float(np.ptp(seen.scores))
-    if drawn is not None:
+    if np.ptp(seen.scores) <= 1e-12 * max(1.0, float(np.abs(seen.scores).max())):
+        best, edge = 0.0, 0.0  # equal scores: no ratio, least of all an end, is the best
+    elif drawn is not None:
         grid = np.linspace(-1, 1, drawn.shape[1])
         index, at_end = interpolated_argmax(drawn)
         edge = float(np.mean(at_end))
@@ -195,7 +207,7 @@ def _describe(
         regrets = drawn.max(axis=1, keepdims=True) - drawn
         middle, bound = np.quantile(regrets, [0.5, confidence], axis=0)
         at = int(np.argmin(np.abs(grid - best)))
-        tolerance = max(1e-3 if np.abs(seen.scores).max() <= 1 else 0.1, 1.25 * float(bound[at]))
+        tolerance = max(wanted, 1.25 * float(bound[at]))
         # The unbroken stretch within the tolerance that holds the optimum.
         over = np.concatenate([[-1], np.flatnonzero(bound > tolerance), [grid.size]])
         first, last = over[over < at].max() + 1, over[over > at].min() - 1
@@ -249,14 +261,15 @@ def verdict_of(fitted: Fit, seen: Observations) -> str:
 def _optimum(f: Fit) -> str:
     if f.noise is None:
         return (
-            f"The curve peaks at ratio {f.optimum:.3g}, but has as many coefficients as there are "
-            "runs, so the noise is unknown: repeat runs or add ratios before you rely on it."
+            f"The curve peaks at ratio {f.optimum:.3g}, but has nearly as many coefficients as "
+            "there are runs, so the noise is unknown: repeat runs or add ratios before you rely on "
+            "it."
         )
     if f.flat:
         return (
-            f"The response is flat: from ratio {f.low:.3g} to {f.high:.3g} no effect is "
-            f"distinguishable from the noise of {f.noise:.2g} per run, so {f.optimum:.3g} is no "
-            "better than another."
+            f"No ratio stands out: the response is flat from ratio {f.low:.3g} to {f.high:.3g}, "
+            f"where no effect is distinguishable from the noise of {f.noise:.2g} per run, so "
+            f"{f.optimum:.3g} is no better than another."
         )
     sure, (lower, upper) = f"{100 * f.confidence:g} %", f.interval
     interval = f"{sure} interval {lower:.3g} to {upper:.3g}"

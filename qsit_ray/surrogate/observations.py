@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +21,12 @@ from qsit_ray.tables import Table
 @dataclass(frozen=True)
 class Observations:
     """Rows with a score: `ratios` and `scores`, shape (rows,); higher scores are better. `missing`
-    counts the rows without one by ratio."""
+    counts the rows without one by ratio. `rows`: their numbers, from 1, among all rows."""
 
     ratios: Floats
     scores: Floats
     missing: Mapping[float, int]
+    rows: NDArray[np.intp]
 
     @cached_property
     def distinct(self) -> Floats:
@@ -83,7 +86,8 @@ def observed(ratios: Iterable[float], scores: Iterable[float | None]) -> Observa
     if not kept.any():
         raise InputError(f"none of the {y.size} rows has a score; one run per ratio must finish")
     gone, counts = np.unique(x[~kept], return_counts=True)
-    return Observations(x[kept], y[kept], dict(zip(gone.tolist(), counts.tolist(), strict=True)))
+    missing = dict(zip(gone.tolist(), counts.tolist(), strict=True))
+    return Observations(x[kept], y[kept], missing, np.flatnonzero(kept) + 1)
 
 
 def _numbers(values: Iterable[float | None], name: str) -> Floats:
@@ -96,32 +100,84 @@ def _numbers(values: Iterable[float | None], name: str) -> Floats:
     return np.array(numbers, dtype=np.float64)
 
 
+Kind = Literal["ratio", "share", "percent"]
+# Words of column names that tell what a column holds, and what it can't be taken for unasked.
+LOSSES = {"loss", "losses", "ppl", "perplexity", "bpb", "nll", "error", "err", "rmse", "mae", "mse"}
+SHARES = {"share", "shares", "weight", "weights", "percent", "percentage", "pct", "fraction",
+          "proportion", "prop"}  # fmt: skip
+
+
 def read_observations(
-    path: Path, ratio: str | None = None, score: str | None = None, repeat: str | None = None
+    path: Path,
+    ratio: str | None = None,
+    score: str | None = None,
+    repeat: str | None = None,
+    kind: Kind | None = None,
+    minimize: bool | None = None,
 ) -> Observations:
-    """Observations from columns of a csv, tsv, jsonl, json or parquet file, by default the columns
-    `ratio` and `score`. A score that is missing, NaN or infinite counts as missing.
+    """Observations from columns of a table, by default the columns `ratio` and `score`. A score
+    that is missing, NaN or infinite counts as missing.
+
+    `ratio` may name two columns with a comma between, whose quotient is the ratio. `kind`: what the
+    column holds; a share s or 100 s per cent is the ratio s / (1 - s). With `minimize` the scores
+    are losses, and the observations have their sign turned.
 
     Rows with the same ratio are repeats. With `repeat`, the column that numbers them (a seed), no
     ratio may have one twice. Raises InputError naming the file, and the row and column of a ratio
-    that is missing or not positive, a score that is not a number, and a repeat that occurs twice.
+    that is missing or not positive, a score that is not a number, and a repeat that occurs twice;
+    where a column's name says that it is a share or a loss, and `kind` or `minimize` do not.
     """
     table = tables.read(path)
     ratio = ratio or table.first_of("--ratio", ["ratio"])
     score = score or table.first_of("--score", ["score"])
-    ratios, scores = table.numbers(ratio), table.sparse_numbers(score)
-    wrong = np.flatnonzero(ratios <= 0)
-    if wrong.size:
-        row = int(wrong[0])
+    ratios, scores = _ratios(table, ratio, kind), table.sparse_numbers(score)
+    if minimize is None and _words(score) & LOSSES:
         raise InputError(
-            f"{path}, {table.place(row)}, column {ratio!r}: ratio {ratios[row]:g} must be positive"
+            f"{path}, column {score!r}: it looks like a loss; give --minimize, or --maximize"
         )
     if repeat is not None:
         _check_repeats(table, ratios.tolist(), ratio, repeat)
     try:
-        return observed(ratios, scores)
+        return observed(ratios, -scores if minimize else scores)
     except InputError as error:
         raise InputError(f"{path}, column {score!r}: {error}") from None
+
+
+def _ratios(table: Table, name: str, kind: Kind | None) -> Floats:
+    over, comma, under = (part.strip() for part in name.partition(","))
+    if comma:
+        if kind is not None:
+            raise InputError(f"--x {kind} is of one column, but --ratio {name} names two")
+        a, b = table.numbers(over), table.numbers(under)
+        wrong = (a <= 0) | (b <= 0)
+        found = np.divide(a, b, out=np.ones_like(a), where=~wrong)
+        said = [f"{over} {x:g} and {under} {y:g}" for x, y in zip(a, b, strict=True)]
+    else:
+        values = table.numbers(name)
+        if kind is None and _words(name) & SHARES:
+            raise InputError(
+                f"{table.path}, column {name!r}: it looks like a share; give --x ratio, share or "
+                "percent, or both columns of weights as --ratio A,B"
+            )
+        share = values / {"percent": 100.0}.get(kind or "", 1.0)
+        wrong = (values <= 0) if kind in (None, "ratio") else (share <= 0) | (share >= 1)
+        safe = np.where(wrong, 0.5, share)
+        found = values if kind in (None, "ratio") else safe / (1 - safe)
+        said = [f"{kind or 'ratio'} {value:g}" for value in values]
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        needs = "must be positive" if kind in (None, "ratio") else "must leave both a part"
+        raise InputError(
+            f"{table.path}, {table.place(row)}, column {name!r}: {said[row]} {needs}; a run "
+            "without one of the two has no place on the axis: leave its row out"
+        )
+    return np.asarray(found)
+
+
+def _words(name: str) -> set[str]:
+    """The words of a column's name, in lower case: val_loss, evalLoss and `val/bpb`."""
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
+    return set(re.findall(r"[a-z]+", apart.lower()))
 
 
 def _check_repeats(table: Table, ratios: list[float], ratio: str, repeat: str) -> None:

@@ -12,6 +12,8 @@ from qsit_ray.surrogate.coordinates import Floats
 from qsit_ray.surrogate.observations import Observations
 
 RESAMPLES = 2000
+LEAST_SPARE = 3
+"""Rows beyond the coefficients that tell the noise where no ratio is repeated."""
 # Weights of all resamples of one chunk stay below this many numbers (64 MB).
 _CHUNK_NUMBERS = 8_000_000
 
@@ -79,7 +81,7 @@ def noise_and_flatness(
     """Standard deviation of one run, and whether an F-test against a constant finds no effect.
 
     `basis`: orthonormal, shape (rows, coefficients). Without repeats the noise is estimated from
-    the distance to the curve; it is None where the curve has as many coefficients as rows.
+    the distance to the curve; it is None where rows and coefficients are nearly as many.
     """
     y = seen.scores
     deviation = y - y.mean()
@@ -88,7 +90,7 @@ def noise_and_flatness(
     if total <= y.size * (1e-12 * max(1.0, float(np.abs(y).max()))) ** 2:
         return 0.0, True
     spare = y.size - basis.shape[1]
-    if spare == 0:
+    if spare == 0 or (spare < LEAST_SPARE and y.size == seen.distinct.size):
         return None, False
     residual = deviation - basis @ (basis.T @ deviation)
     unexplained = float(residual @ residual)

@@ -77,14 +77,17 @@ def test_the_seed_decides_and_columns_called_ratio_and_score_need_no_option(
         json.loads(qsit("fit", path, "--seed", seed, "--json")[1]) for seed in (3, 3, 4)
     )
     assert first == again != other
-    assert (first["curve"], first["confidence"]) == ("quartic over ratio", 0.95)
+    assert (first["curve"], first["confidence"]) == (first["recommended"], 0.95)
 
 
 def test_without_json_the_curves_are_printed_as_a_table(tmp_path, qsit, columns):
     tables.write(tmp_path / "t.csv", columns)
     status, out, _ = qsit(*asked(tmp_path / "t.csv"))
     text = " ".join(out.replace("│", " ").split())
-    assert status == 0 and "best ratio" in text and "The recommended curve" in text
+    assert status == 0 and "best ratio" in text and "(answer)" in text
+    _, out, _ = qsit(*asked(tmp_path / "t.csv", "--paper"))
+    text = " ".join(out.replace("│", " ").split())
+    assert "The recommended curve" in text
 
 
 def test_missing_scores_are_a_degraded_result(tmp_path, qsit, columns):
@@ -140,7 +143,7 @@ def test_options_that_do_not_fit_are_named(tmp_path, qsit, columns, options, wor
 def test_too_few_ratios_no_score_and_no_file_are_reported(tmp_path, qsit):
     path = tmp_path / "t.csv"
     tables.write(path, {"r": [1, 2, 3, 4], "acc": [1, 2, 3, 4]})
-    status, _, err = qsit(*asked(path, "--json"))
+    status, _, err = qsit(*asked(path, "--paper", "--json"))
     assert status == 2 and "t.csv: 4 distinct ratios" in err and "fit degree 2" in err
     tables.write(path, {"r": [1, 2], "acc": ["", ""]})
     status, _, err = qsit(*asked(path))
@@ -182,7 +185,10 @@ def test_a_run_is_fitted_by_its_own_settings_and_written(run, qsit):
     assert (status, list(fits)) == (0, ["interpreting_general"])
     written = artifacts.read_json(run.fit("interpreting_general"))
     assert written == fits["interpreting_general"]
-    assert written["curve"] == "quartic over log" and "quartic over ratio" in written["curves"]
+    # Six ratios a decade and more apart do not tell a quartic's peak.
+    assert written["refused"] == "quartic over log"
+    assert written["curve"] == written["recommended"] and "quartic over ratio" in written["curves"]
+    assert "The quartic over log is not used" in written["verdict"]
     assert "fewer repeats: 2 of 3 at ratio 0.1" in written["verdict"]
 
 
@@ -198,3 +204,83 @@ def test_a_space_may_use_the_recommended_curve(run, qsit):
     found = json.loads(qsit("fit", run.path, "--json")[1])["interpreting_general"]
     assert found["curve"] == found["recommended"] and "quartic over ratio" in found["curves"]
     assert found["optimum"] == found["curves"][found["recommended"]]["optimum"]
+
+
+@pytest.mark.parametrize("name", ["val_loss", "eval/bpb", "PPL", "testError"])
+def test_a_loss_without_a_direction_is_refused(tmp_path, qsit, columns, name):
+    losses = [-score for score in columns["acc"]]
+    tables.write(tmp_path / "t.csv", {"ratio": columns["r"], name: losses})
+    words = ("fit", tmp_path / "t.csv", "--score", name, "--json")
+    status, _, err = qsit(*words)
+    assert status == 2 and f"{name!r}: it looks like a loss; give --minimize" in err
+    least = json.loads(qsit(*words, "--minimize")[1])
+    assert least["minimize"] and least["optimum"] == pytest.approx(PEAK, rel=0.4)
+    assert least["optimum_score"] < 0
+    most = json.loads(qsit(*words, "--maximize")[1])
+    assert most["optimum"] < 0.5 or most["optimum"] > 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("share", lambda ratio: ratio / (1 + ratio)),
+        ("percent", lambda ratio: 100 * ratio / (1 + ratio)),
+        ("ratio", lambda ratio: ratio),
+    ],
+)
+def test_shares_and_per_cent_are_ratios(tmp_path, qsit, columns, kind, values):
+    named = {"weight": [values(ratio) for ratio in columns["r"]], "acc": columns["acc"]}
+    tables.write(tmp_path / "t.csv", named)
+    words = ("fit", tmp_path / "t.csv", "--ratio", "weight", "--score", "acc", "--json")
+    status, _, err = qsit(*words)
+    assert status == 2 and "'weight': it looks like a share; give --x" in err
+    found = json.loads(qsit(*words, "--x", kind)[1])
+    assert found["optimum"] == pytest.approx(PEAK, rel=0.4)
+    assert (found["low"], found["high"]) == (pytest.approx(0.1), pytest.approx(10))
+
+
+def test_two_columns_of_weights_are_a_ratio(tmp_path, qsit, columns):
+    a = [3 * ratio for ratio in columns["r"]]
+    tables.write(tmp_path / "t.csv", {"a": a, "b": [3.0] * len(a), "acc": columns["acc"]})
+    found = json.loads(qsit("fit", tmp_path / "t.csv", "--x", "a,b", "--score", "acc", "--json")[1])
+    assert found["optimum"] == pytest.approx(PEAK, rel=0.4)
+    tables.write(tmp_path / "t.csv", {"a": [0, 1], "b": [1, 1], "acc": [1, 2]})
+    _, _, err = qsit("fit", tmp_path / "t.csv", "--x", "a,b", "--score", "acc")
+    assert "row 1 (line 2), column 'a,b': a 0 and b 1 must be positive" in err
+    tables.write(tmp_path / "t.csv", {"share": [0.2, 1.0], "acc": [1, 2]})
+    words = ("--ratio", "share", "--x", "share", "--score", "acc")
+    assert "share 1 must leave both a part" in qsit("fit", tmp_path / "t.csv", *words)[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--x", "odds"), "--x 'odds': expected ratio, share, percent"),
+        (("--ratio", "r", "--x", "a,b"), "give no --ratio with it"),
+        (("--paper", "--degree", "2"), "--paper is the quartic over the ratio"),
+        (("--plot", "p.txt"), "p.txt: the ending must be one of .svg, .png, .pdf"),
+        (("--score", "acc", "--plot", "p.svg", "--ratio", "q"), "no column 'q'"),
+    ],
+)
+def test_options_of_tables_that_do_not_fit_are_named(tmp_path, qsit, columns, options, words):
+    tables.write(tmp_path / "t.csv", columns)
+    status, _, err = qsit("fit", tmp_path / "t.csv", *options)
+    assert status == 2 and words in err
+
+
+@pytest.mark.parametrize("ending", ["svg", "png"])
+def test_the_fit_is_drawn(tmp_path, qsit, columns, ending):
+    columns["acc"][20] = -1.0
+    tables.write(tmp_path / "t.csv", columns)
+    plot = tmp_path / f"p.{ending}"
+    status, out, _ = qsit(*asked(tmp_path / "t.csv", "--plot", plot))
+    assert status == 0 and f"{plot}: written" in out and "Row 21" in out
+    content = plot.read_bytes()
+    assert content.startswith(b"\x89PNG" if ending == "png" else b"<?xml")
+    # What the plot shows is text in an SVG's own comments.
+    assert ending == "png" or b"outlier, left out" in content
+
+
+def test_the_help_names_the_defaults(qsit):
+    status, out, _ = qsit("fit", "--help")
+    assert status == 0 and "by default ratio" in " ".join(out.replace("│", " ").split())

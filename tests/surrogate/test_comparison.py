@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from qsit_ray.errors import InputError
 from qsit_ray.surrogate.comparison import RECOMMENDED, Comparison, compare_curves
+from qsit_ray.surrogate.curve import predict
 from qsit_ray.surrogate.observations import observed
+from qsit_ray.surrogate.outliers import without_outliers
 
 RATIOS = np.repeat(np.geomspace(0.1, 10, 9), 3)
 QUARTICS = {"quartic over ratio", "quartic over log", "quartic over share"}
@@ -34,7 +36,8 @@ def test_the_paper_s_quartic_and_the_recommended_curve_are_always_fitted(use):
 
 def test_the_verdict_names_the_recommended_curve_where_another_is_used():
     seen = observed(RATIOS, scores())
-    other, same = compare_curves(seen), compare_curves(seen, use="recommended")
+    other = compare_curves(seen, coordinate="log")
+    same = compare_curves(seen, use="recommended")
     assert other.verdict.startswith(other.fit.verdict)
     assert "The recommended curve, a Gaussian process over log" in other.verdict
     assert same.verdict == same.fit.verdict
@@ -74,4 +77,74 @@ def test_a_quartic_with_too_few_ratios_is_omitted_or_refused():
     assert found.alternatives["quartic over ratio"] is None
     with pytest.raises(InputError, match=r"4 distinct ratios .* search 5 or more or fit degree 2"):
         compare_curves(few)
-    assert compare_curves(few, degree=2).used == "quadratic over ratio"
+    assert "quadratic over ratio" in compare_curves(few, degree=2).curves
+
+
+def test_a_polynomial_that_a_constant_predicts_better_than_is_never_the_answer():
+    """A quartic over the ratio cannot follow ratios that are even in log."""
+    asked = compare_curves(observed(RATIOS, scores()))
+    errors = asked.alternatives
+    assert errors["quartic over ratio"] > errors["constant"]
+    assert (asked.used, asked.refused) == (RECOMMENDED, "quartic over ratio")
+    assert "The quartic over ratio is not used" in asked.verdict
+    assert asked.fit.interval[0] <= 2 <= asked.fit.interval[1]
+    assert compare_curves(observed(RATIOS, scores()), coordinate="log").refused is None
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0, 1e9])
+def test_a_failed_run_that_is_written_as_a_score_is_left_out_and_named(wrong):
+    written = scores()
+    written[13] = wrong
+    found = compare_curves(observed(RATIOS, written), use="recommended")
+    (outlier,) = found.outliers
+    assert (outlier.row, outlier.score) == (14, wrong)
+    assert f"Row 14 (ratio 1, score {wrong:.4g}) is an outlier and left out" in found.verdict
+    kept = np.arange(RATIOS.size) != 13
+    same = compare_curves(observed(RATIOS[kept], scores()[kept]), use="recommended")
+    assert found.fit.optimum == same.fit.optimum
+    assert not compare_curves(observed(RATIOS, written), outliers="keep").outliers
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.001, 0.02))
+def test_normal_noise_rarely_has_an_outlier(seed, noise):
+    """At one in a hundred searches, three of thirty are less likely than one in two hundred."""
+    found = without_outliers(observed(RATIOS, scores(noise, seed)))[1]
+    assert len(found) <= 1
+
+
+def test_a_narrow_peak_of_one_run_is_no_outlier():
+    ratios = np.geomspace(0.1, 10, 13)
+    peak = 0.7 + 0.04 * np.exp(-((np.log(ratios / ratios[7]) / 0.2) ** 2))
+    peak += np.random.default_rng(0).normal(0, 0.001, 13)
+    assert not without_outliers(observed(ratios, peak))[1]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_losses_are_fitted_as_scores_with_their_sign_turned(seed):
+    values = scores(seed=seed)
+    best = compare_curves(observed(RATIOS, values), use="recommended")
+    least = compare_curves(observed(RATIOS, values), use="recommended", minimize=True)
+    assert least.minimize and not best.minimize
+    assert (least.fit.optimum, least.fit.interval) == (best.fit.optimum, best.fit.interval)
+    assert least.fit.optimum_score == -best.fit.optimum_score
+    ratios = np.geomspace(0.1, 10, 7)
+    assert np.allclose(predict(least.fit, ratios), -predict(best.fit, ratios))
+    assert Comparison.from_json(json.loads(json.dumps(least.to_json()))) == least
+
+
+@pytest.mark.parametrize("use", ["polynomial", "recommended"])
+@pytest.mark.parametrize("score", [0.0, 0.5, -3.0])
+def test_of_equal_scores_no_end_is_the_answer(use, score):
+    found = compare_curves(observed(RATIOS, np.full(RATIOS.size, score)), use=use, coordinate="log")
+    assert found.fit.flat and found.verdict.startswith("No ratio stands out")
+    assert found.fit.optimum == pytest.approx(1.0)
+    assert found.fit.interval == found.fit.regret_zone == (0.1, 10.0)
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1e-3])
+def test_the_tolerance_follows_the_range_of_the_scores(scale):
+    found = [compare_curves(observed(RATIOS, k * scores(1e-5))).fit for k in (1.0, scale)]
+    assert found[1].tolerance == pytest.approx(scale * found[0].tolerance, rel=0.5)
+    wide = compare_curves(observed(RATIOS, scores()), coordinate="log", tolerance=0.02).fit
+    assert wide.tolerance == 0.02

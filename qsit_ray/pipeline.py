@@ -13,6 +13,7 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.changes import Change
 from qsit_ray.config.config import Config
 from qsit_ray.config.places import absolute
+from qsit_ray.errors import InputError
 from qsit_ray.mixture import AXES
 from qsit_ray.models.base import record, recorded, resolved, with_names
 from qsit_ray.placement import Request
@@ -93,15 +94,16 @@ def ray_session(
     return session(held, config.train.use_gpu, requests=requests)
 
 
-def run_all(run: RunFolder, config: Config, terminal: Terminal) -> None:
-    """Run every stage in order; complete ones are skipped. A rehearsal ends with the mix."""
+def run_all(run: RunFolder, config: Config, terminal: Terminal, yes: bool = False) -> None:
+    """Run every stage in order; complete ones are skipped. A rehearsal ends with the mix. `yes`:
+    doubts that the searches leave are no reason to stop."""
     build_data(run, config, terminal)
     with ray_session(config, *placement.of_run(config)) as dashboard:
         from qsit_ray.stages.evaluate import evaluate_models
         from qsit_ray.stages.train import train
 
         terminal.say(f"Ray dashboard: http://{dashboard}   log: {run.log}")
-        find_mix(run, config, terminal)
+        find_mix(run, config, terminal, yes)
         if config.search.rehearsal is None:
             train(run, config, terminal)
             evaluate_models(run, config, terminal)
@@ -110,8 +112,12 @@ def run_all(run: RunFolder, config: Config, terminal: Terminal) -> None:
     report(run, config)
 
 
-def find_mix(run: RunFolder, config: Config, terminal: Terminal) -> None:
-    """Search and fit both axes, unless the mix is given, and train the final proxies."""
+def find_mix(run: RunFolder, config: Config, terminal: Terminal, yes: bool = False) -> None:
+    """Search and fit both axes, unless the mix is given, and train the final proxies.
+
+    Raises InputError where the searches leave a doubt with which the run is not to go on; `yes`:
+    it is.
+    """
     from qsit_ray.stages.fit import fit_run
     from qsit_ray.stages.proxies import final_proxies
     from qsit_ray.stages.search import search_axis
@@ -119,7 +125,27 @@ def find_mix(run: RunFolder, config: Config, terminal: Terminal) -> None:
     for axis in AXES if config.mix is None else ():
         search_axis(run, config, axis, terminal)
         terminal.say(f"{axis}: {fit_run(run, config)[axis].verdict}")
+    if config.mix is None and config.search.rehearsal is None:
+        _check_doubts(run, config, terminal, yes)
     final_proxies(run, config, terminal)
+
+
+def _check_doubts(run: RunFolder, config: Config, terminal: Terminal, yes: bool) -> None:
+    from qsit_ray.stages.fit import doubts
+    from qsit_ray.stages.proxies import are_trained
+
+    found = doubts(run, config)
+    for line in found:
+        terminal.say(f"doubt: {line}")
+    wish = config.search.on_doubt
+    if not found or yes or wish == "continue" or are_trained(run):
+        return
+    if wish == "ask" and terminal.confirm("Go on to the final proxies and the primary?"):
+        return
+    raise InputError(
+        f"{run.path}: the searches leave a doubt (search.on_doubt: {wish}); --yes goes on, and "
+        "more seeds or ratios extend them"
+    )
 
 
 def results(run: RunFolder) -> list[tuple[str, str]]:

@@ -54,6 +54,12 @@ class Terminal:
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
+    def confirm(self, question: str) -> bool:
+        """The user's yes or no; no without a terminal to ask at."""
+        if not (sys.stdin.isatty() and self.console.is_terminal):
+            return False
+        return self.console.input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table = Table(title=title, title_justify="left")
         for number, column in enumerate(columns):

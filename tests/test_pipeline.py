@@ -93,7 +93,7 @@ def test_trials_have_the_rows_of_their_ratio(run):
     assert {(row["rows_interpreting"], row["rows_general"]) for row in first} == {
         (8, 80), (24, 80), (80, 80), (80, 27), (80, 8)
     }  # fmt: skip
-    optimum = read(run / "search" / AXES[0] / "fit.json")["optimum"]
+    optimum = read(run / "search" / AXES[0] / "fit.json")["ratio"]
     for row in second:
         assert row["rows_scoring"] == 40
         assert row["rows_interpreting"] == half_up(
@@ -103,7 +103,7 @@ def test_trials_have_the_rows_of_their_ratio(run):
 
 def test_the_mixture_is_the_two_optima(run):
     mixture = read(run / "mixture.json")
-    optima = [read(run / "search" / axis / "fit.json")["optimum"] for axis in AXES]
+    optima = [read(run / "search" / axis / "fit.json")["ratio"] for axis in AXES]
     for domain, ratio in ratios_at(*optima).items():
         assert mixture[domain] == pytest.approx(ratio)
         assert mixture["rows"][domain] == half_up(40 * ratio)

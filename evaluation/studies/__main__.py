@@ -23,6 +23,7 @@ for name in (
     "adaptive",
     "catalog_size",
     "controller",
+    "families",
     "objective",
     "order",
     "regmix",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -49,11 +50,18 @@ USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
 
 
 @app.command()
-def run(out: Out, preset: Preset = None, assignments: Set = []) -> None:  # noqa: B006
+def run(
+    out: Out,
+    preset: Preset = None,
+    assignments: Set = [],  # noqa: B006
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Go on whatever the searches leave open.")
+    ] = False,
+) -> None:
     """Run every stage in order; completed stages are skipped."""
     folder = RunFolder(out.absolute())
     with working(folder, requested_config(folder, preset, assignments)) as (settings, terminal):
-        pipeline.run_all(folder, settings, terminal)
+        pipeline.run_all(folder, settings, terminal, yes)
         terminal.table(f"{out}", ["result", "value"], pipeline.results(folder))
         terminal.say(f"report: {folder.report}")
 

@@ -110,7 +110,9 @@ def show(run: Run, as_json: Json = False) -> None:
         for row in found.failures:
             terminal.say(f"ratio {row.ratio:g} seed {row.seed}: failed: {row.reason}")
         if found.best_ratio is not None:
-            terminal.say(f"best ratio: {found.best_ratio:.4g}")
+            flat = found.fitted is not None and found.fitted.fit.flat
+            label = "no ratio stands out; taken" if flat else "best ratio"
+            terminal.say(f"{label}: {found.best_ratio:.4g}")
         if found.fitted is not None:
             terminal.say(found.fitted.verdict)
     used = sum(found.cost.used for found in searches.values())

@@ -21,6 +21,7 @@ DEPENDENT: dict[str, tuple[Part, ...]] = {
     "": (*SEARCH, "train"),
     # The catalog depends on the rows of the files and the sizes of the images, not on their place.
     "data.images": (),
+    "data.packed": (),
     "models.proxy": SEARCH,
     "models.primary": ("train",),
     "search": SEARCH,

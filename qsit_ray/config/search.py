@@ -150,6 +150,10 @@ class Search(Section):
     """When all trials of a ratio have failed: `stop` ends the search with the reasons, and the next
     command tries these trials again; `skip` fits the others. Rows are nested, so that one broken
     row takes every ratio beyond it away, and the optimum of the rest may be far off."""
+    on_doubt: Annotated[Literal["continue", "ask", "stop"], OPERATIONAL] = "continue"
+    """When a fitted search leaves a doubt, before the primary is trained on it: no ratio stands
+    out, the best is an end of the search, or trials are missing. `ask` shows what more trials would
+    cost and asks; without a terminal, or with `stop`, the run ends there."""
 
     @property
     def final(self) -> Search:

@@ -42,6 +42,7 @@ def build(run: RunFolder, config: Config) -> Path:
     content = read_yaml(run.config) if run.config.exists() else None
     made_with = content.get("made_with") if isinstance(content, dict) else None
     epochs = read_epochs(run.epochs)
+    searches = [search_view(run, config, axis) for axis in AXES if config.mix is None]
     page = _template().render(
         name=run.path.resolve().name,
         folder=run.path,
@@ -53,7 +54,8 @@ def build(run: RunFolder, config: Config) -> Path:
         decisions=DECISIONS,
         axis_titles=AXIS_TITLES,
         mixture=FoundMix.read(run.mixture) if run.mixture.exists() else None,
-        searches=[search_view(run, config, axis) for axis in AXES if config.mix is None],
+        searches=searches,
+        flat=any(search.fitted is not None and search.fitted.fit.flat for search in searches),
         epochs=epochs,
         loss_ratios=Markup(plots.loss_ratio(epochs)) if epochs else None,
         sizes=Markup(plots.sizes(epochs)) if epochs else None,

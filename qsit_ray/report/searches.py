@@ -66,4 +66,4 @@ def _shares(run: RunFolder, axis: Axis) -> plots.Shares | None:
     if axis == "interpreting_general":
         return lambda ratio: {"interpreting": ratio, "general": 1.0}
     first = read_fit(run, "interpreting_general")
-    return partial(ratios_at, first.fit.optimum) if first else None
+    return partial(ratios_at, first.ratio) if first else None

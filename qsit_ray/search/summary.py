@@ -28,10 +28,10 @@ class AxisSummary:
 
     @property
     def best_ratio(self) -> float | None:
-        """The fit's optimum; before there is a fit, the ratio whose finished trials have the best
+        """The fit's ratio; before there is a fit, the ratio whose finished trials have the best
         mean, None without any."""
         if self.fitted is not None:
-            return self.fitted.fit.optimum
+            return self.fitted.ratio
         scores: dict[float, list[float]] = {}
         for row in self.rows:
             if row.score is not None:

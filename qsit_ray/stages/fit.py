@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
+from qsit_ray.data.catalog import read_sizes
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import AXES, Axis
+from qsit_ray.mixture import AXES, Axis, mixture_on_axis
 from qsit_ray.search.trials import read_trials
 from qsit_ray.surrogate.comparison import (
     PAPER_DEGREE,
@@ -42,18 +45,44 @@ def fit_run(run: RunFolder, config: Config) -> dict[Axis, Comparison]:
     fits: dict[Axis, Comparison] = {}
     for axis in axes_with_trials(run):
         settings = asdict(fit_settings(config, axis))
-        inputs = {"trials": artifacts.file_sha256(run.trials(axis)), **settings}
+        # Trials alone, without their run, have no mix whose rows could be counted.
+        sizes = read_sizes(run.catalog) if run.catalog.exists() else None
+        rows = partial(_rows, axis, sizes) if sizes else None
+        inputs = {"trials": artifacts.file_sha256(run.trials(axis)), "rows": sizes, **settings}
         if not run.is_complete(f"fit {axis}", inputs):
             with run.stage(f"fit {axis}", inputs):
                 table = read_trials(run.trials(axis))
                 try:
                     seen = observed([row.ratio for row in table], [row.score for row in table])
-                    found = compare_curves(seen, **settings)
+                    found = compare_curves(seen, **settings, rows=rows)
                 except InputError as error:
                     raise InputError(f"{run.trials(axis)}: {error}") from None
                 artifacts.write_json(run.fit(axis), found.to_json())
         fits[axis] = Comparison.from_json(artifacts.read_json(run.fit(axis)))
     return fits
+
+
+def _rows(axis: Axis, sizes: Mapping[str, int], ratio: float) -> float:
+    """Rows of the mix at a ratio; on the second axis whatever the optimum of the first is."""
+    if axis == "interpreting_scoring":
+        return sizes["scoring"] * (1 + ratio)
+    return float(mixture_on_axis(axis, ratio, sizes).total)
+
+
+def doubts(run: RunFolder, config: Config) -> list[str]:
+    """The doubts that the fitted searches leave, a line each, with the cost of as many trials
+    again."""
+    lines = []
+    for axis in axes_with_trials(run):
+        found = Comparison.from_json(artifacts.read_json(run.fit(axis)))
+        seconds = sum(row.device_seconds or 0.0 for row in read_trials(run.trials(axis)))
+        seeds = len(config.space(axis).seeds)
+        lines += [
+            f"{axis}: {doubt}; as many trials again (search.{axis}.seeds: {2 * seeds} in place of "
+            f"{seeds}) would take about {seconds / 3600:.2g} device hours"
+            for doubt in found.doubts
+        ]
+    return lines
 
 
 def axes_with_trials(run: RunFolder) -> list[Axis]:

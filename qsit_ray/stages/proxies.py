@@ -28,6 +28,11 @@ from qsit_ray.terminal import Terminal
 OPTIMUM = 1.0  # the final proxies have one point: the mix itself
 
 
+def are_trained(run: RunFolder) -> bool:
+    """Whether final proxies have been trained at the mix of the fits as they are."""
+    return "proxies" in run.completed() and run.mixture.exists()
+
+
 def final_proxies(run: RunFolder, config: Config, terminal: Terminal) -> bool:
     """Train proxies at the mix; write λ and the mix to mixture.json, the best model to
     proxy/model (the paper's Q-SIT-MINI).

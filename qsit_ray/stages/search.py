@@ -120,7 +120,7 @@ def fitted_ratio(run: RunFolder, axis: Axis) -> float:
     found = read_fit(run, axis)
     if found is None:
         raise InputError(f"{run.fit(axis)}: missing; run `qsit fit {run.path}` first")
-    return found.fit.optimum
+    return found.ratio
 
 
 def open_folder(folder: Path, inputs: dict[str, object]) -> Path:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
+
+import numpy as np
 
 from qsit_ray.errors import InputError
 from qsit_ray.surrogate.alternatives import PROCESS, leave_one_out_errors, polynomial_name
@@ -15,6 +17,8 @@ from qsit_ray.surrogate.outliers import Outlier, without_outliers
 
 Surrogate = Literal["polynomial", "recommended"]
 Outliers = Literal["drop", "keep"]
+_ZONE = 65
+"""Ratios of a regret zone among which the cheapest is looked for."""
 CONSTANT = polynomial_name(0, "ratio")
 PAPER_DEGREE = 4
 # In simulation its intervals cover the best ratio for every kind of curve; those of polynomials do
@@ -28,8 +32,9 @@ class Comparison:
     coordinate and the polynomial asked for. `used` names the one that gives the optimum.
 
     `alternatives`: leave-one-ratio-out errors by curve, also of curves not in `curves`. `lost`:
-    ratios without any score. `refused`: the curve asked for, where it is not used since it predicts
-    worse than a constant. `outliers`: rows left out. `minimize`: scores are losses, and the optimum
+    ratios without any score. `cheapest`: the ratio of the regret zone whose mix has the fewest
+    rows, where that is known. `refused`: the curve asked for, where it is not used since it
+    predicts worse than a constant. `outliers`: rows left out. `minimize`: scores are losses, and the optimum
     is their least.
     """
 
@@ -38,6 +43,7 @@ class Comparison:
     curves: Mapping[str, Fit]
     alternatives: Mapping[str, float | None]
     lost: tuple[float, ...]
+    cheapest: float | None = None
     refused: str | None = None
     outliers: tuple[Outlier, ...] = ()
     minimize: bool = False
@@ -48,10 +54,33 @@ class Comparison:
         return self.curves[self.used]
 
     @property
+    def ratio(self) -> float:
+        """The ratio to take: the optimum; where none stands out, the cheapest that loses nothing
+        known."""
+        return self.cheapest if self.fit.flat and self.cheapest is not None else self.fit.optimum
+
+    @property
+    def doubts(self) -> list[str]:
+        """Why more trials may give another ratio."""
+        fit = self.fit
+        found = []
+        if fit.flat:
+            found.append("no ratio stands out from the noise")
+        elif fit.optimum in (fit.low, fit.high):
+            found.append(f"the best ratio, {fit.optimum:.3g}, is an end of the search")
+        if not fit.flat and _is_worse(self.alternatives, self.used):
+            found.append("the curve predicts omitted ratios worse than a constant does")
+        if fit.dropped:
+            found.append(f"{fit.dropped} trials have no score")
+        return found
+
+    @property
     def verdict(self) -> str:
         """That of the used curve, and the optimum of the recommended one where that is another;
         rows that were left out."""
         text = self.fit.verdict
+        if self.ratio != self.fit.optimum:
+            text += f" The cheapest ratio within the regret zone, {self.ratio:.3g}, is taken."
         if self.refused is not None:
             errors = (self.alternatives[name] or 0.0 for name in (self.refused, CONSTANT))
             text += (
@@ -87,6 +116,9 @@ class Comparison:
             "rivals": dict(self.alternatives),
             "degraded": self.fit.dropped > 0,
             "lost_ratios": list(self.lost),
+            "ratio": self.ratio,
+            "cheapest": self.cheapest,
+            "doubts": self.doubts,
             "refused": self.refused,
             "outliers": [asdict(each) for each in self.outliers],
             "minimize": self.minimize,
@@ -95,16 +127,18 @@ class Comparison:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Comparison:
-        """The inverse of `to_json`. Raises KeyError where a key is absent."""
+        """The inverse of `to_json`. Raises KeyError where a key is absent that every version has
+        written."""
         return cls(
             used=content["curve"],
             recommended=content["recommended"],
             curves={name: Fit.from_json(fit) for name, fit in content["curves"].items()},
             alternatives=content["rivals"],
             lost=tuple(content["lost_ratios"]),
-            refused=content["refused"],
-            outliers=tuple(Outlier(**each) for each in content["outliers"]),
-            minimize=content["minimize"],
+            cheapest=content.get("cheapest"),
+            refused=content.get("refused"),
+            outliers=tuple(Outlier(**each) for each in content.get("outliers", [])),
+            minimize=content.get("minimize", False),
         )
 
 
@@ -118,13 +152,15 @@ def compare_curves(
     tolerance: float | None = None,
     outliers: Outliers = "drop",
     minimize: bool = False,
+    rows: Callable[[float], float] | None = None,
 ) -> Comparison:
     """Fit all curves to one search; the polynomial asked for or the recommended curve is used.
 
     A polynomial that predicts omitted ratios worse than a constant does is not used: the
     recommended curve is. One that is not used is omitted where the ratios are too few for it.
     `minimize`: the observations are losses with their sign turned; curves and scores of the result
-    have the losses' own. Raises InputError where the used curve cannot be fitted.
+    have the losses' own. `rows`: of the mix at a ratio, in any unit. Raises InputError where the
+    used curve cannot be fitted.
     """
     kept, left_out = without_outliers(seen) if outliers == "drop" else (seen, [])
     asked = polynomial_name(degree, coordinate)
@@ -140,12 +176,15 @@ def compare_curves(
     errors = leave_one_out_errors(kept, degree, coordinate)
     refused = asked if use == "polynomial" and _is_worse(errors, asked) else None
     sign = -1 if minimize else 1
+    used = asked if use == "polynomial" and refused is None else RECOMMENDED
+    zone = np.geomspace(*curves[used].regret_zone, _ZONE)
     return Comparison(
-        used=asked if use == "polynomial" and refused is None else RECOMMENDED,
+        used=used,
         recommended=RECOMMENDED,
         curves={name: _with_sign(fit, sign) for name, fit in curves.items()},
         alternatives=errors,
         lost=kept.lost,
+        cheapest=None if rows is None else float(min(zone, key=rows)),
         refused=refused,
         outliers=tuple(replace(each, score=sign * each.score) for each in left_out),
         minimize=minimize,

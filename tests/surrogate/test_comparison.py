@@ -148,3 +148,25 @@ def test_the_tolerance_follows_the_range_of_the_scores(scale):
     assert found[1].tolerance == pytest.approx(scale * found[0].tolerance, rel=0.5)
     wide = compare_curves(observed(RATIOS, scores()), coordinate="log", tolerance=0.02).fit
     assert wide.tolerance == 0.02
+
+
+def test_where_no_ratio_stands_out_the_cheapest_of_the_zone_is_taken():
+    noise = np.random.default_rng(3).normal(0.5, 0.01, RATIOS.size)
+    flat = compare_curves(observed(RATIOS, noise), use="recommended", rows=lambda ratio: 1 + ratio)
+    assert flat.fit.flat and flat.ratio == flat.fit.regret_zone[0] < flat.fit.optimum
+    assert f"The cheapest ratio within the regret zone, {flat.ratio:.3g}, is taken" in flat.verdict
+    dear = compare_curves(observed(RATIOS, noise), use="recommended", rows=lambda ratio: 1 / ratio)
+    assert dear.ratio == dear.fit.regret_zone[1]
+    assert flat.doubts == ["no ratio stands out from the noise"]
+    clear = compare_curves(
+        observed(RATIOS, scores()), use="recommended", rows=lambda ratio: 1 + ratio
+    )
+    assert (clear.ratio, clear.doubts) == (clear.fit.optimum, [])
+    assert Comparison.from_json(flat.to_json()).ratio == flat.ratio
+
+
+def test_an_end_and_missing_trials_are_doubts():
+    rising = np.log(RATIOS) + np.random.default_rng(0).normal(0, 0.01, RATIOS.size)
+    rising[:2] = np.nan
+    found = compare_curves(observed(RATIOS, rising), use="recommended")
+    assert found.doubts == ["the best ratio, 10, is an end of the search", "2 trials have no score"]

@@ -34,8 +34,8 @@ class Comparison:
     `alternatives`: leave-one-ratio-out errors by curve, also of curves not in `curves`. `lost`:
     ratios without any score. `cheapest`: the ratio of the regret zone whose mix has the fewest
     rows, where that is known. `refused`: the curve asked for, where it is not used since it
-    predicts worse than a constant. `outliers`: rows left out. `minimize`: scores are losses, and the optimum
-    is their least.
+    predicts worse than a constant. `outliers`: rows left out. `minimize`: scores are losses, and
+    the optimum is their least.
     """
 
     used: str

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import redirect_stdout
 from typing import Annotated
 
 import typer
@@ -46,13 +48,23 @@ def estimate(
             "without one as many as the primary's run has workers.",
         ),
     ] = None,
+    gpu: Annotated[
+        str | None, typer.Option(help="Of a trial, such as H100, L40S or A800, the default.")
+    ] = None,
+    utilisation: Annotated[
+        float | None, typer.Option(help="Share of its peak that is reached; by default 0.4.")
+    ] = None,
     rows_per_second: Annotated[
         float | None,
-        typer.Option(help="Rows per second of one trial; by default the paper's rate."),
+        typer.Option(help="Rows per second of one trial, where they were measured."),
     ] = None,
+    price: Annotated[float | None, typer.Option(help="Of a GPU-hour, in any currency.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Trials, rows, GPU-hours and wall time of a search, before it starts."""
+    """Trials, rows, GPU-hours, wall time and cost of a search, before it starts.
+
+    A range: from every trial ending at its first plateau to each as long as it may be.
+    """
     from qsit_ray.config import presets
     from qsit_ray.search.estimate import AxisEstimate, estimate
 
@@ -61,24 +73,45 @@ def estimate(
     if sizes is None:
         raise InputError(f"--preset {preset}: data.expected_rows is needed to plan without data")
     slots, slots_from = (slots, "given") if slots else _slots(config)
-    found = estimate(config, sizes, slots, rows_per_second)
+    # DeepSpeed searches for a GPU when it is imported, and prints to stdout when there is none.
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    with redirect_stdout(sys.stderr):
+        from qsit_ray.search import pace
+        from qsit_ray.stages.base_models import model_config
+
+        if rows_per_second is not None:
+            if (gpu, utilisation) != (None, None):
+                raise InputError("--rows-per-second was measured; give no --gpu with it")
+            rate = pace.given(rows_per_second)
+        else:
+            shape = model_config(config.models.proxy)
+            rate = pace.of_gpu(shape, gpu or "A800", utilisation or pace.UTILISATION)
+    found = estimate(config, sizes, slots, rate, price)
     if as_json:
         print_json({**found.to_json(), "slots_from": slots_from})
         return
     terminal = Terminal()
     lines: list[tuple[str, AxisEstimate]] = [*found.by_axis.items(), ("in all", found)]
     terminal.table(
-        f"Search of {preset}: at most",
-        ["axis", "trials", "rows", "GPU h", "wall h"],
+        f"Search of {preset}",
+        ["axis", "trials", "rows at most", "GPU h", "wall h at most"],
         [
-            (name, f"{n.trials}", f"{n.rows:,}", f"{n.gpu_hours:.1f}", f"{n.wall_hours:.1f}")
+            (
+                name,
+                f"{n.trials}",
+                f"{n.rows:,}",
+                f"{n.least_gpu_hours:,.0f} to {n.gpu_hours:,.0f}",
+                f"{n.wall_hours:,.0f}",
+            )
             for name, n in lines
         ],
     )
     terminal.say(
-        f"{found.rows_per_second:.1f} rows/s a trial ({found.rate_from}), "
-        f"{slots} trials at once ({slots_from}); a plateau ends most trials earlier."
+        f"{found.rows_per_second:.2g} rows/s a trial: {found.rate_from}; looks not counted"
     )
+    terminal.say(f"{slots} trials at once ({slots_from}); most trials end at a plateau")
+    if found.cost is not None and found.least_cost is not None:
+        terminal.say(f"cost: {found.least_cost:,.0f} to {found.cost:,.0f}")
 
 
 def show(run: Run, as_json: Json = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +30,13 @@ def write(path: Path, seen: Observations, found: Comparison, x_title: str, y_tit
     written.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     fit = found.fit
     axes.axvspan(*fit.interval, color=_ANSWER, alpha=0.12, linewidth=0)
+    others = itertools.cycle([":", "--", "-."])
     for name, curve in found.curves.items():
         ratios = np.clip(np.geomspace(curve.low, curve.high, 300), curve.low, curve.high)
         answers = name == found.used
@@ -42,7 +45,7 @@ def write(path: Path, seen: Observations, found: Comparison, x_title: str, y_tit
             predict(curve, ratios),
             color=_ANSWER if answers else _OTHER,
             linewidth=2 if answers else 1,
-            linestyle="-" if answers else ":",
+            linestyle="-" if answers else next(others),
             label=f"{name} (answer)" if answers else name,
         )
     left_out = np.isin(seen.rows, [each.row for each in found.outliers])
@@ -61,6 +64,9 @@ def write(path: Path, seen: Observations, found: Comparison, x_title: str, y_tit
         )
     axes.axvline(fit.optimum, color=_ANSWER, linestyle="--", linewidth=1)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(x_title)
     axes.set_ylabel(y_title)
     axes.set_title(f"best {fit.optimum:.3g}, {100 * fit.confidence:g} % interval "

@@ -5,10 +5,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 from qsit_ray.config.config import Config
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import AXES
+from qsit_ray.mixture import AXES, Mixture
 from qsit_ray.search.trials import Point, mixture_at
 
 # A800 GPU-hours of Algorithm 1 as the paper gives them: all proxies, the primary's run, and the
@@ -20,98 +21,139 @@ ANY_RATIO = 1.0  # rows of a trial on the second axis do not depend on D2:D3, th
 
 @dataclass(frozen=True)
 class AxisEstimate:
-    """The trials of one axis at their longest; rows count once per use."""
+    """The trials of one axis; rows count once per use.
+
+    `rows`, `gpu_hours` and `wall_hours`: where every trial is as long as it may be.
+    `least_gpu_hours`: where every trial ends at a plateau, as early as its patience lets it.
+    """
 
     trials: int
     rows: int
     gpu_hours: float
+    least_gpu_hours: float
     wall_hours: float
 
 
 @dataclass(frozen=True)
 class Estimate(AxisEstimate):
-    """Both axes together, as `qsit search estimate --json` prints them. These are upper bounds: a
-    plateau ends most trials earlier."""
+    """Both axes together, as `qsit search estimate --json` prints them. `cost` and `least_cost`:
+    of the GPU-hours at the price given."""
 
     by_axis: dict[str, AxisEstimate]
     slots: int
     rows_per_second: float
     rate_from: str
+    cost: float | None
+    least_cost: float | None
     paper_gpu_hours: dict[str, float]
 
     def to_json(self) -> dict[str, object]:
         return asdict(self)
 
 
-def planned(config: Config, sizes: Mapping[str, int]) -> dict[str, list[int]]:
-    """The rows of each trial at its longest, counted once per use, by axis.
+@dataclass(frozen=True)
+class Planned:
+    """A trial that is to come: its mixture, and the rows that it trains at most and at least."""
 
-    An adaptive search may take its trials anywhere: each is counted at the mean over the grid.
+    mixture: Mixture
+    most: int
+    least: int
+
+
+def planned(config: Config, sizes: Mapping[str, int]) -> dict[str, list[Planned]]:
+    """The trials of each axis. An adaptive search may take its trials anywhere: they are spread
+    evenly over the grid.
+
     Raises InputError for a ratio that asks for more rows than `search.max_repeats` allows.
     """
     search = config.search
-    found: dict[str, list[int]] = {}
+    batch = search.training.batch_size
+    found: dict[str, list[Planned]] = {}
     if config.mix is None:
         _check_second_axis(config, sizes)
     for axis in AXES if config.mix is None else ():
         space = config.space(axis)
         ratio_general = None if axis == "interpreting_general" else ANY_RATIO
-        mixtures = [
-            mixture_at(axis, ratio, sizes, ratio_general, search.max_repeats)
-            for ratio in space.ratios
-        ]
-        rows = [search.longest(m.total) * search.training.batch_size for m in mixtures]
+        trials = []
+        for ratio in space.ratios:
+            mixture = mixture_at(axis, ratio, sizes, ratio_general, search.max_repeats)
+            longest = search.longest(mixture.total)
+            looks = longest if search.patience is None else search.patience + 1
+            shortest = min(longest, looks * search.evaluate_every)
+            trials.append(Planned(mixture, longest * batch, shortest * batch))
         if search.adaptive is None:
-            found[axis] = [n for n in rows for _ in space.seeds]
+            found[axis] = [trial for trial in trials for _ in space.seeds]
         else:
-            found[axis] = [round(sum(rows) / len(rows))] * search.adaptive.trials
+            count = search.adaptive.trials
+            found[axis] = [trials[i * len(trials) // count] for i in range(count)]
     return found
 
 
+class Rate(Protocol):
+    """How long a trial takes: mean seconds of one device a row of a mixture, and the source."""
+
+    @property
+    def source(self) -> str: ...
+
+    def of(self, mixture: Mixture) -> float: ...
+
+
 def estimate(
-    config: Config, sizes: Mapping[str, int], slots: int, rows_per_second: float | None = None
+    config: Config, sizes: Mapping[str, int], slots: int, rate: Rate, price: float | None = None
 ) -> Estimate:
     """Trials, rows, GPU-hours and wall time of both axes, one after the other.
 
-    `slots`: trials that run at once, the longest first. `rows_per_second`: of one trial on one
-    device; by default the paper's, whose grid took 720 A800 hours. Raises InputError for values
-    that are not positive, and as `planned`.
+    `slots`: trials that run at once, the longest first; those of an adaptive search wait for each
+    other in rounds. `price`: of a GPU-hour. Raises InputError for values that are not positive, and
+    as `planned`.
     """
     if slots < 1:
         raise InputError(f"slots: {slots} trials at once; at least 1 is needed")
-    if rows_per_second is not None and not rows_per_second > 0:
-        raise InputError(f"rows per second: {rows_per_second}; a number above 0 is needed")
-    axes = planned(config, sizes)
-    rate = rows_per_second or papers_rate()
+    if price is not None and not price >= 0:
+        raise InputError(f"price: {price}; a number of 0 or more is needed")
     by_axis = {
-        axis: AxisEstimate(
-            trials=len(rows),
-            rows=sum(rows),
-            gpu_hours=sum(rows) / rate / 3600 * (config.search.gpus_per_trial or 1.0),
-            wall_hours=makespan(sorted(rows, reverse=True), slots) / rate / 3600,
-        )
-        for axis, rows in axes.items()
+        axis: _axis(config, trials, slots, rate) for axis, trials in planned(config, sizes).items()
     }
+    hours = sum(found.gpu_hours for found in by_axis.values())
+    least = sum(found.least_gpu_hours for found in by_axis.values())
+    rows = sum(found.rows for found in by_axis.values())
+    devices = config.search.gpus_per_trial or 1.0
     return Estimate(
         trials=sum(found.trials for found in by_axis.values()),
-        rows=sum(found.rows for found in by_axis.values()),
-        gpu_hours=sum(found.gpu_hours for found in by_axis.values()),
+        rows=rows,
+        gpu_hours=hours,
+        least_gpu_hours=least,
         wall_hours=sum(found.wall_hours for found in by_axis.values()),
         by_axis=by_axis,
         slots=slots,
-        rows_per_second=rate,
-        rate_from="given" if rows_per_second else "the paper's grid in 720 A800 hours",
+        rows_per_second=rows * devices / (3600 * hours) if hours else 0.0,
+        rate_from=rate.source,
+        cost=None if price is None else price * hours,
+        least_cost=None if price is None else price * least,
         paper_gpu_hours=PAPER_HOURS,
     )
 
 
-def papers_rate() -> float:
-    """Rows per second and GPU at which the paper's grid, at its longest, takes 720 hours."""
-    from qsit_ray.config import presets
+def _axis(config: Config, trials: Sequence[Planned], slots: int, rate: Rate) -> AxisEstimate:
+    devices = config.search.gpus_per_trial or 1.0
+    hours = [rate.of(trial.mixture) / 3600 for trial in trials]
+    most = [each * trial.most for each, trial in zip(hours, trials, strict=True)]
+    least = [each * trial.least for each, trial in zip(hours, trials, strict=True)]
+    adaptive = config.search.adaptive
+    rounds = [most] if adaptive is None else _rounds(most, adaptive.batch)
+    return AxisEstimate(
+        trials=len(trials),
+        rows=sum(trial.most for trial in trials),
+        gpu_hours=sum(most) * devices,
+        least_gpu_hours=sum(least) * devices,
+        wall_hours=sum(makespan(sorted(of, reverse=True), slots) for of in rounds),
+    )
 
-    paper = presets.paper()
-    rows = planned(paper, paper.expected_sizes or {})
-    return sum(map(sum, rows.values())) / (PAPER_HOURS["search"] * 3600)
+
+def _rounds(durations: Sequence[float], batch: int) -> list[list[float]]:
+    """Durations of trials that may fall into any round, spread over the rounds alike."""
+    count = -(-len(durations) // batch)
+    return [list(durations[number::count]) for number in range(count)]
 
 
 def _check_second_axis(config: Config, sizes: Mapping[str, int]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import math
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +26,8 @@ from qsit_ray.models import load
 from qsit_ray.models.batch import Batches, on_device, unpack
 from qsit_ray.models.features import remember_features
 from qsit_ray.models.loss import HARD, objective, row_losses, units
-from qsit_ray.models.trainable import merged, parameter_groups, part_of, prepare, set_rates
+from qsit_ray.models.trainable import merged, parameter_groups, prepare, set_rates
+from qsit_ray.models.work import work_of
 from qsit_ray.schedule import share_of_peak
 from qsit_ray.step_lines import GIB, Work, peak_flops
 from qsit_ray.train.bad_loss import BadLoss
@@ -173,23 +173,7 @@ class Engine:
 
     def work(self) -> Work:
         """The weights that a step's FLOPs follow from."""
-        model = self.checkpoint.model
-        weights, trained = Counter[str](), set[str]()
-        for name, weight in model.named_parameters():
-            part = "decoder" if part_of(name) == "language" else "tower"
-            if "embed_tokens" not in name or model.config.tie_word_embeddings:
-                # At ZeRO stage 3 a rank holds nothing of it.
-                weights[part] += getattr(weight, "ds_numel", weight.numel())
-            if weight.requires_grad:
-                trained.add(part)
-        vision = model.config.vision_config
-        return Work(
-            decoder=weights["decoder"],
-            tower=weights["tower"],
-            patches=(vision.image_size // vision.patch_size) ** 2,
-            decoder_trained="decoder" in trained,
-            tower_trained="tower" in trained,
-        )
+        return work_of(self.checkpoint.model)
 
     def peak_memory(self) -> float | None:
         """GiB at most since the last call on this rank's GPU; None on a CPU."""

@@ -126,11 +126,13 @@ def find_mix(run: RunFolder, config: Config, terminal: Terminal, yes: bool = Fal
         search_axis(run, config, axis, terminal)
         terminal.say(f"{axis}: {fit_run(run, config)[axis].verdict}")
     if config.mix is None and config.search.rehearsal is None:
-        _check_doubts(run, config, terminal, yes)
+        check_doubts(run, config, terminal, yes)
     final_proxies(run, config, terminal)
 
 
-def _check_doubts(run: RunFolder, config: Config, terminal: Terminal, yes: bool) -> None:
+def check_doubts(run: RunFolder, config: Config, terminal: Terminal, yes: bool = False) -> None:
+    """Say which doubts the fitted searches leave. Raises InputError where the run is not to go on
+    with them, unless its final proxies have been trained."""
     from qsit_ray.stages.fit import doubts
     from qsit_ray.stages.proxies import are_trained
 

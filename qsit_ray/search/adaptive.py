@@ -96,11 +96,7 @@ class Rounds:
         scores = tuple(score for _, _, score in done if score is not None)
         best, left = None, None
         if len(scores) >= ENOUGH:
-            known = response(ratios, scores, self.low, self.high)
-            at = int(np.argmax(known.mean))
-            drawn = known.samples(DRAWS, self.seed)
-            best = known.optimum
-            left = float(np.quantile(drawn.max(axis=1) - drawn[:, at], CONFIDENCE))
+            best, left = standing(ratios, scores, self.low, self.high, self.seed)
         over: Literal["tolerance", "budget"] | None = None
         if left is not None and left <= self.settings.tolerance:
             over = "tolerance"
@@ -187,6 +183,18 @@ def response(
 ) -> Posterior:
     """The response at `places`, given the scores of one trial or more at each of `ratios`."""
     return posterior(ratios, scores, low, high, points=CANDIDATES)
+
+
+def standing(
+    ratios: Sequence[float], scores: Sequence[float], low: float, high: float, seed: int
+) -> tuple[float, float]:
+    """The ratio with the greatest mean, and its greatest loss against the true best with
+    probability CONFIDENCE, in units of the score."""
+    known = response(tuple(ratios), tuple(scores), low, high)
+    at = int(np.argmax(known.mean))
+    drawn = known.samples(DRAWS, seed)
+    left = float(np.quantile(drawn.max(axis=1) - drawn[:, at], CONFIDENCE))
+    return known.optimum, left
 
 
 def knowledge_gradient(known: Posterior, pending: Sequence[int]) -> Floats:

@@ -11,7 +11,7 @@ import numpy as np
 from qsit_ray import artifacts
 from qsit_ray.config.search import Search
 from qsit_ray.mixture import Mixture, plan_epoch
-from qsit_ray.search.trials import Look, TrialMetrics
+from qsit_ray.search.trials import Latest, Look, TrialMetrics
 from qsit_ray.step_lines import StepLine
 
 EVALUATIONS = 8
@@ -49,6 +49,7 @@ class RehearsedTraining:
         self.seconds = self.steps * search.training.batch_size / self.settings.rows_per_second
         self.score = planted_score(ratio, optimum) + self.settings.noise * chance.normal()
         self.plan_sha256 = plan_epoch(mixture, sizes, 0, seed, search.training.batch_size).sha256
+        self.batch_size = search.training.batch_size
         self.evaluations = 0
         self.lines: list[StepLine] = []  # nothing is computed
 
@@ -57,6 +58,11 @@ class RehearsedTraining:
         time.sleep(self.seconds / EVALUATIONS)
         self.evaluations += 1
         return self.evaluations >= EVALUATIONS
+
+    def latest(self) -> Latest:
+        steps = self.steps * self.evaluations // EVALUATIONS
+        loss = self.settings.loss_ratio * LOSS_INTERPRETING
+        return Latest(steps, steps * self.batch_size, loss, LOSS_INTERPRETING)
 
     def result(self) -> TrialMetrics:
         return TrialMetrics(

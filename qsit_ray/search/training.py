@@ -32,7 +32,7 @@ from qsit_ray.models.loss import evaluate_loss, objective, row_losses, tensors, 
 from qsit_ray.models.trainable import freeze, trained_weights
 from qsit_ray.prompts import PAPER
 from qsit_ray.schedule import learning_rate
-from qsit_ray.search.trials import Look, Task, TrialMetrics
+from qsit_ray.search.trials import Latest, Look, Task, TrialMetrics
 from qsit_ray.step_lines import StepLine, StepLog
 
 Part = tuple[np.ndarray, Encoded]
@@ -184,6 +184,11 @@ class ProxyTraining:
         if self.best is None or self._watched(new) < self._watched(self.best[0]):
             self.best = new, copy.deepcopy(trained_weights(self.bench.model))
         return self.plateaued or self.steps >= self.max_steps
+
+    def latest(self) -> Latest:
+        last = self.evaluations[-1]
+        rows = last.step * self.search.training.batch_size
+        return Latest(last.step, rows, last.loss_scoring, last.loss_interpreting)
 
     @property
     def plateaued(self) -> bool:

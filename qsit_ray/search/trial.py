@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypedDict
@@ -19,6 +20,18 @@ if TYPE_CHECKING:
 
 
 INPUT_ERROR = "input_error"  # the key of a result that reports a mistake of the user's
+
+
+# Known at the end alone; Tune's progress.csv has the columns of a trial's first report.
+UNKNOWN = dict.fromkeys(("score", "accuracy", "probability", "srcc", "plcc"), math.nan)
+
+
+def _reported(training: Training, seconds: float) -> dict[str, object]:
+    """What Tune is told after each evaluation: losses and their ratio, steps, rows, and the seconds
+    that the trial has held its device."""
+    latest = training.latest()
+    ratio = latest.loss_scoring / latest.loss_interpreting
+    return {**asdict(latest), "loss_ratio": ratio, "seconds": round(seconds, 3)}
 
 
 class TunePoint(TypedDict):
@@ -73,7 +86,8 @@ class Trial(tune.Trainable):
                 artifacts.write_json(path, outcome)
                 artifacts.remove(self.checkpoint)
                 self.attempts.report("completed")
-                return {**outcome, "done": True}
+                reported = _reported(self.training, self.seconds)
+                return {**reported, **outcome, "done": True}
             self.seconds += time.monotonic() - started
             with artifacts.atomic(self.checkpoint) as temporary:
                 temporary.mkdir()
@@ -87,7 +101,7 @@ class Trial(tune.Trainable):
         except Exception:
             self.attempts.report("failed")
             raise
-        return {"done": False}
+        return {"done": False, **UNKNOWN, **_reported(self.training, self.seconds)}
 
     def cleanup(self) -> None:
         if self.attempts is not None:

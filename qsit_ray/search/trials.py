@@ -85,6 +85,17 @@ class TrialMetrics:
     looks: tuple[Look, ...] = ()
 
 
+@dataclass(frozen=True)
+class Latest:
+    """Where a training stands after an evaluation: optimiser steps, rows trained, each use counted,
+    and validation losses in nats per answer token."""
+
+    steps: int
+    rows: int
+    loss_scoring: float
+    loss_interpreting: float
+
+
 class Training(Protocol):
     """A proxy training as a trial drives it; after `load` it resumes exactly where it was saved."""
 
@@ -93,6 +104,8 @@ class Training(Protocol):
 
     def advance(self) -> bool:
         """Train up to the next evaluation; True when the training has ended."""
+
+    def latest(self) -> Latest: ...
 
     def result(self) -> TrialMetrics: ...
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from qsit_ray.search.adaptive import Observed, Rounds
 
 TUNE = "tune"
+LEAST_RATIOS = 3
+"""Ratios with a score from which a best one is told."""
 ALMOST_NOTHING = {"memory": 1.0}  # in bytes; Tune refuses a request for nothing
 
 logger = logging.getLogger(__name__)
@@ -84,17 +86,29 @@ class ShowProgress(tune.Callback):
     study: SearchStudy | None
     total: int
     ended: set[Point]
+    scores: dict[Point, float]
+    note: str = ""
     mistake: str | None = None  # the user's, as a trial reported it
 
     @classmethod
     def start(cls, folder: Path) -> None:
         """Count the trials that have finished, and write the study of them."""
         done = finished(folder)
-        cls.ended, cls.mistake = set(done), None
+        cls.ended, cls.mistake, cls.note = set(done), None, ""
+        cls.scores = {p: row.score for p, row in done.items() if row.score is not None}
         if cls.study is not None:
             cls.study.rebuild(done.values())
         if done:
             cls.bar.update(len(done), cls.total, "finished before")
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
+    ) -> None:
+        if result.get("done") or "loss_scoring" not in result:
+            return
+        losses = "L_S {loss_scoring:.3f}, L_I {loss_interpreting:.3f}".format(**result)
+        figures = f"{_name(trial)}: step {result['steps']}, {losses}"
+        self.bar.update(len(self.ended), self.total, self.note, figures)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if mistake := trial.last_result.get(INPUT_ERROR):
@@ -111,8 +125,21 @@ class ShowProgress(tune.Callback):
         if self.study is not None and outcome.point not in self.ended:
             self.study.add(outcome)
         self.ended.add(outcome.point)
+        if outcome.score is not None:
+            self.scores[outcome.point] = outcome.score
         at = f"ratio {outcome.ratio:g} seed {outcome.seed}"
-        self.bar.update(len(self.ended), self.total, f"{at}: {note}")
+        type(self).note = f"{at}: {note}{self._standing()}"
+        self.bar.update(len(self.ended), self.total, self.note)
+
+    def _standing(self) -> str:
+        """The best ratio so far and what it may lose, once three ratios have scores."""
+        ratios = [ratio for ratio, _ in self.scores]
+        if len(set(ratios)) < LEAST_RATIOS:
+            return ""
+        from qsit_ray.search.adaptive import standing  # lazily: optuna is slow to import
+
+        best, left = standing(ratios, list(self.scores.values()), min(ratios), max(ratios), 0)
+        return f"; best so far {best:.3g}, which loses at most {left:.2g}"
 
 
 class StopAtMistake(tune.Stopper):
@@ -219,6 +246,8 @@ def _tuner(task: Task, points: Sequence[Point] | RoundSearcher) -> tune.Tuner:
             max_concurrent_trials=limit,
             search_alg=searcher,
             num_samples=samples,
+            trial_name_creator=_name,
+            trial_dirname_creator=_folder_name,
         ),
         run_config=tune.RunConfig(
             name=TUNE,
@@ -229,6 +258,16 @@ def _tuner(task: Task, points: Sequence[Point] | RoundSearcher) -> tune.Tuner:
             verbose=0,
         ),
     )
+
+
+def _name(trial: Any) -> str:
+    """As the dashboard and Tune's tables show it: `ratio=2.42 seed=1`."""
+    ratio, seed = point_of(trial.config)
+    return f"ratio={ratio:g} seed={seed}"
+
+
+def _folder_name(trial: Any) -> str:
+    return _name(trial).replace(" ", ",")
 
 
 def _restored(task: Task) -> tune.Tuner | None:

@@ -3,6 +3,7 @@
 import os
 
 import optuna
+import pandas as pd
 import pytest
 from ray.tune.search import Searcher
 
@@ -41,6 +42,17 @@ def ray():
         yield
 
 
+NOTES = []
+
+
+class Shown:
+    """A bar that keeps its notes."""
+
+    def update(self, done, total, note="", figures=""):
+        self.shown = done, total
+        NOTES.append(note)
+
+
 QUICK = ["search.rehearsal.rows_per_second=1000000", "search.gpus_per_trial=0"]
 
 
@@ -53,11 +65,7 @@ def tried(ray, tmp_path_factory):
     task = Task(RunFolder(folder), config, folder, mixture_at, "interpreting", optimum=2.42)
     study = SearchStudy(folder / "study.journal", config.search.interpreting_general)
 
-    class Bar:
-        def update(self, done, total, note=""):
-            self.shown = done, total
-
-    bar = Bar()
+    bar = Shown()
     points = [(ratio, seed) for ratio in RATIOS for seed in (0, 1)]
     path = records.outcome_file(folder, *UNSCORED)
     artifacts.write_json(path, {"ratio": UNSCORED[0], "seed": UNSCORED[1], "score": None})
@@ -82,7 +90,7 @@ def test_a_mistake_of_the_users_ends_the_search_at_once_until_it_is_mended(ray, 
     task = Task(RunFolder(tmp_path), config, tmp_path, unavailable, "interpreting", optimum=2.42)
 
     class Bar:
-        def update(self, done, total, note=""):
+        def update(self, done, total, note="", figures=""):
             pass
 
     # All trials have one length, so they start in this order.
@@ -204,10 +212,30 @@ def test_trials_that_finished_before_need_no_gpu(ray, tmp_path):
         artifacts.write_json(outcome_file(tmp_path, ratio, seed), outcome)
 
     class Bar:
-        def update(self, done, total, note=""):
+        def update(self, done, total, note="", figures=""):
             pass
 
     rows = run_search(task, points, Bar())
     assert [(row.point, row.score, row.status) for row in rows] == [
         (point, point[0] / 10, "completed") for point in points
     ]
+
+
+def test_tune_shows_each_evaluation_of_each_trial_by_name(tried):
+    folder, _, rows = tried
+    row = next(row for row in rows if row.score is not None)
+    name = f"ratio={row.ratio:g},seed={row.seed}"
+    table = pd.read_csv(folder / "tune" / name / "progress.csv")
+    assert len(table) > 1
+    assert {"loss_scoring", "loss_interpreting", "loss_ratio", "steps", "rows", "seconds"} <= set(
+        table.columns
+    )
+    assert table["score"].isna().tolist() == [True] * (len(table) - 1) + [False]
+    assert table["score"].iloc[-1] == pytest.approx(row.score)
+    assert table["steps"].is_monotonic_increasing
+    assert table["loss_ratio"].notna().all()
+
+
+def test_the_line_that_is_shown_says_what_the_scores_so_far_tell(tried):
+    notes = [note for note in NOTES if "score" in note]
+    assert any("; best so far" in note and "which loses at most" in note for note in notes)

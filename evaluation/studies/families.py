@@ -20,8 +20,8 @@ from qsit_ray.surrogate.observations import observed
 CURVES = 40  # of each family and noise
 NEAR = 0.05 * POINT
 """A ratio that loses no more is as good as the best."""
-_X = np.linspace(np.log(LOW), np.log(HIGH), 4001)
-_SHARE = 1 / (1 + np.exp(-_X))
+_X: Floats = np.linspace(np.log(LOW), np.log(HIGH), 4001)
+_SHARE: Floats = 1 / (1 + np.exp(-_X))
 
 Response = Callable[[np.random.Generator], Floats]
 
@@ -29,7 +29,7 @@ Response = Callable[[np.random.Generator], Floats]
 def _exponential(rng: np.random.Generator) -> Floats:
     """Two losses that fall exponentially with their own share (data mixing laws)."""
     a, b = rng.uniform(1.5, 5, 2)
-    return -np.exp(-a * _SHARE) - rng.uniform(0.5, 2) * np.exp(-b * (1 - _SHARE))
+    return np.asarray(-np.exp(-a * _SHARE) - rng.uniform(0.5, 2) * np.exp(-b * (1 - _SHARE)))
 
 
 def _kink(rng: np.random.Generator) -> Floats:
@@ -37,13 +37,13 @@ def _kink(rng: np.random.Generator) -> Floats:
     ratio 1, as on the axis D2 : D3."""
     rows, others = np.minimum(1, np.exp(_X)), np.minimum(1, np.exp(-_X))
     a, b = rng.uniform(0.1, 0.6, 2)
-    return -(rows**-a) - rng.uniform(0.5, 2) * others**-b
+    return np.asarray(-(rows**-a) - rng.uniform(0.5, 2) * others**-b)
 
 
 def _cusp(rng: np.random.Generator) -> Floats:
     place = rng.uniform(np.log(0.2), np.log(5))
     left, right = rng.uniform(0.5, 2, 2)
-    return -np.where(place > _X, left, right) * np.abs(_X - place)
+    return np.asarray(-np.where(place > _X, left, right) * np.abs(_X - place))
 
 
 def _shoulder(rng: np.random.Generator) -> Floats:
@@ -57,18 +57,18 @@ def _shoulder(rng: np.random.Generator) -> Floats:
 
 def _saturating(rng: np.random.Generator) -> Floats:
     found = -np.exp(-(_X - _X[0]) / rng.uniform(0.5, 1.5))
-    return found if rng.random() < 0.5 else found[::-1]
+    return np.asarray(found if rng.random() < 0.5 else found[::-1])
 
 
 def _edge(rng: np.random.Generator) -> Floats:
     found = (_X - _X[0]) ** rng.uniform(1, 2)
-    return found if rng.random() < 0.5 else found[::-1]
+    return np.asarray(found if rng.random() < 0.5 else found[::-1])
 
 
 def _narrow_and_broad(rng: np.random.Generator) -> Floats:
     broad, narrow = rng.uniform(-1, 1, 2)
     found = np.exp(-((_X - broad) ** 2) / (2 * rng.uniform(0.8, 1.3) ** 2))
-    return found + rng.uniform(0.3, 0.7) * np.exp(-((_X - narrow) ** 2) / (2 * 0.3**2))
+    return np.asarray(found + rng.uniform(0.3, 0.7) * np.exp(-((_X - narrow) ** 2) / (2 * 0.3**2)))
 
 
 def _collapse(rng: np.random.Generator) -> Floats:
@@ -85,7 +85,7 @@ def _shallow(rng: np.random.Generator) -> Floats:
 def _quartic(rng: np.random.Generator) -> Floats:
     u = _X / _X[-1]
     peak, valley = rng.uniform(-0.5, 0.5), rng.uniform(0.2, 0.6)
-    return -((u - peak) ** 2) * ((u - peak) ** 2 + valley)
+    return np.asarray(-((u - peak) ** 2) * ((u - peak) ** 2 + valley))
 
 
 FAMILIES: dict[str, Response] = {

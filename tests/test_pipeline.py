@@ -230,6 +230,7 @@ def trained(out):
     return lambda line: (out / "train" / "epochs.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_a_search_that_is_stopped_and_killed_ends_the_same(run, tmp_path):
     """Ctrl-C, then kill -9 of all processes; of a training: `train/test_interrupted.py`."""
     out = before_stage(run, tmp_path / "killed", "search")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from qsit_ray.surrogate.curve import polynomial, process
 from qsit_ray.surrogate.observations import observed
 
 CURVES = 200  # of each kind
+TOLERANCE = 0.1 * POINT
 LEAST = "least leave-one-out error"
 POLYNOMIALS = {polynomial_name(d, c): (d, c) for d in (1, 2, 3, 4) for c in COORDINATES}
 QUARTICS = [polynomial_name(PAPER_DEGREE, c) for c in COORDINATES]
@@ -51,11 +53,12 @@ def simulated(kind: Kind, noise: float, curves: int = CURVES, seed: int = 0) -> 
     for number, curve in enumerate(family(kind, curves, seed)):
         chance = np.random.default_rng([seed, KINDS.index(kind), round(1e4 * noise), number])
         seen = observed(ratios, curve.observed(ratios, noise, chance))
-        fits = {RECOMMENDED: process(seen, seed)}
-        fits |= {name: polynomial(seen, *POLYNOMIALS[name], seed) for name in QUARTICS}
+        asked: dict[str, Any] = {"seed": seed, "tolerance": TOLERANCE}
+        fits = {RECOMMENDED: process(seen, **asked)}
+        fits |= {name: polynomial(seen, *POLYNOMIALS[name], **asked) for name in QUARTICS}
         errors = leave_one_out_errors(seen, PAPER_DEGREE, "ratio")
         least = min([RECOMMENDED, *POLYNOMIALS], key=lambda name: errors[name] or np.inf)
-        fits[LEAST] = fits.get(least) or polynomial(seen, *POLYNOMIALS[least], seed)
+        fits[LEAST] = fits.get(least) or polynomial(seen, *POLYNOMIALS[least], **asked)
         for name, fit in fits.items():
             low, high = fit.interval
             zone = np.clip(np.geomspace(*fit.regret_zone, 65), LOW, HIGH)

@@ -37,6 +37,7 @@ def test_a_rehearsed_training_is_the_same_bit_for_bit(steps, wide, ranks, settin
     compare(steps, ranks, settings, base=wide)
 
 
+@pytest.mark.slow
 def test_a_small_rehearsed_training_is_the_same_bit_for_bit(steps):
     compare(steps, 1, ["zero_stage=2"])
 

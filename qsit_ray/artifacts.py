@@ -67,7 +67,7 @@ class RunFolder:
     base_models = _Below("base_models.json")
     hashes = _Below("hashes.json")
     catalog = _Below("catalog")
-    packed = _Below("images")
+    packing = _Below(".images")
     features = _Below("features")
     mixture = _Below("mixture.json")
     proxy_model = _Below("proxy", "model")

@@ -67,7 +67,8 @@ def separated(path: Path, text: str, delimiter: str) -> Columns:
     names: list[str] = []
     try:
         names = [name.strip() for name in next(rows(False))[1]]
-        if len(names) == 1 and (mark := _other_delimiter(text)):
+        mark = _other_delimiter(text) if len(names) == 1 else None
+        if mark is not None and mark != delimiter:
             if mark != " ":
                 return separated(path, text, mark)
             if not path.name.lower().removesuffix(".gz").endswith(".txt"):

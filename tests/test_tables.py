@@ -200,6 +200,14 @@ def test_a_csv_apart_by_semicolons_is_read_and_a_number_with_two_commas_is_refus
     assert tables.read(path).sparse_numbers("mos").tolist()[0] == 3.5
 
 
+def test_a_table_of_one_quoted_column_is_read(tmp_path):
+    """Its cells hold the marks that other tables' cells are apart by."""
+    path = tmp_path / "a.csv"
+    for mark in ";|":
+        path.write_text(f'"a{mark}b"\n"1{mark}2"\n')
+        assert tables.read(path).texts(f"a{mark}b") == [f"1{mark}2"]
+
+
 def test_commas_within_cells_apart_by_commas_are_no_decimal_point(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text('image,mos\na.png,"3,5"\n')

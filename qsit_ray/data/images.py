@@ -113,23 +113,36 @@ def upright(image: Image.Image) -> Image.Image:
 
 @contextmanager
 def _opened(file: File) -> Iterator[Image.Image]:
+    source: Path | io.BytesIO
+    if isinstance(file, Path):
+        source = file
+    else:
+        try:
+            source = io.BytesIO(file.read_bytes())
+        except OSError as error:
+            raise _unreadable(file, error) from None
     try:
-        with Image.open(file if isinstance(file, Path) else io.BytesIO(file.read_bytes())) as image:
+        with Image.open(source) as image:
             yield image
-    except PermissionError:
-        raise InputError(f"{file}: image file may not be read (no permission)") from None
-    except IsADirectoryError:
-        raise InputError(f"{file}: a folder; expected an image file") from None
     except MemoryError:
         raise
     except Exception as error:  # a broken file can make a decoder raise anything
-        number = error.errno if isinstance(error, OSError) else None
-        if number in MISSING or isinstance(error, FileNotFoundError):
-            raise InputError(f"{file}: image file is missing") from None
-        if number is not None:
-            raise
+        if isinstance(error, OSError) and error.errno is not None:
+            raise _unreadable(file, error) from None
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{file}: not a readable image ({reason})") from None
+
+
+def _unreadable(file: File, error: OSError) -> Exception:
+    """What a file is that can't be read; the error itself where that is the machine's, or the
+    store's, and another try may succeed."""
+    if isinstance(error, FileNotFoundError) or error.errno in MISSING:
+        return InputError(f"{file}: image file is missing")
+    if isinstance(error, PermissionError):
+        return InputError(f"{file}: image file may not be read (no permission)")
+    if isinstance(error, IsADirectoryError):
+        return InputError(f"{file}: a folder; expected an image file")
+    return error
 
 
 def _rgb(image: Image.Image) -> Image.Image:

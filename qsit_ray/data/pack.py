@@ -43,6 +43,15 @@ SCHEMA = pa.schema(
 )
 
 
+_EMPTY = pa.table(
+    {
+        "name": pa.array([], pa.large_string()),
+        "part": pa.array([], pa.int32()),
+        "place": pa.array([], pa.int32()),
+    }
+)
+
+
 @dataclass(frozen=True)
 class Packed:
     """An image file within a pack; it is read as a path is."""
@@ -71,8 +80,9 @@ class Image:
     error: str
 
 
-def write_part(path: Path, made_of: str, images: Iterator[Image]) -> None:
-    """Write a part atomically. `made_of`: what its files are, for `is_part`."""
+def write_part(path: Path, made_of: str, images: Iterator[Image]) -> pa.Table:
+    """Write a part atomically, and return it without the files' bytes. `made_of`: what its files
+    are, by which `read_part` knows it."""
     schema = SCHEMA.with_metadata({MADE_OF: made_of})
     with (
         artifacts.atomic(path) as temporary,
@@ -90,6 +100,7 @@ def write_part(path: Path, made_of: str, images: Iterator[Image]) -> None:
                 out.write_batch(pa.RecordBatch.from_pylist(held, schema))
                 held, size = [], 0
         out.write_batch(pa.RecordBatch.from_pylist(held, schema))
+    return _without_content(path)
 
 
 def read_part(path: Path, made_of: str) -> pa.Table | None:
@@ -100,9 +111,13 @@ def read_part(path: Path, made_of: str) -> pa.Table | None:
         found = pa.ipc.open_file(pa.memory_map(str(path)))
         if found.schema.metadata.get(MADE_OF) != made_of.encode():
             return None
-        return found.read_all().drop_columns(["content"])
-    except (pa.ArrowInvalid, AttributeError):
+    except (pa.ArrowInvalid, AttributeError):  # no Arrow file, or one without metadata
         return None
+    return _without_content(path)
+
+
+def _without_content(path: Path) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all().drop_columns(["content"])
 
 
 def write_index(folder: Path, parts: int) -> None:
@@ -119,7 +134,7 @@ def write_index(folder: Path, parts: int) -> None:
             "place": pa.array(np.arange(len(found), dtype=np.int32)),
         }
         tables.append(pa.table(of).filter(pc.equal(found["error"], "")))
-    table = pa.concat_tables(tables).sort_by("name")
+    table = pa.concat_tables([_EMPTY, *tables]).sort_by("name")
     with (
         artifacts.atomic(folder / INDEX) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
@@ -155,6 +170,13 @@ def find(folder: Path, name: str) -> Path | Packed:
     if at == len(names) or names[at].as_py() != name:
         return folder / name  # it is missing, by this name
     return Packed(part(folder, index["part"][at].as_py()), index["place"][at].as_py(), name)
+
+
+def move(folder: Path, target: Path) -> None:
+    """Move a finished pack."""
+    folder.rename(target)
+    open_index.cache_clear()
+    _open.cache_clear()
 
 
 def place(catalog: Path, path: str) -> Path | Packed:

@@ -1,16 +1,12 @@
-"""rim: the pools of a run from files of records: every record is a row or a reject.
-
-Records are read one after another into a file of drafts, rows without the sizes of their images; a
-catalog of any size is made of it in bounded memory.
-"""
+"""pure: the pools of a run, from its drafts and the sizes of their images: every record is a row or
+a reject, and a catalog of any size is written in bounded memory."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,31 +14,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from qsit_ray.artifacts import path_of
 from qsit_ray.config.data import LlavaData
-from qsit_ray.data import benchmarks, llava, llava_next
-from qsit_ray.data.audit import LEAK, leaks
+from qsit_ray.data import benchmarks, llava
+from qsit_ray.data.audit import LEAK
 from qsit_ray.data.catalog import IMAGES, SCHEMA, BenchmarkImage, CatalogRow, Reject, image_path
+from qsit_ray.data.drafts import Drafts
 from qsit_ray.data.held_out import ScoringRows, first_of_each, held_out
 from qsit_ray.data.sizes import Sizes
-from qsit_ray.data.sizing import sizes_of
-from qsit_ray.data.writing import BATCH, UNNUMBERED, Writer, batches
-from qsit_ray.errors import InputError
+from qsit_ray.data.writing import UNNUMBERED, Writer, batches
 from qsit_ray.mixture import DOMAINS
 
 Flags = NDArray[np.bool_]
-
-# A draft has the names of its images below their folder, its file and record, and the place of
-# that record among all.
-DRAFTS = pa.schema(
-    [
-        *(field for field in UNNUMBERED if field.name != "images"),
-        ("images", pa.large_list(pa.large_string())),
-        ("file", pa.large_string()),
-        ("record", pa.int64()),
-        ("place", pa.int64()),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -165,122 +147,34 @@ class Pools:
         return row
 
 
-def read(
-    data: LlavaData,
-    seed: int,
-    scratch: Path,
-    report: Callable[[int, int, str], None],
-    packed: Path | None = None,
+def pools_of(
+    drafts: Drafts, sizes: Sizes, leaked: Mapping[str, str], root: Path, data: LlavaData, seed: int
 ) -> Pools:
-    """The pools of all files of `data`, their drafts in the file `scratch`.
+    """The pools of the drafts. `leaked`: images of evaluation sets, which drop their records, and
+    how each was found.
 
-    Each image is decoded once: a training record whose image is missing or broken is a reject.
     `validation_share` of the scoring images is drawn by `seed` for validation (paper IV-A: 10 % of
     D1), the same share of each data set and level; interpreting is validated on the questions with
-    answers. `report` gets what is done, out of how many, and of what. `packed`: the folder to pack
-    images into.
-
-    Image paths are relative to the catalog, whose images/ leads to `data.images`.
-
-    Raises InputError naming a file that can't be read, and the row of a question or test image that
-    can't be used: evaluation sets are never reduced.
+    answers.
     """
-    root = path_of(data.images)
-    folders = Folders(data)
-    rejects: dict[int, Reject] = {}
-    _write_drafts(scratch, _drafted(data, seed, folders, rejects, report))
-    drafts = pa.ipc.open_file(pa.memory_map(str(scratch))).read_all()
-    questions = {"validation": data.validation_questions, "test": data.test_questions}
-    asked = {
-        split: benchmarks.questions(name, folders.of(name), graded=split == "test")
-        for split, name in questions.items()
-    }
-    tested = [
-        benchmarks.images(name, path, folders.of(path)) for name, path in data.test_images.items()
-    ]
-    folders.check()
-
-    evaluated: list[benchmarks.Benchmark[Any]] = [*asked.values(), *tested]
-    shown = pc.list_flatten(drafts["images"])
-    named = pc.unique(shown).to_pylist()
-    asked_of = [name for each in evaluated for name in each.names]
-    sizes = sizes_of(
-        [*named, *asked_of],
-        root,
-        lambda done, total: report(done, total, "images"),
-        data.outside == "allow",
-        packed,
-    )
-    for each in evaluated:
-        each.check(sizes)
+    table, rejects = drafts.table, dict(drafts.rejects)
     wrong = {name: _reason(name, error, root) for name, error in sizes.errors.items()}
-    if data.leaks == "drop":
-        compared = [name for name in named if name not in wrong]
-        leaked = leaks(
-            packed or root,
-            compared,
-            asked_of,
-            lambda done, total: report(done, total, "images compared"),
-        )
-        wrong |= {name: f"{LEAK}: {name} ({how})" for name, how in leaked.items()}
-
-    kept = _without(drafts, shown, wrong, rejects)
-    scoring = pc.equal(drafts["domain"], "scoring").to_numpy() & kept
-    validating = np.zeros(len(drafts), np.bool_)
-    validating[scoring] = _validating(drafts, scoring, data.validation_share, seed)
+    wrong |= {name: f"{LEAK}: {name} ({how})" for name, how in leaked.items()}
+    shown = pc.list_flatten(table["images"])
+    kept = _without(table, shown, wrong, rejects)
+    scoring = pc.equal(table["domain"], "scoring").to_numpy() & kept
+    validating = np.zeros(len(table), np.bool_)
+    validating[scoring] = _validating(table, scoring, data.validation_share, seed)
     return Pools(
-        drafts=drafts,
+        drafts=table,
         sizes=sizes,
         places=sizes.places(shown),
         kept=kept & ~validating,
         held_out=validating,
         rejects=[rejects[place] for place in sorted(rejects)],
-        asked=asked,
-        tested=[row for each in tested for row in each.rows],
+        asked=drafts.asked,
+        tested=[row for each in drafts.tested for row in each.rows],
     )
-
-
-def _drafted(
-    data: LlavaData,
-    seed: int,
-    folders: Folders,
-    rejects: dict[int, Reject],
-    report: Callable[[int, int, str], None],
-) -> Iterator[dict[str, Any]]:
-    """The drafts of all records; the other records are added to `rejects`, by their place."""
-    files = [("scoring", name) for name in data.scoring]
-    files += [("interpreting", name) for name in data.interpreting]
-    files += [("general", name) for name in data.general]
-    place = 0
-    for done, (domain, name) in enumerate(files, start=1):
-        for file, number, record in llava_next.records(name, seed):
-            place += 1
-            try:
-                parsed = llava.parsed(record, domain, PurePath(file).stem, folders.of(name, file))
-            except ValueError as error:
-                rejects[place] = {
-                    "file": file,
-                    "domain": domain,
-                    "record": number,
-                    "reason": str(error),
-                }
-            else:
-                yield {
-                    **parsed.row,
-                    "images": parsed.images,
-                    "file": file,
-                    "record": number,
-                    "place": place,
-                }
-            if place % BATCH == 0:
-                report(done - 1, len(files), f"files, {place:,} records")
-        report(done, len(files), "files")
-
-
-def _write_drafts(path: Path, drafts: Iterator[dict[str, Any]]) -> None:
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, DRAFTS) as out:
-        while held := list(itertools.islice(drafts, BATCH)):
-            out.write_batch(pa.RecordBatch.from_pylist(held, schema=DRAFTS))
 
 
 def _reason(name: str, error: str, root: Path) -> str:
@@ -324,22 +218,3 @@ def _validating(drafts: pa.Table, scoring: Flags, share: float, seed: int) -> Fl
     return held_out(
         ScoringRows(images, rows["photograph"], rows["dataset"], rows["level"]), share, seed
     )
-
-
-class Folders:
-    """The folders below `data.images` that the image names of the files are relative to."""
-
-    def __init__(self, data: LlavaData) -> None:
-        self._folders = data.folders
-        self._asked: set[str] = set()
-
-    def of(self, *files: str | None) -> str:
-        """The folder of the last of the files that has one, ending with a slash; or nothing."""
-        self._asked.update(filter(None, files))
-        found = [self._folders[file] for file in files if file in self._folders]
-        return f"{found[-1].rstrip('/')}/" if found else ""
-
-    def check(self) -> None:
-        """Raises InputError for a folder of a file that is not read."""
-        if unknown := sorted(set(self._folders) - self._asked):
-            raise InputError(f"data.folders: {unknown[0]} is none of the data's files")

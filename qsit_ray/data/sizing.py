@@ -38,7 +38,8 @@ def sizes_of(
     """The size of each file below `root`, a folder or a bucket's, or why it has none: also for a
     file that is not below `root`, unless `outside`. `packed`: the folder to pack them into.
 
-    Parts that a stopped command has packed are not read again.
+    Parts that a stopped or refused command has packed are not read again, but for those with an
+    error.
     """
     distinct = list(dict.fromkeys(names))
     step = CHUNK if packed is None else pack.PART
@@ -116,18 +117,29 @@ class _Look:
         }
 
     def _pack(self, part: Path, names: list[str]) -> list[tuple[int, int, str]]:
-        made_of = artifacts.digest([str(self.root), self.outside, names])
+        files = [[name, self._stamp(name)] for name in names]
+        made_of = artifacts.digest([str(self.root), self.outside, files])
         done = pack.read_part(part, made_of)
-        if done is None:
-            pack.write_part(part, made_of, (self._image(name) for name in names))
-            done = pack.read_part(part, made_of)
-            assert done is not None
+        # A file that could not be read may have been mended since.
+        if done is None or any(done["error"].to_pylist()):
+            done = pack.write_part(part, made_of, map(self._image, names))
         return [(each["height"], each["width"], each["error"]) for each in done.to_pylist()]
 
     def _image(self, name: str) -> pack.Image:
         file = _Read(self.root / name)
         height, width, error = self._size(name, file)
         return pack.Image(name, height, width, None if error else file.content, error)
+
+    def _stamp(self, name: str) -> list[int] | None:
+        """Size and time of a file of this machine; None of another, as each would be a request."""
+        file = self.root / name
+        if not isinstance(file, Path):
+            return None
+        try:
+            found = file.stat()
+        except (OSError, ValueError):
+            return None
+        return [found.st_size, found.st_mtime_ns]
 
     def _size(self, name: str, read: images.File | None = None) -> tuple[int, int, str]:
         """Height, width and nothing; or zeros and the error. `read`: to read the file by."""
@@ -140,7 +152,7 @@ class _Look:
             return (*images.check(read or file), "")
         except InputError as error:
             return 0, 0, str(error)
-        except RuntimeError as error:  # links in a circle
+        except (RuntimeError, ValueError) as error:  # links in a circle, a zero byte in the name
             return 0, 0, f"{file}: {error}"
 
     def _is_below(self, file: Path, name: str) -> bool:

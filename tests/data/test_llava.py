@@ -95,6 +95,7 @@ def test_released_labels_are_kept(data):
         (asked(video="x.mp4"), "a video"),
         (asked(image="../x.jpg"), "not below the images' folder"),
         (asked(image="/etc/passwd"), "not below the images' folder"),
+        (asked(image="a\0.jpg"), "null byte"),
         (asked(image="https://example.org/x.jpg"), "an image by its address"),
         (
             asked(

@@ -73,7 +73,7 @@ def test_rows_and_pictures_are_the_same_from_a_folder_a_pack_and_a_bucket(
     assert counted[0] == counted[1]
     assert (from_folder.catalog / "images").is_symlink()
     for run in (from_pack, from_bucket):
-        parts = sorted(file.name for file in run.packed.iterdir())
+        parts = sorted(file.name for file in (run.catalog / "images").iterdir())
         assert parts == ["00000.arrow", "00001.arrow", "00002.arrow", "00003.arrow", "index.arrow"]
         for name in ("rows.arrow", "validation.parquet", "benchmarks/test/iqa.parquet"):
             assert (run.catalog / name).read_bytes() == (from_folder.catalog / name).read_bytes()
@@ -108,7 +108,7 @@ def test_a_stopped_pack_goes_on_where_it_was(data, tmp_path, monkeypatch):
         if len(look) == 3:
             raise KeyboardInterrupt
         look.append(path.name)
-        packed(path, made_of, found)
+        return packed(path, made_of, found)
 
     monkeypatch.setattr(sizing, "cores", lambda: 1)
     monkeypatch.setattr(pack, "write_part", stops)
@@ -121,6 +121,40 @@ def test_a_stopped_pack_goes_on_where_it_was(data, tmp_path, monkeypatch):
     assert {*first, *look} == {f"{number:05}.arrow" for number in range(5)}
     assert not first & set(look)
     assert pixels(run, "images/q.jpg").shape == (32, 48, 3)
+
+
+def test_images_mended_or_changed_after_a_refused_build_are_read_again(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(pack, "PART", 5)
+    described = data()
+    broken = tmp_path / "images" / "3.jpg"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:300])
+    with pytest.raises(InputError, match=r"1 of 20 records rejected"):
+        built(described, tmp_path / "run", packed=True, max_rejects=0.0)
+    broken.write_bytes(whole)
+    Image.new("RGB", (90, 70)).save(tmp_path / "images" / "x.jpg")
+    run, _ = built(described, tmp_path / "run", packed=True, max_rejects=0.0)
+    assert pixels(run, "images/3.jpg").shape == (32, 48, 3)
+    assert pixels(run, "images/x.jpg").shape == (70, 90, 3)
+    assert not run.packing.exists()
+
+
+def test_a_build_that_fails_leaves_the_catalog_before_it_whole(data, tmp_path):
+    described = data()
+    run, _ = built(described, tmp_path / "run", packed=True)
+    gone = described.model_copy(update={"general": (str(tmp_path / "gone.json"),)})
+    with pytest.raises(InputError, match=r"gone\.json"):
+        built(gone, tmp_path / "run", packed=True)
+    assert pixels(run, "images/a.jpg").shape == (32, 48, 3)
+
+
+def test_a_store_that_cant_be_reached_is_no_broken_image():
+    class Unreachable:
+        def read_bytes(self):
+            raise ConnectionError("no route to the bucket")
+
+    with pytest.raises(ConnectionError):
+        images.check(Unreachable())
 
 
 def test_many_images_are_looked_at_by_ray(data, tmp_path, monkeypatch):
@@ -139,6 +173,6 @@ def test_many_images_are_looked_at_by_ray(data, tmp_path, monkeypatch):
 
 def test_a_broken_index_is_named(data, tmp_path):
     run, _ = built(data(), tmp_path / "run", packed=True)
-    (run.packed / "index.arrow").write_bytes(b"no index")
+    (run.catalog / "images" / "index.arrow").write_bytes(b"no index")
     with pytest.raises(InputError, match=r"index\.arrow: can't read it"):
         pixels(run, "images/a.jpg")

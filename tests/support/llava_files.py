@@ -3,8 +3,8 @@
 import tempfile
 from pathlib import Path
 
-from qsit_ray.data import pools
 from qsit_ray.data.catalog import Content
+from qsit_ray.stages import own_data
 from qsit_ray.terminal import Terminal
 
 
@@ -40,7 +40,7 @@ QUESTION = {
 def read(data, seed=0, report=lambda *_: None):
     """The catalog's content, as lists."""
     with tempfile.TemporaryDirectory() as folder:
-        found = pools.read(data, seed, Path(folder) / "drafts.arrow", report)
+        found = own_data.read(data, seed, Path(folder) / "drafts.arrow", report)
         return Content(
             train=[row for _, rows in found.training() for row in rows.to_pylist()],
             validation=[row for rows in found.validating() for row in rows.to_pylist()],

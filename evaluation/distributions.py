@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from evaluation.intervals import DEFAULT, Bootstrap, Interval
 from qsit_ray.errors import InputError
-from qsit_ray.levels import LEVEL_WEIGHTS
+from qsit_ray.levels import LEVEL_WEIGHTS, Conversion
 from qsit_ray.soft_levels import spread
 
 BINS = 10
@@ -83,33 +83,41 @@ def compare(
 class LevelResult:
     """`accuracy`: share of images whose most probable level is theirs. `calibration_error`: the
     mean, over ten bins of that level's probability, of its distance from the accuracy (expected
-    calibration error). `confidence`: mean probability of that level."""
+    calibration error). `confidence`: mean probability of that level. `clipped`, `rejected`: images
+    beyond the range of the levels, which have the end level, or none."""
 
     rows: int
     accuracy: float
     confidence: float
     calibration_error: float
+    clipped: int
+    rejected: int
 
     def to_json(self) -> dict[str, object]:
         return asdict(self)
 
 
-def level_calibration(predicted: ArrayLike, levels: ArrayLike) -> LevelResult:
-    """Predicted shares against the level of each image's MOS, a number from 1 to 5 [n].
+def level_calibration(predicted: ArrayLike, truth: Conversion) -> LevelResult:
+    """Predicted shares against the level of each image's MOS.
 
-    Raises InputError as `compare` does, and where the lengths differ.
+    Raises InputError as `compare` does, where the lengths differ, and where no image has a level.
     """
     shares = _shares(predicted, "predicted shares")
-    truth = np.asarray(levels, np.int64)
-    if truth.shape != (len(shares),):
-        raise InputError(f"{len(shares)} predictions for {truth.size} levels")
+    if truth.levels.shape != (len(shares),):
+        raise InputError(f"{len(shares)} predictions for {truth.levels.size} levels")
+    known = truth.levels > 0
+    if not known.any():
+        raise InputError("none of the images has a level in this range")
+    shares, levels = shares[known], truth.levels[known]
     most = shares.max(axis=1)
-    right = shares.argmax(axis=1) + 1 == truth
+    right = shares.argmax(axis=1) + 1 == levels
     return LevelResult(
         rows=len(shares),
         accuracy=float(right.mean()),
         confidence=float(most.mean()),
         calibration_error=_calibration_error(most, right.astype(float)),
+        clipped=truth.clipped,
+        rejected=truth.rejected,
     )
 
 

@@ -36,11 +36,17 @@ _NAMED_LETTER = re.compile(
     r"\b(?:[Aa]nswer|ANSWER|[Oo]ption|[Cc]hoice)(?:\s+is)?\s*[:=]?\s*\(?([A-Z])\)?(?=[.):,\n]|\s*$)"
 )
 _CONCLUSION = re.compile(
-    r"\b(?:(?:answer|option|choice)\s+is|answer\s*[:=]|therefore|thus|hence|so|in conclusion)"
-    r"(?:,?\s+the\s+(?:correct\s+|best\s+|final\s+|right\s+)?(?:answer|option|choice)\s+is)?"
-    r"\s*[,:]?\s*(?:option\s+|choice\s+)?\(?(?-i:([A-Z]))\)?(?=[.):,\n]|\s*$)",
+    r"(?:\b(?:(?:correct|best|final|right)\s+(?:answer|option|choice)|answer)\s*(?:is\b|[:=])\s*"
+    r"(?:option\s+|choice\s+)?\(?(?-i:([A-Z]))\)?(?=[.):,\n]|\s*$)"
+    r"|\b(?:therefore|thus|hence|so)\b\s*,?\s*\(?(?-i:([A-Z]))\)?(?=[.)\n]|\s*$))",
     re.IGNORECASE,
 )
+# Before or after a conclusion, these take it back.
+_DOUBTED = re.compile(
+    r"(?:(?:n't|not)\s+(?:think|believe|say|mean)(?:\s+that)?|\bif|\bwhether)\s*(?:the\s*)?$",
+    re.IGNORECASE,
+)
+_TAKEN_BACK = re.compile(r"\s*,?\s*(?:if|is\s+(?:wrong|not))\b", re.IGNORECASE)
 _NEGATION = re.compile(
     r"(?:\b(?:no|not|never|without|neither|nor|cannot|free (?:of|from)|far from|hardly|scarcely"
     r"|barely|lacks?|lacking|absence of|rather than|instead of|anything but|opposite of)\b|n't\b)"
@@ -49,6 +55,8 @@ _NEGATION = re.compile(
 _NO_NEGATION = re.compile(
     r"\b(?:no|without(?: a| any)?|not a|beyond) (?:doubt|question)\b|\bnot (?:only|just|merely)\b"
 )
+# A yes or no that opens a reply, and is no part of "no doubt" or "yes and no".
+_OPENING = re.compile(r"yes\b(?! (?:and|or)\b)|no(?= (?:there|it|this|that|the|i|not)\b)")
 # A yes or no that is an answer, not a word of a sentence.
 _ALONE = r"(?:^|[.!?:;,(\n]|\b(?:is|say|answer))\s*{word}(?=\s*[.,;:!?)]|\s*$)"
 
@@ -92,7 +100,7 @@ def _letters(text: str, candidates: Sequence[str]) -> set[str]:
     # A candidate may itself be one letter long; then its text decides.
     if alone and text.casefold() not in [c.casefold() for c in candidates]:
         return {alone[1].upper()}
-    if concluded := _CONCLUSION.findall(text):
+    if concluded := _concluded(text, candidates):
         return {concluded[-1]}
     leading = _LEADING_LETTER.match(text)
     letters = {(leading[1] or leading[2] or leading[3]).upper()} if leading else set()
@@ -105,12 +113,27 @@ def _letters(text: str, candidates: Sequence[str]) -> set[str]:
     return letters if following is None else letters | {_LETTERS[following]}
 
 
+def _concluded(text: str, candidates: Sequence[str]) -> list[str]:
+    """The letters that are named as the answer or a conclusion, in order."""
+    known = _LETTERS[: len(candidates)]
+    return [
+        letter
+        for found in _CONCLUSION.finditer(text)
+        if (letter := found[1] or found[2]) in known or found[1]
+        if not _DOUBTED.search(text[: found.start()])
+        if not _TAKEN_BACK.match(text[found.end() :])
+    ]
+
+
 def _by_text(text: str, candidates: Sequence[str]) -> int | None:
     wanted = [_plain(candidate) for candidate in candidates]
     if (reply := _plain(text)) in wanted:
         return wanted.index(reply) if wanted.count(reply) == 1 else None
     if (start := _starts_with(text, candidates)) is not None:
         return start
+    if opening := _OPENING.match(reply):
+        word = opening[0]
+        return wanted.index(word) if wanted.count(word) == 1 else None
     # Longest first, blanking each match: "blur" inside "motion blur" is then not a second answer.
     reply = _NO_NEGATION.sub(lambda hit: "\0" * len(hit[0]), reply)
     rest, found = reply, set()

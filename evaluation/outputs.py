@@ -230,9 +230,11 @@ def score_iqa(
     if level_range is not None:
         shares = level_probabilities(_level_logits(table, scoring, "--range"))
         mos = table.numbers(truth_column)
-        numbers = mos_to_levels(mos, level_range, lower_better=lower_better).levels
-        known = numbers > 0  # a released range may have no level for the highest MOS
-        levels = distributions.level_calibration(shares[known], numbers[known])
+        try:
+            converted = mos_to_levels(mos, level_range, lower_better=lower_better)
+            levels = distributions.level_calibration(shares, converted)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
     return IqaScores(
         overall, groups, table_iv, predicted, bootstrap.seed, distribution, drawn, levels
     )

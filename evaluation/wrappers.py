@@ -15,7 +15,7 @@ _OPEN_THOUGHT = re.compile(r"<(?:think|thinking|reasoning)>.*", re.DOTALL | re.I
 _ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.DOTALL | re.IGNORECASE)
 _BOX = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _WITHIN_BOX = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}")
-_FENCE = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
+_FENCE = re.compile(r"```(?:json)?\s*((?:(?!```).)*?)\s*```\s*$", re.DOTALL)
 _KEYS = ("answer", "final_answer", "choice", "option", "prediction")
 
 
@@ -36,18 +36,24 @@ def unwrapped(reply: str) -> str:
 
 
 def _of_json(text: str) -> str:
-    fenced = _FENCE.search(text)
-    candidate = fenced[1] if fenced else text
-    if not candidate.startswith("{"):
-        return text
+    fenced = _FENCE.search(text)  # at its end: what follows may take it back
     try:
-        value: Any = json.loads(candidate)
+        value: Any = json.loads(fenced[1] if fenced else text)
     except ValueError:
         return text
-    found = {key.lower().replace(" ", "_"): each for key, each in value.items()}
-    for key in _KEYS:
-        each = found.get(key)
-        each = each[0] if isinstance(each, list) and len(each) == 1 else each
-        if isinstance(each, str):
-            return each.strip()
-    return text
+    return _answer_of(value) or text
+
+
+def _answer_of(value: Any) -> str | None:
+    """The answer of a JSON value: a text, the only element of a list, or what an object calls so;
+    None where there is none, or several that differ."""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, list):
+        return _answer_of(value[0]) if len(value) == 1 else None
+    if not isinstance(value, dict):
+        return None
+    named = [each for key, each in value.items() if key.lower().replace(" ", "_") in _KEYS]
+    inner = named or (list(value.values()) if len(value) == 1 else [])
+    found = {_answer_of(each) for each in inner}
+    return found.pop() if len(found) == 1 else None

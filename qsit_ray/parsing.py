@@ -67,8 +67,8 @@ def separated(path: Path, text: str, delimiter: str) -> Columns:
     names: list[str] = []
     try:
         names = [name.strip() for name in next(rows(False))[1]]
-        mark = _other_delimiter(text) if len(names) == 1 else None
-        if mark is not None and mark != delimiter:
+        mark = _other_delimiter(text, delimiter) if len(names) == 1 else None
+        if mark is not None:
             if mark != " ":
                 return separated(path, text, mark)
             if not path.name.lower().removesuffix(".gz").endswith(".txt"):
@@ -95,24 +95,21 @@ def separated(path: Path, text: str, delimiter: str) -> Columns:
         raise InputError(f"{path}: a header and no rows")
     if any(_is_number(name) and not name.isdecimal() for name in names):
         raise InputError(f"{path}: its first line holds numbers; it must name the columns")
-    columns = table.columns if delimiter == "," else [_with_points(each) for each in table.columns]
+    columns = table.columns if delimiter == "," else _with_points(table.columns)
     return (table.num_rows, names, columns, line)
 
 
-def _other_delimiter(text: str) -> str | None:
+def _other_delimiter(text: str, delimiter: str) -> str | None:
     """What the cells of a table are apart by whose header is one cell by its ending's delimiter."""
-    lines = text.split("\n", 2)[:2]
-    for mark in (";", "\t", "|", ","):
-        if all(mark in line for line in lines):
+    lines = list(islice(filter(str.strip, io.StringIO(text)), 2))
+    for mark in ";\t|,".replace(delimiter, ""):
+        header, *first = (next(csv.reader([line], delimiter=mark)) for line in lines)
+        if len(header) > 1 and all(len(cells) == len(header) for cells in first):
             return mark
     # Names may have spaces in them: a last cell is then a number.
     words = [line.split() for line in lines]
-    if (
-        len(words) == 2
-        and len(words[0]) == len(words[1]) > 1
-        and _is_number(words[1][-1].replace(",", "."))
-    ):
-        return " "
+    if len(words) == 2 and len(words[0]) == len(words[1]) > 1:
+        return " " if _is_number(words[1][-1].replace(",", ".")) else None
     return None
 
 
@@ -121,14 +118,36 @@ def _with_tabs(text: str) -> str:
     return "\n".join("\t".join(line.split()) for line in text.split("\n"))
 
 
-def _with_points(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of numbers with decimal commas with points instead; another as it is. Only where
-    cells are not apart by commas: there 1,234 may be a thousand and more."""
-    cells = pc.utf8_trim_whitespace(column)
+def _with_points(columns: list[pa.ChunkedArray]) -> list[pa.ChunkedArray]:
+    """Columns of numbers with decimal commas with points instead; others as they are.
+
+    A number with a point anywhere tells that commas are none, and a column of which all commas have
+    three digits behind them may mean thousands.
+    """
+    trimmed = [pc.utf8_trim_whitespace(column) for column in columns]
+    if any(_any(cells, _POINT) for cells in trimmed):
+        return columns
+    return [
+        pc.replace_substring(cells, ",", ".") if _has_decimal_commas(cells) else column
+        for column, cells in zip(columns, trimmed, strict=True)
+    ]
+
+
+_POINT = r"^[-+]?\d*\.\d+([eE][-+]?\d+)?\s*%?$"
+_COMMA = r"^[-+]?\d+(,\d+)?([eE][-+]?\d+)?\s*%?$"
+_THOUSANDS = r"^[-+]?\d{1,3},\d{3}$"
+
+
+def _has_decimal_commas(cells: pa.ChunkedArray) -> bool:
     given = cells.filter(pc.not_equal(cells, ""))
-    numbers = pc.all(pc.match_substring_regex(given, r"^[-+]?\d+(,\d+)?([eE][-+]?\d+)?$")).as_py()
-    commas = pc.any(pc.match_substring(given, ",")).as_py()
-    return pc.replace_substring(cells, ",", ".") if numbers and commas else column
+    with_comma = given.filter(pc.match_substring(given, ","))
+    numbers = pc.all(pc.match_substring_regex(given, _COMMA)).as_py()
+    thousands = pc.all(pc.match_substring_regex(with_comma, _THOUSANDS)).as_py()
+    return bool(numbers and len(with_comma) and not thousands)
+
+
+def _any(cells: pa.ChunkedArray, pattern: str) -> bool:
+    return bool(pc.any(pc.match_substring_regex(cells, pattern)).as_py())
 
 
 def _is_number(text: str) -> bool:
@@ -153,8 +172,12 @@ def from_json(path: Path, value: Any, text: str) -> Columns:
             return _of_columns(path, value)
         if _all(inner, dict):
             # The form that pandas writes by default: each column an object keyed by row number.
-            if list(inner[0]) == [str(i) for i in range(len(inner[0]))]:
-                return _of_columns(path, {name: list(c.values()) for name, c in value.items()})
+            keys = [str(i) for i in range(len(inner[0]))]
+            if list(inner[0]) == keys:
+                for name, column in value.items():
+                    if set(column) != set(keys):
+                        raise InputError(f"{path}: column {name!r} has other row numbers")
+                return _of_columns(path, {n: [c[key] for key in keys] for n, c in value.items()})
             value = [{"key": key} | record for key, record in value.items()]
         else:
             value = [value]

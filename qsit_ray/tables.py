@@ -55,7 +55,8 @@ class Table:
             else [column[row] for row in kept]
             for column in self.columns
         ]
-        return Table(self.path, len(kept), self.names, columns, self.line, kept)
+        places = kept if self.kept is None else [self.kept[row] for row in kept]
+        return Table(self.path, len(kept), self.names, columns, self.line, places)
 
     def column(self, name: str) -> Column:
         """Raises InputError that lists the columns where `name` is none of them, or several."""

@@ -245,3 +245,37 @@ def test_a_table_without_names_is_refused(tmp_path):
     path.write_text("a.png 3.5\nb.png 4.5\n")
     with pytest.raises(InputError, match="its first line holds numbers; it must name the columns"):
         tables.read(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["mos;share\n1,234;0.5\n1,300;0.25\n", "mos;n\n1,234;1\n1,300;2\n"]
+)
+def test_commas_that_may_be_thousands_are_refused(tmp_path, text):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"row 1 .* is '1,234'"):
+        tables.read(path).numbers("mos")
+
+
+def test_per_cent_may_have_decimal_commas_and_blank_lines_come_first(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("\n\nimage;share\na;70,5%\nb;8%\n")
+    assert tables.read(path).numbers("share").tolist() == [70.5, 8]
+
+
+def test_rows_chosen_twice_keep_their_places(tmp_path):
+    path = tmp_path / "w.csv"
+    path.write_text("id,score,db,s\n1,1,b,x\n2,2,a,y\n3,3,a,x\n4,oops,a,x\n")
+    chosen = tables.read(path).where("db", "a").where("s", "x")
+    assert chosen.texts("id") == ["3", "4"]
+    with pytest.raises(InputError, match=r"row 4 \(line 5\) is 'oops'"):
+        chosen.numbers("score")
+
+
+def test_columns_by_row_number_are_read_by_it(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"r": {"0": 1, "1": 2, "2": 3}, "s": {"1": 0.6, "0": 0.5, "2": 0.3}}')
+    assert tables.read(path).numbers("s").tolist() == [0.5, 0.6, 0.3]
+    path.write_text('{"r": {"0": 1, "1": 2}, "s": {"0": 0.5, "2": 0.3}}')
+    with pytest.raises(InputError, match="column 's' has other row numbers"):
+        tables.read(path)

@@ -142,6 +142,12 @@ def iqa(
         print_table(
             "Most probable level against the level of the MOS", ("figure", "value"), figures
         )
+        for what, count in (
+            ("beyond the range, which have the end level", result.levels.clipped),
+            ("without a level", result.levels.rejected),
+        ):
+            if count:
+                say(f"{count:,} images {what}")
 
 
 def llvisionqa(

@@ -85,7 +85,11 @@ def estimate(
             rate = pace.given(rows_per_second)
         else:
             shape = model_config(config.models.proxy)
-            rate = pace.of_gpu(shape, gpu or "A800", utilisation or pace.UTILISATION)
+            rate = pace.of_gpu(
+                shape,
+                "A800" if gpu is None else gpu,
+                pace.UTILISATION if utilisation is None else utilisation,
+            )
     found = estimate(config, sizes, slots, rate, price)
     if as_json:
         print_json({**found.to_json(), "slots_from": slots_from})
@@ -100,8 +104,8 @@ def estimate(
                 name,
                 f"{n.trials}",
                 f"{n.rows:,}",
-                f"{n.least_gpu_hours:,.0f} to {n.gpu_hours:,.0f}",
-                f"{n.wall_hours:,.0f}",
+                f"{_hours(n.least_gpu_hours)} to {_hours(n.gpu_hours)}",
+                _hours(n.wall_hours),
             )
             for name, n in lines
         ],
@@ -112,6 +116,10 @@ def estimate(
     terminal.say(f"{slots} trials at once ({slots_from}); most trials end at a plateau")
     if found.cost is not None and found.least_cost is not None:
         terminal.say(f"cost: {found.least_cost:,.0f} to {found.cost:,.0f}")
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
 
 
 def show(run: Run, as_json: Json = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Protocol
@@ -109,7 +110,7 @@ def estimate(
     """
     if slots < 1:
         raise InputError(f"slots: {slots} trials at once; at least 1 is needed")
-    if price is not None and not price >= 0:
+    if price is not None and not 0 <= price < math.inf:
         raise InputError(f"price: {price}; a number of 0 or more is needed")
     by_axis = {
         axis: _axis(config, trials, slots, rate) for axis, trials in planned(config, sizes).items()

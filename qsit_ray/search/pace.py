@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -34,8 +35,8 @@ class Pace:
 
 
 def given(rows_per_second: float) -> Pace:
-    """A measured rate. Raises InputError unless it is positive."""
-    if not rows_per_second > 0:
+    """A measured rate. Raises InputError unless it is positive and its inverse finite."""
+    if not (0 < rows_per_second < math.inf and 1 / rows_per_second < math.inf):
         raise InputError(f"rows per second: {rows_per_second}; a number above 0 is needed")
     return Pace(dict.fromkeys(DOMAINS, 1 / rows_per_second), f"{rows_per_second:g} rows/s, given")
 

@@ -64,6 +64,8 @@ class Comparison:
         """Why more trials may give another ratio."""
         fit = self.fit
         found = []
+        if fit.noise is None:
+            found.append("the noise of a run is unknown")
         if fit.flat:
             found.append("no ratio stands out from the noise")
         elif fit.optimum in (fit.low, fit.high):
@@ -158,7 +160,8 @@ def compare_curves(
 
     A polynomial that predicts omitted ratios worse than a constant does is not used: the
     recommended curve is. One that is not used is omitted where the ratios are too few for it.
-    `minimize`: the observations are losses with their sign turned; curves and scores of the result
+    The recommended curve needs three ratios, whichever curve is asked for. `minimize`: the
+    observations are losses with their sign turned; curves and scores of the result
     have the losses' own. `rows`: of the mix at a ratio, in any unit. Raises InputError where the
     used curve cannot be fitted.
     """

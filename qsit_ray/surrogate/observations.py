@@ -67,6 +67,9 @@ class Observations:
         return tuple(sorted(set(self.missing) - set(self.distinct.tolist())))
 
 
+_MOST = 1e100  # squares of greater numbers overflow
+
+
 def observed(ratios: Iterable[float], scores: Iterable[float | None]) -> Observations:
     """Observations of one run per row, shape (rows,) each.
 
@@ -83,6 +86,9 @@ def observed(ratios: Iterable[float], scores: Iterable[float | None]) -> Observa
     # 0.1 + 0.2 and 0.3 are one ratio.
     x = np.array([float(f"{ratio:.12g}") for ratio in x])
     kept = np.isfinite(y)
+    extreme = np.abs(y[kept]).max(initial=0) > _MOST or not np.all((x < _MOST) & (x > 1 / _MOST))
+    if extreme:
+        raise InputError(f"a ratio or score is beyond {_MOST:g}, where nothing can be computed")
     if not kept.any():
         raise InputError(f"none of the {y.size} rows has a score; one run per ratio must finish")
     gone, counts = np.unique(x[~kept], return_counts=True)
@@ -154,7 +160,8 @@ def _ratios(table: Table, name: str, kind: Kind | None) -> Floats:
         said = [f"{over} {x:g} and {under} {y:g}" for x, y in zip(a, b, strict=True)]
     else:
         values = table.numbers(name)
-        if kind is None and _words(name) & SHARES:
+        cells = (str(cell).strip() for cell in table.plain(name))
+        if kind is None and (_words(name) & SHARES or any(cell.endswith("%") for cell in cells)):
             raise InputError(
                 f"{table.path}, column {name!r}: it looks like a share; give --x ratio, share or "
                 "percent, or both columns of weights as --ratio A,B"

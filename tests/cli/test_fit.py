@@ -268,6 +268,21 @@ def test_options_of_tables_that_do_not_fit_are_named(tmp_path, qsit, columns, op
     assert status == 2 and words in err
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("ratio,score\n10%,0.5\n20%,0.6\n50%,0.7\n", "it looks like a share; give --x"),
+        ("ratio,score\n1,1e160\n2,2e160\n3,1e160\n", "a ratio or score is beyond 1e+100"),
+        ("ratio,score\n1e-300,1\n2,2\n3,1\n", "a ratio or score is beyond 1e+100"),
+        ("ratio,score\n1,0.5\n2,0.6\n", "2 distinct ratios with a score are too few"),
+    ],
+)
+def test_numbers_that_cannot_be_meant_are_refused(tmp_path, qsit, text, words):
+    (tmp_path / "t.csv").write_text(text)
+    status, _, err = qsit("fit", tmp_path / "t.csv")
+    assert status == 2 and words in err and "t.csv" in err
+
+
 @pytest.mark.parametrize("ending", ["svg", "png"])
 def test_the_fit_is_drawn(tmp_path, qsit, columns, ending):
     columns["acc"][20] = -1.0

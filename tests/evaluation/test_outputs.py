@@ -499,6 +499,16 @@ def test_the_most_probable_level_is_compared_with_that_of_the_mos(tmp_path):
     assert (found.rows, found.accuracy) == (4, 0.75)
     assert found.confidence == pytest.approx(1)
     assert found.calibration_error == pytest.approx(0.25)
+    assert (found.clipped, found.rejected) == (0, 0)
+    high = table(tmp_path, "h.csv", id=ids(4), mos=[94, 95, 96, 97], **by_word(logits))
+    with pytest.raises(InputError, match=r"h\.csv: none of the images has a level"):
+        outputs.score_iqa(
+            high,
+            scoring,
+            id_column="id",
+            truth_column="mos",
+            level_range=Range.parse("spaq-release"),
+        )
 
 
 def test_level_words_are_read_however_they_are_written():

@@ -1,6 +1,7 @@
 """A search's cost is known from its plans: trials, rows, hours."""
 
 import json
+import math
 
 import pytest
 from hypothesis import given
@@ -150,7 +151,10 @@ def test_an_impossible_search_is_refused_before_anything_starts(assignments, wor
         estimate(override(PAPER, assignments), SIZES, 8, RATE)
 
 
-@pytest.mark.parametrize(("slots", "rate", "price"), [(0, 1.0, None), (8, 0.0, None), (8, 1.0, -1)])
+@pytest.mark.parametrize(
+    ("slots", "rate", "price"),
+    [(0, 1.0, None), (8, 0.0, None), (8, 1.0, -1), (8, 1.0, math.inf), (8, 1e-320, 1.0)],
+)
 def test_impossible_clusters_are_refused(slots, rate, price):
     with pytest.raises(InputError):
         estimate(PAPER, SIZES, slots, paced(rate), price)

@@ -113,6 +113,26 @@ def test_normal_noise_rarely_has_an_outlier(seed, noise):
     assert len(found) <= 1
 
 
+@pytest.mark.parametrize("pair", [(-500, 900), (-500, -500), (900, 900), (0.0, -1.0)])
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_outliers_do_not_hide_each_other(pair, repeats):
+    ratios = np.repeat(np.geomspace(0.1, 10, 15 // repeats), repeats)
+    values = 0.7 + 0.04 / np.cosh(np.log(ratios / 2))
+    values += np.random.default_rng(0).normal(0, 0.002, ratios.size)
+    values[[0, -1]] = pair
+    kept, found = without_outliers(observed(ratios, values))
+    assert [each.row for each in found] == [1, 15]
+    assert kept.scores.min() > 0.6 and kept.scores.max() < 0.8
+
+
+def test_unknown_noise_is_a_doubt():
+    found = compare_curves(
+        observed([0.5, 1, 2, 4, 8], [0.1, 0.3, 0.5, 0.4, 0.2]), degree=2, coordinate="log"
+    )
+    assert found.used == "quadratic over log" and found.fit.noise is None
+    assert "the noise of a run is unknown" in found.doubts
+
+
 def test_a_narrow_peak_of_one_run_is_no_outlier():
     ratios = np.geomspace(0.1, 10, 13)
     peak = 0.7 + 0.04 * np.exp(-((np.log(ratios / ratios[7]) / 0.2) ** 2))

@@ -309,7 +309,7 @@ def _fork(base: RunFolder, run: RunFolder, config: Config) -> None:
         shared = []
     elif (
         config.has_proxies
-        and config.loss == own.loss
+        and config.loss_inputs(config.search) == own.loss_inputs(own.search)
         and Mix(**FoundMix.read(base.mixture).ratios) == config.mix
     ):
         shared, files = [*DATA, "proxy"], [*FILES, base.mixture.name]

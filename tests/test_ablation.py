@@ -44,6 +44,22 @@ def test_arms_are_trained_compared_and_kept(tmp_path):
     assert len(other.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
+def test_other_labels_train_their_own_proxies(tmp_path):
+    run = tmp_path / "run"
+    command = ["ablate", "--preset", "demo", "--out", run, "--seeds", 1, "--study", "labels"]
+    done = call(*command, *sets({**SETTINGS, "cache": tmp_path / "cache"}))
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = run / "ablations" / "labels"
+    assert len(read(folder / "results.json")) == 3
+    references = {
+        name: read(folder / f"{name}-0" / "mixture.json")["reference_loss_ratio"]
+        for name in ("method", "soft-levels", "soft-levels-ranking")
+    }
+    assert references["method"] == read(run / "mixture.json")["reference_loss_ratio"]
+    assert len(set(references.values())) == 3
+
+
 def test_an_unknown_arm_is_refused_before_anything_is_trained(tmp_path):
     run = tmp_path / "run"
     done = call("ablate", "--preset", "demo", "--out", run, "--only", "shrnk", *sets(SETTINGS))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.polynomial import chebyshev
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from qsit_ray.errors import InputError
 from qsit_ray.surrogate.alternatives import PROCESS, polynomial_name
@@ -38,13 +38,13 @@ class Fit:
     u = 2 (t - t(low)) / (t(high) - t(low)) - 1, where t is the ratio, its logarithm or its share
     r / (1 + r). `low`, `high`: the searched interval, the least and greatest ratio with a score.
     `interval`: percentile interval of the argmax. `edge_probability`: share of drawn curves whose
-    argmax is an end, null without `noise`. `regret_zone`: ratios around the optimum whose loss
-    against the best ratio is within `tolerance` (in units of the score) with probability
-    `confidence`. `regret_curve`: rows of ratio, median loss there against the best ratio, and the
-    loss that is not exceeded with probability `confidence`; empty without `noise`. `noise`:
-    standard deviation of one run, null where coefficients and rows are nearly as many. `flat`: an
-    F-test at 1 - confidence finds no effect of the ratio. `rows`, `dropped`: rows used and rows
-    without a score.
+    argmax is an end, null without `noise`. `regret_zone`: ratios around the optimum, none of which
+    loses more than `tolerance` (in units of the score) against the best ratio, with probability
+    `confidence` for all of them together. `regret_curve`: rows of ratio, median loss there against
+    the best ratio, and the loss that is not exceeded with probability `confidence`; empty without
+    `noise`. `noise`: standard deviation of one run, null where coefficients and rows are nearly as
+    many. `flat`: an F-test at 1 - confidence finds no effect of the ratio. `rows`, `dropped`: rows
+    used and rows without a score.
     """
 
     curve: str
@@ -208,9 +208,7 @@ def _describe(
         middle, bound = np.quantile(regrets, [0.5, confidence], axis=0)
         at = int(np.argmin(np.abs(grid - best)))
         tolerance = max(wanted, 1.25 * float(bound[at]))
-        # The unbroken stretch within the tolerance that holds the optimum.
-        over = np.concatenate([[-1], np.flatnonzero(bound > tolerance), [grid.size]])
-        first, last = over[over < at].max() + 1, over[over > at].min() - 1
+        first, last = _zone(regrets > tolerance, at, confidence)
         zone = (min(grid[first], best), max(grid[last], best))
         step = (grid.size - 1) // (_REGRET_ROWS - 1)
         rows = np.stack([scale.ratios(grid), middle, bound], axis=1)[::step]
@@ -240,6 +238,22 @@ def _describe(
         verdict="",
     )
     return replace(fitted, verdict=verdict_of(fitted, seen))
+
+
+def _zone(over: NDArray[np.bool_], at: int, confidence: float) -> tuple[int, int]:
+    """The first and last place of the widest stretch around `at` over which no curve of a share
+    `confidence` of them is `over` its tolerance, shape (curves, grid); `at` alone where there is
+    none."""
+    places = np.arange(over.shape[1])
+    start = np.where(over[:, : at + 1], places[: at + 1], -1).max(axis=1) + 1
+    end = np.where(over[:, at:], places[at:], places.size).min(axis=1) - 1
+    needed = int(np.ceil(confidence * len(over)))
+    best = at, at
+    for first in range(at + 1):
+        ends = np.sort(end[start <= first])
+        if ends.size >= needed and ends[-needed] - first > best[1] - best[0]:
+            best = first, int(ends[-needed])
+    return best
 
 
 def _argmax(coefficients: Floats) -> float:

@@ -1,15 +1,22 @@
 """pure: a Gaussian process over log-ratio: the posterior of a response, given noisy scores.
 
-The response is a constant plus a smooth function (Matern 5/2 covariance over log-ratio), and each
-run adds independent noise. The constant has a flat prior, the noise variance a scale-free one, and
-both are integrated out. The length scale and the ratio of the signal variance to the noise variance
-are averaged over a grid, weighted by their marginal likelihood (Rasmussen and Williams, Gaussian
-Processes for Machine Learning, sections 2.7 and 5.4): few trials leave both uncertain, and
+The response is a constant plus a function of log-ratio that is smooth (Matern 5/2 covariance), or
+rough (Matern 3/2), or smooth but for one kink somewhere, and each run adds independent noise. The
+constant has a flat prior, the noise variance a scale-free one, and both are integrated out. The
+kind of function, its length scale, the place of the kink, and the ratio of the signal variance to
+the noise variance are averaged over, weighted by their marginal likelihood (Rasmussen and Williams,
+Gaussian Processes for Machine Learning, sections 2.7 and 5.4): few trials leave them uncertain, and
 intervals from the best values alone would be too narrow.
+
+Curves that were measured elsewhere, such as losses or an earlier run's scores, may be given as
+trends: the response is then, with half of the prior probability, a sum of them with unknown factors
+and a smooth or rough function (Kennedy and O'Hagan, Predicting the output from a complex computer
+code when fast approximations are available, 2000).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,14 +25,21 @@ from numpy.typing import ArrayLike, NDArray
 from qsit_ray.errors import InputError
 from qsit_ray.surrogate.coordinates import Floats
 
+Trend = Callable[[Floats], Floats]
+"""A curve at ratios, shape (ratios,), that the response may follow."""
+
 POINTS = 129
-_LENGTHS = np.geomspace(0.08, 1.28, 7)  # in units of the searched interval's log-ratio
-_VARIANCES = np.geomspace(0.1, 1e5, 9)  # in units of the noise variance
-# The grid as pairs, shape (pairs,), and the log-normal prior on the length: most of its mass is
-# between a tenth and all of the interval.
-_LENGTH, _VARIANCE = _LENGTHS.repeat(_VARIANCES.size), np.tile(_VARIANCES, _LENGTHS.size)
-_LOG_PRIOR = -0.5 * (np.log(_LENGTH / 0.35) / 0.7) ** 2
+# Lengths are in units of the searched interval's log-ratio, variances in units of the noise's.
+_SMOOTH = np.geomspace(0.04, 0.64, 7)
+_ROUGH = np.geomspace(0.05, 0.4, 4)
+_BESIDE_KINK = (0.32, 1.28)
+_KINKS = np.linspace(0.05, 0.95, 19)
+_KINK = 2.0  # slope on both sides, in standard deviations of the smooth function an interval
+_TRENDS = (2.0, 15.0)  # standard deviation of a trend in those of the function beside it
+_PRIOR = {"smooth": 0.2, "rough": 0.4, "kink": 0.4}
+_VARIANCES = np.geomspace(0.1, 1e5, 9)
 _NEGLIGIBLE = 1e-3  # pairs below this share of the greatest weight are ignored
+_JITTER = 1e-9  # of the greatest variance; a covariance of smooth functions is nearly singular
 _MOST_RATIOS = 128  # more distinct ratios are rounded to as many, even in log-ratio
 
 
@@ -35,8 +49,8 @@ class Posterior:
 
     `ratios`: shape (grid,), even in log-ratio, from `low` to `high`. `mean`: shape (grid,).
     `covariance`: of the response without noise, shape (grid, grid). `noise`: standard deviation of
-    one run. Samples come from the mixture of Student t processes, one for each pair of
-    hyper-parameters; `_means` and `_spreads` are theirs, `_spreads` in units of the noise variance.
+    one run. Samples come from the mixture of Student t processes, one for each pair of a kernel and
+    a variance; `_means` and `_spreads` are theirs, `_spreads` in units of the noise variance.
     """
 
     ratios: Floats
@@ -55,8 +69,7 @@ class Posterior:
             if n:
                 squares = self._given.squares[self._given.pairs[part]]
                 scale = np.sqrt(squares / rng.chisquare(self._given.rows - 1, n))
-                values, vectors = np.linalg.eigh(self._spreads[part])
-                factor = vectors * np.sqrt(np.maximum(values, 0))  # factor @ factor.T is the spread
+                factor = _root(self._spreads[part])
                 normal = rng.standard_normal((n, self.ratios.size))
                 drawn.append(self._means[part] + scale[:, None] * (normal @ factor.T))
         return np.concatenate(drawn)
@@ -74,7 +87,12 @@ class Posterior:
 
 
 def posterior(
-    ratios: ArrayLike, scores: ArrayLike, low: float, high: float, points: int = POINTS
+    ratios: ArrayLike,
+    scores: ArrayLike,
+    low: float,
+    high: float,
+    points: int = POINTS,
+    trends: Sequence[Trend] = (),
 ) -> Posterior:
     """The response from ratio `low` to `high`, given `scores`, shape (rows,).
 
@@ -82,7 +100,7 @@ def posterior(
     Raises InputError for fewer, for values that are not finite, for ratios that are not positive,
     and unless 0 < low < high.
     """
-    given = _Conditioned(ratios, scores, low, high)
+    given = _Conditioned(ratios, scores, low, high, trends)
     weights, squares = given.weights, given.squares[given.pairs]
     grid = np.linspace(0, 1, points)
     means, spreads = given.means(grid), given.spreads(grid)
@@ -114,13 +132,13 @@ def leave_one_out_errors(ratios: ArrayLike, scores: ArrayLike, low: float, high:
     within = np.bincount(given.group, given.residual**2)
     squares = np.maximum(given.squares[:, None] - given.alpha**2 / own - within, 1e-300)
     volume, freedom = given.log_volume[:, None] + np.log(own), given.rows - given.counts - 1
-    weights = _weights(volume, freedom, squares, _LOG_PRIOR[:, None])
+    weights = _weights(volume, freedom, squares, given.log_prior[:, None])
     errors: Floats = np.sum(weights * given.alpha / own, axis=0) / weights.sum(axis=0)
     return errors[given.group] + given.residual
 
 
 class _Conditioned:
-    """The process given the scores, for every pair of hyper-parameters.
+    """The process given the scores, for every pair of a kernel and a variance.
 
     `places`, `observed` and `counts`, shape (ratios,): place in [0, 1] over log-ratio, mean score
     less `offset`, and rows of each distinct ratio. `residual`: each row's score less that mean.
@@ -132,7 +150,14 @@ class _Conditioned:
     `pairs` are the indices of the pairs that matter, `weights` their posterior weights.
     """
 
-    def __init__(self, ratios: ArrayLike, scores: ArrayLike, low: float, high: float):
+    def __init__(
+        self,
+        ratios: ArrayLike,
+        scores: ArrayLike,
+        low: float,
+        high: float,
+        trends: Sequence[Trend] = (),
+    ):
         x, y = np.asarray(ratios, dtype=np.float64), np.asarray(scores, dtype=np.float64)
         _check(x, y, low, high)
         scaled = _places(x, low, high)
@@ -144,9 +169,12 @@ class _Conditioned:
         self.offset = float(y.mean())
         self.observed = np.bincount(self.group, y - self.offset) / self.counts
         self.residual = y - self.offset - self.observed[self.group]
-        # K = v k + diag(1 / counts): one eigendecomposition per length serves all variances v.
+        self.kernels = _Kernels(trends, low, high)
+        self.log_prior = self.kernels.log_prior.repeat(_VARIANCES.size)
+        # K = v k + diag(1 / counts): one eigendecomposition per kernel serves all variances v.
         root = np.sqrt(self.counts)
-        kernel = root[:, None] * _matern(self.places, self.places, _LENGTHS) * root
+        every = np.arange(self.kernels.count)
+        kernel = root[:, None] * self.kernels.covariances(self.places, self.places, every) * root
         values, vectors = np.linalg.eigh(kernel)
         eigenvalues = 1 + _VARIANCES[:, None] * np.maximum(values, 0)[:, None]
         half = vectors[:, None] / eigenvalues[:, :, None]
@@ -162,7 +190,7 @@ class _Conditioned:
         least = self.rows * (1e-12 * max(1.0, abs(self.offset))) ** 2
         explained = self.alpha @ self.observed
         self.squares = np.maximum(self.residual @ self.residual + explained, least)
-        weights = _weights(self.log_volume, self.rows - 1, self.squares, _LOG_PRIOR)
+        weights = _weights(self.log_volume, self.rows - 1, self.squares, self.log_prior)
         weights /= weights.sum()
         self.pairs = np.flatnonzero(weights > _NEGLIGIBLE * weights.max())
         self.weights = weights[self.pairs] / weights[self.pairs].sum()
@@ -170,17 +198,89 @@ class _Conditioned:
     def means(self, places: Floats) -> Floats:
         """The mean response less `offset` at `places`, shape (len(pairs), places)."""
         constant: Floats = self.sums[self.pairs] @ self.observed / self.total[self.pairs]
-        cross = _covariances(places, self.places, self.pairs)
+        cross = self._prior(places, self.places)
         smooth: Floats = np.einsum("pgn,pn->pg", cross, self.alpha[self.pairs])
         return constant[:, None] + smooth
 
     def spreads(self, places: Floats) -> Floats:
         """The covariance at `places` over the noise variance, (len(pairs), places, places)."""
-        cross = _covariances(places, self.places, self.pairs)
+        cross = self._prior(places, self.places)
         known = cross @ self.inverse[self.pairs] @ cross.transpose(0, 2, 1)
         missing = 1 - np.einsum("pgn,pn->pg", cross, self.sums[self.pairs])
         constant = missing[:, :, None] * missing[:, None, :] / self.total[self.pairs, None, None]
-        return np.asarray(_covariances(places, places, self.pairs) - known + constant)
+        return np.asarray(self._prior(places, places) - known + constant)
+
+    def _prior(self, a: Floats, b: Floats) -> Floats:
+        """Prior covariances in units of the noise variance, shape (len(pairs), a, b)."""
+        kernels, variances = np.divmod(self.pairs, _VARIANCES.size)
+        used, at = np.unique(kernels, return_inverse=True)
+        covariances = self.kernels.covariances(a, b, used)
+        return np.asarray(_VARIANCES[variances, None, None] * covariances[at])
+
+
+class _Kernels:
+    """The prior's kinds of function. A covariance is that of a Matern process, plus the products of
+    `features` at both places: of a kink, or of the trends.
+
+    `lengths`, `rough` and `log_prior`, shape (count,).
+    """
+
+    def __init__(self, trends: Sequence[Trend], low: float, high: float):
+        smooth = [(length, False, "smooth", 0.0) for length in _SMOOTH]
+        rough = [(length, True, "rough", 0.0) for length in _ROUGH]
+        kinks = [(length, False, "kink", place) for length in _BESIDE_KINK for place in _KINKS]
+        led = [
+            (length, is_rough, "trend", scale)
+            for length, is_rough, *_ in [*smooth, *rough]
+            for scale in (_TRENDS if trends else ())
+        ]
+        found = [*smooth, *rough, *kinks, *led]
+        self.count = len(found)
+        self.lengths = np.array([length for length, *_ in found])
+        self.rough = np.array([is_rough for _, is_rough, *_ in found])
+        self._kink, self._trend = (
+            np.array([at if kind == wanted else np.nan for *_, kind, at in found])
+            for wanted in ("kink", "trend")
+        )
+        self._trends, self._low, self._high = trends, low, high
+        grid = np.linspace(0, 1, POINTS)
+        self._levels = [(float(z.mean()), float(z.std())) for z in self._curves(grid)]
+        # A length has a log-normal prior: most of its mass is from a tenth to all of the interval.
+        # The rough ones are few, and weigh the same.
+        prior = np.where(self.rough, 1.0, np.exp(-0.5 * (np.log(self.lengths / 0.35) / 0.7) ** 2))
+        kinds = np.array([kind for *_, kind, _ in found])
+        shares = {k: p * (0.5 if trends else 1.0) for k, p in _PRIOR.items()} | {"trend": 0.5}
+        for kind, share in shares.items():
+            if (of_kind := kinds == kind).any():
+                prior[of_kind] *= share / prior[of_kind].sum()
+        self.log_prior = np.log(prior)
+
+    def covariances(self, a: Floats, b: Floats, which: NDArray[np.intp]) -> Floats:
+        """Of the kernels `which` between places, shape (which, a, b)."""
+        distance = np.abs(a[:, None] - b) / self.lengths[which, None, None]
+        rough = self.rough[which]
+        found = np.empty_like(distance)
+        d = np.sqrt(5) * distance[~rough]
+        found[~rough] = (1 + d + d**2 / 3) * np.exp(-d)
+        d = np.sqrt(3) * distance[rough]
+        found[rough] = (1 + d) * np.exp(-d)
+        at, kink = self._kink[which], ~np.isnan(self._kink[which])
+        bends = [_KINK * np.abs(places - at[kink, None]) for places in (a, b)]
+        found[kink] += bends[0][:, :, None] * bends[1][:, None]
+        led = ~np.isnan(self._trend[which])
+        if led.any():
+            here, there = (self._standard(places) for places in (a, b))
+            found[led] += self._trend[which][led, None, None] ** 2 * (here.T @ there)
+        return found
+
+    def _curves(self, places: Floats) -> list[Floats]:
+        ratios = _ratios(places, self._low, self._high)
+        return [np.asarray(trend(ratios), dtype=np.float64) for trend in self._trends]
+
+    def _standard(self, places: Floats) -> Floats:
+        """The trends with mean 0 and standard deviation 1 over the interval, (trends, places)."""
+        curves = zip(self._curves(places), self._levels, strict=True)
+        return np.array([(z - mean) / max(sd, 1e-300) for z, (mean, sd) in curves])
 
 
 def _check(x: Floats, y: Floats, low: float, high: float) -> None:
@@ -207,20 +307,20 @@ def _ratios(places: Floats, low: float, high: float) -> Floats:
     return np.where(places <= 0, low, np.where(places >= 1, high, inside))
 
 
+def _root(spread: Floats) -> Floats:
+    """A factor whose product with its transpose is the covariance `spread`."""
+    ridge = _JITTER * float(spread.diagonal().max())
+    try:
+        return np.asarray(np.linalg.cholesky(spread + ridge * np.eye(len(spread))))
+    except np.linalg.LinAlgError:  # rounding: slower, and always defined
+        values, vectors = np.linalg.eigh(spread)
+        return np.asarray(vectors * np.sqrt(np.maximum(values, 0)))
+
+
 def _weights(volume: Floats, freedom: float | Floats, squares: Floats, prior: Floats) -> Floats:
     """Marginal likelihood times prior over the first axis, in units of the greatest."""
     log = -0.5 * (volume + freedom * np.log(squares)) + prior
     return np.asarray(np.exp(log - log.max(axis=0)))
-
-
-def _covariances(a: Floats, b: Floats, pairs: NDArray[np.intp]) -> Floats:
-    """Prior covariances in units of the noise variance, shape (pairs, a, b)."""
-    return _VARIANCE[pairs, None, None] * _matern(a, b, _LENGTH[pairs])
-
-
-def _matern(a: Floats, b: Floats, lengths: Floats) -> Floats:
-    distance = np.sqrt(5) * np.abs(a[:, None] - b) / lengths[:, None, None]
-    return np.asarray((1 + distance + distance**2 / 3) * np.exp(-distance))
 
 
 def interpolated_argmax(values: Floats) -> tuple[Floats, NDArray[np.bool_]]:

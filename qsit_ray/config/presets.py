@@ -52,6 +52,8 @@ def demo() -> Config:
             interpreting_scoring=space("demo_interpreting_scoring"),
             training=Training(batch_size=16, learning_rate=5e-3),
             max_steps=288,
+            # A trial of the widest mix ends long before it uses a row as often.
+            max_repeats=8,
             evaluate_every=96,
             patience=2,
             proxy_epochs=3,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -74,6 +75,16 @@ class Adaptive(Section):
     score; 0.001 is a tenth of a point of accuracy."""
 
 
+class Scouts(Section):
+    """Short trials before the others, one at a ratio: their losses show where the score may peak,
+    and the full trials how far that holds."""
+
+    ratios: Annotated[int, Field(ge=3)] = 6
+    """Ratios of the scouts, even in log-ratio from the least of the axis to the greatest."""
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.33
+    """Length of a scout, as a share of the longest that a trial may be."""
+
+
 class Rehearsal(Section):
     """Trials that wait instead of training and return a score of a planted curve."""
 
@@ -99,6 +110,12 @@ class Search(Section):
     """Second axis, (D2+D3):D1, searched at the optimum of the first."""
     adaptive: Adaptive | None = None
     """Proposes ratios from the scores so far. Null: every ratio of the grid, as in the paper."""
+    scouts: Scouts | None = None
+    """Short trials before the others. Their losses are evidence where the score peaks, with a
+    factor and a bias of their own. Null: none."""
+    earlier: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Run folders whose trials are evidence too, such as of another seed or of other pools: scores
+    and losses, each with a factor and a bias of its own."""
     storage: str | None = None
     """Folder or URL, such as s3://bucket/run, for outcomes, checkpoints and Tune's state; every
     node must reach it. Null: the run folder, which is enough on one machine."""
@@ -108,8 +125,9 @@ class Search(Section):
     """Optimisation of a proxy."""
     max_steps: Count | None = None
     """Maximum number of optimiser steps of a trial. Null: only `max_epochs` limits it."""
-    max_epochs: Count | None = None
-    """Maximum number of passes over a trial's mixture. Null: only `max_steps` limits it."""
+    max_epochs: Positive | None = None
+    """Maximum number of passes over a trial's mixture; 0.5 is half of it. Null: only `max_steps`
+    limits it."""
     max_repeats: Count = 4
     """Maximum number of uses of one row in one pass; a mixture that needs more is refused. Up to 4
     uses of a row are worth nearly as much as new rows (Muennighoff et al. 2023, 2305.16264)."""
@@ -163,6 +181,14 @@ class Search(Section):
         length = {"max_steps": None, "max_epochs": self.proxy_epochs, "patience": None}
         return self.model_copy(update=length)
 
+    @property
+    def scouting(self) -> Search:
+        """The settings of the scouts: of an axis that has them."""
+        share = self.scouts.share if self.scouts else 1.0
+        steps = None if self.max_steps is None else max(1, round(share * self.max_steps))
+        epochs = None if self.max_epochs is None else share * self.max_epochs
+        return self.model_copy(update={"max_steps": steps, "max_epochs": epochs, "patience": None})
+
     @model_validator(mode="after")
     def _ends(self) -> Search:
         if self.max_steps is None and self.max_epochs is None:
@@ -192,5 +218,5 @@ class Search(Section):
         """Maximum number of optimiser steps of a trial on a mixture of `rows` rows."""
         limits = [self.max_steps] if self.max_steps is not None else []
         if self.max_epochs is not None:
-            limits.append(self.max_epochs * -(-rows // self.training.batch_size))
+            limits.append(math.ceil(self.max_epochs * -(-rows // self.training.batch_size)))
         return min(limits)

@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from qsit_ray.config.search import CANDIDATES, Adaptive
 from qsit_ray.search.trials import Point
+from qsit_ray.surrogate.evidence import Evidence, trends
 from qsit_ray.surrogate.gaussian_process import Posterior, posterior
 
 Observed = tuple[float, int, float | None]
@@ -53,7 +54,8 @@ class Rounds:
     """The points of one axis from ratio `low` to `high`, round after round.
 
     Ratios are on a grid of four-digit numbers even in log-ratio. Trials take `seeds` in turn, and
-    a repeated ratio takes one that it has not had. `seed` is the run's.
+    a repeated ratio takes one that it has not had. `seed` is the run's. `evidence`: what is known
+    of the response before the first score.
 
     `done` is all earlier points in the order proposed, with their scores: None where a trial
     failed; a score that is not finite counts as None.
@@ -64,6 +66,7 @@ class Rounds:
     high: float
     seeds: tuple[int, ...]
     seed: int
+    evidence: tuple[Evidence, ...] = ()
 
     def propose(self, done: Iterable[Observed]) -> list[Point]:
         """The (ratio, seed) points of the next round, none when the search is over."""
@@ -71,7 +74,9 @@ class Rounds:
         if self.progress(done).over:
             return []
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        sampler = KnowledgeGradient(max(self.settings.batch, LEAST_SPREAD), len(self.seeds))
+        sampler = KnowledgeGradient(
+            max(self.settings.batch, LEAST_SPREAD), len(self.seeds), self.evidence
+        )
         study = optuna.create_study(direction="maximize", sampler=sampler)
         interval = FloatDistribution(self.low, self.high, log=True)
         for ratio, _, score in done:
@@ -96,7 +101,7 @@ class Rounds:
         scores = tuple(score for _, _, score in done if score is not None)
         best, left = None, None
         if len(scores) >= ENOUGH:
-            best, left = standing(ratios, scores, self.low, self.high, self.seed)
+            best, left = standing(ratios, scores, self.low, self.high, self.seed, self.evidence)
         over: Literal["tolerance", "budget"] | None = None
         if left is not None and left <= self.settings.tolerance:
             over = "tolerance"
@@ -128,9 +133,10 @@ class KnowledgeGradient(optuna.samplers.BaseSampler):
     proposal.
     """
 
-    def __init__(self, spread: int, repeats: int):
+    def __init__(self, spread: int, repeats: int, evidence: tuple[Evidence, ...] = ()):
         self.spread = spread
         self.repeats = repeats
+        self.evidence = evidence
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -160,6 +166,7 @@ class KnowledgeGradient(optuna.samplers.BaseSampler):
                 tuple(t.values[0] for t in seen),
                 distribution.low,
                 distribution.high,
+                self.evidence,
             )
             pending = [
                 int(np.argmin(np.abs(np.log(ratios) - np.log(t.params[param_name]))))
@@ -179,18 +186,27 @@ def places(low: float, high: float) -> Floats:
 
 @lru_cache(maxsize=1)  # a batch is proposed trial by trial, all from the same scores
 def response(
-    ratios: tuple[float, ...], scores: tuple[float, ...], low: float, high: float
+    ratios: tuple[float, ...],
+    scores: tuple[float, ...],
+    low: float,
+    high: float,
+    evidence: tuple[Evidence, ...] = (),
 ) -> Posterior:
     """The response at `places`, given the scores of one trial or more at each of `ratios`."""
-    return posterior(ratios, scores, low, high, points=CANDIDATES)
+    return posterior(ratios, scores, low, high, points=CANDIDATES, trends=trends(evidence))
 
 
 def standing(
-    ratios: Sequence[float], scores: Sequence[float], low: float, high: float, seed: int
+    ratios: Sequence[float],
+    scores: Sequence[float],
+    low: float,
+    high: float,
+    seed: int,
+    evidence: tuple[Evidence, ...] = (),
 ) -> tuple[float, float]:
     """The ratio with the greatest mean, and its greatest loss against the true best with
     probability CONFIDENCE, in units of the score."""
-    known = response(tuple(ratios), tuple(scores), low, high)
+    known = response(tuple(ratios), tuple(scores), low, high, evidence)
     at = int(np.argmax(known.mean))
     drawn = known.samples(DRAWS, seed)
     left = float(np.quantile(drawn.max(axis=1) - drawn[:, at], CONFIDENCE))

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from qsit_ray.config.config import Config
+from qsit_ray.config.search import Search
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import AXES, Mixture
 from qsit_ray.search.trials import Point, mixture_at
@@ -68,26 +69,37 @@ def planned(config: Config, sizes: Mapping[str, int]) -> dict[str, list[Planned]
     Raises InputError for a ratio that asks for more rows than `search.max_repeats` allows.
     """
     search = config.search
-    batch = search.training.batch_size
     found: dict[str, list[Planned]] = {}
     if config.mix is None:
         _check_second_axis(config, sizes)
     for axis in AXES if config.mix is None else ():
         space = config.space(axis)
         ratio_general = None if axis == "interpreting_general" else ANY_RATIO
-        trials = []
-        for ratio in space.ratios:
-            mixture = mixture_at(axis, ratio, sizes, ratio_general, search.max_repeats)
-            longest = search.longest(mixture.total)
-            looks = longest if search.patience is None else search.patience + 1
-            shortest = min(longest, looks * search.evaluate_every)
-            trials.append(Planned(mixture, longest * batch, shortest * batch))
+        mixtures = [
+            mixture_at(axis, ratio, sizes, ratio_general, search.max_repeats)
+            for ratio in space.ratios
+        ]
+        trials = [_planned(search, mixture) for mixture in mixtures]
         if search.adaptive is None:
             found[axis] = [trial for trial in trials for _ in space.seeds]
         else:
-            count = search.adaptive.trials
-            found[axis] = [trials[i * len(trials) // count] for i in range(count)]
+            found[axis] = _spread(trials, search.adaptive.trials)
+        if search.scouts is not None:
+            short = [_planned(search.scouting, mixture) for mixture in mixtures]
+            found[axis] += _spread(short, search.scouts.ratios)
     return found
+
+
+def _planned(search: Search, mixture: Mixture) -> Planned:
+    longest, batch = search.longest(mixture.total), search.training.batch_size
+    looks = longest if search.patience is None else search.patience + 1
+    shortest = min(longest, looks * search.evaluate_every)
+    return Planned(mixture, longest * batch, shortest * batch)
+
+
+def _spread(trials: Sequence[Planned], count: int) -> list[Planned]:
+    """As many trials, evenly over these."""
+    return [trials[i * len(trials) // count] for i in range(count)]
 
 
 class Rate(Protocol):

@@ -13,6 +13,7 @@ from qsit_ray.data.catalog import read_sizes
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import AXES, Axis, mixture_on_axis
 from qsit_ray.search.trials import read_trials
+from qsit_ray.stages import evidence
 from qsit_ray.surrogate.comparison import (
     PAPER_DEGREE,
     Comparison,
@@ -48,13 +49,22 @@ def fit_run(run: RunFolder, config: Config) -> dict[Axis, Comparison]:
         # Trials alone, without their run, have no mix whose rows could be counted.
         sizes = read_sizes(run.catalog) if run.catalog.exists() else None
         rows = partial(_rows, axis, sizes) if sizes else None
-        inputs = {"trials": artifacts.file_sha256(run.trials(axis)), "rows": sizes, **settings}
+        inputs = {
+            "trials": artifacts.file_sha256(run.trials(axis)),
+            "rows": sizes,
+            "evidence": evidence.digests(run, config, axis),
+            **settings,
+        }
         if not run.is_complete(f"fit {axis}", inputs):
             with run.stage(f"fit {axis}", inputs):
                 table = read_trials(run.trials(axis))
                 try:
                     seen = observed([row.ratio for row in table], [row.score for row in table])
-                    found = compare_curves(seen, **settings, rows=rows)
+                    known = [
+                        *evidence.of_losses(table, config.space(axis).objective),
+                        *evidence.of_others(run, config, axis),
+                    ]
+                    found = compare_curves(seen, **settings, rows=rows, evidence=known)
                 except InputError as error:
                     raise InputError(f"{run.trials(axis)}: {error}") from None
                 artifacts.write_json(run.fit(axis), found.to_json())

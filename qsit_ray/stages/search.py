@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
@@ -24,12 +26,14 @@ from qsit_ray.search.study import SearchStudy
 from qsit_ray.search.summary import read_fit
 from qsit_ray.search.trials import Point, Task, TrialOutcome
 from qsit_ray.search.tuner import run_search
+from qsit_ray.stages import evidence
 from qsit_ray.terminal import Terminal
 
 if TYPE_CHECKING:
     from qsit_ray.search.adaptive import Rounds
 
 # More of them are more trials; those done stay valid.
+KNOWN = ("scouts", "earlier")  # evidence: no trial is another for it
 ADDED_TO = ("space.ratios", "space.seeds", "search.adaptive.trials", "seeds")
 
 
@@ -42,6 +46,18 @@ def search_inputs(run: RunFolder, config: Config, axis: Axis) -> dict[str, objec
     }
 
 
+def _stage_inputs(run: RunFolder, config: Config, axis: Axis) -> dict[str, object]:
+    """Also of the choice of trials: what is known beside them."""
+    search = config.search
+    earlier = {text: RunFolder(Path(text)).trials(axis) for text in search.earlier}
+    known = {
+        "scouts": search.scouts.model_dump() if search.scouts else None,
+        "earlier": {text: artifacts.file_sha256(path) for text, path in earlier.items()},
+    }
+    inputs = search_inputs(run, config, axis)
+    return {**inputs, "known": known} if any(known.values()) else inputs
+
+
 def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) -> bool:
     """Train the proxy at each ratio and seed of `axis`; write trials.parquet and the study. False
     when the stage was complete before.
@@ -49,9 +65,10 @@ def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) 
     Raises RuntimeError when every trial failed, or all of one ratio and `search.lost_ratios` is
     `stop`; the table of the trials is written before.
     """
-    inputs = search_inputs(run, config, axis)
+    evidence.files(run, config, axis)  # raises for a run that has none
+    inputs, whole = search_inputs(run, config, axis), _stage_inputs(run, config, axis)
     name = f"search {axis}"
-    if run.is_complete(name, inputs):
+    if run.is_complete(name, whole):
         return False
     space, search, sizes = config.space(axis), config.search, read_sizes(run.catalog)
     planned(config, sizes)  # raises for a ratio that is not available, before anything is trained
@@ -70,23 +87,44 @@ def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) 
         answers=space.answers,
         optimum=getattr(search.rehearsal, axis) if search.rehearsal else None,
     )
-    points: Sequence[Point] | Rounds
-    points = [(ratio, seed) for ratio in space.ratios for seed in space.seeds]
-    if search.adaptive is not None:
-        from qsit_ray.search.adaptive import Rounds
-
-        low, high = min(space.ratios), max(space.ratios)
-        points = Rounds(search.adaptive, low, high, space.seeds, config.seed)
     study = SearchStudy(run.search(axis) / "study.journal", space)
-    with run.stage(name, inputs) as cost, terminal.bar(f"Search {axis}") as bar:
-        rows = run_search(task, points, bar, study)
+    with run.stage(name, whole) as cost:
+        scouts = _scout(run, task, axis, inputs, terminal) if search.scouts else []
+        points: Sequence[Point] | Rounds
+        points = [(ratio, seed) for ratio in space.ratios for seed in space.seeds]
+        if search.adaptive is not None:
+            from qsit_ray.search.adaptive import Rounds
+
+            low, high = min(space.ratios), max(space.ratios)
+            known = tuple(evidence.of_others(run, config, axis))
+            points = Rounds(search.adaptive, low, high, space.seeds, config.seed, known)
+        with terminal.bar(f"Search {axis}") as bar:
+            rows = run_search(task, points, bar, study)
         trials.write_trials(run.trials(axis), rows)
         if not isinstance(points, Sequence):
             ended = points.progress([(*row.point, row.score) for row in rows])
             artifacts.write_json(run.search(axis) / "adaptive.json", asdict(ended))
-        cost.device_seconds = sum(row.device_seconds or 0.0 for row in rows)
+        cost.device_seconds = sum(row.device_seconds or 0.0 for row in [*scouts, *rows])
         _stop_at_lost_ratios(name, rows, search.lost_ratios == "skip")
     return True
+
+
+def _scout(
+    run: RunFolder, task: Task, axis: Axis, inputs: dict[str, object], terminal: Terminal
+) -> list[TrialOutcome]:
+    """Short trials over the whole axis, one at a ratio; those that failed say nothing."""
+    search, space = task.config.search, task.config.space(axis)
+    assert search.scouts is not None
+    short = search.scouting
+    lengths = {"max_steps": short.max_steps, "max_epochs": short.max_epochs}
+    folder = open_folder(task.folder / "scouts", {**inputs, "space": None, **lengths})
+    ratios = np.geomspace(min(space.ratios), max(space.ratios), search.scouts.ratios)
+    points = [(float(f"{ratio:.4g}"), space.seeds[0]) for ratio in ratios]
+    config = task.config.model_copy(update={"search": short})
+    with terminal.bar(f"Scouts of {axis}") as bar:
+        rows = run_search(replace(task, config=config, folder=folder), points, bar)
+    trials.write_trials(evidence.scouts_file(run, axis), rows)
+    return rows
 
 
 def _stop_at_lost_ratios(name: str, rows: Sequence[TrialOutcome], skip: bool) -> None:
@@ -104,7 +142,7 @@ def _stop_at_lost_ratios(name: str, rows: Sequence[TrialOutcome], skip: bool) ->
 
 def proxy_inputs(run: RunFolder, config: Config) -> dict[str, object]:
     """The inputs of every proxy training."""
-    search, others = meaning(config.search), (*AXES, "proxy_seeds", "proxy_epochs")
+    search, others = meaning(config.search), (*AXES, *KNOWN, "proxy_seeds", "proxy_epochs")
     return {
         "search": {name: value for name, value in search.items() if name not in others},
         "models": config.models.model_dump(mode="json", exclude={"proxy", "primary"}),

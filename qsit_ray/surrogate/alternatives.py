@@ -14,6 +14,7 @@ from qsit_ray.surrogate.coordinates import COORDINATES, Coordinate, Floats, Scal
 from qsit_ray.surrogate.observations import Observations
 
 PROCESS = "Gaussian process over log"
+INFORMED = "Gaussian process with evidence"
 LAW = "log-linear law over share"
 _DEGREES = ("constant", "linear", "quadratic", "cubic", "quartic")
 # Exponents t of the law, times a share that spans at most 1; near 0 the law is a straight line.

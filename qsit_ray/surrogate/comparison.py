@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from qsit_ray.errors import InputError
-from qsit_ray.surrogate.alternatives import PROCESS, leave_one_out_errors, polynomial_name
+from qsit_ray.surrogate.alternatives import (
+    INFORMED,
+    PROCESS,
+    leave_one_out_errors,
+    polynomial_name,
+)
 from qsit_ray.surrogate.coordinates import COORDINATES, Coordinate
 from qsit_ray.surrogate.curve import Fit, polynomial, process
+from qsit_ray.surrogate.evidence import LEAST, Evidence
+from qsit_ray.surrogate.evidence import leave_one_out_errors as informed_errors
 from qsit_ray.surrogate.observations import Observations
 from qsit_ray.surrogate.outliers import Outlier, without_outliers
 
@@ -155,6 +162,7 @@ def compare_curves(
     outliers: Outliers = "drop",
     minimize: bool = False,
     rows: Callable[[float], float] | None = None,
+    evidence: Sequence[Evidence] = (),
 ) -> Comparison:
     """Fit all curves to one search; the polynomial asked for or the recommended curve is used.
 
@@ -162,8 +170,9 @@ def compare_curves(
     recommended curve is. One that is not used is omitted where the ratios are too few for it.
     The recommended curve needs three ratios, whichever curve is asked for. `minimize`: the
     observations are losses with their sign turned; curves and scores of the result
-    have the losses' own. `rows`: of the mix at a ratio, in any unit. Raises InputError where the
-    used curve cannot be fitted.
+    have the losses' own. `rows`: of the mix at a ratio, in any unit. `evidence`: what else the
+    response may follow; where a Gaussian process with it predicts omitted ratios better than one
+    without, it is the recommended curve. Raises InputError where the used curve cannot be fitted.
     """
     kept, left_out = without_outliers(seen) if outliers == "drop" else (seen, [])
     asked = polynomial_name(degree, coordinate)
@@ -177,13 +186,20 @@ def compare_curves(
             if name == asked and use == "polynomial":
                 raise
     errors = leave_one_out_errors(kept, degree, coordinate)
+    recommended, told = RECOMMENDED, [each for each in evidence if each.is_enough]
+    if told:
+        curves[INFORMED] = process(kept, seed, confidence, tolerance, told)
+        wrong = informed_errors(kept, told) if kept.distinct.size > LEAST else None
+        errors[INFORMED] = None if wrong is None else float(np.sqrt(np.mean(wrong**2)))
+        if _is_better(errors, INFORMED, RECOMMENDED):
+            recommended = INFORMED
     refused = asked if use == "polynomial" and _is_worse(errors, asked) else None
     sign = -1 if minimize else 1
-    used = asked if use == "polynomial" and refused is None else RECOMMENDED
+    used = asked if use == "polynomial" and refused is None else recommended
     zone = np.geomspace(*curves[used].regret_zone, _ZONE)
     return Comparison(
         used=used,
-        recommended=RECOMMENDED,
+        recommended=recommended,
         curves={name: _with_sign(fit, sign) for name, fit in curves.items()},
         alternatives=errors,
         lost=kept.lost,
@@ -192,6 +208,11 @@ def compare_curves(
         outliers=tuple(replace(each, score=sign * each.score) for each in left_out),
         minimize=minimize,
     )
+
+
+def _is_better(errors: Mapping[str, float | None], name: str, other: str) -> bool:
+    a, b = errors.get(name), errors.get(other)
+    return a is not None and b is not None and a < b
 
 
 def _is_worse(errors: Mapping[str, float | None], name: str) -> bool:

@@ -8,6 +8,7 @@ Gaussian process, whose posterior is its own uncertainty, is stored as such a se
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -16,8 +17,9 @@ from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike, NDArray
 
 from qsit_ray.errors import InputError
-from qsit_ray.surrogate.alternatives import PROCESS, polynomial_name
+from qsit_ray.surrogate.alternatives import INFORMED, PROCESS, polynomial_name
 from qsit_ray.surrogate.coordinates import COORDINATES, Coordinate, Floats, Scale
+from qsit_ray.surrogate.evidence import Evidence, trends
 from qsit_ray.surrogate.gaussian_process import interpolated_argmax, posterior
 from qsit_ray.surrogate.observations import Observations
 from qsit_ray.surrogate.resampling import RESAMPLES, bootstrap, noise_and_flatness, orthonormal
@@ -125,23 +127,25 @@ def process(
     seed: int = 0,
     confidence: float = 0.95,
     tolerance: float | None = None,
+    evidence: Sequence[Evidence] = (),
 ) -> Fit:
-    """Fit a Gaussian process over log-ratio; `seed` draws its samples. Raises InputError for fewer
-    than 3 distinct ratios and for a confidence out of range."""
+    """Fit a Gaussian process over log-ratio, with what evidence there is; `seed` draws its samples.
+    Raises InputError for fewer than 3 distinct ratios and for a confidence out of range."""
     if seen.distinct.size < MIN_RATIOS:
         raise InputError(
             f"{seen.distinct.size} distinct ratios with a score are too few for a Gaussian "
             f"process: search {MIN_RATIOS} or more"
         )
     scale = Scale("log", seen.low, seen.high)
-    found = posterior(seen.ratios, seen.scores, seen.low, seen.high)
+    found = posterior(seen.ratios, seen.scores, seen.low, seen.high, trends=trends(evidence))
+    name = INFORMED if evidence else PROCESS
     nodes = chebyshev.chebpts1(_SERIES + 1)
     series = chebyshev.chebfit(nodes, found.mean_at(scale.ratios(nodes)), _SERIES)
     # The F-test needs a polynomial here too: the highest degree up to 4 that the ratios allow.
     basis, _ = orthonormal(scale.units(seen.ratios), min(4, seen.distinct.size - 1))
     _, flat = noise_and_flatness(seen, basis, confidence)
     return _describe(
-        seen, PROCESS, None, scale, np.asarray(series, dtype=np.float64),
+        seen, name, None, scale, np.asarray(series, dtype=np.float64),
         found.samples(RESAMPLES, seed), found.noise, flat, confidence, tolerance,
     )  # fmt: skip
 

@@ -82,8 +82,7 @@ class Posterior:
 
     def mean_at(self, ratios: ArrayLike) -> Floats:
         """The mean at any ratios of the interval, shape (ratios,)."""
-        places = _places(np.asarray(ratios, dtype=np.float64), *self.ratios[[0, -1]])
-        return np.asarray(self._given.offset + self._given.weights @ self._given.means(places))
+        return _mean(self._given, ratios, *self.ratios[[0, -1]])
 
 
 def posterior(
@@ -118,6 +117,15 @@ def posterior(
         _means=given.offset + means,
         _spreads=spreads,
     )
+
+
+def mean_curve(
+    ratios: ArrayLike, scores: ArrayLike, low: float, high: float, trends: Sequence[Trend] = ()
+) -> Trend:
+    """The posterior's mean at any ratios of the interval, without the posterior. Errors as
+    `posterior`."""
+    given = _Conditioned(ratios, scores, low, high, trends)
+    return lambda places: _mean(given, places, low, high)
 
 
 def leave_one_out_errors(ratios: ArrayLike, scores: ArrayLike, low: float, high: float) -> Floats:
@@ -281,6 +289,11 @@ class _Kernels:
         """The trends with mean 0 and standard deviation 1 over the interval, (trends, places)."""
         curves = zip(self._curves(places), self._levels, strict=True)
         return np.array([(z - mean) / max(sd, 1e-300) for z, (mean, sd) in curves])
+
+
+def _mean(given: _Conditioned, ratios: ArrayLike, low: float, high: float) -> Floats:
+    places = _places(np.asarray(ratios, dtype=np.float64), low, high)
+    return np.asarray(given.offset + given.weights @ given.means(places))
 
 
 def _check(x: Floats, y: Floats, low: float, high: float) -> None:

@@ -80,7 +80,7 @@ def test_rows_are_those_of_the_plans_over_the_most_epochs():
 
 def test_a_second_axis_that_an_optimum_of_the_first_would_forbid_is_refused_at_once():
     sizes = {"scoring": 200, "interpreting": 400, "general": 400}
-    with pytest.raises(InputError, match=r"scoring: ratio 10 asks .* \(if .*general is 0.1\)"):
+    with pytest.raises(InputError, match=r"scoring: ratio 31.6 asks .* \(if .*general is 0.1\)"):
         planned(presets.demo(), sizes)
 
 

@@ -1,0 +1,88 @@
+"""pure: what a run knows of an axis beside its trials' scores: their losses, its scouts, and
+earlier runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from qsit_ray import artifacts
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.config.config import Config
+from qsit_ray.errors import InputError
+from qsit_ray.mixture import Axis
+from qsit_ray.search.trials import TrialOutcome, read_trials
+from qsit_ray.surrogate.evidence import Evidence
+from qsit_ray.surrogate.observations import observed
+
+# The losses that a score may follow, by its objective.
+LOSSES = {
+    "interpreting": ("loss_interpreting",),
+    "both": ("loss_scoring", "loss_interpreting"),
+}
+
+
+def scouts_file(run: RunFolder, axis: Axis) -> Path:
+    return run.search(axis) / "scouts.parquet"
+
+
+def files(run: RunFolder, config: Config, axis: Axis) -> dict[str, Path]:
+    """The tables of trials that are evidence, by name. Raises InputError for an earlier run without
+    trials of the axis."""
+    found = {}
+    if config.search.scouts is not None:
+        found["scouts"] = scouts_file(run, axis)
+    for text in config.search.earlier:
+        table = RunFolder(Path(text)).trials(axis)
+        if not table.exists():
+            raise InputError(f"search.earlier: {table} is missing: {text} has no trials of {axis}")
+        if table.resolve() == run.trials(axis).resolve():
+            raise InputError(f"search.earlier: {text} is this run itself")
+        found[text] = table
+    return found
+
+
+def digests(run: RunFolder, config: Config, axis: Axis) -> dict[str, str]:
+    """Of the tables that are there already, by name."""
+    return {
+        name: artifacts.file_sha256(path)
+        for name, path in files(run, config, axis).items()
+        if path.exists()
+    }
+
+
+def of_others(run: RunFolder, config: Config, axis: Axis) -> list[Evidence]:
+    """The losses of scouts, and of earlier runs the scores too; only what is enough for a curve."""
+    objective = config.space(axis).objective
+    found = []
+    for name, path in files(run, config, axis).items():
+        columns = LOSSES[objective] if name == "scouts" else ("score", *LOSSES[objective])
+        found += _evidence(name, read_trials(path), columns, same_trials=False)
+    return found
+
+
+def of_losses(rows: Sequence[TrialOutcome], objective: str) -> list[Evidence]:
+    """The losses of the trials themselves."""
+    return _evidence("losses", rows, LOSSES[objective], same_trials=True)
+
+
+def _evidence(
+    name: str, rows: Sequence[TrialOutcome], columns: Sequence[str], same_trials: bool
+) -> list[Evidence]:
+    found = []
+    for column in columns:
+        values = [_value(row, column) for row in rows]
+        if not any(value is not None for value in values):
+            continue
+        seen = observed([row.ratio for row in rows], values)
+        found.append(Evidence(f"{column} of {name}", seen, same_trials))
+    return [each for each in found if each.is_enough]
+
+
+def _value(row: TrialOutcome, column: str) -> float | None:
+    value: float | None = getattr(row, column)
+    if value is None or column == "score":
+        return value
+    return float(np.log(value)) if value > 0 else None

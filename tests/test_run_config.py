@@ -49,6 +49,8 @@ ADDED = {
     ],
     "search.interpreting_general.seeds": [0, 1, 2, 3],
     "search.proxy_seeds": [0, 1, 2, 3, 4],
+    "search.scouts": "{ratios: 4}",
+    "search.earlier": "[/runs/before]",
 }
 
 
@@ -157,7 +159,9 @@ def test_changes_name_exactly_the_settings_that_differ(keys):
 
 def test_paths_become_absolute_once_and_urls_stay(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    moved = absolute(set_to({"search.storage": "s3://bucket/run", "cache": "mine"}))
+    places = {"search.storage": "s3://bucket/run", "cache": "mine", "search.earlier": "[runs/a]"}
+    moved = absolute(set_to(places))
+    assert moved.search.earlier == (str(tmp_path / "runs" / "a"),)
     assert moved.data.images == str(tmp_path / "data" / "images")
     assert moved.data.scoring[0] == str(tmp_path / "data" / "scoring_koniq.json")
     assert moved.data.test_images["koniq"] == str(tmp_path / "data" / "koniq.csv")

@@ -10,7 +10,8 @@ from qsit_ray.config.data import DemoData, LlavaData
 
 def absolute(config: Config) -> Config:
     """`config` with absolute paths; those of base models are `models.base`'s. URLs stay."""
-    search = config.search
+    earlier = tuple(map(_absolute, config.search.earlier))
+    search = config.search.model_copy(update={"earlier": earlier})
     if search.storage is not None:
         search = search.model_copy(update={"storage": _absolute(search.storage)})
     update = {"data": config.data, "search": search, "cache": _absolute(config.cache)}

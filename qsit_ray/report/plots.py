@@ -12,7 +12,7 @@ import numpy as np
 from qsit_ray.mixture import DOMAINS
 from qsit_ray.run_files import EpochLine
 from qsit_ray.search.trials import TrialOutcome
-from qsit_ray.surrogate.comparison import Comparison
+from qsit_ray.surrogate.comparison import Comparison, Curve
 from qsit_ray.surrogate.curve import Fit, predict
 
 if TYPE_CHECKING:
@@ -94,6 +94,61 @@ def curve(
         bottom.set_xlabel(x_title, color=_INK)
 
     return _svg(draw, 4.7, f"{y_title} over {x_title}")
+
+
+def losses(trials: Sequence[TrialOutcome], curves: Mapping[str, Curve], x_title: str) -> str:
+    """Validation losses of the trials over the ratio, and their quotient L_S / L_I, with the
+    smoothed `curves` of a fit; all logarithmic."""
+    panels: list[tuple[str, dict[str, str | None]]] = [
+        (
+            "L_S and L_I, nats a token",
+            {"loss_scoring": "scoring", "loss_interpreting": "interpreting"},
+        ),
+        ("L_S / L_I", {"loss_ratio": None}),
+    ]
+
+    def draw(figure: Figure) -> None:
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+        done = [row for row in trials if row.loss_scoring and row.loss_interpreting]
+        low, high = min(row.ratio for row in done), max(row.ratio for row in done)
+        for axes, (title, names) in zip(figure.subplots(1, 2), panels, strict=True):
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            axes.set_title(title, pad=10)
+            axes.grid(axis="y")
+            for name, domain in names.items():
+                colour = _INK if domain is None else _DOMAIN[domain]
+                values = [_loss(row, name) for row in done]
+                axes.plot(
+                    [row.ratio for row in done], values,
+                    "o", markersize=4, color=colour, alpha=0.6, markeredgewidth=0,
+                )  # fmt: skip
+                if name in curves:
+                    axes.plot(*zip(*curves[name], strict=True), color=colour, linewidth=1.6)
+                if domain is not None:
+                    label = "L_S" if domain == "scoring" else "L_I"
+                    axes.annotate(
+                        label, (1, float(np.median(values[-3:]))),
+                        xycoords=("axes fraction", "data"), xytext=(4, 0),
+                        textcoords="offset points", color=colour, va="center", fontweight="bold",
+                    )  # fmt: skip
+            _ratio_ticks(axes, low, high, most=10)
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.yaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.set_xlabel(x_title, color=_INK)
+
+    return _svg(draw, 2.9, f"Losses over {x_title}")
+
+
+def _loss(row: TrialOutcome, name: str) -> float:
+    scoring, interpreting = row.loss_scoring or np.nan, row.loss_interpreting or np.nan
+    return float(
+        {"loss_scoring": scoring, "loss_interpreting": interpreting}.get(
+            name, scoring / interpreting
+        )
+    )
 
 
 def loss_ratio(epochs: Sequence[EpochLine]) -> str:
@@ -220,10 +275,11 @@ def _strip(axes: Axes, shares: Shares, low: float, high: float) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def _ratio_ticks(axes: Axes, low: float, high: float) -> None:
+def _ratio_ticks(axes: Axes, low: float, high: float, most: float = 1000) -> None:
+    """Ticks at 1, 2 and 5; of a span over `most`, at powers of ten alone."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    steps = (1.0, 2.0, 5.0) if high / low <= 1000 else (1.0,)
+    steps = (1.0, 2.0, 5.0) if high / low <= most else (1.0,)
     axes.xaxis.set_major_locator(LogLocator(subs=steps))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

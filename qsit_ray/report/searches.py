@@ -36,6 +36,7 @@ class SearchView:
     title: str
     trials: list[TrialOutcome]
     plot: Markup | None = None
+    losses: Markup | None = None
     fitted: Comparison | None = None
     curves: tuple[str, ...] = ()
 
@@ -49,7 +50,10 @@ def search_view(run: RunFolder, config: Config, axis: Axis) -> SearchView:
     space = config.space(axis)
     score = SCORES[space.objective, space.answers]
     plot = Markup(plots.curve(rows, fitted, title, score, _shares(run, axis)))
-    return SearchView(title, rows, plot, fitted, _curves(fitted) if fitted else ())
+    lossy = any(row.loss_scoring and row.loss_interpreting for row in rows)
+    curves = fitted.losses if fitted else {}
+    losses = Markup(plots.losses(rows, curves, title)) if lossy else None
+    return SearchView(title, rows, plot, losses, fitted, _curves(fitted) if fitted else ())
 
 
 def _curves(fitted: Comparison) -> tuple[str, ...]:

@@ -47,7 +47,11 @@ class RehearsedTraining:
         # A plateau ends a real trial somewhere before its longest.
         self.steps = max(1, round(search.longest(mixture.total) * chance.uniform(0.4, 1.0)))
         self.seconds = self.steps * search.training.batch_size / self.settings.rows_per_second
-        self.score = planted_score(ratio, optimum) + self.settings.noise * chance.normal()
+        planted = planted_score(ratio, optimum)
+        # The losses fall where the score rises, and have no noise.
+        self.loss_interpreting = LOSS_INTERPRETING + SCORE - planted
+        self.loss_scoring = self.settings.loss_ratio * self.loss_interpreting
+        self.score = planted + self.settings.noise * chance.normal()
         self.plan_sha256 = plan_epoch(mixture, sizes, 0, seed, search.training.batch_size).sha256
         self.batch_size = search.training.batch_size
         self.evaluations = 0
@@ -61,13 +65,12 @@ class RehearsedTraining:
 
     def latest(self) -> Latest:
         steps = self.steps * self.evaluations // EVALUATIONS
-        loss = self.settings.loss_ratio * LOSS_INTERPRETING
-        return Latest(steps, steps * self.batch_size, loss, LOSS_INTERPRETING)
+        return Latest(steps, steps * self.batch_size, self.loss_scoring, self.loss_interpreting)
 
     def result(self) -> TrialMetrics:
         return TrialMetrics(
-            loss_scoring=self.settings.loss_ratio * LOSS_INTERPRETING,
-            loss_interpreting=LOSS_INTERPRETING,
+            loss_scoring=self.loss_scoring,
+            loss_interpreting=self.loss_interpreting,
             accuracy=self.score,
             probability=self.score,
             srcc=self.score,
@@ -77,7 +80,7 @@ class RehearsedTraining:
             stopped="plateau",
             plan_sha256=self.plan_sha256,
             looks=tuple(
-                Look(epochs, self.settings.loss_ratio * LOSS_INTERPRETING, LOSS_INTERPRETING)
+                Look(epochs, self.loss_scoring, self.loss_interpreting)
                 for epochs in range(1, EVALUATIONS + 1)
             ),
         )

@@ -14,9 +14,12 @@ from qsit_ray.config.config import Config
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import Axis
 from qsit_ray.search.trials import TrialOutcome, read_trials
-from qsit_ray.surrogate.evidence import Evidence
+from qsit_ray.surrogate.comparison import Curve
+from qsit_ray.surrogate.evidence import LEAST, Evidence
+from qsit_ray.surrogate.gaussian_process import mean_curve
 from qsit_ray.surrogate.observations import observed
 
+POINTS = 33
 # The losses that a score may follow, by its objective.
 LOSSES = {
     "interpreting": ("loss_interpreting",),
@@ -66,6 +69,28 @@ def of_others(run: RunFolder, config: Config, axis: Axis) -> list[Evidence]:
 def of_losses(rows: Sequence[TrialOutcome], objective: str) -> list[Evidence]:
     """The losses of the trials themselves."""
     return _evidence("losses", rows, LOSSES[objective], same_trials=True)
+
+
+def loss_curves(rows: Sequence[TrialOutcome]) -> dict[str, Curve]:
+    """The losses of the trials over the ratio, and L_S / L_I: smoothed in their logarithms."""
+    done = [row for row in rows if row.loss_scoring and row.loss_interpreting]
+    ratios = np.array([row.ratio for row in done])
+    if np.unique(ratios).size < LEAST:
+        return {}
+    scoring = np.log(np.array([row.loss_scoring for row in done], dtype=np.float64))
+    interpreting = np.log(np.array([row.loss_interpreting for row in done], dtype=np.float64))
+    logs = {
+        "loss_scoring": scoring,
+        "loss_interpreting": interpreting,
+        "loss_ratio": scoring - interpreting,
+    }
+    low, high = float(ratios.min()), float(ratios.max())
+    grid = np.clip(np.geomspace(low, high, POINTS), low, high)
+    found = {}
+    for name, values in logs.items():
+        smooth = np.exp(mean_curve(ratios, values, low, high)(grid))
+        found[name] = tuple(zip(grid.tolist(), smooth.tolist(), strict=True))
+    return found
 
 
 def _evidence(

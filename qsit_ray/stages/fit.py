@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from qsit_ray import artifacts
@@ -67,6 +67,7 @@ def fit_run(run: RunFolder, config: Config) -> dict[Axis, Comparison]:
                     found = compare_curves(seen, **settings, rows=rows, evidence=known)
                 except InputError as error:
                     raise InputError(f"{run.trials(axis)}: {error}") from None
+                found = replace(found, losses=evidence.loss_curves(table))
                 artifacts.write_json(run.fit(axis), found.to_json())
         fits[axis] = Comparison.from_json(artifacts.read_json(run.fit(axis)))
     return fits

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +24,8 @@ from qsit_ray.surrogate.outliers import Outlier, without_outliers
 
 Surrogate = Literal["polynomial", "recommended"]
 Outliers = Literal["drop", "keep"]
+Curve = tuple[tuple[float, float], ...]
+"""Ratios and values."""
 _ZONE = 65
 """Ratios of a regret zone among which the cheapest is looked for."""
 CONSTANT = polynomial_name(0, "ratio")
@@ -42,7 +44,8 @@ class Comparison:
     ratios without any score. `cheapest`: the ratio of the regret zone whose mix has the fewest
     rows, where that is known. `refused`: the curve asked for, where it is not used since it
     predicts worse than a constant. `outliers`: rows left out. `minimize`: scores are losses, and
-    the optimum is their least.
+    the optimum is their least. `losses`: those of the trials over the ratio, smoothed, and their
+    quotient, in nats per answer token: `loss_scoring`, `loss_interpreting`, `loss_ratio`.
     """
 
     used: str
@@ -54,6 +57,7 @@ class Comparison:
     refused: str | None = None
     outliers: tuple[Outlier, ...] = ()
     minimize: bool = False
+    losses: Mapping[str, Curve] = field(default_factory=dict)
 
     @property
     def fit(self) -> Fit:
@@ -131,6 +135,7 @@ class Comparison:
             "refused": self.refused,
             "outliers": [asdict(each) for each in self.outliers],
             "minimize": self.minimize,
+            "losses": {name: [list(at) for at in curve] for name, curve in self.losses.items()},
             "curves": {name: fit.to_json() for name, fit in self.curves.items()},
         }
 
@@ -148,6 +153,10 @@ class Comparison:
             refused=content.get("refused"),
             outliers=tuple(Outlier(**each) for each in content.get("outliers", [])),
             minimize=content.get("minimize", False),
+            losses={
+                name: tuple((ratio, value) for ratio, value in curve)
+                for name, curve in content.get("losses", {}).items()
+            },
         )
 
 

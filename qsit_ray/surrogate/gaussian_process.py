@@ -279,16 +279,22 @@ class _Kernels:
         if led.any():
             here, there = (self._standard(places) for places in (a, b))
             found[led] += self._trend[which][led, None, None] ** 2 * (here.T @ there)
-        return found
+        return np.asarray(found)
 
     def _curves(self, places: Floats) -> list[Floats]:
         ratios = _ratios(places, self._low, self._high)
         return [np.asarray(trend(ratios), dtype=np.float64) for trend in self._trends]
 
     def _standard(self, places: Floats) -> Floats:
-        """The trends with mean 0 and standard deviation 1 over the interval, (trends, places)."""
+        """The trends with mean 0 and standard deviation 1 over the interval, (trends, places); one
+        that is constant but for rounding is 0."""
         curves = zip(self._curves(places), self._levels, strict=True)
-        return np.array([(z - mean) / max(sd, 1e-300) for z, (mean, sd) in curves])
+        return np.array(
+            [
+                (z - mean) / sd if sd > 1e-9 * max(abs(mean), 1e-9) else np.zeros_like(z)
+                for z, (mean, sd) in curves
+            ]
+        )
 
 
 def _mean(given: _Conditioned, ratios: ArrayLike, low: float, high: float) -> Floats:

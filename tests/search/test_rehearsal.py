@@ -198,3 +198,37 @@ def test_an_adaptive_search_killed_and_started_again_asks_for_the_same_trials(tm
         ]
     ended = json.loads((whole / "search" / AXES[0] / "adaptive.json").read_text())
     assert (ended["trials"], ended["over"]) == (8, "budget")
+
+
+def test_scouts_and_an_earlier_run_are_evidence(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    quick = {**QUICK, "search.adaptive": "{trials: 4}", "search.scouts": "{ratios: 3, share: 0.2}"}
+
+    def fit(out):
+        return json.loads((out / "search" / AXES[0] / "fit.json").read_text())
+
+    done = subprocess.run(words(first, "rehearsal", quick), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for axis in AXES:
+        scouts = pq.read_table(first / "search" / axis / "scouts.parquet").to_pydict()
+        trials = pq.read_table(first / "search" / axis / "trials.parquet").to_pydict()
+        assert scouts["ratio"] == [0.1, 1.0, 10.0]
+        assert len(trials["ratio"]) == 4
+        steps = [dict(zip(each["ratio"], each["steps"], strict=True)) for each in (scouts, trials)]
+        assert all(steps[0][ratio] < steps[1][ratio] for ratio in (0.1, 10.0))
+    assert "Gaussian process with evidence" in fit(first)["curves"]
+    # Without scouts, but with the first run: its proposals and its fit have other evidence.
+    later = {**QUICK, "seed": 1, "search.adaptive": "{trials: 4}", "search.earlier": f"[{first}]"}
+    done = subprocess.run(words(second, "rehearsal", later), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Gaussian process with evidence" in fit(second)["curves"]
+
+
+def test_an_earlier_run_without_trials_is_refused(tmp_path):
+    settings = {**QUICK, "search.earlier": f"[{tmp_path / 'none'}]"}
+    done = subprocess.run(
+        words(tmp_path / "run", "rehearsal", settings), capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "has no trials of interpreting_general" in done.stderr

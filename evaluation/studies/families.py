@@ -23,6 +23,12 @@ NEAR = 0.05 * POINT
 _X: Floats = np.linspace(np.log(LOW), np.log(HIGH), 4001)
 _SHARE: Floats = 1 / (1 + np.exp(-_X))
 
+
+def log_ratios() -> Floats:
+    """The fine grid over which responses are given."""
+    return _X
+
+
 Response = Callable[[np.random.Generator], Floats]
 
 

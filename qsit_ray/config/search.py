@@ -132,7 +132,7 @@ class Search(Section):
     """Maximum number of uses of one row in one pass; a mixture that needs more is refused. Up to 4
     uses of a row are worth nearly as much as new rows (Muennighoff et al. 2023, 2305.16264)."""
     evaluate_every: Count
-    """Optimiser steps between two evaluations, each of which leaves a checkpoint."""
+    """Optimiser steps between two evaluations."""
     patience: Count | None
     """Evaluations without improvement after which a trial ends. Null: it never ends by them."""
     micro_batch: Annotated[Count | None, OPERATIONAL] = None
@@ -164,6 +164,11 @@ class Search(Section):
     max_failures: Annotated[int, Field(ge=0), OPERATIONAL] = 2
     """Restarts of a failed trial, before the search continues without it; 2 outlasts a lost node,
     not a fault of the trial itself."""
+    max_concurrent: Annotated[Count | None, OPERATIONAL] = None
+    """Maximum number of trials at once. Null: as many as there are free cores, or GPUs."""
+    checkpoint_every: Annotated[Count, OPERATIONAL] = 1
+    """Evaluations between two checkpoints of a trial, each of which holds weights and optimiser: 11
+    to 14 GB of a proxy of 0.5B. With a GPU they are written while the training goes on."""
     lost_ratios: Annotated[Literal["stop", "skip"], OPERATIONAL] = "stop"
     """When all trials of a ratio have failed: `stop` ends the search with the reasons, and the next
     command tries these trials again; `skip` fits the others. Rows are nested, so that one broken

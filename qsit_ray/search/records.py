@@ -162,9 +162,9 @@ class Attempts:
         self.report("running")
         threading.Thread(target=self._beat, daemon=True).start()
 
-    def checkpoint(self) -> None:
-        """Time up to here can no longer be lost."""
-        self.since = time.monotonic()
+    def checkpoint(self, taken: float) -> None:
+        """Time up to `taken`, of the monotonic clock, can no longer be lost."""
+        self.since = taken
 
     def _beat(self) -> None:
         while not self._ended.wait(HEARTBEAT_SECONDS):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -85,8 +85,9 @@ class RehearsedTraining:
             ),
         )
 
-    def save(self, folder: Path) -> None:
-        artifacts.write_json(folder / "rehearsal.json", self.evaluations)
+    def snapshot(self) -> Callable[[Path], None]:
+        evaluations = self.evaluations
+        return lambda folder: artifacts.write_json(folder / "rehearsal.json", evaluations)
 
     def load(self, folder: Path) -> None:
         self.evaluations = artifacts.read_json(folder / "rehearsal.json")

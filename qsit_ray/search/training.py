@@ -6,7 +6,7 @@ import copy
 import itertools
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -250,29 +250,35 @@ class ProxyTraining:
             ),
         )
 
-    def save(self, folder: Path) -> None:
-        """Write the state of the training; after `load` the steps are the same bit for bit."""
+    def snapshot(self) -> Callable[[Path], None]:
+        """Writes the state of the training; after `load` the steps are the same bit for bit. On a
+        GPU the state is copied to memory first, so that training may go on meanwhile."""
         state = self.optimizer.state_dict()["state"]
+        best = self.evaluations.index(self.best[0]) if self.best else None
+        # The best weights are the latest ones as long as the losses fall.
+        apart = best is not None and best < len(self.evaluations) - 1
         parts: dict[str, Mapping[str, torch.Tensor]] = {
             "weights": trained_weights(self.bench.model),
-            "best": self.best[1] if self.best else {},
+            "best": self.best[1] if self.best and apart else {},
             "optimizer": {
                 f"{i}.{name}": v for i, each in state.items() for name, v in each.items()
             },
             "random": {"torch": torch.get_rng_state()},
         }
-        save_file(
-            {
-                f"{part}/{n}": v.contiguous()
-                for part, held in parts.items()
-                for n, v in held.items()
-            },
-            folder / "training.safetensors",
-        )
-        best = self.evaluations.index(self.best[0]) if self.best else None
-        looks = [asdict(evaluation) for evaluation in self.evaluations]
-        artifacts.write_json(folder / "training.json", {"looks": looks, "best": best})
-        artifacts.write_jsonl(folder / "steps.jsonl", [line.to_json() for line in self.lines])
+        held = {
+            f"{part}/{name}": value.cpu().contiguous()
+            for part, named in parts.items()
+            for name, value in named.items()
+        }
+        looks = {"looks": [asdict(each) for each in self.evaluations], "best": best}
+        lines = [line.to_json() for line in self.lines]
+
+        def write(folder: Path) -> None:
+            save_file(held, folder / "training.safetensors")
+            artifacts.write_json(folder / "training.json", looks)
+            artifacts.write_jsonl(folder / "steps.jsonl", lines)
+
+        return write
 
     def load(self, folder: Path) -> None:
         """Resume from a state that `save` wrote. Raises InputError or OSError when it can't be
@@ -293,7 +299,8 @@ class ProxyTraining:
         torch.set_rng_state(parts["random"]["torch"].cpu())
         self.evaluations = [Evaluation(**look) for look in meta["looks"]]
         if meta["best"] is not None:
-            self.best = self.evaluations[meta["best"]], parts["best"]
+            best = parts.get("best") or copy.deepcopy(parts["weights"])
+            self.best = self.evaluations[meta["best"]], best
         self.steps = self.evaluations[-1].step if self.evaluations else 0
         self.lines = StepLog(folder / "steps.jsonl").lines()
         self._parts = self.bench.encoded(itertools.islice(self._stream(), self.steps, None))

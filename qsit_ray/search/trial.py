@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypedDict
 
@@ -48,13 +50,15 @@ def point_of(config: dict[str, TunePoint]) -> Point:
 class Trial(tune.Trainable):
     """Trains the proxy at the point of its configuration, up to one evaluation a step.
 
-    Each evaluation leaves a checkpoint, from which the trial resumes on any node; the outcome
-    replaces the last one.
+    Evaluations leave a checkpoint, from which the trial resumes on any node; the outcome replaces
+    the last one.
     """
 
     def setup(self, config: dict[str, TunePoint], task: Task) -> None:
         self.task = task
         self.bench: Bench | None = None
+        self.writer = ThreadPoolExecutor(1)
+        self.saving: Future[None] | None = None
         self._set_point(config)
 
     def reset_config(self, new_config: dict[str, TunePoint]) -> bool:
@@ -62,7 +66,10 @@ class Trial(tune.Trainable):
         return True
 
     def _set_point(self, config: dict[str, TunePoint]) -> None:
+        with suppress(Exception):  # of a trial that has ended: a later checkpoint replaces it
+            self._settle()
         self.point = point_of(config)
+        self.looks = 0
         self.training: Training | None = None
         self.attempts: records.Attempts | None = None
         self.seconds = 0.0
@@ -82,6 +89,7 @@ class Trial(tune.Trainable):
             lines = [line.to_json() for line in self.training.lines]
             artifacts.write_jsonl(records.steps_file(self.task.folder, *self.point), lines)
             if ended:
+                self._settle()
                 outcome = self._outcome(self.training, started).to_json()
                 artifacts.write_json(path, outcome)
                 artifacts.remove(self.checkpoint)
@@ -89,11 +97,9 @@ class Trial(tune.Trainable):
                 reported = _reported(self.training, self.seconds)
                 return {**reported, **outcome, "done": True}
             self.seconds += time.monotonic() - started
-            with artifacts.atomic(self.checkpoint) as temporary:
-                temporary.mkdir()
-                self.training.save(temporary)
-                artifacts.write_json(temporary / "seconds.json", self.seconds)
-            self.attempts.checkpoint()
+            self.looks += 1
+            if self.looks % self.task.config.search.checkpoint_every == 0:
+                self._save(self.training, self.attempts)
         except InputError as error:
             # The user's mistake: Tune must not try again what would end in the same way.
             self.attempts.report("failed")
@@ -103,7 +109,32 @@ class Trial(tune.Trainable):
             raise
         return {"done": False, **UNKNOWN, **_reported(self.training, self.seconds)}
 
+    def _save(self, training: Training, attempts: records.Attempts) -> None:
+        """Write a checkpoint; on a GPU while training goes on."""
+        self._settle()
+        write, seconds, taken = training.snapshot(), self.seconds, time.monotonic()
+        checkpoint = self.checkpoint
+
+        def save() -> None:
+            with artifacts.atomic(checkpoint) as temporary:
+                temporary.mkdir()
+                write(temporary)
+                artifacts.write_json(temporary / "seconds.json", seconds)
+            attempts.checkpoint(taken)
+
+        if self.task.config.search.gpus_per_trial:
+            self.saving = self.writer.submit(save)
+        else:
+            save()  # a copy of the state would need its memory twice
+
+    def _settle(self) -> None:
+        """Wait for the checkpoint that is being written. Raises what went wrong there."""
+        saving, self.saving = self.saving, None
+        if saving is not None:
+            saving.result()
+
     def cleanup(self) -> None:
+        self.writer.shutdown()
         if self.attempts is not None:
             self.attempts.report("stopped")
 

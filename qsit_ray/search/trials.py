@@ -109,7 +109,9 @@ class Training(Protocol):
 
     def result(self) -> TrialMetrics: ...
 
-    def save(self, folder: Path) -> None: ...
+    def snapshot(self) -> Callable[[Path], None]:
+        """Writes the state as it is now into a folder, also while training goes on where its
+        device is a GPU."""
 
     def load(self, folder: Path) -> None: ...
 

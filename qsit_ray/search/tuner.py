@@ -228,6 +228,8 @@ def _tuner(task: Task, points: Sequence[Point] | RoundSearcher) -> tune.Tuner:
     # Rehearsed trials only wait; the GPUs they ask for limit them.
     limit = None if search.rehearsal else concurrency(search.cpus_per_trial)
     searcher, space, samples = None, None, 1
+    if search.max_concurrent is not None:
+        limit = min(limit or search.max_concurrent, search.max_concurrent)
     if isinstance(points, RoundSearcher):
         searcher, samples = points, points.rounds.settings.trials
         # Tune shows an autoscaler one waiting trial of a searcher, or as many as are allowed.

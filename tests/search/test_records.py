@@ -32,7 +32,7 @@ def test_a_killed_attempt_lost_its_time_since_the_last_checkpoint(tmp_path, cloc
     path = records.attempts_file(tmp_path, *POINT)
     attempt = Attempts(path)
     clock[0] += 50
-    attempt.checkpoint()
+    attempt.checkpoint(clock[0])
     clock[0] += 3
     attempt.report("failed")
     killed = Attempts(path)  # writes a line at its start

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
@@ -173,11 +174,31 @@ def test_an_interrupted_training_resumes_to_the_same_result(bench, tmp_path):
     whole = train(ProxyTraining(once, MIXTURE, 3))
     cut = ProxyTraining(once, MIXTURE, 3)
     cut.advance()
-    cut.save(tmp_path)
+    cut.snapshot()(tmp_path)
     train(ProxyTraining(once, Mixture(1, 1, 1), 0))  # another trial of the process in between
     again = ProxyTraining(bench("search.max_steps=6"), MIXTURE, 3)
     again.load(tmp_path)
     assert train(again) == whole
+
+
+@pytest.mark.parametrize("losses", [(3, 2, 1, 1), (1, 2, 3, 3), (2, 1, 3, 3)])
+def test_the_best_weights_survive_an_interruption(bench, planted, tmp_path, losses):
+    """Also where the latest are not the best, and where they are and only once written."""
+    planted(*losses)
+    whole = ProxyTraining(bench("search.max_steps=6"), MIXTURE, 3)
+    expected = train(whole)
+    planted(*losses)
+    cut = ProxyTraining(bench("search.max_steps=6"), MIXTURE, 3)
+    cut.advance()
+    cut.advance()
+    cut.snapshot()(tmp_path)
+    latest = losses[1] < losses[0]
+    keys = load_file(tmp_path / "training.safetensors")
+    assert any(key.startswith("best/") for key in keys) != latest
+    again = ProxyTraining(bench("search.max_steps=6"), MIXTURE, 3)
+    again.load(tmp_path)
+    planted(*losses[2:])
+    assert train(again) == expected
 
 
 def test_each_step_has_a_line_that_a_resumed_training_goes_on_with(bench, tmp_path):
@@ -185,7 +206,7 @@ def test_each_step_has_a_line_that_a_resumed_training_goes_on_with(bench, tmp_pa
     train(once)
     cut = ProxyTraining(bench("search.max_steps=6"), MIXTURE, 3)
     cut.advance()
-    cut.save(tmp_path)
+    cut.snapshot()(tmp_path)
     again = ProxyTraining(bench("search.max_steps=6"), MIXTURE, 3)
     again.load(tmp_path)
     train(again)
@@ -225,7 +246,7 @@ def test_encoding_ahead_in_threads_changes_nothing(bench, tmp_path):
     assert train(ProxyTraining(several, MIXTURE, 3)) == inline
     cut = ProxyTraining(several, MIXTURE, 3)
     cut.advance()
-    cut.save(tmp_path)
+    cut.snapshot()(tmp_path)
     again = ProxyTraining(bench(*settings, "search.cpus_per_trial=3"), MIXTURE, 3)
     again.load(tmp_path)
     assert train(again) == inline

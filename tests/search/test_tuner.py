@@ -116,6 +116,25 @@ def test_a_trial_that_fails_three_times_is_reported_and_the_others_complete(trie
         assert [line["ended"] for line in lines] == ["failed"] * 3
 
 
+def test_no_more_trials_than_allowed_run_at_once(ray, tmp_path):
+    config = override(presets.rehearsal(), [*QUICK, "search.max_concurrent=1"])
+    writing.write_counts(tmp_path / "catalog", config.expected_sizes)
+    (tmp_path / "starts").mkdir()
+    driver = os.getpid()
+
+    def noted(ratio):
+        if os.getpid() != driver:
+            (tmp_path / "starts" / f"{ratio}").touch()
+        return Mixture(0, 100, 100)
+
+    task = Task(RunFolder(tmp_path), config, tmp_path, noted, "interpreting", optimum=2.42)
+    rows = run_search(task, [(ratio, 0) for ratio in RATIOS], Shown())
+    starts = sorted(path.stat().st_mtime_ns for path in (tmp_path / "starts").iterdir())
+    ends = sorted(outcome_file(tmp_path, *row.point).stat().st_mtime_ns for row in rows)
+    assert len(starts) == len(ends) == len(RATIOS)
+    assert all(end <= start for end, start in zip(ends, starts[1:], strict=False))
+
+
 def test_a_trial_with_an_outcome_is_not_run_again(tried):
     folder, points, rows = tried
     assert rows[points.index(UNSCORED)].status == "completed"

@@ -64,10 +64,12 @@ def adaptive(
     """Ratios and scores of an adaptive search of so few trials, those that failed left out."""
     settings = Adaptive(trials=TRIALS, tolerance=1e-12)
     rounds = Rounds(settings, LOW, HIGH, seeds, seed=0)
+    others = np.repeat(paper().space("interpreting_general").ratios, len(seeds))
     done: list[Observed] = []
     while points := rounds.propose(done):
         ratios = np.array([ratio for ratio, _ in points])
-        measured = scores(truth, ratios, noise, chance)
+        # Drawn beside a whole grid, so that as few of them are outliers.
+        measured = scores(truth, np.concatenate([ratios, others]), noise, chance)[: ratios.size]
         done += [(*point, float(y)) for point, y in zip(points, measured, strict=True)]
     ratios, _, measured = np.array(done, dtype=np.float64).T
     known = np.isfinite(measured)

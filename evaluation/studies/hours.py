@@ -101,21 +101,25 @@ def scouts_alone(search: Recorded) -> Pick:
     return _best(search, search.scouts, known), _seconds(search.scouts)
 
 
-def least_loss(search: Recorded) -> Pick:
-    """The least loss of the scouts, on the second axis the least sum of both."""
+def least_loss(search: Recorded, rows: Sequence[TrialOutcome] | None = None) -> Pick:
+    """The least loss of the scouts, on the second axis of both: the objectives `loss_interpreting`
+    and `losses` of so short trials."""
+    rows = search.scouts if rows is None else rows
     columns = LOSSES[search.config.space(search.axis).objective]
-    rows = search.scouts
-    curves = [
-        mean_curve(
-            [row.ratio for row in rows],
-            np.log([getattr(row, column) for row in rows]),
-            search.low,
-            search.high,
-        )
-        for column in columns
-    ]
-    total = sum(np.exp(curve(search.grid)) for curve in curves)
-    return float(search.grid[np.argmin(total)]), _seconds(rows)
+    logs = np.log([[getattr(row, column) for column in columns] for row in rows]).mean(axis=1)
+    curve = mean_curve([row.ratio for row in rows], -logs, search.low, search.high)
+    return float(search.grid[np.argmax(curve(search.grid))]), _seconds(rows)
+
+
+def least_loss_of_four(search: Recorded) -> Pick:
+    """The same of four scouts: both ends and two between."""
+    rows = sorted(search.scouts, key=lambda row: row.ratio)
+    return least_loss(search, [rows[0], rows[2], rows[3], rows[5]])
+
+
+def least_loss_of_grid(search: Recorded) -> Pick:
+    """The same of all trials of the grid."""
+    return least_loss(search, search.trials)
 
 
 def scouted(search: Recorded) -> Pick:
@@ -142,7 +146,9 @@ WAYS: dict[str, Callable[[Recorded], Pick]] = {
     f"{FULL_TRIALS} adaptive trials": adaptive,
     f"scouts and {FULL_TRIALS} adaptive trials": scouted,
     "scouts alone, their scores with losses": scouts_alone,
+    "grid, the least loss": least_loss_of_grid,
     "scouts alone, the least loss": least_loss,
+    "four scouts alone, the least loss": least_loss_of_four,
 }
 
 

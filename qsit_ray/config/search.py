@@ -25,6 +25,9 @@ Seed = Annotated[int, Field(ge=0, lt=1000)]
 Seeds = Annotated[tuple[Seed, ...], _List, AfterValidator(_distinct)]
 
 
+Objective = Literal["interpreting", "both", "loss_interpreting", "losses"]
+
+
 class Space(Section):
     """One search axis: the content of a file of search_spaces/."""
 
@@ -35,9 +38,11 @@ class Space(Section):
     """Ratios of the grid. An adaptive search takes its interval from the least and the greatest."""
     seeds: Seeds
     """Seeds of the repeats at each ratio, below 1000: the run's `seed` times 1000 is added."""
-    objective: Literal["interpreting", "both"]
+    objective: Objective
     """Score to maximise on validation data: `interpreting` is question accuracy, `both` the mean of
-    accuracy and (SRCC + PLCC) / 2."""
+    accuracy and (SRCC + PLCC) / 2, `loss_interpreting` is -log L_I, and `losses` the mean of
+    -log L_S and -log L_I. Losses have less noise, so that fewer and shorter trials tell as much
+    (docs/SEARCH.md); the paper's are the first two."""
     answers: Literal["accuracy", "probability"] = "accuracy"
     """How validation questions count in the score. `accuracy` is the paper's. `probability` is the
     mean probability of the right answer: it has less noise where questions are few."""

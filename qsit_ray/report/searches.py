@@ -9,14 +9,15 @@ from markupsafe import Markup
 
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
+from qsit_ray.config.search import Objective
 from qsit_ray.mixture import Axis, ratios_at
 from qsit_ray.report import plots
 from qsit_ray.search.summary import read_fit
-from qsit_ray.search.trials import TrialOutcome, read_trials
+from qsit_ray.search.trials import Answers, TrialOutcome, read_trials
 from qsit_ray.surrogate.comparison import Comparison
 
 AXIS_TITLES = {"interpreting_general": "D2 : D3", "interpreting_scoring": "(D2 + D3) : D1"}
-SCORES = {
+SCORES: dict[tuple[Objective, Answers], str] = {
     ("interpreting", "accuracy"): "Accuracy on validation questions",
     ("interpreting", "probability"): "Probability of the right answer, validation questions",
     ("both", "accuracy"): "Mean of accuracy and (SRCC + PLCC) / 2, validation",
@@ -24,6 +25,10 @@ SCORES = {
         "both",
         "probability",
     ): "Mean of probability of the right answer and (SRCC + PLCC) / 2, validation",
+}
+LOSSES: dict[Objective, str] = {
+    "loss_interpreting": "-log L_I on validation rows",
+    "losses": "Mean of -log L_S and -log L_I on validation rows",
 }
 ALTERNATIVES_SHOWN = 5
 
@@ -48,7 +53,7 @@ def search_view(run: RunFolder, config: Config, axis: Axis) -> SearchView:
         return SearchView(title, [])
     rows, fitted = read_trials(run.trials(axis)), read_fit(run, axis)
     space = config.space(axis)
-    score = SCORES[space.objective, space.answers]
+    score = LOSSES.get(space.objective) or SCORES[space.objective, space.answers]
     plot = Markup(plots.curve(rows, fitted, title, score, _shares(run, axis)))
     lossy = any(row.loss_scoring and row.loss_interpreting for row in rows)
     curves = fitted.losses if fitted else {}

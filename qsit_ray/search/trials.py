@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
+from qsit_ray.config.search import Objective
 from qsit_ray.controller import Reference
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import Axis, Mixture, mixture_on_axis
 from qsit_ray.step_lines import StepLine
 
 Point = tuple[float, int]  # ratio and seed of a trial
-Objective = Literal["interpreting", "both"]
 Answers = Literal["accuracy", "probability"]
 
 _F, _I, _S = pa.float64(), pa.int64(), pa.string()
@@ -194,8 +194,13 @@ def score_of(objective: Objective, answers: Answers, metrics: TrialMetrics) -> f
 
     `interpreting`: accuracy on validation questions (paper IV-B). `both`: mean of that accuracy
     and (SRCC + PLCC) / 2 on validation images (paper III-C). With `answers` "probability" the mean
-    probability of the right answer replaces the accuracy.
+    probability of the right answer replaces the accuracy. `loss_interpreting`: -log L_I; `losses`:
+    the mean of -log L_S and -log L_I, so that neither's unit weighs more.
     """
+    if objective == "loss_interpreting":
+        return -math.log(metrics.loss_interpreting)
+    if objective == "losses":
+        return -(math.log(metrics.loss_scoring) + math.log(metrics.loss_interpreting)) / 2
     answering = metrics.accuracy if answers == "accuracy" else metrics.probability
     if objective == "interpreting":
         return answering

@@ -11,6 +11,7 @@ import numpy as np
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
+from qsit_ray.config.search import Objective
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import Axis
 from qsit_ray.search.trials import TrialOutcome, read_trials
@@ -21,9 +22,11 @@ from qsit_ray.surrogate.observations import observed
 
 POINTS = 33
 # The losses that a score may follow, by its objective.
-LOSSES = {
+LOSSES: dict[Objective, tuple[str, ...]] = {
     "interpreting": ("loss_interpreting",),
     "both": ("loss_scoring", "loss_interpreting"),
+    "loss_interpreting": ("loss_interpreting",),
+    "losses": ("loss_scoring", "loss_interpreting"),
 }
 
 
@@ -66,8 +69,10 @@ def of_others(run: RunFolder, config: Config, axis: Axis) -> list[Evidence]:
     return found
 
 
-def of_losses(rows: Sequence[TrialOutcome], objective: str) -> list[Evidence]:
-    """The losses of the trials themselves."""
+def of_losses(rows: Sequence[TrialOutcome], objective: Objective) -> list[Evidence]:
+    """The losses of the trials themselves; none where they are the score."""
+    if objective in ("loss_interpreting", "losses"):
+        return []
     return _evidence("losses", rows, LOSSES[objective], same_trials=True)
 
 

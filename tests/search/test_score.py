@@ -1,5 +1,6 @@
 """The score of a trial: which tasks count, and how the questions do."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -19,6 +20,17 @@ def test_questions_count_by_accuracy_or_by_probability(accuracy, probability):
     assert score_of("interpreting", "probability", found) == probability
     assert score_of("both", "accuracy", found) == pytest.approx((accuracy + 0.6) / 2)
     assert score_of("both", "probability", found) == pytest.approx((probability + 0.6) / 2)
+
+
+@given(st.floats(0.01, 20), st.floats(0.01, 20), st.floats(0.5, 0.99))
+def test_a_score_of_losses_rises_as_any_of_them_falls(scoring, interpreting, share):
+    before = replace(MEASURED, loss_scoring=scoring, loss_interpreting=interpreting)
+    after = replace(before, loss_interpreting=share * interpreting)
+    for objective in ("loss_interpreting", "losses"):
+        assert score_of(objective, "accuracy", after) > score_of(objective, "accuracy", before)
+    less = replace(before, loss_scoring=share * scoring)
+    assert score_of("losses", "accuracy", less) > score_of("losses", "accuracy", before)
+    assert score_of("loss_interpreting", "accuracy", less) == -math.log(interpreting)
 
 
 @pytest.mark.parametrize("answers", ["accuracy", "probability"])

@@ -20,6 +20,7 @@ from qsit_ray.config.config import Config
 from qsit_ray.config.search import Adaptive
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import AXES, Axis
+from qsit_ray.report.searches import AXIS_TITLES
 from qsit_ray.run_config import RunConfig
 from qsit_ray.search.adaptive import Observed, Rounds
 from qsit_ray.search.trials import TrialOutcome, read_trials
@@ -234,9 +235,9 @@ def hours_table(runs: Sequence[Path]) -> str:
                 f"{np.mean(lost):.2f}, {np.max(lost):.2f}",
             ]
         rows.append(cells)
-    columns = ["search", "of the grid's device seconds"]
+    columns = ["search", "device seconds"]
     for axis in AXES:
-        columns += [f"{axis}: best ratio", "regret, mean and most"]
+        columns += [f"{AXIS_TITLES[axis]}: best", "regret, mean and most"]
     return table(columns, rows)
 
 
@@ -245,5 +246,10 @@ def write(
     out: Page,
 ) -> None:
     """Device seconds and regret of ways to search, on the trials of finished searches."""
-    command = "`qsit data build demo-S --preset demo --set seed=S --set 'search.scouts={ratios: 6}'"
-    write_section(out, "hours", f"{command}; qsit search run demo-S`, twice", hours_table(runs))
+    scouts = "'search.scouts={ratios: 6, share: 0.333}'"
+    commands = [
+        f"qsit data build demo-S --preset demo --set seed=S --set {scouts}",
+        *["qsit search run demo-S", "qsit fit demo-S"] * 2,
+        f"python -m evaluation.studies hours {' '.join(run.name for run in runs)} --out {out}",
+    ]
+    write_section(out, "hours", f"`{'; '.join(commands)}`", hours_table(runs))

@@ -51,7 +51,7 @@ def fit(
         str | None,
         typer.Option(
             help="What the column of ratios holds: ratio, share or percent; or two columns A,B, "
-            "whose quotient is the ratio."
+            "whose quotient is the ratio; or more columns of weights A,B,C."
         ),
     ] = None,
     minimize: Annotated[
@@ -101,6 +101,15 @@ def fit(
     """
     from qsit_ray.stages.fit import FitSettings, axes_with_trials, fit_run, fit_settings
 
+    if x is not None and x.count(",") > 1:
+        others = {
+            "--ratio": ratio, "--repeat": repeat, "--surrogate": surrogate, "--degree": degree,
+            "--coordinate": coordinate, "--tolerance": tolerance, "--outliers": outliers,
+            "--plot": plot, "--paper": paper or None,
+        }  # fmt: skip
+        if wrong := [name for name, value in others.items() if value is not None]:
+            raise InputError(f"--x {x} fits whole mixtures: {wrong[0]} belongs to one ratio")
+        return _fit_mixtures(run_or_table, x, score, minimize, seed, confidence, as_json)
     columns = _columns(ratio, score, repeat, x, minimize)
     if plot is not None:
         from qsit_ray.report.fit_plot import check_ending
@@ -141,6 +150,30 @@ def fit(
         return print_json({axis: found.to_json() for axis, found in fits.items()})
     for axis, found in fits.items():
         _show(axis, found)
+
+
+def _fit_mixtures(
+    path: Path,
+    x: str,
+    score: str | None,
+    minimize: bool | None,
+    seed: int | None,
+    confidence: float | None,
+    as_json: bool,
+) -> None:
+    from qsit_ray.surrogate.mixtures import fit_table
+
+    names = [name.strip() for name in x.split(",")]
+    found = fit_table(path, names, score, minimize, seed or 0, confidence or 0.95)
+    if as_json:
+        return print_json(found.to_json())
+    terminal = Terminal()
+    rows = [
+        (name, f"{share:.3g}", f"{low:.3g} to {high:.3g}")
+        for name, share, (low, high) in zip(found.names, found.shares, found.intervals, strict=True)
+    ]
+    terminal.table(str(path), ["pool", "best share", "interval"], rows)
+    terminal.say(found.verdict)
 
 
 def _columns(

@@ -137,16 +137,23 @@ def read_observations(
     ratio = ratio or table.first_of("--ratio", ["ratio"])
     score = score or table.first_of("--score", ["score"])
     ratios, scores = _ratios(table, ratio, kind), table.sparse_numbers(score)
-    if minimize is None and _words(score) & LOSSES:
-        raise InputError(
-            f"{path}, column {score!r}: it looks like a loss; give --minimize, or --maximize"
-        )
+    minimize = direction(path, score, minimize)
     if repeat is not None:
         _check_repeats(table, ratios.tolist(), ratio, repeat)
     try:
         return observed(ratios, -scores if minimize else scores)
     except InputError as error:
         raise InputError(f"{path}, column {score!r}: {error}") from None
+
+
+def direction(path: Path, score: str, minimize: bool | None) -> bool:
+    """Whether the least score is the best. Raises InputError where that is not given and the
+    column's name is a loss's."""
+    if minimize is None and _words(score) & LOSSES:
+        raise InputError(
+            f"{path}, column {score!r}: it looks like a loss; give --minimize, or --maximize"
+        )
+    return bool(minimize)
 
 
 def _ratios(table: Table, name: str, kind: Kind | None) -> Floats:

@@ -66,11 +66,10 @@ class MixtureFit:
                 f"No mixture stands out: omitted ones are predicted with an error of "
                 f"{self.error:.2g}, by a constant with {self.constant:.2g}. Add runs or repeats."
             )
-        mix = " : ".join(f"{share:.3g}" for share in self.shares)
         return (
-            f"The best mixture between those tried is {' : '.join(self.names)} = {mix}, with a "
-            f"predicted score of {self.score:.4g}; it loses at most {self.regret_left:.2g} with "
-            f"probability {sure}. Of the rows, {self.tried} is the best, {self.tried_score:.4g}."
+            f"The best mixture between those tried has a predicted score of {self.score:.4g}, and "
+            f"loses at most {self.regret_left:.2g} with probability {sure}. Of the rows, "
+            f"{self.tried} is the best, with {self.tried_score:.4g}."
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -26,6 +26,7 @@ def register(search: typer.Typer) -> None:
     search.command("run")(run)
     search.command("estimate")(estimate)
     search.command("show")(show)
+    search.command("merge-check")(merge_check)
 
 
 def run(run: Run, assignments: Set = []) -> None:  # noqa: B006
@@ -35,6 +36,42 @@ def run(run: Run, assignments: Set = []) -> None:  # noqa: B006
         with pipeline.ray_session(config, placement.trial(config.search)):
             done = pipeline.search_next(folder, config, terminal)
         terminal.say(f"{done}: done" if done else "every search is complete")
+
+
+def merge_check(run: Run, as_json: Json = False) -> None:
+    """Whether merged experts would tell what trained mixtures do, for this base and step size.
+
+    Trains three components and four mixtures between them, with the run's own settings.
+    """
+    folder = RunFolder(run.absolute())
+    with working(folder) as (config, terminal):
+        from rich.console import Console
+
+        from qsit_ray.stages.merge_check import merge_check
+
+        # Standard error is the run's log here.
+        progress = Terminal(Console(stderr=True)) if as_json else terminal
+        with pipeline.ray_session(config, placement.trial(config.search)):
+            found = merge_check(folder, config, progress)
+    if as_json:
+        return print_json(found.to_json())
+    terminal = Terminal()
+    terminal.table(
+        "Merged and trained",
+        ["parts D1 : D2 : D3", "log L_S trained", "merged", "log L_I trained", "merged"],
+        [
+            (
+                " : ".join(f"{part:.2g}" for part in each.parts),
+                *(
+                    f"{of[loss]:.3f}"
+                    for loss in ("loss_scoring", "loss_interpreting")
+                    for of in (each.trained, each.merged)
+                ),
+            )
+            for each in found.anchors
+        ],
+    )
+    terminal.say(found.verdict)
 
 
 def estimate(

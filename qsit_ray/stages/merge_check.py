@@ -1,0 +1,115 @@
+"""rim: `qsit search merge-check`: experts and anchors are trained, and merges are compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ray
+
+from qsit_ray import artifacts, placement
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.config.config import Config
+from qsit_ray.data.catalog import read_sizes
+from qsit_ray.errors import InputError
+from qsit_ray.mixture import DOMAINS
+from qsit_ray.search import merging
+from qsit_ray.search.merging import Anchor, MergeCheck, Parts
+from qsit_ray.search.records import model_folder
+from qsit_ray.search.trials import Task
+from qsit_ray.search.tuner import run_search
+from qsit_ray.session import labels_of
+from qsit_ray.stages.search import open_folder, proxy_inputs
+from qsit_ray.terminal import Terminal
+
+FOLDER = "merge_check"
+RESULT = "merge_check.json"
+
+
+def merge_check(run: RunFolder, config: Config, terminal: Terminal) -> MergeCheck:
+    """Train three components and four anchors with the run's own settings, one seed each, merge the
+    components, and write `search/merge_check.json`. What was trained before is kept.
+
+    Raises InputError for a rehearsal or a pool without rows, and RuntimeError when a training
+    failed.
+    """
+    if config.search.rehearsal is not None:
+        raise InputError("search.rehearsal: nothing is trained that could be merged")
+    if config.search.storage is not None:
+        raise InputError("search.storage: merge-check keeps models in the run folder; leave it out")
+    sizes = read_sizes(run.catalog)
+    for domain, count in sizes.items():
+        if not count:
+            raise InputError(f"{run.catalog}: {domain} has no rows, so that it has no component")
+    rows = merging.rows_of(sizes, config.search.max_repeats)
+    seed = config.search.proxy_seeds[0]
+    every = [*map(merging.component, DOMAINS), *merging.anchors()]
+    # The points of these trainings are numbers, not ratios.
+    mixtures = {
+        float(number): merging.mixture(parts, rows) for number, parts in enumerate(every, 1)
+    }
+    inputs = {**proxy_inputs(run, config), "rows": rows, "seed_of_components": seed}
+    folder = open_folder(run.path / "search" / FOLDER, inputs)
+    task = Task(run, config, folder, mixtures.__getitem__, "both", keep_models=True)
+    with terminal.bar("Components and anchors") as bar:
+        done = run_search(task, [(number, seed) for number in mixtures], bar)
+    if failed := [row for row in done if row.status == "failed"]:
+        raise RuntimeError(f"{len(failed)} of {len(done)} failed; the first: {failed[0].reason}")
+    models = [model_folder(folder, *row.point) for row in done[: len(DOMAINS)]]
+    asked = placement.trial(config.search)
+    measure = ray.remote(_merged).options(
+        num_cpus=asked.resources["CPU"],
+        num_gpus=asked.resources.get("GPU", 0),
+        label_selector=labels_of(asked) or None,
+    )
+    merged, moved = ray.get(measure.remote(task, models, merging.anchors()))
+    trained = done[len(DOMAINS) :]
+    found = MergeCheck(
+        displacement=dict(zip(DOMAINS, moved, strict=True)),
+        anchors=tuple(
+            Anchor(
+                parts,
+                merging.logs((row.loss_scoring or 0.0, row.loss_interpreting or 0.0)),
+                merging.logs(losses),
+            )
+            for parts, row, losses in zip(merging.anchors(), trained, merged, strict=True)
+        ),
+    )
+    artifacts.write_json(run.path / "search" / RESULT, found.to_json())
+    return found
+
+
+def _merged(
+    task: Task, models: list[Path], anchors: list[Parts]
+) -> tuple[list[tuple[float, float]], list[float]]:
+    """Validation losses of each merge, and the displacement of each component."""
+    import torch
+
+    from qsit_ray.models import load
+    from qsit_ray.models.loss import evaluate_loss
+    from qsit_ray.search.training import Bench
+
+    bench = Bench(task)
+    base = {name: weights.float().cpu() for name, weights in bench.base.items()}
+    norm = torch.sqrt(sum((w.double() ** 2).sum() for w in base.values()))
+    parts = []
+    for folder in models:
+        weights = load.load(folder, torch.float32).model.state_dict()
+        parts.append({name: weights[name] for name in base})
+    moved = [
+        float(torch.sqrt(sum(((p[n] - base[n]).double() ** 2).sum() for n in base)) / norm)
+        for p in parts
+    ]
+    losses = []
+    for shares in anchors:
+        merge = {
+            name: sum(s * part[name] for s, part in zip(shares, parts, strict=True))
+            for name in base
+        }
+        bench.model.load_state_dict(merge, strict=False)
+        with bench.autocast():
+            scoring, interpreting = (
+                evaluate_loss(bench.model, bench.validation(domain))
+                for domain in ("scoring", "interpreting")
+            )
+        losses.append((scoring, interpreting))
+    return losses, moved

@@ -134,7 +134,8 @@ class ShowProgress(tune.Callback):
     def _standing(self) -> str:
         """The best ratio so far and what it may lose, once three ratios have scores."""
         ratios = [ratio for ratio, _ in self.scores]
-        if len(set(ratios)) < LEAST_RATIOS:
+        # Only the trials of an axis have a study; others are not asked for a best ratio.
+        if self.study is None or len(set(ratios)) < LEAST_RATIOS:
             return ""
         from qsit_ray.search.adaptive import standing  # lazily: optuna is slow to import
 

@@ -25,7 +25,7 @@ from qsit_ray.run_config import RunConfig
 from qsit_ray.search.adaptive import Observed, Rounds
 from qsit_ray.search.trials import TrialOutcome, read_trials
 from qsit_ray.stages.evidence import LOSSES, of_losses, scouts_file
-from qsit_ray.surrogate.comparison import compare_curves
+from qsit_ray.surrogate.comparison import PAPER_DEGREE, compare_curves
 from qsit_ray.surrogate.evidence import Evidence
 from qsit_ray.surrogate.gaussian_process import Trend, mean_curve, posterior
 from qsit_ray.surrogate.observations import Observations, observed
@@ -33,6 +33,7 @@ from qsit_ray.surrogate.observations import Observations, observed
 Pick = tuple[float, float]
 """A ratio, and the device seconds that it took to find."""
 FULL_TRIALS = 4
+SCOUTS = 6
 PLACES = 201
 
 
@@ -202,9 +203,10 @@ def recorded(runs: Sequence[Path], axis: Axis) -> list[Recorded]:
                 raise InputError(f"{file}: missing; the search needs a grid and search.scouts")
         config = RunConfig.read(run).settings
         trials = [row for row in read_trials(run.trials(axis)) if row.score is not None]
-        found.append(
-            Recorded(axis, config, trials, read_trials(scouts_file(run, axis)), np.asarray)
-        )
+        scouts = [row for row in read_trials(scouts_file(run, axis)) if row.loss_interpreting]
+        if len(scouts) != SCOUTS or config.space(axis).degree != PAPER_DEGREE:
+            raise InputError(f"{path}: {SCOUTS} scouts and a quartic are needed on {axis}")
+        found.append(Recorded(axis, config, trials, scouts, np.asarray))
     ratios = np.array([row.ratio for each in found for row in each.trials])
     scores = np.concatenate([_scores(each.trials) - _scores(each.trials).mean() for each in found])
     truth = mean_curve(ratios, scores, float(ratios.min()), float(ratios.max()))

@@ -164,7 +164,9 @@ def _fit_mixtures(
     from qsit_ray.surrogate.mixtures import fit_table
 
     names = [name.strip() for name in x.split(",")]
-    found = fit_table(path, names, score, minimize, seed or 0, confidence or 0.95)
+    found = fit_table(
+        path, names, score, minimize, seed or 0, 0.95 if confidence is None else confidence
+    )
     if as_json:
         return print_json(found.to_json())
     terminal = Terminal()

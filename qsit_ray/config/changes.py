@@ -99,8 +99,9 @@ def _extends(key: str, old: Any, new: Any, before: Config, now: Config) -> bool:
         case ["search", _, "ratios" | "seeds"]:
             # An adaptive search proposes other points for other seeds or another interval.
             return before.search.adaptive is now.search.adaptive is None and set(new) >= set(old)
-        case ["search", "scouts" | "earlier", *_]:
-            return True  # other evidence, and no trial is another for it
+        case ["search", "scouts"] | ["search", "scouts", "ratios"] | ["search", "earlier"]:
+            # No trial is another for it, but an adaptive search proposes other points.
+            return before.search.adaptive is now.search.adaptive is None
         case ["search", "adaptive", "trials"]:
             return bool(new >= old)
         case ["train", "epochs"]:

@@ -41,8 +41,8 @@ class Space(Section):
     objective: Objective
     """Score to maximise on validation data: `interpreting` is question accuracy, `both` the mean of
     accuracy and (SRCC + PLCC) / 2, `loss_interpreting` is -log L_I, and `losses` the mean of
-    -log L_S and -log L_I. Losses have less noise, so that fewer and shorter trials tell as much
-    (docs/SEARCH.md); the paper's are the first two."""
+    -log L_S and -log L_I. The losses of a few short trials tell much, those of long ones less
+    (docs/SEARCH.md). The paper's are the first two."""
     answers: Literal["accuracy", "probability"] = "accuracy"
     """How validation questions count in the score. `accuracy` is the paper's. `probability` is the
     mean probability of the right answer: it has less noise where questions are few."""
@@ -130,7 +130,7 @@ class Search(Section):
     """Optimisation of a proxy."""
     max_steps: Count | None = None
     """Maximum number of optimiser steps of a trial. Null: only `max_epochs` limits it."""
-    max_epochs: Positive | None = None
+    max_epochs: Count | Positive | None = None
     """Maximum number of passes over a trial's mixture; 0.5 is half of it. Null: only `max_steps`
     limits it."""
     max_repeats: Count = 4

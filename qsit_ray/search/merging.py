@@ -106,7 +106,7 @@ def mixture(parts: Parts, rows: int) -> Mixture:
 def rows_of(sizes: Mapping[str, int], max_repeats: int) -> int:
     """Rows of every mixture: as many as the smallest pools allow without more repeats of a row,
     and no more than all pools have."""
-    most = max(component(DOMAINS[0])) * 0.5 + 0.5 / len(DOMAINS)
+    most = 0.5 + 0.5 / len(DOMAINS)  # the share of a component's own pool
     return min(sum(sizes.values()), int(min(sizes.values()) * max_repeats / most))
 
 

@@ -106,7 +106,8 @@ class TrialCost:
 
 @dataclass(frozen=True)
 class SearchCost:
-    """Trials by status and device seconds of one search; `device_seconds` are those `used`."""
+    """Trials by status and device seconds of one search; `device_seconds` are those `used`.
+    Seconds are of the scouts too, which are no trials."""
 
     completed: int
     failed: int
@@ -132,13 +133,16 @@ def search_cost(folder: Path, rows: Iterable[TrialOutcome]) -> SearchCost:
         )
         for row in table
     ]
+    scouts = folder / "scouts"
     used = sum(trial.used for trial in by_trial)
+    used += sum(row.device_seconds or 0.0 for row in finished(scouts).values())
+    wasted = sum(trial.wasted for trial in by_trial) + sum(wasted_seconds(scouts).values())
     return SearchCost(
         completed=sum(row.status == "completed" for row in table),
         failed=sum(row.status == "failed" for row in table),
         device_seconds=used,
         used=used,
-        wasted=sum(trial.wasted for trial in by_trial),
+        wasted=wasted,
         by_trial=by_trial,
     )
 

@@ -281,7 +281,7 @@ class ProxyTraining:
         return write
 
     def load(self, folder: Path) -> None:
-        """Resume from a state that `save` wrote. Raises InputError or OSError when it can't be
+        """Resume from a state that `snapshot` wrote. Raises InputError or OSError when it can't be
         read."""
         meta = artifacts.read_json(folder / "training.json")
         parts: dict[str, dict[str, torch.Tensor]] = {}
@@ -299,7 +299,7 @@ class ProxyTraining:
         torch.set_rng_state(parts["random"]["torch"].cpu())
         self.evaluations = [Evaluation(**look) for look in meta["looks"]]
         if meta["best"] is not None:
-            best = parts.get("best") or copy.deepcopy(parts["weights"])
+            best = parts.get("best") or parts["weights"]
             self.best = self.evaluations[meta["best"]], best
         self.steps = self.evaluations[-1].step if self.evaluations else 0
         self.lines = StepLog(folder / "steps.jsonl").lines()

@@ -66,8 +66,7 @@ class Trial(tune.Trainable):
         return True
 
     def _set_point(self, config: dict[str, TunePoint]) -> None:
-        with suppress(Exception):  # of a trial that has ended: a later checkpoint replaces it
-            self._settle()
+        self._give_up()  # on the checkpoint of a trial that has ended
         self.point = point_of(config)
         self.looks = 0
         self.training: Training | None = None
@@ -89,7 +88,7 @@ class Trial(tune.Trainable):
             lines = [line.to_json() for line in self.training.lines]
             artifacts.write_jsonl(records.steps_file(self.task.folder, *self.point), lines)
             if ended:
-                self._settle()
+                self._give_up()  # on the checkpoint, which the outcome replaces
                 outcome = self._outcome(self.training, started).to_json()
                 artifacts.write_json(path, outcome)
                 artifacts.remove(self.checkpoint)
@@ -102,9 +101,11 @@ class Trial(tune.Trainable):
                 self._save(self.training, self.attempts)
         except InputError as error:
             # The user's mistake: Tune must not try again what would end in the same way.
+            self._give_up()
             self.attempts.report("failed")
             return {INPUT_ERROR: str(error), "done": True}
         except Exception:
+            self._give_up()
             self.attempts.report("failed")
             raise
         return {"done": False, **UNKNOWN, **_reported(self.training, self.seconds)}
@@ -132,6 +133,11 @@ class Trial(tune.Trainable):
         saving, self.saving = self.saving, None
         if saving is not None:
             saving.result()
+
+    def _give_up(self) -> None:
+        """Wait for the checkpoint under way: the next attempt reads the same folder."""
+        with suppress(Exception):
+            self._settle()
 
     def cleanup(self) -> None:
         self.writer.shutdown()

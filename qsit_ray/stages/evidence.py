@@ -3,6 +3,7 @@ earlier runs."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.config.search import Objective
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import Axis
+from qsit_ray.mixture import AXES, Axis
 from qsit_ray.search.trials import TrialOutcome, read_trials
 from qsit_ray.surrogate.comparison import Curve
 from qsit_ray.surrogate.evidence import LEAST, Evidence
@@ -34,29 +35,45 @@ def scouts_file(run: RunFolder, axis: Axis) -> Path:
     return run.search(axis) / "scouts.parquet"
 
 
-def files(run: RunFolder, config: Config, axis: Axis) -> dict[str, Path]:
-    """The tables of trials that are evidence, by name. Raises InputError for an earlier run without
-    trials of the axis."""
-    found = {}
-    if config.search.scouts is not None:
-        found["scouts"] = scouts_file(run, axis)
+def keep_earlier(run: RunFolder, config: Config) -> None:
+    """Copy the tables of earlier runs into the run, once: what becomes of those runs later changes
+    nothing here. Raises InputError for an earlier run without trials of any axis."""
     for text in config.search.earlier:
-        table = RunFolder(Path(text)).trials(axis)
-        if not table.exists():
-            raise InputError(f"search.earlier: {table} is missing: {text} has no trials of {axis}")
-        if table.resolve() == run.trials(axis).resolve():
+        earlier = RunFolder(Path(text))
+        if earlier.path.resolve() == run.path.resolve():
             raise InputError(f"search.earlier: {text} is this run itself")
-        found[text] = table
-    return found
+        there = [axis for axis in AXES if earlier.trials(axis).exists()]
+        if not there and not any(_copy(run, text, axis).exists() for axis in AXES):
+            raise InputError(f"search.earlier: {text} has no trials; `qsit search run` makes them")
+        for axis in there:
+            copy = _copy(run, text, axis)
+            if not copy.exists():
+                read_trials(earlier.trials(axis))  # raises for a table that can't be read
+                with artifacts.atomic(copy) as temporary:
+                    shutil.copyfile(earlier.trials(axis), temporary)
+
+
+def earlier_files(run: RunFolder, config: Config, axis: Axis) -> dict[str, Path]:
+    """The copies of earlier runs' tables of an axis, by the runs' folders."""
+    copies = {text: _copy(run, text, axis) for text in config.search.earlier}
+    return {text: path for text, path in copies.items() if path.exists()}
+
+
+def files(run: RunFolder, config: Config, axis: Axis) -> dict[str, Path]:
+    """The tables of trials that are evidence and there already, by name."""
+    scouts = scouts_file(run, axis)
+    found = {"scouts": scouts} if config.search.scouts is not None and scouts.exists() else {}
+    return {**found, **earlier_files(run, config, axis)}
 
 
 def digests(run: RunFolder, config: Config, axis: Axis) -> dict[str, str]:
-    """Of the tables that are there already, by name."""
-    return {
-        name: artifacts.file_sha256(path)
-        for name, path in files(run, config, axis).items()
-        if path.exists()
-    }
+    """Of these tables, by name."""
+    found = files(run, config, axis)
+    return {name: artifacts.file_sha256(path) for name, path in found.items()}
+
+
+def _copy(run: RunFolder, text: str, axis: Axis) -> Path:
+    return run.search(axis) / f"earlier_{artifacts.digest(text)[:12]}.parquet"
 
 
 def of_others(run: RunFolder, config: Config, axis: Axis) -> list[Evidence]:
@@ -65,7 +82,8 @@ def of_others(run: RunFolder, config: Config, axis: Axis) -> list[Evidence]:
     found = []
     for name, path in files(run, config, axis).items():
         columns = LOSSES[objective] if name == "scouts" else ("score", *LOSSES[objective])
-        found += _evidence(name, read_trials(path), columns, same_trials=False)
+        # Scouts share seed and rows with full trials of their ratio: both are left out together.
+        found += _evidence(name, read_trials(path), columns, same_trials=name == "scouts")
     return found
 
 

@@ -49,22 +49,19 @@ def fit_run(run: RunFolder, config: Config) -> dict[Axis, Comparison]:
         # Trials alone, without their run, have no mix whose rows could be counted.
         sizes = read_sizes(run.catalog) if run.catalog.exists() else None
         rows = partial(_rows, axis, sizes) if sizes else None
-        inputs = {
-            "trials": artifacts.file_sha256(run.trials(axis)),
-            "rows": sizes,
-            "evidence": evidence.digests(run, config, axis),
-            **settings,
-        }
+        inputs = {"trials": artifacts.file_sha256(run.trials(axis)), "rows": sizes, **settings}
+        if known := evidence.digests(run, config, axis):
+            inputs["evidence"] = known
         if not run.is_complete(f"fit {axis}", inputs):
             with run.stage(f"fit {axis}", inputs):
                 table = read_trials(run.trials(axis))
                 try:
                     seen = observed([row.ratio for row in table], [row.score for row in table])
-                    known = [
+                    told = [
                         *evidence.of_losses(table, config.space(axis).objective),
                         *evidence.of_others(run, config, axis),
                     ]
-                    found = compare_curves(seen, **settings, rows=rows, evidence=known)
+                    found = compare_curves(seen, **settings, rows=rows, evidence=told)
                 except InputError as error:
                     raise InputError(f"{run.trials(axis)}: {error}") from None
                 found = replace(found, losses=evidence.loss_curves(table))

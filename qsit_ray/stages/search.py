@@ -32,8 +32,8 @@ from qsit_ray.terminal import Terminal
 if TYPE_CHECKING:
     from qsit_ray.search.adaptive import Rounds
 
+EVIDENCE = ("scouts", "earlier")  # no trial is another for it
 # More of them are more trials; those done stay valid.
-KNOWN = ("scouts", "earlier")  # evidence: no trial is another for it
 ADDED_TO = ("space.ratios", "space.seeds", "search.adaptive.trials", "seeds")
 
 
@@ -48,10 +48,10 @@ def search_inputs(run: RunFolder, config: Config, axis: Axis) -> dict[str, objec
 
 def _stage_inputs(run: RunFolder, config: Config, axis: Axis) -> dict[str, object]:
     """Also of the choice of trials: what is known beside them."""
-    search = config.search
-    earlier = {text: RunFolder(Path(text)).trials(axis) for text in search.earlier}
+    scouts = config.search.scouts
+    earlier = evidence.earlier_files(run, config, axis)
     known = {
-        "scouts": search.scouts.model_dump() if search.scouts else None,
+        "scouts": scouts.model_dump() if scouts else None,
         "earlier": {text: artifacts.file_sha256(path) for text, path in earlier.items()},
     }
     inputs = search_inputs(run, config, axis)
@@ -65,7 +65,7 @@ def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) 
     Raises RuntimeError when every trial failed, or all of one ratio and `search.lost_ratios` is
     `stop`; the table of the trials is written before.
     """
-    evidence.files(run, config, axis)  # raises for a run that has none
+    evidence.keep_earlier(run, config)
     inputs, whole = search_inputs(run, config, axis), _stage_inputs(run, config, axis)
     name = f"search {axis}"
     if run.is_complete(name, whole):
@@ -112,9 +112,16 @@ def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) 
 def _scout(
     run: RunFolder, task: Task, axis: Axis, inputs: dict[str, object], terminal: Terminal
 ) -> list[TrialOutcome]:
-    """Short trials over the whole axis, one at a ratio; those that failed say nothing."""
+    """Short trials over the whole axis, one at a ratio; those that failed say nothing.
+
+    Once an adaptive search has trials, its scouts are what they were: one that failed before would
+    else change what is proposed.
+    """
     search, space = task.config.search, task.config.space(axis)
     assert search.scouts is not None
+    table = evidence.scouts_file(run, axis)
+    if search.adaptive is not None and table.exists() and finished(task.folder):
+        return trials.read_trials(table)
     short = search.scouting
     lengths = {"max_steps": short.max_steps, "max_epochs": short.max_epochs}
     folder = open_folder(task.folder / "scouts", {**inputs, "space": None, **lengths})
@@ -123,7 +130,7 @@ def _scout(
     config = task.config.model_copy(update={"search": short})
     with terminal.bar(f"Scouts of {axis}") as bar:
         rows = run_search(replace(task, config=config, folder=folder), points, bar)
-    trials.write_trials(evidence.scouts_file(run, axis), rows)
+    trials.write_trials(table, rows)
     return rows
 
 
@@ -142,7 +149,7 @@ def _stop_at_lost_ratios(name: str, rows: Sequence[TrialOutcome], skip: bool) ->
 
 def proxy_inputs(run: RunFolder, config: Config) -> dict[str, object]:
     """The inputs of every proxy training."""
-    search, others = meaning(config.search), (*AXES, *KNOWN, "proxy_seeds", "proxy_epochs")
+    search, others = meaning(config.search), (*AXES, *EVIDENCE, "proxy_seeds", "proxy_epochs")
     return {
         "search": {name: value for name, value in search.items() if name not in others},
         "models": config.models.model_dump(mode="json", exclude={"proxy", "primary"}),

@@ -228,7 +228,7 @@ class _Conditioned:
 
 class _Kernels:
     """The prior's kinds of function. A covariance is that of a Matern process, plus the products of
-    `features` at both places: of a kink, or of the trends.
+    a kink's function or of the trends at both places.
 
     `lengths`, `rough` and `log_prior`, shape (count,).
     """

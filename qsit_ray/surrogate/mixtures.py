@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qsit_ray import tables
 from qsit_ray.errors import InputError
@@ -23,6 +24,8 @@ from qsit_ray.surrogate.observations import direction
 
 LEAST_ROWS = 6
 MOST_ROWS = 1000
+MOST_VALUE = 1e100  # squares of greater numbers overflow
+MARGIN = 1.645  # standard errors, by which a curve must predict better than a constant
 _LENGTHS = np.geomspace(0.15, 3.0, 8)
 _VARIANCES = np.geomspace(0.1, 1e4, 9)  # in units of the noise's
 _CANDIDATES, _NARROWED, _DRAWS = 3000, 400, 1000
@@ -36,8 +39,8 @@ class MixtureFit:
     drawn from the posterior. `score`: predicted there. `regret_left`: the most that the mixture
     loses against the best one, with probability `confidence`. `tried`: the row, from 1, whose
     mixture is predicted best. `error` and `constant`: leave-one-mixture-out root mean square errors
-    of the process and of a constant; where the first is not less, the table tells no mixture from
-    another.
+    of the process and of a constant; where the first is not less by more than chance, the table
+    tells no mixture from another (`told`).
     """
 
     names: tuple[str, ...]
@@ -51,17 +54,14 @@ class MixtureFit:
     noise: float
     error: float
     constant: float
+    told: bool
     rows: int
     dropped: int
 
     @property
-    def is_told(self) -> bool:
-        return self.error < self.constant
-
-    @property
     def verdict(self) -> str:
         sure = f"{100 * self.confidence:g} %"
-        if not self.is_told:
+        if not self.told:
             return (
                 f"No mixture stands out: omitted ones are predicted with an error of "
                 f"{self.error:.2g}, by a constant with {self.constant:.2g}. Add runs or repeats."
@@ -73,7 +73,7 @@ class MixtureFit:
         )
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "verdict": self.verdict, "told": self.is_told}
+        return {**asdict(self), "verdict": self.verdict}
 
 
 def fit_table(
@@ -103,9 +103,7 @@ def fit_table(
             "and one must be positive"
         )
     try:
-        return fit_mixtures(
-            names, weights, table.sparse_numbers(score), bool(minimize), seed, confidence
-        )
+        return fit_mixtures(names, weights, table.sparse_numbers(score), minimize, seed, confidence)
     except InputError as error:
         raise InputError(f"{path}, column {score!r}: {error}") from None
 
@@ -123,6 +121,9 @@ def fit_mixtures(
     and a confidence out of range."""
     if not 0 < confidence < 1:
         raise InputError(f"confidence {confidence} must be between 0 and 1")
+    extreme = max(np.nanmax(np.abs(scores), initial=0), np.nanmax(weights, initial=0))
+    if np.isfinite(extreme) and extreme > MOST_VALUE:
+        raise InputError(f"a score or weight is beyond {MOST_VALUE:g}, where nothing is computed")
     known = np.flatnonzero(np.isfinite(scores))
     shares = (weights / weights.sum(axis=1, keepdims=True))[known]
     sign = -1.0 if minimize else 1.0
@@ -152,7 +153,9 @@ def fit_mixtures(
     lower, upper = np.quantile(peaks, [tail, 1 - tail], axis=0)
     at = candidates[kept][best]
     lost = drawn.max(axis=1) - drawn[:, best]
-    error, constant = process.errors(group)
+    wrong, flat = (each**2 for each in process.errors(group))
+    gain = np.bincount(group, flat - wrong) / np.bincount(group)
+    told = gain.mean() > MARGIN * gain.std(ddof=1) / np.sqrt(gain.size)
     tried = process.at(shares)[0]
     row = int(np.argmax(tried))
     return MixtureFit(
@@ -167,8 +170,9 @@ def fit_mixtures(
         tried=int(known[row]) + 1,
         tried_score=float(sign * tried[row]),
         noise=process.noise,
-        error=error,
-        constant=constant,
+        error=float(np.sqrt(wrong.mean())),
+        constant=float(np.sqrt(flat.mean())),
+        told=bool(told),
         rows=known.size,
         dropped=scores.size - known.size,
     )
@@ -189,7 +193,7 @@ class _Process:
         self.y = y - self.offset
         rows = len(y)
         least = rows * (1e-12 * max(1.0, abs(self.offset))) ** 2
-        pairs, logs = [], []
+        pairs, logs, volumes = [], [], []
         for length in _LENGTHS:
             values, vectors = np.linalg.eigh(_matern(shares, shares, length))
             ones, along = vectors.sum(axis=0), vectors.T @ self.y
@@ -202,7 +206,13 @@ class _Process:
                 volume = float(np.log(inner).sum() + np.log(total))
                 logs.append(-0.5 * (volume + (rows - 1) * np.log(squares)))
                 pairs.append((length, variance, level, squares / (rows - 1), inner, vectors))
+                volumes.append(volume)
         weights = np.exp(np.array(logs) - max(logs))
+        self.every = [
+            (pair, volume)
+            for pair, volume, weight in zip(pairs, volumes, weights, strict=True)
+            if weight > 1e-4
+        ]
         used = np.flatnonzero(weights > 1e-2)
         self.pairs = [pairs[each] for each in used]
         self.weights = weights[used] / weights[used].sum()
@@ -249,23 +259,31 @@ class _Process:
             drawn.append(self.offset + mean + scale[:, None] * (normal @ factor.T))
         return np.concatenate(drawn)
 
-    def errors(self, group: np.ndarray) -> tuple[float, float]:
-        """Root mean square errors at omitted mixtures, `group` numbers each row's: of the process
-        and of a constant."""
-        rows = len(self.y)
-        found = np.zeros(rows)
-        for weight, (_, _, level, _, inner, vectors) in zip(self.weights, self.pairs, strict=True):
+    def errors(self, group: NDArray[np.intp]) -> tuple[Floats, Floats]:
+        """The errors at omitted mixtures, shape (rows,), of the process and of a constant; `group`
+        numbers each row's mixture. Length and noise are weighted without the omitted rows too."""
+        rows, groups = len(self.y), int(group.max()) + 1
+        members = [np.flatnonzero(group == number) for number in range(groups)]
+        wrong = np.empty((len(self.every), rows))
+        logs = np.empty((len(self.every), groups))
+        for place, ((_, _, level, noise, inner, vectors), volume) in enumerate(self.every):
             inverse = (vectors / inner) @ vectors.T
             sums = inverse.sum(axis=1)
             projected = inverse - np.outer(sums, sums) / sums.sum()
             alpha = inverse @ (self.y - level)
-            for number in range(group.max() + 1):
-                of = np.flatnonzero(group == number)
-                found[of] += weight * np.linalg.solve(projected[np.ix_(of, of)], alpha[of])
+            for number, of in enumerate(members):
+                own = projected[np.ix_(of, of)]
+                error = np.linalg.solve(own, alpha[of])
+                wrong[place, of] = error
+                squares = max(noise * (rows - 1) - float(alpha[of] @ error), 1e-300)
+                grown = volume + np.linalg.slogdet(own)[1]
+                logs[place, number] = -0.5 * (grown + (rows - 1 - of.size) * np.log(squares))
+        weights = np.exp(logs - logs.max(axis=0))
+        weights /= weights.sum(axis=0)
         counts = np.bincount(group)[group]
-        own = (np.bincount(group, self.y))[group]
-        flat = self.y - (self.y.sum() - own) / (rows - counts)
-        return float(np.sqrt(np.mean(found**2))), float(np.sqrt(np.mean(flat**2)))
+        own_sum = (np.bincount(group, self.y))[group]
+        flat = self.y - (self.y.sum() - own_sum) / (rows - counts)
+        return np.sum(weights[:, group] * wrong, axis=0), np.asarray(flat)
 
 
 def _matern(a: Floats, b: Floats, length: float) -> Floats:

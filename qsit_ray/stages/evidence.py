@@ -73,7 +73,9 @@ def digests(run: RunFolder, config: Config, axis: Axis) -> dict[str, str]:
 
 
 def _copy(run: RunFolder, text: str, axis: Axis) -> Path:
-    return run.search(axis) / f"earlier_{artifacts.digest(text)[:12]}.parquet"
+    # Not in the axis's folder, which is removed where it holds no finished trials of these inputs.
+    name = f"{axis}_{artifacts.digest(text)[:12]}.parquet"
+    return run.path / "search" / "earlier" / name
 
 
 def of_others(run: RunFolder, config: Config, axis: Axis) -> list[Evidence]:

@@ -58,8 +58,10 @@ def build_data(run: RunFolder, config: Config, terminal: Terminal) -> None:
     """Build the catalog, the demo's base models, the counts of tokens, and shared features."""
     from qsit_ray.stages.base_models import prepare, share_features
     from qsit_ray.stages.catalog import build
+    from qsit_ray.stages.evidence import keep_earlier
     from qsit_ray.stages.tokens import count_tokens
 
+    keep_earlier(run, config)  # a mistake in `search.earlier` is known before anything is paid for
     build(run, config, terminal)
     if config.search.rehearsal is not None:
         return

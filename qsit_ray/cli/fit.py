@@ -97,7 +97,8 @@ def fit(
     Of a table the recommended curve answers, a Gaussian process; the paper's quartic stands beside
     it. A polynomial that is asked for answers where it predicts omitted ratios better than a
     constant does. Of a run, each axis that has trials is fitted by the run's own settings, and its
-    fit.json written; with other settings the fit is printed only.
+    fit.json written; with other settings the fit is printed only. `--x A,B,C` finds the best
+    mixture of several pools.
     """
     from qsit_ray.stages.fit import FitSettings, axes_with_trials, fit_run, fit_settings
 

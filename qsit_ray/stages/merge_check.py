@@ -61,6 +61,7 @@ def merge_check(run: RunFolder, config: Config, terminal: Terminal) -> MergeChec
         num_gpus=asked.resources.get("GPU", 0),
         label_selector=labels_of(asked) or None,
     )
+    terminal.say("Evaluating the merged components ...")
     merged, moved = ray.get(measure.remote(task, models, merging.anchors()))
     trained = done[len(DOMAINS) :]
     found = MergeCheck(
@@ -86,30 +87,22 @@ def _merged(
 
     from qsit_ray.models import load
     from qsit_ray.models.loss import evaluate_loss
+    from qsit_ray.models.merge import displacement, merged
     from qsit_ray.search.training import Bench
 
     bench = Bench(task)
     base = {name: weights.float().cpu() for name, weights in bench.base.items()}
-    norm = torch.sqrt(sum((w.double() ** 2).sum() for w in base.values()))
     parts = []
     for folder in models:
         weights = load.load(folder, torch.float32).model.state_dict()
         parts.append({name: weights[name] for name in base})
-    moved = [
-        float(torch.sqrt(sum(((p[n] - base[n]).double() ** 2).sum() for n in base)) / norm)
-        for p in parts
-    ]
     losses = []
     for shares in anchors:
-        merge = {
-            name: sum(s * part[name] for s, part in zip(shares, parts, strict=True))
-            for name in base
-        }
-        bench.model.load_state_dict(merge, strict=False)
+        bench.model.load_state_dict(merged(parts, shares), strict=False)
         with bench.autocast():
             scoring, interpreting = (
                 evaluate_loss(bench.model, bench.validation(domain))
                 for domain in ("scoring", "interpreting")
             )
         losses.append((scoring, interpreting))
-    return losses, moved
+    return losses, [displacement(part, base) for part in parts]

@@ -46,6 +46,7 @@ class Comparison:
     predicts worse than a constant. `outliers`: rows left out. `minimize`: scores are losses, and
     the optimum is their least. `losses`: those of the trials over the ratio, smoothed, and their
     quotient, in nats per answer token: `loss_scoring`, `loss_interpreting`, `loss_ratio`.
+    `evidence`: names of what the curve with evidence was told.
     """
 
     used: str
@@ -58,6 +59,7 @@ class Comparison:
     outliers: tuple[Outlier, ...] = ()
     minimize: bool = False
     losses: Mapping[str, Curve] = field(default_factory=dict)
+    evidence: tuple[str, ...] = ()
 
     @property
     def fit(self) -> Fit:
@@ -136,6 +138,7 @@ class Comparison:
             "outliers": [asdict(each) for each in self.outliers],
             "minimize": self.minimize,
             "losses": {name: [list(at) for at in curve] for name, curve in self.losses.items()},
+            "evidence": list(self.evidence),
             "curves": {name: fit.to_json() for name, fit in self.curves.items()},
         }
 
@@ -157,6 +160,7 @@ class Comparison:
                 name: tuple((ratio, value) for ratio, value in curve)
                 for name, curve in content.get("losses", {}).items()
             },
+            evidence=tuple(content.get("evidence", ())),
         )
 
 
@@ -216,6 +220,7 @@ def compare_curves(
         refused=refused,
         outliers=tuple(replace(each, score=sign * each.score) for each in left_out),
         minimize=minimize,
+        evidence=tuple(each.name for each in told),
     )
 
 

@@ -237,12 +237,12 @@ class _Kernels:
         smooth = [(length, False, "smooth", 0.0) for length in _SMOOTH]
         rough = [(length, True, "rough", 0.0) for length in _ROUGH]
         kinks = [(length, False, "kink", place) for length in _BESIDE_KINK for place in _KINKS]
-        led = [
+        with_trend = [
             (length, is_rough, "trend", scale)
             for length, is_rough, *_ in [*smooth, *rough]
             for scale in (_TRENDS if trends else ())
         ]
-        found = [*smooth, *rough, *kinks, *led]
+        found = [*smooth, *rough, *kinks, *with_trend]
         self.count = len(found)
         self.lengths = np.array([length for length, *_ in found])
         self.rough = np.array([is_rough for _, is_rough, *_ in found])
@@ -275,10 +275,10 @@ class _Kernels:
         at, kink = self._kink[which], ~np.isnan(self._kink[which])
         bends = [_KINK * np.abs(places - at[kink, None]) for places in (a, b)]
         found[kink] += bends[0][:, :, None] * bends[1][:, None]
-        led = ~np.isnan(self._trend[which])
-        if led.any():
+        trended = ~np.isnan(self._trend[which])
+        if trended.any():
             here, there = (self._standard(places) for places in (a, b))
-            found[led] += self._trend[which][led, None, None] ** 2 * (here.T @ there)
+            found[trended] += self._trend[which][trended, None, None] ** 2 * (here.T @ there)
         return np.asarray(found)
 
     def _curves(self, places: Floats) -> list[Floats]:

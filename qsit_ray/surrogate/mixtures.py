@@ -28,6 +28,9 @@ MOST_VALUE = 1e100  # squares of greater numbers overflow
 MARGIN = 1.645  # standard errors, by which a curve must predict better than a constant
 _LENGTHS = np.geomspace(0.15, 3.0, 8)
 _VARIANCES = np.geomspace(0.1, 1e4, 9)  # in units of the noise's
+# Pairs of length and variance below these shares of the greatest weight are ignored: for the
+# response, and where a mixture is omitted, which may make another pair the likeliest.
+_NEGLIGIBLE, _PLAUSIBLE = 1e-2, 1e-4
 _CANDIDATES, _NARROWED, _DRAWS = 3000, 400, 1000
 
 
@@ -185,6 +188,34 @@ def _between(shares: Floats, chance: np.random.Generator) -> Floats:
     return np.concatenate([shares, np.einsum("nk,nkp->np", parts, chosen)])
 
 
+@dataclass(frozen=True)
+class _Pair:
+    """The process of one length and one variance, which is in units of the noise variance.
+
+    `level`: the constant. `noise`: estimate of the noise variance. `values` and `vectors`: of the
+    covariance of the scores, so that its inverse is (vectors / values) @ vectors.T. `volume`:
+    log |K| + log 1' K^-1 1.
+    """
+
+    length: float
+    variance: float
+    level: float
+    noise: float
+    values: Floats
+    vectors: Floats
+    volume: float
+
+    def at(self, places: Floats, shares: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
+        """At `places`: the mean; their covariances with the eigenvectors; what of the constant the
+        scores leave unknown."""
+        cross = self.variance * _matern(places, shares, self.length) @ self.vectors
+        ones = self.vectors.sum(axis=0)
+        residual = self.vectors.T @ y - self.level * ones
+        mean = self.level + cross @ (residual / self.values)
+        unknown = (1 - cross @ (ones / self.values)) / np.sqrt(np.sum(ones**2 / self.values))
+        return mean, cross, unknown
+
+
 class _Process:
     """The process given scores `y`, shape (rows,), at `shares`, averaged over length and noise."""
 
@@ -193,7 +224,7 @@ class _Process:
         self.y = y - self.offset
         rows = len(y)
         least = rows * (1e-12 * max(1.0, abs(self.offset))) ** 2
-        pairs, logs, volumes = [], [], []
+        pairs, logs = [], []
         for length in _LENGTHS:
             values, vectors = np.linalg.eigh(_matern(shares, shares, length))
             ones, along = vectors.sum(axis=0), vectors.T @ self.y
@@ -201,38 +232,26 @@ class _Process:
                 inner = 1 + variance * np.maximum(values, 0)
                 total = float(np.sum(ones**2 / inner))
                 level = float(np.sum(ones * along / inner)) / total
-                squares = float(np.sum((along - level * ones) ** 2 / inner))
-                squares = max(squares, least)
+                squares = max(float(np.sum((along - level * ones) ** 2 / inner)), least)
                 volume = float(np.log(inner).sum() + np.log(total))
                 logs.append(-0.5 * (volume + (rows - 1) * np.log(squares)))
-                pairs.append((length, variance, level, squares / (rows - 1), inner, vectors))
-                volumes.append(volume)
+                noise = squares / (rows - 1)
+                pairs.append(_Pair(length, variance, level, noise, inner, vectors, volume))
         weights = np.exp(np.array(logs) - max(logs))
-        self.every = [
-            (pair, volume)
-            for pair, volume, weight in zip(pairs, volumes, weights, strict=True)
-            if weight > 1e-4
-        ]
-        used = np.flatnonzero(weights > 1e-2)
+        self.plausible = [pairs[each] for each in np.flatnonzero(weights > _PLAUSIBLE)]
+        used = np.flatnonzero(weights > _NEGLIGIBLE)
         self.pairs = [pairs[each] for each in used]
         self.weights = weights[used] / weights[used].sum()
-        self.noise = float(
-            np.sqrt(sum(w * p[3] for w, p in zip(self.weights, self.pairs, strict=True)))
-        )
+        self.noise = float(np.sqrt(self.weights @ [pair.noise for pair in self.pairs]))
 
     def at(self, places: Floats) -> tuple[Floats, Floats]:
         """Mean and standard deviation of the response, shape (places,)."""
         means, squares = [], []
-        for length, variance, level, noise, inner, vectors in self.pairs:
-            cross = variance * _matern(places, self.shares, length) @ vectors
-            ones = vectors.sum(axis=0)
-            residual = vectors.T @ self.y - level * ones
-            mean = level + cross @ (residual / inner)
-            missing = 1 - cross @ (ones / inner)
-            spread = variance - np.sum(cross**2 / inner, axis=1)
-            spread += missing**2 / np.sum(ones**2 / inner)
+        for pair in self.pairs:
+            mean, cross, unknown = pair.at(places, self.shares, self.y)
+            spread = pair.variance - np.sum(cross**2 / pair.values, axis=1) + unknown**2
             means.append(mean)
-            squares.append(noise * np.maximum(spread, 0) + mean**2)
+            squares.append(pair.noise * np.maximum(spread, 0) + mean**2)
         mean = self.weights @ np.array(means)
         variance = np.maximum(self.weights @ np.array(squares) - mean**2, 0)
         return self.offset + mean, np.sqrt(variance)
@@ -244,17 +263,13 @@ class _Process:
         for number, pair in zip(counts, self.pairs, strict=True):
             if not number:
                 continue
-            length, variance, level, noise, inner, vectors = pair
-            cross = variance * _matern(places, self.shares, length) @ vectors
-            ones = vectors.sum(axis=0)
-            mean = level + cross @ ((vectors.T @ self.y - level * ones) / inner)
-            missing = 1 - cross @ (ones / inner)
-            spread = variance * _matern(places, places, length) - (cross / inner) @ cross.T
-            spread += np.outer(missing, missing) / np.sum(ones**2 / inner)
+            mean, cross, unknown = pair.at(places, self.shares, self.y)
+            spread = pair.variance * _matern(places, places, pair.length)
+            spread += np.outer(unknown, unknown) - (cross / pair.values) @ cross.T
             values, basis = np.linalg.eigh(spread)
             factor = basis * np.sqrt(np.maximum(values, 0))
             freedom = len(self.y) - 1
-            scale = np.sqrt(noise * freedom / chance.chisquare(freedom, number))
+            scale = np.sqrt(pair.noise * freedom / chance.chisquare(freedom, number))
             normal = chance.standard_normal((number, len(places)))
             drawn.append(self.offset + mean + scale[:, None] * (normal @ factor.T))
         return np.concatenate(drawn)
@@ -264,19 +279,19 @@ class _Process:
         numbers each row's mixture. Length and noise are weighted without the omitted rows too."""
         rows, groups = len(self.y), int(group.max()) + 1
         members = [np.flatnonzero(group == number) for number in range(groups)]
-        wrong = np.empty((len(self.every), rows))
-        logs = np.empty((len(self.every), groups))
-        for place, ((_, _, level, noise, inner, vectors), volume) in enumerate(self.every):
-            inverse = (vectors / inner) @ vectors.T
+        wrong = np.empty((len(self.plausible), rows))
+        logs = np.empty((len(self.plausible), groups))
+        for place, pair in enumerate(self.plausible):
+            inverse = (pair.vectors / pair.values) @ pair.vectors.T
             sums = inverse.sum(axis=1)
             projected = inverse - np.outer(sums, sums) / sums.sum()
-            alpha = inverse @ (self.y - level)
+            alpha = inverse @ (self.y - pair.level)
             for number, of in enumerate(members):
                 own = projected[np.ix_(of, of)]
                 error = np.linalg.solve(own, alpha[of])
                 wrong[place, of] = error
-                squares = max(noise * (rows - 1) - float(alpha[of] @ error), 1e-300)
-                grown = volume + np.linalg.slogdet(own)[1]
+                squares = max(pair.noise * (rows - 1) - float(alpha[of] @ error), 1e-300)
+                grown = pair.volume + np.linalg.slogdet(own)[1]
                 logs[place, number] = -0.5 * (grown + (rows - 1 - of.size) * np.log(squares))
         weights = np.exp(logs - logs.max(axis=0))
         weights /= weights.sum(axis=0)

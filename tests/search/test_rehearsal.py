@@ -241,3 +241,4 @@ def test_an_earlier_run_without_trials_is_refused(tmp_path):
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "has no trials" in done.stderr
+    assert not (tmp_path / "run" / "catalog").exists()

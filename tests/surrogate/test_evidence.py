@@ -46,6 +46,7 @@ def test_the_curve_with_evidence_answers_where_it_predicts_omitted_ratios_better
     seen, evidence = search(1.0, 0.012, 3, -10.0)
     found = compare_curves(seen, use="recommended", evidence=evidence)
     assert found.used == found.recommended == INFORMED
+    assert found.evidence == ("loss",)
     assert found.alternatives[INFORMED] < found.alternatives[PROCESS]
     assert found.curves[INFORMED].interval[0] > found.curves[PROCESS].interval[0]
     assert found.curves[INFORMED].interval[1] < found.curves[PROCESS].interval[1]

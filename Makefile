@@ -25,7 +25,7 @@ check: $(READY)
 gpu: $(READY)
 	@there=$$($(BIN)/python -c "import torch; print(torch.cuda.is_available())") || exit 1; \
 	if [ "$$there" = True ]; then \
-	$(BIN)/pytest --gpu -m "slow or not slow" tests/train/test_real_shape.py tests/models/test_batch.py tests/models/test_loss.py \
+	$(BIN)/pytest --gpu -n 4 -m "slow or not slow" tests/train/test_real_shape.py tests/models/test_batch.py tests/models/test_loss.py \
 	&& $(BIN)/python -m evaluation.studies gpu; \
 	else echo "no GPU here: nothing is tested or measured"; fi
 

@@ -33,6 +33,8 @@ def write_random(
         images = LlavaOnevisionImageProcessorPil(image_grid_pinpoints=grids)
         config.image_grid_pinpoints = grids
     torch.manual_seed(0)
-    model = LlavaOnevisionForConditionalGeneration._from_config(config)
+    # Billions of random numbers take a CPU minutes.
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = LlavaOnevisionForConditionalGeneration._from_config(config)
     load.save(model, load.make_processor(images, tokenizer, config), folder)
     return str(folder)

@@ -11,6 +11,7 @@ from numpy.polynomial import chebyshev
 
 from qsit_ray.surrogate import gaussian_process
 from qsit_ray.surrogate.coordinates import COORDINATES, Coordinate, Floats, Scale
+from qsit_ray.surrogate.noise import relative_variances
 from qsit_ray.surrogate.observations import Observations
 
 PROCESS = "Gaussian process over log"
@@ -78,7 +79,9 @@ def _law(seen: Observations) -> float | None:
 def _process(seen: Observations) -> float | None:
     if seen.distinct.size < 3:
         return None
-    errors = gaussian_process.leave_one_out_errors(seen.ratios, seen.scores, seen.low, seen.high)
+    errors = gaussian_process.leave_one_out_errors(
+        seen.ratios, seen.scores, seen.low, seen.high, relative_variances(seen)
+    )
     return float(np.sqrt(np.mean(errors**2)))
 
 

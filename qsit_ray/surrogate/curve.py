@@ -21,6 +21,7 @@ from qsit_ray.surrogate.alternatives import INFORMED, PROCESS, polynomial_name
 from qsit_ray.surrogate.coordinates import COORDINATES, Coordinate, Floats, Scale
 from qsit_ray.surrogate.evidence import Evidence, trends
 from qsit_ray.surrogate.gaussian_process import interpolated_argmax, posterior
+from qsit_ray.surrogate.noise import relative_variances
 from qsit_ray.surrogate.observations import Observations
 from qsit_ray.surrogate.resampling import RESAMPLES, bootstrap, noise_and_flatness, orthonormal
 
@@ -44,7 +45,8 @@ class Fit:
     loses more than `tolerance` (in units of the score) against the best ratio, with probability
     `confidence` for all of them together. `regret_curve`: rows of ratio, median loss there against
     the best ratio, and the loss that is not exceeded with probability `confidence`; empty without
-    `noise`. `noise`: standard deviation of one run, null where coefficients and rows are nearly as
+    `noise`. `noise`: standard deviation of one run (in the middle of the search, where repeats show
+    that it differs by ratio), null where coefficients and rows are nearly as
     many. `flat`: an F-test at 1 - confidence finds no effect of the ratio. `rows`, `dropped`: rows
     used and rows without a score.
     """
@@ -137,7 +139,10 @@ def process(
             f"process: search {MIN_RATIOS} or more"
         )
     scale = Scale("log", seen.low, seen.high)
-    found = posterior(seen.ratios, seen.scores, seen.low, seen.high, trends=trends(evidence))
+    found = posterior(
+        seen.ratios, seen.scores, seen.low, seen.high,
+        trends=trends(evidence), variances=relative_variances(seen),
+    )  # fmt: skip
     name = INFORMED if evidence else PROCESS
     nodes = chebyshev.chebpts1(_SERIES + 1)
     series = chebyshev.chebfit(nodes, found.mean_at(scale.ratios(nodes)), _SERIES)

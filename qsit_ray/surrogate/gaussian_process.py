@@ -2,7 +2,8 @@
 
 The response is a constant plus a function of log-ratio that is smooth (Matern 5/2 covariance), or
 rough (Matern 3/2), or smooth but for one kink somewhere, and each run adds independent noise. The
-constant has a flat prior, the noise variance a scale-free one, and both are integrated out. The
+constant has a flat prior, the noise variance a scale-free one, and both are integrated out; rows
+may have noise variances in given proportions. The
 kind of function, its length scale, the place of the kink, and the ratio of the signal variance to
 the noise variance are averaged over, weighted by their marginal likelihood (Rasmussen and Williams,
 Gaussian Processes for Machine Learning, sections 2.7 and 5.4): few trials leave them uncertain, and
@@ -49,8 +50,9 @@ class Posterior:
 
     `ratios`: shape (grid,), even in log-ratio, from `low` to `high`. `mean`: shape (grid,).
     `covariance`: of the response without noise, shape (grid, grid). `noise`: standard deviation of
-    one run. Samples come from the mixture of Student t processes, one for each pair of a kernel and
-    a variance; `_means` and `_spreads` are theirs, `_spreads` in units of the noise variance.
+    one run, in the middle of the search where it differs by ratio. Samples come from the mixture of
+    Student t processes, one for each pair of a kernel and a variance; `_means` and `_spreads` are
+    theirs, `_spreads` in units of the noise variance.
     """
 
     ratios: Floats
@@ -92,14 +94,16 @@ def posterior(
     high: float,
     points: int = POINTS,
     trends: Sequence[Trend] = (),
+    variances: Floats | None = None,
 ) -> Posterior:
     """The response from ratio `low` to `high`, given `scores`, shape (rows,).
 
-    Repeats are rows with the same ratio. Two scores are enough for a posterior, though a wide one.
-    Raises InputError for fewer, for values that are not finite, for ratios that are not positive,
-    and unless 0 < low < high.
+    Repeats are rows with the same ratio. `variances`: of the rows' noise, in proportion, shape
+    (rows,); equal without them. Two scores are enough for a posterior, though a wide one. Raises
+    InputError for fewer, for values that are not finite, for ratios that are not positive, and
+    unless 0 < low < high.
     """
-    given = _Conditioned(ratios, scores, low, high, trends)
+    given = _Conditioned(ratios, scores, low, high, trends, variances)
     weights, squares = given.weights, given.squares[given.pairs]
     grid = np.linspace(0, 1, points)
     means, spreads = given.means(grid), given.spreads(grid)
@@ -128,18 +132,25 @@ def mean_curve(
     return lambda places: _mean(given, places, low, high)
 
 
-def leave_one_out_errors(ratios: ArrayLike, scores: ArrayLike, low: float, high: float) -> Floats:
+def leave_one_out_errors(
+    ratios: ArrayLike,
+    scores: ArrayLike,
+    low: float,
+    high: float,
+    variances: Floats | None = None,
+) -> Floats:
     """Each score less its prediction from the scores at other ratios, shape (rows,). Errors as
     `posterior`, and for fewer than three distinct ratios."""
-    given = _Conditioned(ratios, scores, low, high)
+    given = _Conditioned(ratios, scores, low, high, variances=variances)
     if given.counts.size < 3:
         raise InputError("at least 3 distinct ratios are needed to leave one out")
     # One fit is enough: without ratio i, K's inverse changes by its row i alone, and
     # |K| 1' K^-1 1 by the factor projected[i, i]. The pairs are weighted again for each ratio.
     own = np.diagonal(given.projected, axis1=1, axis2=2)
-    within = np.bincount(given.group, given.residual**2)
+    within = np.bincount(given.group, given.precisions * given.residual**2)
     squares = np.maximum(given.squares[:, None] - given.alpha**2 / own - within, 1e-300)
-    volume, freedom = given.log_volume[:, None] + np.log(own), given.rows - given.counts - 1
+    freedom = given.rows - np.bincount(given.group) - 1
+    volume = given.log_volume[:, None] + np.log(own)
     weights = _weights(volume, freedom, squares, given.log_prior[:, None])
     errors: Floats = np.sum(weights * given.alpha / own, axis=0) / weights.sum(axis=0)
     return errors[given.group] + given.residual
@@ -149,7 +160,8 @@ class _Conditioned:
     """The process given the scores, for every pair of a kernel and a variance.
 
     `places`, `observed` and `counts`, shape (ratios,): place in [0, 1] over log-ratio, mean score
-    less `offset`, and rows of each distinct ratio. `residual`: each row's score less that mean.
+    less `offset`, and rows of each distinct ratio, each counted by its precision. `residual`: each
+    row's score less that mean.
 
     Of shape (pairs, ...): `inverse` of K, the covariance of the mean scores in units of the noise
     variance; its sums over one axis (`sums`) and both (`total`); `projected`, K^-1 with the
@@ -165,6 +177,7 @@ class _Conditioned:
         low: float,
         high: float,
         trends: Sequence[Trend] = (),
+        variances: Floats | None = None,
     ):
         x, y = np.asarray(ratios, dtype=np.float64), np.asarray(scores, dtype=np.float64)
         _check(x, y, low, high)
@@ -173,9 +186,10 @@ class _Conditioned:
             scaled = np.round(scaled * (_MOST_RATIOS - 1)) / (_MOST_RATIOS - 1)
         self.places, self.group = np.unique(scaled, return_inverse=True)
         self.rows = y.size
-        self.counts = np.bincount(self.group).astype(np.float64)
+        self.precisions = np.ones(self.rows) if variances is None else 1 / variances
+        self.counts = np.bincount(self.group, self.precisions)
         self.offset = float(y.mean())
-        self.observed = np.bincount(self.group, y - self.offset) / self.counts
+        self.observed = np.bincount(self.group, self.precisions * (y - self.offset)) / self.counts
         self.residual = y - self.offset - self.observed[self.group]
         self.kernels = _Kernels(trends, low, high)
         self.log_prior = self.kernels.log_prior.repeat(_VARIANCES.size)
@@ -197,7 +211,8 @@ class _Conditioned:
         # Scores that are equal but for rounding would leave nothing to divide by.
         least = self.rows * (1e-12 * max(1.0, abs(self.offset))) ** 2
         explained = self.alpha @ self.observed
-        self.squares = np.maximum(self.residual @ self.residual + explained, least)
+        within = self.precisions @ self.residual**2
+        self.squares = np.maximum(within + explained, least)
         weights = _weights(self.log_volume, self.rows - 1, self.squares, self.log_prior)
         weights /= weights.sum()
         self.pairs = np.flatnonzero(weights > _NEGLIGIBLE * weights.max())

@@ -72,3 +72,5 @@ if rank == 0:
     results["early"] = asdict(early) if early else None
     results["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     artifacts.write_json(folder / "results.json", results)
+# An interpreter that ends before the group's threads do is sometimes aborted by them.
+dist.destroy_process_group()

@@ -30,6 +30,12 @@ class Request:
         """Ray's name for the placement of the bundles."""
         return "STRICT_PACK" if self.one_node else "PACK"
 
+    @property
+    def needs(self) -> str:
+        """One bundle in words: `4 CPU, 1 GPU, qsit=proxy`."""
+        resources = [f"{n:g} {name}" for name, n in self.resources.items()]
+        return ", ".join([*resources, *(f"{name}={text}" for name, text in self.labels.items())])
+
     def fits(self, resources: Mapping[str, float], labels: Mapping[str, str]) -> int:
         """Bundles that a node of these resources and labels holds."""
         if not _selects(self.labels, labels):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -81,9 +82,13 @@ def estimate(
         int | None,
         typer.Option(
             min=1,
-            help="Trials at once; by default as many as the cluster of RAY_ADDRESS holds, or "
+            help="Trials at once; by default as many as the cluster of RAY_ADDRESS holds now, or "
             "without one as many as the primary's run has workers.",
         ),
+    ] = None,
+    cluster: Annotated[
+        Path | None,
+        typer.Option(help="Ray's cluster launcher YAML: trials at once are what it may bring."),
     ] = None,
     gpu: Annotated[
         str | None, typer.Option(help="Of a trial, such as H100, L40S or A800, the default.")
@@ -109,7 +114,7 @@ def estimate(
     sizes = config.expected_sizes
     if sizes is None:
         raise InputError(f"--preset {preset}: data.expected_rows is needed to plan without data")
-    slots, slots_from = (slots, "given") if slots else _slots(config)
+    slots, slots_from = (slots, "given") if slots else _slots(config, cluster)
     # DeepSpeed searches for a GPU when it is imported, and prints to stdout when there is none.
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
     with redirect_stdout(sys.stderr):
@@ -198,10 +203,19 @@ def show(run: Run, as_json: Json = False) -> None:
     terminal.say(f"device seconds: {used:.1f} used, {wasted:.1f} wasted")
 
 
-def _slots(config: Config) -> tuple[int, str]:
-    """Trials at once on the cluster of RAY_ADDRESS, or on the resources of the primary's run."""
+def _slots(config: Config, cluster: Path | None) -> tuple[int, str]:
+    """Trials at once on the `cluster` that a file describes, on that of RAY_ADDRESS, or on the
+    resources of the primary's run. Raises InputError where no node of the file holds a trial."""
+    if cluster is not None:
+        from qsit_ray.launcher import read_launcher
+
+        request = placement.trial(config.search)
+        found = read_launcher(cluster).bundles(request)
+        if not found:
+            raise InputError(f"{cluster}: no node that it may bring holds a trial: {request.needs}")
+        return found, str(cluster)
     if "RAY_ADDRESS" not in os.environ:
         return config.train.workers, "train.workers"
     from qsit_ray.session import slots
 
-    return slots(placement.trial(config.search)), "the cluster"
+    return slots(placement.trial(config.search)), "the cluster as it is now"

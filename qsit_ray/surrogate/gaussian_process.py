@@ -149,7 +149,7 @@ def leave_one_out_errors(
     own = np.diagonal(given.projected, axis1=1, axis2=2)
     within = np.bincount(given.group, given.precisions * given.residual**2)
     squares = np.maximum(given.squares[:, None] - given.alpha**2 / own - within, 1e-300)
-    freedom = given.rows - np.bincount(given.group) - 1
+    freedom = given.rows - 1 - np.bincount(given.group).astype(np.float64)
     volume = given.log_volume[:, None] + np.log(own)
     weights = _weights(volume, freedom, squares, given.log_prior[:, None])
     errors: Floats = np.sum(weights * given.alpha / own, axis=0) / weights.sum(axis=0)

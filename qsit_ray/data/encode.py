@@ -31,8 +31,9 @@ END = "<|im_end|>"
 AFTER = "\n"
 """What follows the end of an answer."""
 Encoded = dict[str, NDArray[Any]]
-Shown = str | Path | Image.Image
-"""An image: a path, absolute or relative to the encoder's root, or a picture of PIL."""
+Shown = str | Path | images.Content | Image.Image
+"""An image: a path, absolute or relative to the encoder's root, a file's content, or a picture of
+PIL."""
 
 SEVERAL = "of several"
 
@@ -148,6 +149,8 @@ class Encoder:
             size = side, side
         elif isinstance(image, Image.Image):
             size = image.height, image.width
+        elif isinstance(image, images.Content):
+            size = images.size(image)
         else:
             size = self._sizes.get(str(image)) or self._sizes.setdefault(
                 str(image), images.size(place(self.root, str(image)))
@@ -161,6 +164,8 @@ class Encoder:
         it is the only one of its row."""
         if isinstance(image, Image.Image):
             return self._preprocess(images.upright(image), alone)
+        if isinstance(image, images.Content):
+            return self._preprocess(images.read(image), alone)
         return self._cached(
             str(image) if alone else f"{image} {SEVERAL}",
             lambda: self._preprocess(images.read(place(self.root, str(image))), alone),

@@ -108,7 +108,11 @@ def upright(image: Image.Image) -> Image.Image:
     """
     rgb = _rgb(image)
     turn = _turn(image)  # after loading: Pillow turns some formats itself, and then says so
-    return rgb if turn is None else rgb.transpose(turn)
+    if turn is None:
+        return rgb
+    turned = rgb.transpose(turn)
+    turned.info = {}  # or it would be turned once more where it is read next
+    return turned
 
 
 @contextmanager

@@ -75,15 +75,21 @@ def question_batch(
     """The questions' `prompts` as `collate` pads them, with `candidates` int64 [C, T], all their
     candidates with their end-of-turn tokens and `IGNORED` behind, and `asked` int64 [C], the prompt
     of each."""
-    replies = [encoder.reply(text) for question in questions for text in question["candidates"]]
     asked = np.repeat(np.arange(len(questions)), [len(q["candidates"]) for q in questions])
-    # At least two columns, so that every batch needs the decoder twice (see `candidate_losses`).
-    padded = np.full((len(replies), max(2, *map(len, replies))), IGNORED, np.int64)
-    for row, reply in zip(padded, replies, strict=True):
-        row[: len(reply)] = reply
+    candidates = [text for question in questions for text in question["candidates"]]
     batch = collate(prompts, pad_token_id)
     del batch["labels"]
-    return {**batch, "candidates": padded, "asked": asked}
+    return {**batch, "candidates": padded(encoder, candidates), "asked": asked}
+
+
+def padded(encoder: Encoder, candidates: Sequence[str]) -> NDArray[np.int64]:
+    """The tokens of candidates with their end-of-turn tokens, int64 [C, T], `IGNORED` behind."""
+    replies = [encoder.reply(text) for text in candidates]
+    # At least two columns, so that every batch needs the decoder twice (see `candidate_losses`).
+    found = np.full((len(replies), max(2, *map(len, replies))), IGNORED, np.int64)
+    for row, reply in zip(found, replies, strict=True):
+        row[: len(reply)] = reply
+    return found
 
 
 @torch.no_grad()
@@ -94,11 +100,23 @@ def candidate_losses(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
     all candidates from the keys and values that it kept: two passes and one call of the head
     whatever the batch, since at ZeRO stage 3 all ranks must make the same calls.
     """
-    candidates, asked = batch["candidates"], batch["asked"]
     prompts = model.model(**decoder_inputs(batch), use_cache=True)
     mask = batch["attention_mask"]
+    at_end = prompts.last_hidden_state[
+        torch.arange(len(mask), device=mask.device), mask.sum(dim=1) - 1
+    ]
+    return losses_after(
+        model, at_end, prompts.past_key_values, mask, batch["candidates"], batch["asked"]
+    )
+
+
+@torch.no_grad()
+def losses_after(
+    model: Any, at_end: Tensor, kept: Any, mask: Tensor, candidates: Tensor, asked: Tensor
+) -> Tensor:
+    """`candidate_losses` after prompts that were read: the hidden state at their ends [B, hidden],
+    the keys and values `kept` of them, which are used up, and their attention `mask` [B, T]."""
     lengths = mask.sum(dim=1)
-    kept = prompts.past_key_values
     kept.batch_select_indices(asked)
     given, wanted = candidates[:, :-1], candidates[:, 1:]
     real = given != IGNORED
@@ -111,7 +129,6 @@ def candidate_losses(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
         past_key_values=kept,
         use_cache=True,
     ).last_hidden_state
-    at_end = prompts.last_hidden_state[torch.arange(len(mask), device=mask.device), lengths - 1]
     predicted = wanted != IGNORED
     logits = model.lm_head(torch.cat([at_end, hidden[predicted]])).float()
     first = logits[: len(mask)].log_softmax(dim=1)[asked, candidates[:, 0]]

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from qsit_ray.data.encode import Encoded, Encoder, Picture, collate
+from qsit_ray.data.encode import IMAGE, Encoded, Encoder, Picture, Shown, collate
+from qsit_ray.errors import InputError
 from qsit_ray.models.budget import encoded
 from qsit_ray.models.load import Checkpoint
 from qsit_ray.models.loss import last_hidden, losses_from, tensors
 from qsit_ray.prompts import PAPER, Profile, level_tokens
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 BATCH_TOKENS = 16_384
 """Tokens that go through the model at once, padding included."""
 
@@ -36,13 +39,22 @@ class Prompter(Encoder):
         super().__init__(processor, root, max_length=1 << 20, cache=cache)
         self.profile = profile
 
-    def score_prompt(self, image: str | Path | Image.Image) -> Encoded:
+    def score_prompt(self, image: Shown) -> Encoded:
         """The question and the answer up to the level word. Shapes and errors as `encode`."""
         return self.prompt(image, self.profile.question, self.profile.stem)
 
-    def score_length(self, image: str | Path | Image.Image) -> int:
+    def score_length(self, image: Shown) -> int:
         """The tokens of `score_prompt`. Of the image only the size is read."""
         return self.prompt_length(image, self.profile.question, self.profile.stem)
+
+    def around_image(self, question: str) -> tuple[list[int], list[int]]:
+        """The tokens of a question before its image and behind it. Raises InputError unless the
+        question has the image's token once."""
+        ids = self._ask(question)
+        if ids.count(self._image_id) != 1:
+            raise InputError(f"a question has {IMAGE} once, for its image: {question!r}")
+        at = ids.index(self._image_id)
+        return ids[:at], ids[at + 1 :]
 
     def _ask(self, text: str) -> list[int]:
         chat = self.profile.chat
@@ -52,7 +64,7 @@ class Prompter(Encoder):
 @torch.no_grad()
 def level_logits(
     checkpoint: Checkpoint,
-    images: Sequence[str | Path | Image.Image],
+    images: Sequence[Shown],
     root: Path = Path(),
     *,
     profile: Profile = PAPER,
@@ -69,16 +81,65 @@ def level_logits(
     the next ones meanwhile. Raises InputError for an image that can't be read, and, before any
     image is read, for a tokenizer that can't tell the level words apart.
     """
-    model, processor = checkpoint.model, checkpoint.processor
-    words = level_tokens(processor.tokenizer, profile)
-    prompter = Prompter(processor, root, profile, cache)
-    out = np.zeros((len(images), len(words)))
-    with evaluated(model):
-        lengths = [prompter.score_length(image) for image in images]
-        for part, rows in encoded(images, lengths, prompter.score_prompt, batch_tokens, threads):
-            batch = tensors(collate(rows, processor.tokenizer.pad_token_id), model.device)
-            out[part] = logits_at_end(model, batch, words).numpy()
+    prompter = Prompter(checkpoint.processor, root, profile, cache)
+    out = np.zeros((len(images), len(profile.words)))
+    found = logits_or_errors(
+        checkpoint, images, prompter, batch_tokens=batch_tokens, threads=threads
+    )
+    for image, logits in found:
+        if isinstance(logits, InputError):
+            raise logits
+        out[image] = logits
     return out
+
+
+@torch.no_grad()
+def logits_or_errors(
+    checkpoint: Checkpoint,
+    images: Sequence[Shown],
+    prompter: Prompter,
+    *,
+    batch_tokens: int = BATCH_TOKENS,
+    threads: int = 0,
+) -> Iterator[tuple[int, NDArray[np.float64] | InputError]]:
+    """The index of each image with its level logits, float64 [levels], or with what is wrong with
+    it; in the order in which they are known.
+
+    Images of one batch have nearly one length, and the longest come first. Errors of the tokenizer
+    as in `level_logits`.
+    """
+    model, processor = checkpoint.model, checkpoint.processor
+    words = level_tokens(processor.tokenizer, prompter.profile)
+    sound: list[int] = []
+    lengths: list[int] = []
+    for image, shown in enumerate(images):
+        length = _tried(prompter.score_length, shown)
+        if isinstance(length, InputError):
+            yield image, length
+        else:
+            sound.append(image)
+            lengths.append(length)
+    prompt = partial(_tried, prompter.score_prompt)
+    with evaluated(model):
+        shown_of = [images[image] for image in sound]
+        for part, rows in encoded(shown_of, lengths, prompt, batch_tokens, threads):
+            read = []
+            for at, row in zip(part, rows, strict=True):
+                if isinstance(row, InputError):
+                    yield sound[at], row
+                else:
+                    read.append((sound[at], row))
+            if read:
+                batch = collate([row for _, row in read], processor.tokenizer.pad_token_id)
+                logits = logits_at_end(model, tensors(batch, model.device), words).numpy()
+                yield from zip((image for image, _ in read), logits, strict=True)
+
+
+def _tried(work: Callable[[Item], Result], item: Item) -> Result | InputError:
+    try:
+        return work(item)
+    except InputError as error:
+        return error
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""pure: a trained model in use: scores, answers and descriptions of images."""

@@ -1,0 +1,77 @@
+"""pure: the images that a command line names: files, folders, patterns, addresses, a table's
+column, lines of standard input."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from PIL import Image
+
+from qsit_ray import tables
+from qsit_ray.errors import InputError
+from qsit_ray.rating.pictures import is_address
+
+STDIN = "-"
+TABLES = {".csv", ".tsv", ".parquet", ".xlsx", ".json", ".jsonl"}
+"""Endings of files that list images."""
+
+
+def listed(words: Sequence[str], column: str | None, stdin: TextIO) -> list[str]:
+    """The paths and addresses that `words` stand for, in their order.
+
+    A folder stands for the images below it, by name; a pattern for what it matches; a table, whose
+    `column` is by default `image`, for its rows, relative to its folder; `-` for the lines of
+    `stdin`. Raises InputError for a word that stands for nothing.
+    """
+    found: list[str] = []
+    for word in words:
+        before = len(found)
+        found += _listed(word, column, stdin)
+        if len(found) == before:
+            raise InputError(f"{word}: no images there")
+    return found
+
+
+def _listed(word: str, column: str | None, stdin: TextIO) -> Iterable[str]:
+    if word == STDIN:
+        return [line.strip() for line in stdin if line.strip()]
+    if is_address(word):
+        return _matched(word) if glob.has_magic(word) else [word]
+    path = Path(word)
+    if path.is_dir():
+        return sorted(_below(path))
+    if path.suffix.lower() in TABLES and path.is_file():
+        return _of_table(path, column)
+    if not path.exists() and glob.has_magic(word):
+        matches = glob.glob(word, recursive=True)  # noqa: PTH207 (a Path takes no absolute pattern)
+        return sorted(match for match in matches if Path(match).is_file())
+    if not path.exists():
+        raise InputError(f"{word}: no such file or folder")
+    return [word]
+
+
+def _below(folder: Path) -> Iterator[str]:
+    endings = set(Image.registered_extensions())
+    for at, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if Path(name).suffix.lower() in endings and not name.startswith("."):
+                yield str(Path(at) / name)
+
+
+def _matched(pattern: str) -> list[str]:
+    import fsspec
+
+    try:
+        return [file.full_name for file in fsspec.open_files(pattern)]
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(f"{pattern}: can't be listed: {' '.join(str(error).split())}") from None
+
+
+def _of_table(path: Path, column: str | None) -> list[str]:
+    names = tables.read(path).labels(column or "image")
+    return [name if is_address(name) else str(path.parent / name) for name in names]

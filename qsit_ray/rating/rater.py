@@ -1,0 +1,164 @@
+"""torch: the one way to use a model: `Rater.load`, then score, choose, ask and describe."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import version
+from itertools import count, islice
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from PIL.Image import Resampling
+
+from qsit_ray.ahead import ahead
+from qsit_ray.data.encode import Shown
+from qsit_ray.errors import InputError
+from qsit_ray.models import load
+from qsit_ray.models.load import Checkpoint
+from qsit_ray.models.score import BATCH_TOKENS, Prompter, logits_or_errors
+from qsit_ray.prompts import PAPER, Profile, level_tokens, profile_named
+from qsit_ray.rating.pictures import Source, name_of, shown
+from qsit_ray.rating.results import Choice, Reject, Reply, Score, score_of
+from qsit_ray.rating.view import MOST_TOKENS, View
+
+WINDOW = 256
+"""Images whose sizes are known before the first of them is scored: a batch is of like sizes."""
+MOST_THREADS = 8
+Precision = Literal["fp32", "bf16"]
+"""The arithmetic of a model."""
+_TYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PACKAGES = ("qsit_ray", "torch", "transformers", "pillow")
+"""Whose versions may change a score's last digits."""
+
+
+class Rater:
+    """A model and the profile of its prompt.
+
+    A score depends on the image alone: not on its batch, its neighbours or their order, up to 1e-4
+    in float32. In bfloat16, whose numbers have eight bits, up to a tenth.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        profile: Profile = PAPER,
+        batch_tokens: int = BATCH_TOKENS,
+        threads: int | None = None,
+    ):
+        """`batch_tokens`: at most so many tokens, padding included, go through the model at once.
+        `threads`: those that decode and resize the next images meanwhile; by default one a core but
+        for the model's. Raises InputError for a tokenizer that can't tell the level words apart."""
+        level_tokens(checkpoint.processor.tokenizer, profile)
+        self.checkpoint, self.profile, self.batch_tokens = checkpoint, profile, batch_tokens
+        spare = len(os.sched_getaffinity(0)) - 1
+        self.threads = min(MOST_THREADS, max(1, spare)) if threads is None else threads
+        self.prompter = Prompter(checkpoint.processor, Path(), profile)
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path,
+        profile: str = "paper",
+        device: str | None = None,
+        precision: Precision | None = None,
+        batch_tokens: int = BATCH_TOKENS,
+    ) -> Rater:
+        """Load a folder or a name on the Hub; `profile` is paper, or official for the released
+        weights. `device` is a GPU where there is one; `precision` is bf16 there, and else fp32.
+
+        Raises InputError naming the model where it is not one.
+        """
+        found = profile_named(profile)
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        gpu = torch.device(device).type != "cpu"
+        dtype = _TYPES[precision or ("bf16" if gpu else "fp32")]
+        checkpoint = load.load(model, dtype, load.attention(gpu, dtype))
+        checkpoint.model.to(device)
+        return cls(checkpoint, found, batch_tokens)
+
+    def score(self, image: Source) -> Score:
+        """The score of one image. Raises InputError naming it where it can't be read."""
+        (found,) = self.scores([image])
+        if isinstance(found, Reject):
+            raise InputError(found.reason)
+        return found
+
+    def scores(self, images: Iterable[Source]) -> Iterator[Score | Reject]:
+        """Of each image, in order, its score, or why it can't be read. Any number of images may
+        come: `WINDOW` are taken at a time."""
+        named = ((source, name_of(source, at)) for source, at in zip(images, count(1)))
+        windows = iter(lambda: list(islice(named, WINDOW)), [])
+        for opened in ahead(windows, _opened, self.threads):
+            yield from self._window(opened)
+
+    def _window(self, opened: Sequence[tuple[str, Shown | InputError]]) -> Iterator[Score | Reject]:
+        found: dict[int, Score | Reject] = {}
+        sound = []
+        for place, (name, image) in enumerate(opened):
+            if isinstance(image, InputError):
+                found[place] = Reject(name, str(image))
+            else:
+                sound.append((place, name, image))
+        logits = logits_or_errors(
+            self.checkpoint,
+            [image for _, _, image in sound],
+            self.prompter,
+            batch_tokens=self.batch_tokens,
+            threads=self.threads,
+        )
+        for at, value in logits:
+            place, name, _ = sound[at]
+            if isinstance(value, InputError):
+                found[place] = Reject(name, str(value))
+            else:
+                found[place] = score_of(name, value, self.profile)
+        yield from (found[place] for place in range(len(opened)))
+
+    def view(self, image: Source) -> View:
+        """The image, read once for any number of questions. Raises InputError naming it where it
+        can't be read."""
+        name = name_of(image, 1)
+        return View(self.checkpoint, self.prompter, shown(image, name), name)
+
+    def ask(self, image: Source, question: str, most_tokens: int = MOST_TOKENS) -> Reply:
+        """The answer to a question, of at most `most_tokens` tokens; the likeliest token each time.
+        Errors as `view`."""
+        return self.view(image).ask(question, most_tokens)
+
+    def choose(self, image: Source, question: str, candidates: Sequence[str]) -> Choice:
+        """The likeliest of the candidates. Errors as `view`, and for fewer than two different
+        candidates."""
+        return self.view(image).choose(question, candidates)
+
+    def describe(self, image: Source, most_tokens: int = MOST_TOKENS) -> Reply:
+        """What the model says of the image's quality. Errors as `view`."""
+        return self.view(image).describe(most_tokens)
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What a score depends on beside the image: plain values, to be kept with the scores."""
+        model, images = self.checkpoint.model, self.checkpoint.processor.image_processor
+        grids = getattr(images, "image_grid_pinpoints", None) or []
+        return {
+            "model": self.checkpoint.folder,
+            "profile": self.profile.name,
+            "score_range": list(self.profile.score_range),
+            "precision": str(model.dtype).removeprefix("torch."),
+            "device": model.device.type,
+            "resize": Resampling(images.resample).name.lower(),
+            "tile": [int(images.size["height"]), int(images.size["width"])],
+            "tile_grids": len(grids),
+            "upright_by_exif": True,
+            "transparency": "ignored",
+            "versions": {name: version(name) for name in PACKAGES},
+        }
+
+
+def _opened(source: tuple[Source, str]) -> tuple[str, Shown | InputError]:
+    image, name = source
+    try:
+        return name, shown(image, name)
+    except InputError as error:
+        return name, error

@@ -1,0 +1,79 @@
+"""pure: what a model says of an image."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qsit_ray.levels import level_probabilities
+from qsit_ray.prompts import Profile
+from qsit_ray.soft_levels import spread
+
+
+@dataclass(frozen=True)
+class Score:
+    """An image's score (Eq. 5) in the profile's range, with the probability of each level word
+    (Eq. 4), worst first. `std`: standard deviation over the levels, in levels. `entropy`: of the
+    levels, in nats. `rank_key`: the value to rank images by; it does not saturate as scores do."""
+
+    image: str
+    score: float
+    probabilities: dict[str, float]
+    std: float
+    entropy: float
+    rank_key: float
+
+    @property
+    def level(self) -> str:
+        """The likeliest level word."""
+        return max(self.probabilities, key=lambda word: self.probabilities[word])
+
+    def to_row(self) -> dict[str, Any]:
+        """One flat row: a column for each level."""
+        row = asdict(self)
+        return {**row, **row.pop("probabilities")}
+
+
+@dataclass(frozen=True)
+class Reject:
+    """An image that could not be read, and why."""
+
+    image: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The likeliest of a question's candidates, and the probability of each among them."""
+
+    image: str
+    question: str
+    answer: str
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer in words. `is_whole`: the model ended it; else it was cut at a length."""
+
+    image: str
+    question: str
+    text: str
+    is_whole: bool
+
+
+def score_of(image: str, logits: ArrayLike, profile: Profile) -> Score:
+    """The score of level logits, shape (levels,)."""
+    shares: NDArray[np.float64] = level_probabilities(logits)
+    sure = shares[shares > 0]
+    return Score(
+        image=image,
+        score=float(profile.score(logits)),
+        probabilities=dict(zip(profile.words, shares.tolist(), strict=True)),
+        std=float(spread(shares)),
+        entropy=max(0.0, -float(sure @ np.log(sure))),
+        rank_key=float(profile.rank_key(logits)),
+    )

@@ -37,12 +37,16 @@ def multiple_choice_prompt(question: str, candidates: Sequence[str]) -> str:
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
-    "{% for part in message['content'] %}{% if part['type'] == 'image' %}{{ '<image>\n' }}"
-    "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}"
+    "{% for part in message['content'] %}{% set before = loop.previtem %}"
+    "{% if not loop.first and (part['type'] == 'image' or before['type'] == 'image')"
+    " and not (before['text'] or '').endswith('\n')"
+    " and not (part['text'] or '').startswith('\n') %}{{ '\n' }}{% endif %}"
+    "{{ '<image>' if part['type'] == 'image' else part['text'] }}{% endfor %}{% endif %}"
     "{{ '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-"""Qwen's chat form (ChatML) without a system turn, as `qsit_ray.data.encode` writes it."""
+"""Qwen's chat form (ChatML) without a system turn, as `qsit_ray.data.encode` writes it: an image
+has a line of its own, before or behind the text."""
 
 RANK_DECIMALS = 9
 

@@ -18,6 +18,7 @@ from qsit_ray.cli import (
     fit,
     labels,
     lldescribe,
+    rating,
     search,
     train,
 )
@@ -99,6 +100,7 @@ labels.register(groups["data"])
 convert.register(groups["data"])
 search.register(groups["search"])
 app.command()(fit.fit)
+rating.register(app)
 train.register(groups["train"], app)
 evaluate.register(groups["evaluate"])
 lldescribe.register(groups["evaluate"])

@@ -150,12 +150,17 @@ def export(
         str | None, typer.Option("--license", help="The model's licence, for its card.")
     ] = None,
 ) -> None:
-    """Write the trained primary as a Hugging Face folder with its model card."""
+    """Write the trained primary as a Hugging Face folder with its model card, and with the scores
+    of reference images for `qsit score --selftest`."""
     from qsit_ray.models.export import export
 
     folder = RunFolder(run.absolute())
     names = export(folder, opened(folder), out, licence)
     print(f"{out}: {', '.join(names)}")
+    print("Score the reference images ...", flush=True)
+    from qsit_ray.rating import reference
+
+    reference.write(out)
 
 
 def _write_epoch(run: Path, epoch: int, out: Path, as_json: bool) -> None:

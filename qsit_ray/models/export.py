@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from jinja2 import Environment, StrictUndefined
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import DEMO_MODELS, Config
+from qsit_ray.data.encode import IMAGE
 from qsit_ray.errors import InputError
 from qsit_ray.models.hub import is_on_hub, split
+from qsit_ray.prompts import PAPER
 from qsit_ray.run_files import EpochLine, FoundMix, read_epochs
 
 # The files that loading needs. Weights are safetensors in one or more files.
@@ -126,6 +129,9 @@ def card(
         epochs=epochs,
         results=results,
         licence=licence,
+        question=json.dumps(PAPER.question.removesuffix(f"\n{IMAGE}")),
+        stem=PAPER.stem,
+        words=json.dumps(PAPER.words),
         trained=[part for part in ("vision", "projector", "language") if part not in frozen],
         rates=[f"{train.training.learning_rate:g}", *own],
     )

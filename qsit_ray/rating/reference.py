@@ -51,8 +51,9 @@ def images() -> list[Image.Image]:
     return made
 
 
-def write(rater: Rater, folder: Path) -> None:
+def write(folder: Path) -> None:
     """Write the scores of the reference images, and what they depend on, into a model's folder."""
+    rater = Rater.load(folder)
     scores = [rater.score(image).score for image in images()]
     content = {"scores": scores, "conditions": {**rater.conditions, "model": folder.name}}
     artifacts.write_json(folder / FILE, content)

@@ -34,7 +34,8 @@ class Score:
     def to_row(self) -> dict[str, Any]:
         """One flat row: a column for each level."""
         row = asdict(self)
-        return {**row, **row.pop("probabilities")}
+        shares = row.pop("probabilities")
+        return row | shares
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,12 @@
 """An exported model answers as the trained one did, and its card describes the run."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,8 +25,10 @@ from qsit_ray.mixture import Mixture
 from qsit_ray.models import load
 from qsit_ray.models.export import Result, card, export
 from qsit_ray.models.loss import tensors
+from qsit_ray.rating.rater import Rater
 from qsit_ray.run_files import EpochLine, FoundMix
 
+ROOT = Path(__file__).parents[2]
 MIXTURE = FoundMix(
     scoring=1.0,
     interpreting=2.5,
@@ -104,6 +111,51 @@ def test_the_chat_form_is_that_of_the_training_rows(run, tmp_path):
     ]
     text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     assert text == "<|im_start|>user\n<image>\nHow sharp is it?<|im_end|>\n<|im_start|>assistant\n"
+
+
+IMAGE = {"type": "image"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "turn"),
+    [
+        (["Sharp?", IMAGE], "Sharp?\n<image>"),
+        (["Sharp?\n", IMAGE], "Sharp?\n<image>"),
+        ([IMAGE, "Sharp?"], "<image>\nSharp?"),
+        ([IMAGE, "\nSharp?"], "<image>\nSharp?"),
+        ([IMAGE, IMAGE, "Which?"], "<image>\n<image>\nWhich?"),
+        (["Is", " it?"], "Is it?"),
+        ([IMAGE], "<image>"),
+    ],
+)
+def test_an_image_has_a_line_of_its_own_and_no_more(checkpoint, parts, turn):
+    """The scoring question has its image behind the text, with nothing after it."""
+    content = [part if part == IMAGE else {"type": "text", "text": part} for part in parts]
+    text = checkpoint.processor.apply_chat_template([{"role": "user", "content": content}])
+    assert text == f"<|im_start|>user\n{turn}<|im_end|>\n"
+
+
+def test_the_cards_programs_run_as_they_stand(run, tmp_path):
+    """Both, each in a process of its own; they give the scores that the run's model gives."""
+    out = tmp_path / "out"
+    export(run, demo(), out)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
+    Image.fromarray(pixels).save(out / "photo.jpg", exif=exif)
+    expected = Rater.load(run.model).score(out / "photo.jpg").score
+    programs = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)
+    assert len(programs) == 2
+    for program in programs:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=out,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert float(done.stdout.split()[0]) == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_target_that_exists_is_refused(run, tmp_path):

@@ -1,0 +1,194 @@
+"""rim: the verbs that use a model: score, ask and describe."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.cli.options import Json
+from qsit_ray.cli.printing import print_json, print_table, say
+from qsit_ray.errors import InputError
+from qsit_ray.rating import inputs, outputs
+from qsit_ray.rating.results import Choice, Reject, Reply, Score
+from qsit_ray.terminal import Terminal
+
+if TYPE_CHECKING:
+    from qsit_ray.rating.rater import Rater
+
+Model = Annotated[
+    str, typer.Option(help="A model's folder, a run's, or a name on the Hugging Face Hub.")
+]
+Profile = Annotated[
+    Literal["paper", "official"],
+    typer.Option(help="The prompt: official for the weights that Q-SIT's authors released."),
+]
+Precision = Annotated[
+    Literal["fp32", "bf16"] | None,
+    typer.Option(help="By default bf16 on a GPU, else fp32."),
+]
+Shown = Annotated[str, typer.Argument(metavar="IMAGE", help="A file or an address.")]
+MostTokens = Annotated[int, typer.Option(min=1, help="Tokens of an answer at most.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command line."""
+    for verb in (score, ask, describe):
+        app.command()(verb)
+
+
+def score(
+    model: Model,
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="IMAGES...",
+            help="Files, folders, patterns, addresses, tables with a column of paths; - for the "
+            "lines of standard input.",
+        ),
+    ] = None,
+    profile: Profile = "paper",
+    column: Annotated[
+        str | None, typer.Option(help="A table's column of paths; by default image.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A file to write: .csv, .jsonl or .parquet.")
+    ] = None,
+    precision: Precision = None,
+    batch_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tokens that go through the model at once; a matter of memory."),
+    ] = None,
+    selftest: Annotated[
+        bool,
+        typer.Option("--selftest", help="Compare with the scores that the model's folder has."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Score images: a table on a terminal, csv elsewhere.
+
+    What can't be read is named at the end, with exit status 2; the rest is scored.
+    """
+    if selftest == bool(images):
+        raise InputError("give images, or --selftest without any")
+    if out is not None:
+        outputs.check_name(out)
+    listed = inputs.listed(images or [], column, sys.stdin)
+    rater = _rater(model, profile, precision, batch_tokens)
+    if selftest:
+        return _selftest(rater, as_json)
+    found = list(_watched(rater.scores(listed), len(listed)))
+    scores = [each for each in found if isinstance(each, Score)]
+    rejects = [each for each in found if isinstance(each, Reject)]
+    if out is not None:
+        outputs.write(out, scores, rejects, rater.conditions)
+    if as_json:
+        print_json(
+            {
+                "conditions": rater.conditions,
+                "scores": [each.to_row() for each in scores],
+                "rejects": [asdict(each) for each in rejects],
+            }
+        )
+    elif out is None and sys.stdout.isatty():
+        low, high = rater.profile.score_range
+        rows = [(each.image, each.score, each.std, each.level) for each in scores]
+        print_table(f"Scores, {low:g} to {high:g}", ["image", "score", "std", "level"], rows)
+    elif out is None:
+        outputs.write_csv(sys.stdout, [each.to_row() for each in scores])
+    if rejects:
+        for each in rejects:
+            print(f"qsit: {each.reason}", file=sys.stderr)
+        raise InputError(f"{len(rejects)} of {len(listed)} images are rejected")
+
+
+def ask(
+    image: Shown,
+    questions: Annotated[list[str], typer.Argument(help="Questions about the image.")],
+    model: Model,
+    choice: Annotated[
+        list[str] | None,
+        typer.Option("--choice", help="A candidate; with two or more the likeliest is chosen."),
+    ] = None,
+    profile: Profile = "paper",
+    precision: Precision = None,
+    most_tokens: MostTokens = 512,
+    as_json: Json = False,
+) -> None:
+    """Ask an image questions; it is read once for all of them."""
+    view = _rater(model, profile, precision).view(image)
+    found: list[Reply | Choice] = [
+        view.choose(text, choice) if choice else view.ask(text, most_tokens) for text in questions
+    ]
+    if as_json:
+        return print_json({"answers": [asdict(each) for each in found]})
+    for each in found:
+        if len(found) > 1:
+            say(f"{each.question}")
+        if isinstance(each, Choice):
+            shares = ", ".join(f"{text} {100 * p:.1f} %" for text, p in each.probabilities.items())
+            say(f"{each.answer} ({shares})")
+        else:
+            _print(each)
+
+
+def describe(
+    image: Shown,
+    model: Model,
+    profile: Profile = "paper",
+    precision: Precision = None,
+    most_tokens: MostTokens = 512,
+    as_json: Json = False,
+) -> None:
+    """Describe an image's quality in words."""
+    reply = _rater(model, profile, precision).describe(image, most_tokens)
+    if as_json:
+        return print_json(asdict(reply))
+    _print(reply)
+
+
+def _rater(
+    model: str, profile: str, precision: Literal["fp32", "bf16"] | None, tokens: int | None = None
+) -> Rater:
+    """The model of a folder, of a run's folder, or of the Hub; loading it is said on the screen."""
+    run = RunFolder(Path(model).absolute())
+    folder = str(run.model) if run.model.is_dir() else model
+    Terminal(Console(stderr=True)).say(f"Loading {folder} ...")
+    from qsit_ray.models.score import BATCH_TOKENS
+    from qsit_ray.rating.rater import Rater
+
+    return Rater.load(folder, profile, precision=precision, batch_tokens=tokens or BATCH_TOKENS)
+
+
+def _watched(found: Iterable[Score | Reject], total: int) -> Iterable[Score | Reject]:
+    with Terminal(Console(stderr=True)).bar("Score images") as bar:
+        for done, each in enumerate(found, start=1):
+            yield each
+            bar.update(done, total)
+
+
+def _selftest(rater: Rater, as_json: bool) -> None:
+    from qsit_ray.rating import reference
+
+    found = reference.check(rater)
+    if as_json:
+        print_json({**asdict(found), "worst": found.worst, "passed": found.is_passed})
+    else:
+        pairs = zip(found.expected, found.found, strict=True)
+        rows = [(f"{number}", *pair) for number, pair in enumerate(pairs, start=1)]
+        print_table("Reference images", ["image", "in the model's folder", "here"], rows)
+        say(f"greatest difference {found.worst:.1e} of the range; {found.tolerance:g} is allowed")
+    if not found.is_passed:
+        raise typer.Exit(1)
+
+
+def _print(reply: Reply) -> None:
+    say(reply.text)
+    if not reply.is_whole:
+        print("qsit: the answer was cut; see --most-tokens", file=sys.stderr)

@@ -1,0 +1,168 @@
+"""A model from the command line: qsit score, ask and describe."""
+
+import csv
+import json
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+import qsit_ray
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.cli.app import app, main
+from qsit_ray.errors import InputError
+from qsit_ray.models import load
+from qsit_ray.rating import reference
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    from qsit_ray.demo import models
+    from qsit_ray.demo.pretrain import make_tokenizer
+
+    folder = tmp_path_factory.mktemp("model") / "m"
+    tokenizer = make_tokenizer([], 0)
+    made = models.make_model(models.DECODERS["proxy"], tokenizer, 0)
+    load.save(made, models.processor_of(made, tokenizer), folder)
+    reference.write(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        pixels = rng.integers(0, 256, (60 + number, 70, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+def call(*words, stdin=None):
+    return CliRunner().invoke(app, [str(word) for word in words], input=stdin)
+
+
+def test_scores_are_csv_where_there_is_no_terminal(model, images):
+    done = call("score", "--model", model, images)
+    rows = list(csv.DictReader(done.stdout.splitlines()))
+    assert done.exit_code == 0
+    assert [row["image"] for row in rows] == [str(images / f"{n}.png") for n in range(4)]
+    rater = qsit_ray.Rater.load(model)
+    for row in rows:
+        assert float(row["score"]) == pytest.approx(rater.score(row["image"]).score, abs=1e-4)
+        levels = [float(row[word]) for word in ("bad", "poor", "fair", "good", "excellent")]
+        assert sum(levels) == pytest.approx(1)
+        assert float(row["score"]) == pytest.approx(np.dot(levels, [1, 2, 3, 4, 5]))
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_a_file_has_all_scores_and_what_they_depend_on(model, images, tmp_path, ending):
+    out = tmp_path / f"scores.{ending}"
+    expected = json.loads(call("score", "--model", model, images, "--json").stdout)
+    assert call("score", "--model", model, images, "--out", out).exit_code == 0
+    if ending == "parquet":
+        rows = pq.read_table(out).to_pylist()
+    elif ending == "csv":
+        rows = list(csv.DictReader(out.open()))
+    else:
+        rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["image"] for row in rows] == [row["image"] for row in expected["scores"]]
+    for row, known in zip(rows, expected["scores"], strict=True):
+        assert float(row["score"]) == pytest.approx(known["score"], abs=1e-6)
+    conditions = json.loads((tmp_path / f"scores.{ending}.conditions.json").read_text())
+    assert conditions == expected["conditions"]
+    assert (conditions["profile"], conditions["resize"]) == ("paper", "bicubic")
+    assert not (tmp_path / f"scores.{ending}.rejects.jsonl").exists()
+
+
+def test_rows_in_are_rows_out_and_rejects(model, images, tmp_path, capsys, monkeypatch):
+    bad, out = tmp_path / "bad.png", tmp_path / "s.jsonl"
+    bad.write_text("no image")
+    words = ["score", "--model", model, images / "0.png", bad, images / "1.png", "--out", out]
+    monkeypatch.setattr(sys, "argv", ["qsit", *map(str, words)])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "bad.png: not a readable image" in capsys.readouterr().err
+    assert len(out.read_text().splitlines()) == 2
+    (reject,) = [json.loads(x) for x in (tmp_path / "s.jsonl.rejects.jsonl").open()]
+    assert reject["image"] == str(bad)
+    # Mended, and scored again: no reject is left.
+    bad.write_bytes((images / "2.png").read_bytes())
+    assert call(*words).exit_code == 0
+    assert len(out.read_text().splitlines()) == 3
+    assert not (tmp_path / "s.jsonl.rejects.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["missing.png"], "missing.png: no such file"),
+        ([], "give images, or --selftest"),
+        (["IMAGES", "--selftest"], "give images, or --selftest"),
+        (["IMAGES", "--out", "x.txt"], "x.txt: expected a name that ends in"),
+        (["IMAGES", "--out", "nowhere/x.csv"], "its folder is missing"),
+    ],
+)
+def test_mistakes_are_told_before_a_model_is_loaded(images, words, message):
+    given = [images if word == "IMAGES" else word for word in words]
+    with pytest.raises(InputError, match=message):
+        raise call("score", "--model", "no/model", *given).exception
+
+
+def test_a_folder_that_is_no_model_is_named(images, tmp_path):
+    with pytest.raises(InputError, match=str(tmp_path)):
+        raise call("score", "--model", tmp_path, images).exception
+
+
+def test_a_runs_folder_stands_for_its_model(model, images, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.model.parent.mkdir(parents=True)
+    run.model.symlink_to(model)
+    of_run, of_model = (call("score", "--model", m, images) for m in (run.path, model))
+    assert (of_run.exit_code, of_run.stdout) == (0, of_model.stdout)
+
+
+def test_the_selftest_tells_another_models_weights(model, tmp_path):
+    done = call("score", "--model", model, "--selftest", "--json")
+    found = json.loads(done.stdout)
+    assert (done.exit_code, found["passed"], len(found["found"])) == (0, True, 3)
+    changed = tmp_path / "changed"
+    changed.mkdir()
+    for file in model.iterdir():
+        (changed / file.name).write_bytes(file.read_bytes())
+    weights = load_file(changed / "model.safetensors")
+    name = next(n for n in weights if n.endswith("norm.weight") and "language" in n)
+    noise = torch.randn(weights[name].shape, generator=torch.Generator().manual_seed(0))
+    weights[name] = weights[name] + noise
+    save_file(weights, changed / "model.safetensors", {"format": "pt"})
+    done = call("score", "--model", changed, "--selftest", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["passed"]) == (1, False)
+    (changed / reference.FILE).unlink()
+    with pytest.raises(InputError, match=r"reference_scores\.json: missing"):
+        raise call("score", "--model", changed, "--selftest").exception
+
+
+def test_another_profile_has_no_reference(model):
+    with pytest.raises(InputError, match="of the profile paper; the profile here is official"):
+        raise call("score", "--model", model, "--selftest", "--profile", "official").exception
+
+
+def test_questions_and_choices(model, images):
+    words = ["ask", images / "0.png", "Sharp?", "Noisy?", "--model", model, "--json"]
+    free = json.loads(call(*words, "--most-tokens", 4).stdout)["answers"]
+    assert [each["question"] for each in free] == ["Sharp?", "Noisy?"]
+    closed = json.loads(call(*words, "--choice", "yes", "--choice", "no").stdout)["answers"]
+    for each in closed:
+        assert each["answer"] == max(each["probabilities"], key=each["probabilities"].get)
+        assert sum(each["probabilities"].values()) == pytest.approx(1)
+    shown = call(*words[:-1], "--choice", "yes", "--choice", "no").stdout
+    assert shown.splitlines()[1].startswith(closed[0]["answer"])
+    with pytest.raises(InputError, match="two or more"):
+        raise call(*words, "--choice", "yes").exception
+    cut = call("describe", images / "0.png", "--model", model, "--most-tokens", 2)
+    assert (cut.exit_code, "the answer was cut" in cut.stderr) == (0, True)

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, NonNegativeFloat, NonNegativeInt
 
 from qsit_ray.config.files import read_yaml, validated
+from qsit_ray.errors import InputError
 from qsit_ray.placement import Request
 
 
@@ -48,4 +49,11 @@ class Launcher(BaseModel):
 def read_launcher(path: Path) -> Launcher:
     """Raises InputError naming the file, and the key that is missing or wrong."""
     content: Any = read_yaml(path)
-    return validated(Launcher, content, str(path))
+    found = validated(Launcher, content, str(path))
+    for name, kind in found.available_node_types.items():
+        if name != found.head_node_type and not kind.resources:
+            raise InputError(
+                f"{path}: available_node_types.{name}.resources: state its CPU and GPU; an "
+                "instance type does not tell them here"
+            )
+    return found

@@ -73,6 +73,16 @@ def gpu(
     gpu.write(out, layers, steps)
 
 
+@app.command()
+def rating(
+    out: Page = Path("docs/USE.md"), images: Annotated[int, typer.Option(min=1)] = 200
+) -> None:
+    """Scores and answers of a Rater beside one image at a time."""
+    from evaluation.studies import rating  # here: the others need no torch
+
+    rating.write(out, images)
+
+
 def main() -> None:
     try:
         app()

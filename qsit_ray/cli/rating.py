@@ -16,7 +16,7 @@ from qsit_ray.cli.options import Json
 from qsit_ray.cli.printing import print_json, print_table, say
 from qsit_ray.errors import InputError
 from qsit_ray.rating import inputs, outputs
-from qsit_ray.rating.results import Choice, Reject, Reply, Score
+from qsit_ray.rating.results import Choice, Reject, Reply, Score, check_candidates
 from qsit_ray.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -83,15 +83,16 @@ def score(
     rater = _rater(model, profile, precision, batch_tokens)
     if selftest:
         return _selftest(rater, as_json)
-    found = list(_watched(rater.scores(listed), len(listed)))
+    conditions, watched = rater.conditions, _watched(rater.scores(listed), len(listed))
+    found = list(watched) if out is None else outputs.kept(out, watched)
     scores = [each for each in found if isinstance(each, Score)]
     rejects = [each for each in found if isinstance(each, Reject)]
     if out is not None:
-        outputs.write(out, scores, rejects, rater.conditions)
+        outputs.write(out, scores, rejects, conditions)
     if as_json:
         print_json(
             {
-                "conditions": rater.conditions,
+                "conditions": conditions,
                 "scores": [each.to_row() for each in scores],
                 "rejects": [asdict(each) for each in rejects],
             }
@@ -122,6 +123,8 @@ def ask(
     as_json: Json = False,
 ) -> None:
     """Ask an image questions; it is read once for all of them."""
+    if choice is not None:
+        check_candidates(choice)
     view = _rater(model, profile, precision).view(image)
     found: list[Reply | Choice] = [
         view.choose(text, choice) if choice else view.ask(text, most_tokens) for text in questions
@@ -160,10 +163,9 @@ def _rater(
     run = RunFolder(Path(model).absolute())
     folder = str(run.model) if run.model.is_dir() else model
     Terminal(Console(stderr=True)).say(f"Loading {folder} ...")
-    from qsit_ray.models.score import BATCH_TOKENS
     from qsit_ray.rating.rater import Rater
 
-    return Rater.load(folder, profile, precision=precision, batch_tokens=tokens or BATCH_TOKENS)
+    return Rater.load(folder, profile, precision=precision, batch_tokens=tokens)
 
 
 def _watched(found: Iterable[Score | Reject], total: int) -> Iterable[Score | Reject]:

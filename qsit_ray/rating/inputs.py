@@ -68,7 +68,7 @@ def _matched(pattern: str) -> list[str]:
 
     try:
         return [file.full_name for file in fsspec.open_files(pattern)]
-    except (OSError, ValueError, ImportError) as error:
+    except Exception as error:  # each store has its own
         raise InputError(f"{pattern}: can't be listed: {' '.join(str(error).split())}") from None
 
 

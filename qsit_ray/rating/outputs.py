@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
@@ -26,6 +26,22 @@ def check_name(out: Path) -> None:
         raise InputError(f"{out}: expected a name that ends in {', '.join(FORMATS)}")
     if not out.parent.is_dir():
         raise InputError(f"{out}: its folder is missing")
+    if out.is_dir():
+        raise InputError(f"{out}: a folder; expected a file's name")
+
+
+def kept(out: Path, found: Iterable[Score | Reject]) -> list[Score | Reject]:
+    """All that is found, each written to NAME.partial.jsonl as it comes: what stops a long job late
+    loses nothing. The file goes when all is there."""
+    partial, seen = beside(out, "partial.jsonl"), []
+    with partial.open("w", encoding="utf-8") as file:
+        for each in found:
+            row = each.to_row() if isinstance(each, Score) else asdict(each)
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            seen.append(each)
+    partial.unlink()
+    return seen
 
 
 def write(

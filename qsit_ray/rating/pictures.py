@@ -27,7 +27,15 @@ def is_address(text: str) -> bool:
 def name_of(source: Source, number: int) -> str:
     """A path or address as it is; `image 3` of anything else."""
     named = isinstance(source, str | Path | images.Content)
-    return str(source) if named else f"image {number}"
+    # A file's name may have bytes that are no text.
+    text = str(source).encode("utf-8", "backslashreplace").decode()
+    return text if named else f"image {number}"
+
+
+def is_kept(source: Source) -> bool:
+    """Whether it stays as it is until it is read: a path, an address or bytes. A picture or an
+    array may be used again by who gave it, as a video's frames are."""
+    return isinstance(source, str | Path | bytes | images.Content)
 
 
 def shown(source: Source, name: str) -> Shown:
@@ -57,7 +65,9 @@ def _fetched(address: str) -> bytes:
         with fsspec.open(address, "rb") as file:
             content: bytes = file.read()
             return content
-    except (OSError, ValueError, ImportError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # each store has its own
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{address}: can't be fetched: {reason}") from None
 
@@ -89,4 +99,4 @@ def _pixels(source: Source, name: str) -> np.ndarray:
             )
         array = np.rint(array * 255)
     array = array[:, :, :3].astype(np.uint8)
-    return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
+    return np.broadcast_to(array, (*array.shape[:2], 3)).copy()

@@ -19,13 +19,14 @@ from qsit_ray.models import load
 from qsit_ray.models.load import Checkpoint
 from qsit_ray.models.score import BATCH_TOKENS, Prompter, logits_or_errors
 from qsit_ray.prompts import PAPER, Profile, level_tokens, profile_named
-from qsit_ray.rating.pictures import Source, name_of, shown
+from qsit_ray.rating.pictures import Source, is_kept, name_of, shown
 from qsit_ray.rating.results import Choice, Reject, Reply, Score, score_of
 from qsit_ray.rating.view import MOST_TOKENS, View
 
-WINDOW = 256
+WINDOW = 64
 """Images whose sizes are known before the first of them is scored: a batch is of like sizes."""
 MOST_THREADS = 8
+CPU_TOKENS = 2_048
 Precision = Literal["fp32", "bf16"]
 """The arithmetic of a model."""
 _TYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -37,21 +38,24 @@ class Rater:
     """A model and the profile of its prompt.
 
     A score depends on the image alone: not on its batch, its neighbours or their order, up to 1e-4
-    in float32. In bfloat16, whose numbers have eight bits, up to a tenth.
+    of a level in float32. In bfloat16, whose numbers have eight bits, it may move by hundredths.
     """
 
     def __init__(
         self,
         checkpoint: Checkpoint,
         profile: Profile = PAPER,
-        batch_tokens: int = BATCH_TOKENS,
+        batch_tokens: int | None = None,
         threads: int | None = None,
     ):
-        """`batch_tokens`: at most so many tokens, padding included, go through the model at once.
+        """`batch_tokens`: at most so many tokens, padding included, go through the model at once;
+        by default more on a GPU, which they keep busy, than on a CPU, whose caches are small.
         `threads`: those that decode and resize the next images meanwhile; by default one a core but
         for the model's. Raises InputError for a tokenizer that can't tell the level words apart."""
         level_tokens(checkpoint.processor.tokenizer, profile)
-        self.checkpoint, self.profile, self.batch_tokens = checkpoint, profile, batch_tokens
+        self.checkpoint, self.profile = checkpoint, profile
+        on_cpu = checkpoint.model.device.type == "cpu"
+        self.batch_tokens = batch_tokens or (CPU_TOKENS if on_cpu else BATCH_TOKENS)
         spare = len(os.sched_getaffinity(0)) - 1
         self.threads = min(MOST_THREADS, max(1, spare)) if threads is None else threads
         self.prompter = Prompter(checkpoint.processor, Path(), profile)
@@ -63,7 +67,7 @@ class Rater:
         profile: str = "paper",
         device: str | None = None,
         precision: Precision | None = None,
-        batch_tokens: int = BATCH_TOKENS,
+        batch_tokens: int | None = None,
     ) -> Rater:
         """Load a folder or a name on the Hub; `profile` is paper, or official for the released
         weights. `device` is a GPU where there is one; `precision` is bf16 there, and else fp32.
@@ -87,10 +91,13 @@ class Rater:
 
     def scores(self, images: Iterable[Source]) -> Iterator[Score | Reject]:
         """Of each image, in order, its score, or why it can't be read. Any number of images may
-        come: `WINDOW` are taken at a time."""
-        named = ((source, name_of(source, at)) for source, at in zip(images, count(1)))
+        come: `WINDOW` are read while as many before them are scored."""
+        named = (
+            (source if is_kept(source) else _opened((source, name_of(source, at))), at)
+            for source, at in zip(images, count(1))
+        )
         windows = iter(lambda: list(islice(named, WINDOW)), [])
-        for opened in ahead(windows, _opened, self.threads):
+        for opened in ahead(windows, _read, self.threads):
             yield from self._window(opened)
 
     def _window(self, opened: Sequence[tuple[str, Shown | InputError]]) -> Iterator[Score | Reject]:
@@ -110,10 +117,13 @@ class Rater:
         )
         for at, value in logits:
             place, name, _ = sound[at]
-            if isinstance(value, InputError):
-                found[place] = Reject(name, str(value))
-            else:
+            try:
+                if isinstance(value, InputError):
+                    raise value
                 found[place] = score_of(name, value, self.profile)
+            except InputError as error:  # also of logits that are not finite
+                reason = str(error) if name in str(error) else f"{name}: {error}"
+                found[place] = Reject(name, reason)
         yield from (found[place] for place in range(len(opened)))
 
     def view(self, image: Source) -> View:
@@ -156,7 +166,16 @@ class Rater:
         }
 
 
-def _opened(source: tuple[Source, str]) -> tuple[str, Shown | InputError]:
+Opened = tuple[str, Shown | InputError]
+
+
+def _read(source: tuple[Source | Opened, int]) -> Opened:
+    """What was kept as it is, opened in a thread of its own: it may have to be fetched."""
+    image, number = source
+    return image if isinstance(image, tuple) else _opened((image, name_of(image, number)))
+
+
+def _opened(source: tuple[Source, str]) -> Opened:
     image, name = source
     try:
         return name, shown(image, name)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qsit_ray.errors import InputError
 from qsit_ray.levels import level_probabilities
 from qsit_ray.prompts import Profile
 from qsit_ray.soft_levels import spread
@@ -34,8 +36,8 @@ class Score:
     def to_row(self) -> dict[str, Any]:
         """One flat row: a column for each level."""
         row = asdict(self)
-        shares = row.pop("probabilities")
-        return row | shares
+        del row["probabilities"]
+        return {**row, **self.probabilities}
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,12 @@ class Reply:
     question: str
     text: str
     is_whole: bool
+
+
+def check_candidates(candidates: Sequence[str]) -> None:
+    """Raises InputError for fewer than two different candidates."""
+    if not 2 <= len(candidates) == len(set(candidates)):
+        raise InputError(f"two or more different candidates are needed: {list(candidates)}")
 
 
 def score_of(image: str, logits: ArrayLike, profile: Profile) -> Score:

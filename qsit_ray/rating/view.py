@@ -17,7 +17,7 @@ from qsit_ray.models.load import Checkpoint
 from qsit_ray.models.loss import decoder_inputs, tensors
 from qsit_ray.models.score import Prompter, evaluated
 from qsit_ray.prompts import multiple_choice_prompt
-from qsit_ray.rating.results import Choice, Reply
+from qsit_ray.rating.results import Choice, Reply, check_candidates
 
 MOST_TOKENS = 512
 """Tokens of an answer, unless another number is given."""
@@ -49,19 +49,22 @@ class View:
             raise InputError(f"{most_tokens} tokens of an answer; at least 1 is needed")
         ids = torch.tensor([self._read + self._behind(question)], device=self._model.device)
         end = self._checkpoint.processor.tokenizer.convert_tokens_to_ids(END)
-        with evaluated(self._model):
-            found = self._model.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                past_key_values=copy.deepcopy(self._kept),
-                # Not the checkpoint's own settings: a base may draw its answers.
-                generation_config=GenerationConfig(
+        # Not the checkpoint's own settings, which would fill what is not said here: a base may draw
+        # its answers, or be kept from repeating a word.
+        settings, self._model.generation_config = self._model.generation_config, GenerationConfig()
+        try:
+            with evaluated(self._model):
+                found = self._model.generate(
+                    input_ids=ids,
+                    attention_mask=torch.ones_like(ids),
+                    past_key_values=copy.deepcopy(self._kept),
                     do_sample=False,
                     max_new_tokens=most_tokens,
                     eos_token_id=end,
                     pad_token_id=self._pad,
-                ),
-            )
+                )
+        finally:
+            self._model.generation_config = settings
         answer = found[0, ids.shape[1] :].tolist()
         is_whole = end in answer
         text: str = self._checkpoint.processor.tokenizer.decode(answer, skip_special_tokens=True)
@@ -71,8 +74,7 @@ class View:
     def choose(self, question: str, candidates: Sequence[str]) -> Choice:
         """The likeliest of the candidates, as `qsit_ray.models.choice.answer` finds it. Raises
         InputError for fewer than two different ones."""
-        if not 2 <= len(candidates) == len(set(candidates)):
-            raise InputError(f"two or more different candidates are needed: {list(candidates)}")
+        check_candidates(candidates)
         device = self._model.device
         text = multiple_choice_prompt(question, candidates).removeprefix(f"{IMAGE}\n")
         behind = torch.tensor([self._behind(text)], device=device)

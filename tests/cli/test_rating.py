@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 
 import numpy as np
@@ -166,3 +167,34 @@ def test_questions_and_choices(model, images):
         raise call(*words, "--choice", "yes").exception
     cut = call("describe", images / "0.png", "--model", model, "--most-tokens", 2)
     assert (cut.exit_code, "the answer was cut" in cut.stderr) == (0, True)
+
+
+def test_what_was_scored_before_a_failure_is_kept(model, images, tmp_path, monkeypatch):
+    from qsit_ray.rating.rater import Rater
+
+    whole = Rater.scores
+
+    def failing(self, sources):
+        for number, each in enumerate(whole(self, sources)):
+            if number == 3:
+                raise OSError("the disk is gone")
+            yield each
+
+    monkeypatch.setattr(Rater, "scores", failing)
+    out = tmp_path / "s.csv"
+    with pytest.raises(OSError, match="disk is gone"):
+        raise call("score", "--model", model, images, "--out", out).exception
+    rows = [json.loads(x) for x in (tmp_path / "s.csv.partial.jsonl").open()]
+    assert [row["image"] for row in rows] == [str(images / f"{n}.png") for n in range(3)]
+    monkeypatch.undo()
+    assert call("score", "--model", model, images, "--out", out).exit_code == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["s.csv", "s.csv.conditions.json"]
+
+
+def test_a_name_that_is_no_text_is_written(model, images, tmp_path):
+    odd = tmp_path / "in"
+    odd.mkdir()
+    (odd / os.fsdecode(b"a\xff.png")).write_bytes((images / "0.png").read_bytes())
+    assert call("score", "--model", model, odd, "--out", tmp_path / "s.parquet").exit_code == 0
+    (row,) = pq.read_table(tmp_path / "s.parquet").to_pylist()
+    assert row["image"].endswith("a\\udcff.png")

@@ -59,3 +59,11 @@ def test_a_cluster_without_a_node_for_a_trial_is_refused(tmp_path):
 def _without_types(path):
     path.write_text("max_workers: 2\n")
     return path
+
+
+def test_a_node_type_without_resources_is_named(tmp_path):
+    content = yaml.safe_load(OWN.read_text())
+    del content["available_node_types"]["proxy"]["resources"]
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(InputError, match=r"available_node_types\.proxy\.resources: state its CPU"):
+        estimated(tmp_path / "c.yaml")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 import wide_model
-from PIL import Image
+from PIL import Image, ImageSequence
+from transformers import GenerationConfig
 
 from qsit_ray.data.encode import IMAGE, collate
 from qsit_ray.errors import InputError
@@ -184,3 +185,49 @@ def test_an_answer_is_whole_or_cut(checkpoint, folder):
         Rater(checkpoint).ask(folder / "0.png", "Sharp?", most_tokens=0)
     with pytest.raises(InputError, match=f"{IMAGE} once"):
         Rater(checkpoint).ask(folder / "0.png", f"{IMAGE} Sharp?")
+
+
+def test_frames_that_use_one_buffer_have_scores_of_their_own(checkpoint, tmp_path):
+    rng = np.random.default_rng(1)
+    frames = [rng.integers(0, 256, (64, 64, 3), np.uint8) // (n + 1) for n in range(3)]
+    rater = Rater(checkpoint)
+    expected = [rater.score(frame).score for frame in frames]
+    assert len(set(expected)) == 3
+    pictures = [Image.fromarray(frame) for frame in frames]
+    pictures[0].save(tmp_path / "f.tiff", save_all=True, append_images=pictures[1:])
+    with Image.open(tmp_path / "f.tiff") as film:
+        found = [each.score for each in rater.scores(ImageSequence.Iterator(film))]
+    assert found == pytest.approx(expected, abs=1e-5)
+    buffer = np.empty((64, 64, 3), np.uint8)
+
+    def video():
+        for frame in frames:
+            buffer[:] = frame
+            yield buffer
+
+    assert [each.score for each in rater.scores(video())] == pytest.approx(expected, abs=1e-5)
+
+
+def test_answers_do_not_follow_the_checkpoints_settings(wide, folder):
+    view = Rater(wide).view(folder / "3.png")
+    plain = view.ask("Is it sharp?", most_tokens=12)
+    settings = wide.model.generation_config
+    wide.model.generation_config = GenerationConfig(
+        repetition_penalty=5.0, no_repeat_ngram_size=1, do_sample=True, temperature=9.0
+    )
+    try:
+        assert view.ask("Is it sharp?", most_tokens=12) == plain
+        assert wide.model.generation_config.repetition_penalty == 5.0
+    finally:
+        wide.model.generation_config = settings
+
+
+def test_logits_that_are_not_finite_are_one_images_reject(checkpoint, folder, monkeypatch):
+    monkeypatch.setattr(
+        module,
+        "logits_or_errors",
+        lambda *_, **__: iter([(0, np.full(5, np.nan)), (1, np.zeros(5))]),
+    )
+    first, second = Rater(checkpoint).scores([folder / "0.png", folder / "1.png"])
+    assert isinstance(first, Reject) and "0.png" in first.reason
+    assert second.score == pytest.approx(3)

@@ -91,3 +91,14 @@ def test_the_recommended_curve_covers_a_peak_at_the_quiet_end():
         widths.append(np.log10(high / low))
     assert covered >= 36
     assert np.median(widths) < 0.9
+
+
+def test_thousands_of_repeats_are_no_trouble():
+    many = np.repeat(np.geomspace(0.1, 10, 5), 1000)
+    found = np.log(relative_variances(noisy(0, 5.0, many)))
+    assert np.polyfit(np.log10(many), found, 1)[0] / 2 == pytest.approx(np.log(5.0), abs=0.1)
+
+
+def test_a_few_repeats_tell_nothing():
+    few = observed([0.1, 0.1, 10, 10], [0.7, 0.7, 0.6, 0.62])
+    assert relative_variances(few) is None

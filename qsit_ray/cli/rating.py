@@ -15,7 +15,6 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli.options import Json
 from qsit_ray.cli.printing import print_json, print_table, say
 from qsit_ray.errors import InputError
-from qsit_ray.rating import inputs, outputs
 from qsit_ray.rating.results import Choice, Reject, Reply, Score, check_candidates
 from qsit_ray.terminal import Terminal
 
@@ -75,6 +74,8 @@ def score(
 
     What can't be read is named at the end, with exit status 2; the rest is scored.
     """
+    from qsit_ray.rating import inputs, outputs  # here: other verbs need neither pyarrow nor Pillow
+
     if selftest == bool(images):
         raise InputError("give images, or --selftest without any")
     if out is not None:

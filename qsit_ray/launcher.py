@@ -17,6 +17,7 @@ class NodeType(BaseModel):
 
     resources: dict[str, NonNegativeFloat] = {}
     labels: dict[str, str] = {}
+    min_workers: NonNegativeInt = 0
     max_workers: NonNegativeInt | None = None
 
 
@@ -29,27 +30,39 @@ class Launcher(BaseModel):
     """Ray's default."""
 
     def bundles(self, request: Request) -> int:
-        """Bundles of `request` that all nodes together hold which the autoscaler may bring at once,
-        its largest nodes first, and the head."""
-        left, found = self.max_workers, 0
-        by_size = sorted(
-            ((request.fits(kind.resources, kind.labels), name, kind)
-             for name, kind in self.available_node_types.items()),
-            key=lambda each: (-each[0], each[1]),
-        )  # fmt: skip
-        for held, name, kind in by_size:
-            if name == self.head_node_type:
-                found += held
-            elif held:
-                nodes = left if kind.max_workers is None else min(left, kind.max_workers)
-                left, found = left - nodes, found + nodes * held
+        """Bundles of `request` that the nodes together hold which the cluster may have at once: its
+        head, the workers that are always there, and of the others those that hold most."""
+        kinds = self.available_node_types
+        head = kinds.get(self.head_node_type or "")
+        found = _held(request, head) if head else 0
+        free = self.max_workers - sum(kind.min_workers for kind in kinds.values())
+        for kind in sorted(kinds.values(), key=lambda kind: -_held(request, kind)):
+            # As Ray has it: no worker of the head's kind unless it is said.
+            most = (
+                (0 if kind is head else self.max_workers)
+                if kind.max_workers is None
+                else kind.max_workers
+            )
+            if _held(request, kind):
+                more = max(0, min(free, most - kind.min_workers))
+                free -= more
+                found += (kind.min_workers + more) * _held(request, kind)
         return found
+
+
+def _held(request: Request, kind: NodeType) -> int:
+    """Bundles that a node of this kind holds."""
+    return request.fits(kind.resources, kind.labels)
 
 
 def read_launcher(path: Path) -> Launcher:
     """Raises InputError naming the file, and the key that is missing or wrong."""
     content: Any = read_yaml(path)
     found = validated(Launcher, content, str(path))
+    if found.head_node_type not in (None, *found.available_node_types):
+        raise InputError(
+            f"{path}: head_node_type {found.head_node_type!r} is none of available_node_types"
+        )
     for name, kind in found.available_node_types.items():
         if name != found.head_node_type and not kind.resources:
             raise InputError(

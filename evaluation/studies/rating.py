@@ -1,5 +1,5 @@
-"""rim: how fast a Rater is beside the flow that scores and asks one image at a time, and beside the
-matrix products of this machine. Writes the section `rating` of docs/USE.md."""
+"""torch: how fast a Rater is beside the flow that scores and asks one image at a time, and beside
+the matrix products of this machine. Writes the section `rating` of docs/USE.md."""
 
 from __future__ import annotations
 

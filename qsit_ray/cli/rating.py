@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -84,12 +85,15 @@ def score(
     rater = _rater(model, profile, precision, batch_tokens)
     if selftest:
         return _selftest(rater, as_json)
-    conditions, watched = rater.conditions, _watched(rater.scores(listed), len(listed))
+    conditions, words = rater.conditions, rater.profile.words
+    watched = _watched(rater.scores(listed), len(listed))
+    if out is None and not as_json and not sys.stdout.isatty():
+        watched = _printed(watched, outputs.csv_writer(sys.stdout, words))
     found = list(watched) if out is None else outputs.kept(out, watched)
     scores = [each for each in found if isinstance(each, Score)]
     rejects = [each for each in found if isinstance(each, Reject)]
     if out is not None:
-        outputs.write(out, scores, rejects, conditions)
+        outputs.write(out, words, scores, rejects, conditions)
     if as_json:
         print_json(
             {
@@ -102,8 +106,6 @@ def score(
         low, high = rater.profile.score_range
         rows = [(each.image, each.score, each.std, each.level) for each in scores]
         print_table(f"Scores, {low:g} to {high:g}", ["image", "score", "std", "level"], rows)
-    elif out is None:
-        outputs.write_csv(sys.stdout, [each.to_row() for each in scores])
     if rejects:
         for each in rejects:
             print(f"qsit: {each.reason}", file=sys.stderr)
@@ -126,6 +128,7 @@ def ask(
     """Ask an image questions; it is read once for all of them."""
     if choice is not None:
         check_candidates(choice)
+    _check_image(image)
     view = _rater(model, profile, precision).view(image)
     found: list[Reply | Choice] = [
         view.choose(text, choice) if choice else view.ask(text, most_tokens) for text in questions
@@ -151,10 +154,21 @@ def describe(
     as_json: Json = False,
 ) -> None:
     """Describe an image's quality in words."""
+    _check_image(image)
     reply = _rater(model, profile, precision).describe(image, most_tokens)
     if as_json:
         return print_json(asdict(reply))
     _print(reply)
+
+
+def _check_image(image: str) -> None:
+    """Raises InputError for a file that is no image, before a model is loaded. An address is
+    fetched later."""
+    from qsit_ray.data import images
+    from qsit_ray.rating.pictures import is_address
+
+    if not is_address(image):
+        images.size(Path(image))
 
 
 def _rater(
@@ -169,11 +183,21 @@ def _rater(
     return Rater.load(folder, profile, precision=precision, batch_tokens=tokens)
 
 
-def _watched(found: Iterable[Score | Reject], total: int) -> Iterable[Score | Reject]:
+def _watched(found: Iterable[Score | Reject], total: int) -> Iterator[Score | Reject]:
     with Terminal(Console(stderr=True)).bar("Score images") as bar:
         for done, each in enumerate(found, start=1):
             yield each
             bar.update(done, total)
+
+
+def _printed(
+    found: Iterable[Score | Reject], writer: csv.DictWriter[str]
+) -> Iterator[Score | Reject]:
+    """Each score is printed as it comes."""
+    for each in found:
+        if isinstance(each, Score):
+            writer.writerow(each.to_row())
+        yield each
 
 
 def _selftest(rater: Rater, as_json: bool) -> None:

@@ -114,6 +114,8 @@ def estimate(
     sizes = config.expected_sizes
     if sizes is None:
         raise InputError(f"--preset {preset}: data.expected_rows is needed to plan without data")
+    if slots and cluster:
+        raise InputError("--slots and --cluster: give one of them")
     slots, slots_from = (slots, "given") if slots else _slots(config, cluster)
     # DeepSpeed searches for a GPU when it is imported, and prints to stdout when there is none.
     os.environ.setdefault("DS_ACCELERATOR", "cpu")

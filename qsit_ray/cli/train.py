@@ -155,12 +155,25 @@ def export(
     from qsit_ray.models.export import export
 
     folder = RunFolder(run.absolute())
-    names = export(folder, opened(folder), out, licence)
+    names = export(folder, opened(folder), out, licence, _add_reference)
     print(f"{out}: {', '.join(names)}")
-    print("Score the reference images ...", flush=True)
+
+
+def _add_reference(folder: Path) -> None:
+    """Scores of reference images, where this machine's memory holds the model in float32."""
+    import psutil
+
     from qsit_ray.rating import reference
 
-    reference.write(out)
+    needed, free = reference.needed_gib(folder), psutil.virtual_memory().available / 2**30
+    if needed > free:
+        print(
+            f"no reference scores: the model needs {needed:.0f} GiB in float32, {free:.0f} are "
+            "free; `qsit score --selftest` will have nothing to compare"
+        )
+        return
+    print("Score the reference images ...", flush=True)
+    reference.write(folder)
 
 
 def _write_epoch(run: Path, epoch: int, out: Path, as_json: bool) -> None:

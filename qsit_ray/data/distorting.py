@@ -151,7 +151,7 @@ class Distorter:
 
 def _images(folder: Path) -> list[str]:
     """The paths of all image files from their folder, in order; none where it does not exist."""
-    known = Image.registered_extensions()
+    known = files.endings()
     if not folder.exists():
         return []
     if isinstance(folder, Path):

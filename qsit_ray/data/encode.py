@@ -33,7 +33,7 @@ AFTER = "\n"
 Encoded = dict[str, NDArray[Any]]
 Shown = str | Path | images.Content | Image.Image
 """An image: a path, absolute or relative to the encoder's root, a file's content, or a picture of
-PIL."""
+PIL. A path that is a text is a catalog's: its file may be in a pack, and its size is remembered."""
 
 SEVERAL = "of several"
 
@@ -149,11 +149,11 @@ class Encoder:
             size = side, side
         elif isinstance(image, Image.Image):
             size = image.height, image.width
-        elif isinstance(image, images.Content):
-            size = images.size(image)
+        elif isinstance(image, Path | images.Content):
+            size = images.size(self._file(image))
         else:
-            size = self._sizes.get(str(image)) or self._sizes.setdefault(
-                str(image), images.size(place(self.root, str(image)))
+            size = self._sizes.get(image) or self._sizes.setdefault(
+                image, images.size(self._file(image))
             )
         # Only the shape of the tiles is asked for.
         tiles = np.broadcast_to(np.uint8(0), (1, 3, side, side))
@@ -168,8 +168,14 @@ class Encoder:
             return self._preprocess(images.read(image), alone)
         return self._cached(
             str(image) if alone else f"{image} {SEVERAL}",
-            lambda: self._preprocess(images.read(place(self.root, str(image))), alone),
+            lambda: self._preprocess(images.read(self._file(image)), alone),
         )
+
+    def _file(self, image: str | Path | images.Content) -> images.File:
+        """A text names an image of a catalog, whose files may be in a pack."""
+        if isinstance(image, str):
+            return place(self.root, image)
+        return self.root / image if isinstance(image, Path) else image
 
     def blank(self) -> Picture:
         """The black image of a row without one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -75,8 +75,15 @@ def read_results(evaluation: Path) -> list[Result]:
     return results
 
 
-def export(run: RunFolder, config: Config, out: Path, licence: str | None = None) -> list[str]:
-    """Copy the trained primary to `out`, with README.md; return the names of its files.
+def export(
+    run: RunFolder,
+    config: Config,
+    out: Path,
+    licence: str | None = None,
+    finish: Callable[[Path], None] = lambda folder: None,
+) -> list[str]:
+    """Copy the trained primary to `out`, with README.md; return the names of its files. `finish`
+    may add to the folder before it becomes `out`.
 
     Raises InputError when `out` exists, or the run has no complete model.
     """
@@ -96,6 +103,7 @@ def export(run: RunFolder, config: Config, out: Path, licence: str | None = None
             if path.suffix in KINDS:
                 shutil.copyfile(path, temporary / path.name)
         (temporary / "README.md").write_text(text, encoding="utf-8")
+        finish(temporary)
     return sorted(path.name for path in out.iterdir())
 
 

@@ -4,14 +4,12 @@ column, lines of standard input."""
 from __future__ import annotations
 
 import glob
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from PIL import Image
-
 from qsit_ray import tables
+from qsit_ray.data.readers import files
 from qsit_ray.errors import InputError
 from qsit_ray.rating.pictures import is_address
 
@@ -43,7 +41,7 @@ def _listed(word: str, column: str | None, stdin: TextIO) -> Iterable[str]:
         return _matched(word) if glob.has_magic(word) else [word]
     path = Path(word)
     if path.is_dir():
-        return sorted(_below(path))
+        return [str(path / name) for name in files.images(path) if not _is_hidden(name)]
     if path.suffix.lower() in TABLES and path.is_file():
         return _of_table(path, column)
     if not path.exists() and glob.has_magic(word):
@@ -54,13 +52,8 @@ def _listed(word: str, column: str | None, stdin: TextIO) -> Iterable[str]:
     return [word]
 
 
-def _below(folder: Path) -> Iterator[str]:
-    endings = set(Image.registered_extensions())
-    for at, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if Path(name).suffix.lower() in endings and not name.startswith("."):
-                yield str(Path(at) / name)
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in Path(name).parts)
 
 
 def _matched(pattern: str) -> list[str]:

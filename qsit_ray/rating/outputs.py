@@ -6,7 +6,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,6 +18,7 @@ from qsit_ray.errors import InputError
 from qsit_ray.rating.results import Reject, Score
 
 FORMATS = (".csv", ".jsonl", ".parquet")
+PARTIAL = "partial.jsonl"
 
 
 def check_name(out: Path) -> None:
@@ -32,48 +33,58 @@ def check_name(out: Path) -> None:
 
 def kept(out: Path, found: Iterable[Score | Reject]) -> list[Score | Reject]:
     """All that is found, each written to NAME.partial.jsonl as it comes: what stops a long job late
-    loses nothing. The file goes when all is there."""
-    partial, seen = beside(out, "partial.jsonl"), []
-    with partial.open("w", encoding="utf-8") as file:
+    loses nothing. `write` removes the file."""
+    seen = []
+    with beside(out, PARTIAL).open("w", encoding="utf-8") as file:
         for each in found:
             row = each.to_row() if isinstance(each, Score) else asdict(each)
             file.write(json.dumps(row) + "\n")
             file.flush()
             seen.append(each)
-    partial.unlink()
     return seen
 
 
 def write(
-    out: Path, scores: Sequence[Score], rejects: Sequence[Reject], conditions: Mapping[str, Any]
+    out: Path,
+    words: Sequence[str],
+    scores: Sequence[Score],
+    rejects: Sequence[Reject],
+    conditions: Mapping[str, Any],
 ) -> None:
-    """Write `out`, and beside it NAME.conditions.json; NAME.rejects.jsonl where there are any."""
+    """Write `out`, with a column for each of the level `words`, and beside it
+    NAME.conditions.json; NAME.rejects.jsonl where there are any."""
     rows = [score.to_row() for score in scores]
-    with artifacts.atomic(out) as temporary:
-        if out.suffix == ".parquet":
-            pq.write_table(pa.Table.from_pylist(rows), temporary)
-        else:
-            with temporary.open("w", encoding="utf-8", newline="") as file:
-                if out.suffix == ".csv":
-                    write_csv(file, rows)
-                else:
-                    file.writelines(json.dumps(row) + "\n" for row in rows)
+    if out.suffix == ".jsonl":
+        artifacts.write_jsonl(out, rows)
+    else:
+        with artifacts.atomic(out) as temporary:
+            if out.suffix == ".parquet":
+                image, *numbers = columns(words)
+                kinds = [(image, pa.string()), *((name, pa.float64()) for name in numbers)]
+                pq.write_table(pa.Table.from_pylist(rows, pa.schema(kinds)), temporary)
+            else:
+                with temporary.open("w", encoding="utf-8", newline="") as file:
+                    csv_writer(file, words).writerows(rows)
     artifacts.write_json(beside(out, "conditions.json"), dict(conditions))
     rejected = beside(out, "rejects.jsonl")
     if rejects:
-        with artifacts.atomic(rejected) as temporary:
-            text = "".join(json.dumps(asdict(reject)) + "\n" for reject in rejects)
-            temporary.write_text(text, encoding="utf-8")
+        artifacts.write_jsonl(rejected, [asdict(reject) for reject in rejects])
     else:
         rejected.unlink(missing_ok=True)
+    beside(out, PARTIAL).unlink(missing_ok=True)
 
 
-def write_csv(file: TextIO, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A line for the columns, and one a row; nothing where there is none."""
-    if rows:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+def columns(words: Sequence[str]) -> list[str]:
+    """The columns of scores with these level words."""
+    numbers = [field.name for field in fields(Score) if field.name != "probabilities"]
+    return [*numbers, *words]
+
+
+def csv_writer(file: TextIO, words: Sequence[str]) -> csv.DictWriter[str]:
+    """A writer of rows, whose line of columns is written."""
+    writer = csv.DictWriter(file, columns(words), lineterminator="\n")
+    writer.writeheader()
+    return writer
 
 
 def beside(out: Path, ending: str) -> Path:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from importlib.metadata import version
 from itertools import count, islice
 from pathlib import Path
@@ -27,11 +28,16 @@ WINDOW = 64
 """Images whose sizes are known before the first of them is scored: a batch is of like sizes."""
 MOST_THREADS = 8
 CPU_TOKENS = 2_048
+"""On a CPU more tokens at once are no faster, and leave less to decode meanwhile."""
 Precision = Literal["fp32", "bf16"]
 """The arithmetic of a model."""
 _TYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 PACKAGES = ("qsit_ray", "torch", "transformers", "pillow")
 """Whose versions may change a score's last digits."""
+
+
+Opened = tuple[str, Shown | InputError]
+"""An image's name and the image, or what is wrong with it."""
 
 
 class Rater:
@@ -92,15 +98,12 @@ class Rater:
     def scores(self, images: Iterable[Source]) -> Iterator[Score | Reject]:
         """Of each image, in order, its score, or why it can't be read. Any number of images may
         come: `WINDOW` are read while as many before them are scored."""
-        named = (
-            (source if is_kept(source) else _opened((source, name_of(source, at))), at)
-            for source, at in zip(images, count(1))
-        )
-        windows = iter(lambda: list(islice(named, WINDOW)), [])
-        for opened in ahead(windows, _read, self.threads):
+        opening = map(_opening, images, count(1))
+        windows = iter(lambda: list(islice(opening, WINDOW)), [])
+        for opened in ahead(windows, lambda opened: opened(), self.threads):
             yield from self._window(opened)
 
-    def _window(self, opened: Sequence[tuple[str, Shown | InputError]]) -> Iterator[Score | Reject]:
+    def _window(self, opened: Sequence[Opened]) -> Iterator[Score | Reject]:
         found: dict[int, Score | Reject] = {}
         sound = []
         for place, (name, image) in enumerate(opened):
@@ -166,18 +169,17 @@ class Rater:
         }
 
 
-Opened = tuple[str, Shown | InputError]
+def _opening(source: Source, number: int) -> Callable[[], Opened]:
+    """What opens an image in any thread. Nothing is left to open where its giver may change it."""
+    name = name_of(source, number)
+    if is_kept(source):
+        return partial(_opened, source, name)
+    opened = _opened(source, name)
+    return lambda: opened
 
 
-def _read(source: tuple[Source | Opened, int]) -> Opened:
-    """What was kept as it is, opened in a thread of its own: it may have to be fetched."""
-    image, number = source
-    return image if isinstance(image, tuple) else _opened((image, name_of(image, number)))
-
-
-def _opened(source: tuple[Source, str]) -> Opened:
-    image, name = source
+def _opened(source: Source, name: str) -> Opened:
     try:
-        return name, shown(image, name)
+        return name, shown(source, name)
     except InputError as error:
         return name, error

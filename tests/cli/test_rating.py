@@ -3,7 +3,11 @@
 import csv
 import json
 import os
+import re
+import shlex
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -153,6 +157,48 @@ def test_another_profile_has_no_reference(model):
         raise call("score", "--model", model, "--selftest", "--profile", "official").exception
 
 
+def test_without_a_score_there_is_still_a_line_of_columns(model, tmp_path):
+    (tmp_path / "bad.png").write_text("no image")
+    done = call("score", "--model", model, tmp_path / "bad.png")
+    assert done.stdout == "image,score,std,entropy,rank_key,bad,poor,fair,good,excellent\n"
+    out = tmp_path / "s.parquet"
+    call("score", "--model", model, tmp_path / "bad.png", "--out", out)
+    assert pq.read_table(out).column_names == done.stdout.strip().split(",")
+
+
+@pytest.mark.parametrize("verb", ["ask", "describe"])
+def test_an_image_that_is_none_is_told_before_a_model_is_loaded(tmp_path, verb):
+    words = ["Sharp?"] if verb == "ask" else []
+    with pytest.raises(InputError, match=r"gone\.png: image file is missing"):
+        raise call(verb, tmp_path / "gone.png", *words, "--model", "no/model").exception
+
+
+def test_the_commands_and_the_program_of_the_page_run(model, images, tmp_path, monkeypatch):
+    """docs/USE.md as it stands, with a model and photographs at the names that it uses."""
+    page = (Path(__file__).parents[2] / "docs" / "USE.md").read_text()
+    (tmp_path / "MODEL").symlink_to(model)
+    (tmp_path / "photos").symlink_to(images)
+    for name in ("photo.jpg", "a.jpg", "b.jpg"):
+        with Image.open(images / "0.png") as image:
+            image.save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^    qsit (.*)$", page, re.MULTILINE)
+    assert len(commands) == 5
+    for command in commands:
+        done = call(*shlex.split(command, comments=True))
+        assert done.exit_code == 0, (command, done.output)
+    assert pq.read_table("scores.parquet").num_rows == 4
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("Score(image=") == 2
+
+
 def test_questions_and_choices(model, images):
     words = ["ask", images / "0.png", "Sharp?", "Noisy?", "--model", model, "--json"]
     free = json.loads(call(*words, "--most-tokens", 4).stdout)["answers"]
@@ -189,6 +235,21 @@ def test_what_was_scored_before_a_failure_is_kept(model, images, tmp_path, monke
     monkeypatch.undo()
     assert call("score", "--model", model, images, "--out", out).exit_code == 0
     assert sorted(file.name for file in tmp_path.iterdir()) == ["s.csv", "s.csv.conditions.json"]
+
+
+def test_scores_are_printed_as_they_come(model, images, monkeypatch):
+    from qsit_ray.rating.rater import Rater
+
+    whole = Rater.scores
+
+    def failing(self, sources):
+        yield from list(whole(self, sources))[:2]
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(Rater, "scores", failing)
+    done = call("score", "--model", model, images)
+    assert isinstance(done.exception, OSError)
+    assert len(done.stdout.splitlines()) == 3
 
 
 def test_a_name_that_is_no_text_is_written(model, images, tmp_path):

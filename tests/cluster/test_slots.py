@@ -67,3 +67,38 @@ def test_a_node_type_without_resources_is_named(tmp_path):
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(InputError, match=r"available_node_types\.proxy\.resources: state its CPU"):
         estimated(tmp_path / "c.yaml")
+
+
+def of_kinds(path, head=None, **kinds):
+    content = {"max_workers": 6, "head_node_type": "head"}
+    content["available_node_types"] = {"head": head or {"resources": {"CPU": 0}}, **kinds}
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def kind(gpus, **counts):
+    return {"resources": {"CPU": 64, "GPU": gpus}, "labels": {"qsit": "proxy"}, **counts}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "slots"),
+    [
+        ({"one": kind(1)}, 6),
+        ({"one": kind(1), "eight": kind(8, max_workers=2)}, 2 * 8 + 4),
+        # Four workers of another kind are always there, and count among the six.
+        ({"other": {"resources": {"CPU": 4}, "min_workers": 4}, "one": kind(1)}, 2),
+        ({"one": kind(1, min_workers=3, max_workers=3), "eight": kind(8, max_workers=1)}, 3 + 8),
+        ({"head": kind(2)}, 2),
+        ({"head": kind(2, max_workers=1), "one": kind(1)}, 2 + 2 + 5),
+    ],
+)
+def test_workers_that_are_always_there_and_the_heads_kind_count(tmp_path, kinds, slots):
+    assert estimated(of_kinds(tmp_path / "c.yaml", **kinds))["slots"] == slots
+
+
+def test_mistakes_of_the_file_and_two_numbers_of_slots_are_refused(tmp_path):
+    wrong = written(tmp_path / "c.yaml", head_node_type="haed")
+    with pytest.raises(InputError, match="head_node_type 'haed' is none of"):
+        estimated(wrong)
+    with pytest.raises(InputError, match="--slots and --cluster: give one"):
+        estimated(OWN, "--slots", "3")

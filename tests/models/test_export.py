@@ -158,6 +158,18 @@ def test_the_cards_programs_run_as_they_stand(run, tmp_path):
         assert float(done.stdout.split()[0]) == pytest.approx(expected, abs=1e-4)
 
 
+def test_an_export_that_fails_late_leaves_no_folder(run, tmp_path):
+    def failing(folder):
+        assert (folder / "README.md").exists()
+        raise OSError("no memory")
+
+    with pytest.raises(OSError, match="no memory"):
+        export(run, demo(), tmp_path / "out", finish=failing)
+    assert not (tmp_path / "out").exists()
+    export(run, demo(), tmp_path / "out", finish=lambda folder: (folder / "more.json").touch())
+    assert (tmp_path / "out" / "more.json").exists()
+
+
 def test_a_target_that_exists_is_refused(run, tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(InputError, match="out: exists already"):

@@ -65,3 +65,8 @@ def test_a_word_that_stands_for_nothing_is_refused(folder, word, monkeypatch):
     monkeypatch.chdir(folder)
     with pytest.raises(InputError, match=r"no such file|no images there"):
         found([word])
+
+
+def test_what_pillow_only_writes_is_no_image(folder):
+    (folder / "page.pdf").write_bytes(b"%PDF")
+    assert found([folder]) == [str(folder / name) for name in ("a.JPG", "b.png", "deep/c.webp")]

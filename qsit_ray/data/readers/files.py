@@ -37,9 +37,14 @@ def maybe(folder: Path, *names: str) -> Path | None:
 
 def images(folder: Path) -> list[str]:
     """All image files below a folder, by their paths from it, in the order of their names."""
-    known = Image.registered_extensions()
+    known = endings()
     paths = (path for path in walk(folder) if path.suffix.lower() in known)
     return sorted(str(path.relative_to(folder)) for path in paths)
+
+
+def endings() -> set[str]:
+    """The endings of names, in lower case, of the formats that Pillow reads, not only writes."""
+    return {end for end, kind in Image.registered_extensions().items() if kind in Image.OPEN}
 
 
 def placed(folder: Path, names: list[str]) -> list[str]:
@@ -65,6 +70,11 @@ def placed(folder: Path, names: list[str]) -> list[str]:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Every file below a folder, in no certain order."""
-    for parent, _, names in os.walk(folder):
+    """Every file below a folder, in no certain order; links to folders are not followed. Raises
+    InputError naming a folder that may not be read."""
+    for parent, _, names in os.walk(folder, onerror=_refuse):
         yield from (Path(parent) / name for name in names)
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(f"{error.filename}: can't be listed: {error.strerror}")

@@ -4,6 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
+
+from qsit_ray.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "cluster" / "README.md", *sorted(ROOT.glob("docs/*.md"))]
@@ -45,3 +48,23 @@ def test_paths_in_the_text_exist(page):
         r"\b(?:qsit_ray|evaluation|search_spaces|tests)/[\w/.*]+\.(?:py|yaml)\b", page.read_text()
     )
     assert not [path for path in found if not list(ROOT.glob(path))]
+
+
+def verbs(command):
+    return {name: verbs(each) for name, each in getattr(command, "commands", {}).items()}
+
+
+def test_every_command_that_is_named_exists():
+    """In pages, docstrings and messages: `qsit verb`, or `qsit group verb`."""
+    known = verbs(typer.main.get_command(app))
+    sources = [*PAGES, *ROOT.glob("qsit_ray/**/*.py"), *ROOT.glob("evaluation/**/*.py")]
+    wrong = []
+    for path in sources:
+        for first, second in re.findall(
+            r"(?:`|^    |; )qsit ([a-z][a-z-]*)(?: ([a-z][a-z-]*)(?=[ `;]))?",
+            path.read_text(),
+            re.MULTILINE,
+        ):
+            if first not in known or (known[first] and second and second not in known[first]):
+                wrong.append(f"{path.relative_to(ROOT)}: qsit {first} {second}")
+    assert not wrong

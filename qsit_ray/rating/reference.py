@@ -75,7 +75,7 @@ def check(rater: Rater) -> Check:
     scores, or another profile's."""
     file = Path(rater.checkpoint.folder) / FILE
     if not file.is_file():
-        raise InputError(f"{file}: missing; `qsit train export` writes it with the model")
+        raise InputError(f"{file}: missing; `qsit export` writes it with the model")
     content = artifacts.read_json(file)
     known, used = content["conditions"]["profile"], rater.profile.name
     if known != used:

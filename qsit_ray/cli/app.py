@@ -20,6 +20,7 @@ from qsit_ray.cli import (
     lldescribe,
     rating,
     search,
+    serve,
     train,
 )
 from qsit_ray.cli.options import Out, Preset, Run, Set
@@ -101,6 +102,7 @@ convert.register(groups["data"])
 search.register(groups["search"])
 app.command()(fit.fit)
 rating.register(app)
+app.command()(serve.serve)
 train.register(groups["train"], app)
 evaluate.register(groups["evaluate"])
 lldescribe.register(groups["evaluate"])

@@ -175,12 +175,17 @@ def _rater(
     model: str, profile: str, precision: Literal["fp32", "bf16"] | None, tokens: int | None = None
 ) -> Rater:
     """The model of a folder, of a run's folder, or of the Hub; loading it is said on the screen."""
-    run = RunFolder(Path(model).absolute())
-    folder = str(run.model) if run.model.is_dir() else model
+    folder = folder_of(model)
     Terminal(Console(stderr=True)).say(f"Loading {folder} ...")
     from qsit_ray.rating.rater import Rater
 
     return Rater.load(folder, profile, precision=precision, batch_tokens=tokens)
+
+
+def folder_of(model: str) -> str:
+    """The model's folder of a run, or the folder or name on the Hub as it is."""
+    run = RunFolder(Path(model).absolute())
+    return str(run.model) if run.model.is_dir() else model
 
 
 def _watched(found: Iterable[Score | Reject], total: int) -> Iterator[Score | Reject]:

@@ -1,0 +1,93 @@
+"""rim: the verb that serves a model over HTTP."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from contextlib import closing
+from typing import Annotated
+
+import typer
+
+from qsit_ray.cli.rating import Model, Precision, Profile, folder_of
+from qsit_ray.errors import InputError
+from qsit_ray.terminal import Terminal
+
+NAME = "qsit"
+"""Of the application, among those of a cluster."""
+
+
+def serve(
+    model: Model,
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Its port.")] = 8000,
+    replicas: Annotated[int, typer.Option(min=1, help="Copies of the model.")] = 1,
+    profile: Profile = "paper",
+    precision: Precision = None,
+    megabytes: Annotated[int, typer.Option(min=1, help="Of a request at most.")] = 32,
+    megapixels: Annotated[int, typer.Option(min=1, help="Of an image at most.")] = 50,
+    images: Annotated[int, typer.Option(min=1, help="Of a request at most.")] = 64,
+) -> None:
+    """Serve a model over HTTP, with a web page, until Ctrl-C.
+
+    The environment variable QSIT_SERVICE_TOKEN sets a token that requests must then carry. With
+    RAY_ADDRESS the replicas run on that cluster, and its head listens.
+    """
+    from qsit_ray.models.hub import folder_of as downloaded
+    from qsit_ray.models.weights import check_weights, read_config
+    from qsit_ray.session import cores, on_cluster, session
+
+    folder = downloaded(folder_of(model)).absolute()
+    check_weights(folder, read_config(folder))
+    _check_port(host, port)
+    terminal = Terminal()
+    with session(replicas) as dashboard:
+        import ray
+        from ray import serve
+
+        from qsit_ray.service.deployment import TOKEN, Service, build
+
+        gpu = "GPU" in ray.cluster_resources()
+        service = Service(
+            model=str(folder),
+            profile=profile,
+            precision=precision,
+            replicas=replicas,
+            cpus=1 if on_cluster() else max(1, cores() // replicas),
+            gpus=1 if gpu else 0,
+            megabytes=megabytes,
+            megapixels=megapixels,
+            images=images,
+        )
+        terminal.say(f"Loading {folder} ...")
+        serve.start(http_options={"host": host, "port": port, "location": "HeadOnly"})
+        try:
+            serve.run(build(service), name=NAME, route_prefix="/")
+            terminal.say(f"page: http://{host}:{port}/")
+            terminal.say(f"dashboard: http://{dashboard}/, metrics: {_metrics()}")
+            if not os.environ.get(TOKEN):
+                terminal.say(f"Whoever reaches {host}:{port} may use it; {TOKEN} sets a token.")
+            threading.Event().wait()
+        finally:
+            if on_cluster():  # where other applications may run
+                serve.delete(NAME)
+            else:
+                serve.shutdown()
+
+
+def _check_port(host: str, port: int) -> None:
+    """Raises InputError where nothing can listen there: Serve would try for a minute."""
+    try:
+        with closing(socket.create_server((host, port))):
+            pass
+    except OSError as error:
+        raise InputError(f"{host}:{port}: can't listen there: {error.strerror}") from None
+
+
+def _metrics() -> str:
+    """Where Ray of this node gives its metrics to Prometheus."""
+    import ray
+
+    node = ray.nodes()[0]
+    return f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"

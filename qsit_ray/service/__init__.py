@@ -1,0 +1,1 @@
+"""pure: a model as an HTTP service: scores, answers, rewards, a chat form and a page."""

@@ -1,0 +1,230 @@
+"""pure: requests and answers as they are on the wire; a request's body to typed values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Base64Bytes, BaseModel, Field, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from qsit_ray.data import images
+from qsit_ray.data.images import Content
+from qsit_ray.rating.results import Choice, Reject, Reply, Score
+from qsit_ray.service.limits import Limits, Refused
+
+JSON, MULTIPART = "application/json", "multipart/form-data"
+MOST_TOKENS = 512
+Form = TypeVar("Form", bound=BaseModel)
+Question = Annotated[str, Field(min_length=1, max_length=4_000)]
+Candidate = Annotated[str, Field(min_length=1, max_length=400)]
+Tokens = Annotated[int, Field(ge=1, le=2_048)]
+
+
+class Image(BaseModel):
+    """An image file. Its name is a label; nothing is opened by it."""
+
+    data: Annotated[Base64Bytes, Field(description="The file's bytes, in base64.")]
+    name: Annotated[str, Field(max_length=1_000)] = ""
+
+    def content(self, number: int) -> Content:
+        return Content(self.data, self.name or f"image {number}")
+
+
+class Images(BaseModel):
+    """Images to score."""
+
+    images: Annotated[list[Image], Field(min_length=1)]
+
+    def contents(self) -> list[Content]:
+        return [image.content(number) for number, image in enumerate(self.images, start=1)]
+
+
+class Ask(BaseModel):
+    """Questions about one image. With `choices` the likeliest of them is chosen."""
+
+    image: Image
+    questions: Annotated[list[Question], Field(min_length=1, max_length=32)]
+    choices: Annotated[list[Candidate] | None, Field(min_length=2, max_length=26)] = None
+    most_tokens: Tokens = MOST_TOKENS
+
+
+class Text(BaseModel):
+    type: Literal["text"]
+    text: Question
+
+
+class Address(BaseModel):
+    url: Annotated[str, Field(description="data:image/…;base64,… and no other address.")]
+
+
+class Picture(BaseModel):
+    type: Literal["image_url"]
+    image_url: Address
+
+
+Part = Annotated[Text | Picture, Field(discriminator="type")]
+
+
+class Message(BaseModel):
+    role: Literal["user"]
+    content: Annotated[list[Part], Field(min_length=2)]
+
+
+class Chat(BaseModel):
+    """One turn of OpenAI's chat form: a text and an image. The answer is always the likeliest one:
+    temperature and the like change nothing."""
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=1)]
+    model: str | None = None
+    max_tokens: Tokens | None = None
+    max_completion_tokens: Tokens | None = None
+    n: Literal[1] = 1
+    stream: bool = False
+    logprobs: Annotated[Literal[False] | None, Field(description="Scores: /v1/score.")] = None
+
+    @property
+    def most_tokens(self) -> int:
+        return self.max_completion_tokens or self.max_tokens or MOST_TOKENS
+
+    def asked(self) -> tuple[Content, str]:
+        """The image and the question. Raises Refused unless there is one of each."""
+        parts = self.messages[0].content
+        urls = [part.image_url.url for part in parts if isinstance(part, Picture)]
+        texts = [part.text for part in parts if isinstance(part, Text)]
+        if len(urls) != 1 or not texts:
+            raise Refused(422, f"a text and one image are needed; found {len(urls)} images")
+        kind, comma, data = urls[0].partition(",")
+        if not (kind.startswith("data:image/") and kind.endswith(";base64") and comma):
+            raise Refused(422, "image_url: only data:image/…;base64,… is read; no other address is")
+        image = _validated(Image, {"data": data, "name": "image"})
+        return image.content(1), "\n".join(texts)
+
+
+class Scores(BaseModel):
+    """Scores in the order of the images, without those that can't be read."""
+
+    scores: list[Score]
+    rejects: list[Reject]
+    conditions: Annotated[
+        dict[str, Any], Field(description="What a score depends on besides its image.")
+    ]
+
+
+class Rewards(BaseModel):
+    """Scores from 0 to 1, one for each image; null where it can't be read."""
+
+    rewards: list[float | None]
+    rejects: list[Reject]
+
+
+class Answers(BaseModel):
+    answers: list[Reply | Choice]
+
+
+class Reason(BaseModel):
+    message: str
+    code: int
+
+
+class Error(BaseModel):
+    error: Reason
+
+
+async def images_of(request: Request, limits: Limits) -> list[Content]:
+    """The images of a request: fields `files` of a form, or the JSON of `Images`."""
+    if _kind(request) == JSON:
+        found = _parsed(Images, await request.body()).contents()
+    else:
+        form = await _form(request, limits)
+        found = await _files(form.getlist("files"))
+    if not found:
+        raise Refused(422, "no image: fields named files are needed")
+    if len(found) > limits.images:
+        raise Refused(413, f"{len(found)} images; at most {limits.images} may come in a request")
+    return found
+
+
+async def ask_of(request: Request, limits: Limits) -> tuple[Content, Ask]:
+    """The image and the questions of a request: fields `file`, `question` (any number), `choice`
+    (any number) and `most_tokens` of a form, or the JSON of `Ask`."""
+    if _kind(request) == JSON:
+        ask = _parsed(Ask, await request.body())
+        return ask.image.content(1), ask
+    form = await _form(request, limits)
+    found = await _files(form.getlist("file"))
+    if len(found) != 1:
+        raise Refused(422, f"one image is needed, as a field named file; found {len(found)}")
+    fields: dict[str, Any] = {
+        "image": {"data": b""},
+        "questions": form.getlist("question"),
+        "choices": form.getlist("choice") or None,
+        "most_tokens": form.get("most_tokens", MOST_TOKENS),
+    }
+    return found[0], _validated(Ask, fields)
+
+
+async def chat_of(request: Request) -> Chat:
+    """The chat of a request."""
+    if _kind(request) != JSON:
+        raise Refused(415, f"{MULTIPART}; expected {JSON}")
+    return _parsed(Chat, await request.body())
+
+
+def check_size(image: Content, limits: Limits) -> None:
+    """Raises Refused for an image of too many pixels, by its header. What has none is found
+    unreadable later."""
+    try:
+        height, width = images.size(image)
+    except ValueError:
+        return
+    if height * width > limits.pixels:
+        raise Refused(
+            413, f"{image}: {width} × {height} pixels; at most {limits.pixels:,} are read"
+        )
+
+
+def _kind(request: Request) -> str:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in (JSON, MULTIPART):
+        raise Refused(415, f"{kind or 'no content type'}; expected {MULTIPART} or {JSON}")
+    return kind
+
+
+async def _form(request: Request, limits: Limits) -> Any:
+    try:
+        return await request.form(max_files=limits.images + 1, max_fields=100)
+    except HTTPException as error:
+        raise Refused(400, f"the form can't be read: {error.detail}") from None
+
+
+async def _files(fields: list[UploadFile | str]) -> list[Content]:
+    found = []
+    for number, field in enumerate(fields, start=1):
+        if isinstance(field, str):
+            raise Refused(422, "an image must be a file, not a text")
+        found.append(Content(await field.read(), field.filename or f"image {number}"))
+    return found
+
+
+def _parsed(form: type[Form], body: bytes) -> Form:
+    try:
+        return form.model_validate_json(body)
+    except ValidationError as error:
+        raise _wrong(error) from None
+
+
+def _validated(form: type[Form], fields: Mapping[str, Any]) -> Form:
+    try:
+        return form.model_validate(fields)
+    except ValidationError as error:
+        raise _wrong(error) from None
+
+
+def _wrong(error: ValidationError) -> Refused:
+    """The first mistake, without what was sent: that may be megabytes."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return Refused(422, f"{place or 'body'}: {first['msg']}")

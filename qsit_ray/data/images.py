@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from PIL.ExifTags import Base
 from PIL.Image import Transpose
 
@@ -134,6 +134,8 @@ def _opened(file: File) -> Iterator[Image.Image]:
         if isinstance(error, OSError) and error.errno is not None:
             raise _unreadable(file, error) from None
         reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):
+            reason = "of no format that Pillow knows"
         raise InputError(f"{file}: not a readable image ({reason})") from None
 
 

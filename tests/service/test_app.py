@@ -1,0 +1,320 @@
+"""The service's routes, in front of a small model in this process."""
+
+import base64
+import io
+import socket
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+import requests
+import schemathesis
+from hostile_images import bad, good
+from hypothesis import given, settings
+from PIL import Image
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from services import Failing, Local, served
+
+from qsit_ray.rating.rater import Rater
+from qsit_ray.service.limits import Away, Busy, Limits
+
+QUESTION = "Is it sharp?"
+
+
+@pytest.fixture(scope="module")
+def rater(tmp_path_factory):
+    from qsit_ray.demo import models
+    from qsit_ray.demo.pretrain import make_tokenizer
+    from qsit_ray.models import load
+
+    folder = tmp_path_factory.mktemp("model") / "m"
+    tokenizer = make_tokenizer([], 0)
+    made = models.make_model(models.DECODERS["proxy"], tokenizer, 0)
+    load.save(made, models.processor_of(made, tokenizer), folder)
+    return Rater.load(folder)
+
+
+@pytest.fixture(scope="module")
+def service(rater):
+    limits = Limits(body_bytes=2**20, pixels=500_000, images=4, send_seconds=0.3)
+    with served(Local(rater), limits) as url:
+        yield url
+
+
+def image(seed=0, size=(60, 70), form="PNG"):
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, form)
+    return file.getvalue()
+
+
+def text(content):
+    return base64.b64encode(content).decode()
+
+
+def post(url, path, **given):
+    return requests.post(url + path, timeout=60, **given)
+
+
+def reason(answer, status):
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    found = answer.json()["error"]
+    assert found["code"] == status
+    return found["message"]
+
+
+def chat(content, question=QUESTION, **more):
+    url = f"data:image/png;base64,{text(content)}"
+    parts = [{"type": "text", "text": question}, {"type": "image_url", "image_url": {"url": url}}]
+    return {"messages": [{"role": "user", "content": parts}], **more}
+
+
+def test_scores_are_the_raters_in_a_form_and_in_json(rater, service):
+    contents = [image(seed, (40 + 30 * seed, 90)) for seed in range(3)]
+    known = [rater.score(content).score for content in contents]
+    form = post(
+        service, "/v1/score", files=[("files", (f"{n}.png", c)) for n, c in enumerate(contents)]
+    )
+    body = {
+        "images": [
+            {"data": text(content), "name": f"{n}.png"} for n, content in enumerate(contents)
+        ]
+    }
+    for answer in (form, post(service, "/v1/score", json=body)):
+        assert answer.status_code == 200
+        scores = answer.json()["scores"]
+        assert [each["image"] for each in scores] == ["0.png", "1.png", "2.png"]
+        assert [each["score"] for each in scores] == pytest.approx(known, abs=1e-4)
+        assert answer.json()["rejects"] == []
+        assert answer.json()["conditions"]["resize"] == "bicubic"
+
+
+def test_rewards_lie_from_0_to_1_and_an_unreadable_image_has_none(rater, service):
+    body = {"images": [{"data": text(image())}, {"data": text(b"none")}]}
+    answer = post(service, "/v1/reward", json=body).json()
+    assert answer["rewards"] == [
+        pytest.approx((rater.score(image()).score - 1) / 4, abs=1e-4),
+        None,
+    ]
+    assert [each["image"] for each in answer["rejects"]] == ["image 2"]
+
+
+def test_answers_are_the_raters(rater, service):
+    fields = [("question", QUESTION), ("question", "Is it noisy?"), ("most_tokens", "5")]
+    answer = post(service, "/v1/ask", files={"file": ("a.png", image())}, data=fields).json()
+    known = [rater.ask(image(), question, 5).text for question in (QUESTION, "Is it noisy?")]
+    assert [each["text"] for each in answer["answers"]] == known
+    assert [each["question"] for each in answer["answers"]] == [QUESTION, "Is it noisy?"]
+    body = {"image": {"data": text(image())}, "questions": [QUESTION], "choices": ["Yes", "No"]}
+    (chosen,) = post(service, "/v1/ask", json=body).json()["answers"]
+    expected = rater.choose(image(), QUESTION, ["Yes", "No"])
+    assert chosen["answer"] == expected.answer
+    assert chosen["probabilities"] == pytest.approx(expected.probabilities, abs=1e-4)
+
+
+def test_openais_client_can_ask(rater, service):
+    from openai import OpenAI
+
+    client = OpenAI(base_url=f"{service}/v1", api_key="none", max_retries=0)
+    (model,) = client.models.list().data
+    asked = chat(image(), model=model.id, max_tokens=4)
+    whole = client.chat.completions.create(**asked)
+    known = rater.ask(image(), QUESTION, 4)
+    assert whole.choices[0].message.content == known.text
+    assert whole.choices[0].finish_reason == ("stop" if known.is_whole else "length")
+    pieces = list(client.chat.completions.create(**asked, stream=True))
+    assert "".join(piece.choices[0].delta.content or "" for piece in pieces) == known.text
+
+
+def test_an_address_in_a_chat_is_never_fetched(service, tmp_path):
+    (tmp_path / "a.png").write_bytes(image())
+    for address in (f"file://{tmp_path}/a.png", str(tmp_path / "a.png"), f"{service}/health"):
+        body = chat(b"")
+        body["messages"][0]["content"][1]["image_url"]["url"] = address
+        assert "no other address" in reason(post(service, "/v1/chat/completions", json=body), 422)
+
+
+@pytest.mark.parametrize(
+    ("path", "given", "status", "said"),
+    [
+        ("/v1/score", {"data": "x"}, 415, "no content type; expected multipart/form-data"),
+        ("/v1/score", {"data": {"a": "b"}}, 415, "x-www-form-urlencoded; expected"),
+        ("/v1/score", {"json": {}}, 422, "images: Field required"),
+        ("/v1/score", {"json": {"images": [{"data": "%%"}]}}, 422, "images.0.data"),
+        ("/v1/score", {"json": {"images": []}}, 422, "at least 1 item"),
+        ("/v1/score", {"json": {"images": [{"data": ""}] * 5}}, 413, "at most 4 may"),
+        ("/v1/score", {"files": {"other": b"x"}}, 422, "fields named files"),
+        ("/v1/score", {"files": [("files", b"x")] * 9}, 400, "Too many files"),
+        ("/v1/ask", {"files": {"file": image()}}, 422, "questions"),
+        ("/v1/ask", {"files": {"file": image()}, "data": {"question": ""}}, 422, "at least 1 char"),
+        ("/v1/ask", {"files": {"a": b""}, "data": {"question": "q"}}, 422, "one image is needed"),
+        ("/v1/ask", {"files": {"file": b"x"}, "data": {"question": "q"}}, 422, "not a readable"),
+        (
+            "/v1/ask",
+            {"files": {"file": image()}, "data": {"question": "q", "choice": ["a", "a"]}},
+            422,
+            "two or more different candidates",
+        ),
+        (
+            "/v1/ask",
+            {"files": {"file": image()}, "data": {"question": "q", "most_tokens": "many"}},
+            422,
+            "most_tokens",
+        ),
+        ("/v1/chat/completions", {"json": chat(image(), n=2)}, 422, "n: Input should be 1"),
+        ("/v1/chat/completions", {"json": {"messages": [{"role": "system"}]}}, 422, "messages.0"),
+        ("/v1/nothing", {"json": {}}, 404, "Not Found"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_refused_with_its_reason(service, path, given, status, said):
+    assert said in reason(post(service, path, **given), status)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_hostile_images_are_scored_or_refused_with_a_reason(service, tmp_path):
+    """Also names that are paths or HTML: a name is a label."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    readable, broken = good(folder), bad(folder, tmp_path / "outside")
+    sent = {
+        file.relative_to(folder).as_posix(): file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and not file.is_symlink()
+    }
+    assert len(sent) >= 40
+    for name, content in sent.items():
+        for label in ("../../etc/passwd", "<img src=x onerror=alert(1)>.png"):
+            answer = post(service, "/v1/score", files=[("files", (label, content))])
+            if name in readable:
+                assert answer.status_code == 200, (name, answer.text)
+                assert answer.json()["scores"][0]["image"] == label
+            else:
+                assert name in broken
+                assert reason(answer, 422)
+
+
+def test_too_many_pixels_are_refused_by_the_header(service):
+    assert "500,000 are read" in reason(
+        post(service, "/v1/score", files={"files": image(size=(600, 900), form="JPEG")}), 413
+    )
+
+
+def test_a_long_body_is_refused_before_it_is_read(service):
+    """Whether its length is said or not."""
+    large = b"0" * (2**20 + 1)
+    assert "1,048,576 bytes" in reason(post(service, "/v1/score", files={"files": large}), 413)
+    pieces = (b"0" * 2**16 for _ in range(40))
+    kind = {"Content-Type": "application/json"}
+    try:
+        answer = post(service, "/v1/score", data=pieces, headers=kind)
+    except requests.ConnectionError:  # closed while the client was still sending
+        return
+    assert "1,048,576 bytes" in reason(answer, 413)
+
+
+def said_to(url, request):
+    """What the service answers to raw bytes; the connection stays open on this side."""
+    place = urlsplit(url)
+    with socket.create_connection((place.hostname, place.port), timeout=30) as client:
+        client.sendall(request)
+        found = b""
+        while piece := client.recv(2**16):
+            found += piece
+            if b"\r\n\r\n" in found and b"}}" in found:
+                break
+    return found.decode()
+
+
+def test_a_slow_client_is_let_go(service):
+    head = "POST /v1/score HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    answer = said_to(service, f"{head}Content-Length: 100\r\n\r\n{{".encode())
+    assert answer.startswith("HTTP/1.1 408")
+    assert "took more than 0.3 s to arrive" in answer
+
+
+def test_a_length_that_is_none_is_refused(service):
+    answer = said_to(service, b"POST /v1/score HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n")
+    assert answer.startswith("HTTP/1.1 400")
+
+
+def test_a_token_is_asked_for_where_there_is_one(rater):
+    with served(Local(rater), token="secret") as url:
+        files = {"files": image()}
+        for headers in ({}, {"Authorization": "Bearer other"}, {"Authorization": "Basic secret"}):
+            answer = post(url, "/v1/score", files=files, headers=headers)
+            assert "a token is needed" in reason(answer, 401)
+            assert answer.headers["www-authenticate"] == "Bearer"
+        right = {"Authorization": "Bearer secret"}
+        assert post(url, "/v1/score", files=files, headers=right).status_code == 200
+        for path in ("/", "/page.js", "/page.css", "/health", "/ready", "/openapi.json"):
+            assert requests.get(url + path, timeout=60).status_code == 200
+
+
+@pytest.mark.parametrize(("error", "status"), [(Busy(), 429), (Away(), 503), (TimeoutError(), 504)])
+def test_a_model_that_is_busy_or_away_is_said(error, status):
+    with served(Failing(error)) as url:
+        answer = post(url, "/v1/score", files={"files": image()})
+        assert reason(answer, status)
+        assert ("retry-after" in answer.headers) == (status != 504)
+        assert "not ready" in reason(requests.get(f"{url}/ready", timeout=60), 503)
+        assert requests.get(f"{url}/health", timeout=60).status_code == 200
+
+
+def test_requests_beyond_the_limit_are_told_to_come_again(rater):
+    with served(Local(rater), Limits(requests=0)) as url:
+        answer = post(url, "/v1/score", files={"files": image()})
+        assert reason(answer, 429)
+        assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_each_request_is_observed_by_its_route(rater):
+    seen = []
+    with served(Local(rater), seen=seen) as url:
+        post(url, "/v1/score", files={"files": image()})
+        post(url, "/v1/score", data="x")
+        requests.get(f"{url}/{'x' * 50}", timeout=60)
+    assert [(route, status) for route, status, _ in seen] == [
+        ("/v1/score", 200),
+        ("/v1/score", 415),
+        ("other", 404),
+    ]
+
+
+def test_pages_run_only_the_services_own_scripts(service):
+    for path in ("/", "/v1/score", "/nothing"):
+        headers = requests.get(service + path, timeout=60).headers
+        assert "script-src 'self'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+
+
+def test_no_request_of_the_described_form_fails_in_the_service(service):
+    """Generated from the OpenAPI document: answers are as it describes them, and none is 5xx."""
+    schema = schemathesis.openapi.from_url(f"{service}/openapi.json")
+    statuses = {}
+
+    for found in schema.get_all_operations():
+        operation = found.ok()
+
+        @settings(max_examples=20, deadline=None, derandomize=True, database=None)
+        @given(case=operation.as_strategy())
+        def check(case):
+            answer = case.call_and_validate(checks=CHECKS, timeout=60)
+            statuses.setdefault((case.method, case.path), set()).add(answer.status_code)
+
+        check()
+    assert {path for _, path in statuses} >= {"/v1/score", "/v1/reward", "/v1/ask", "/ready"}
+    assert statuses["GET", "/v1/models"] == {200}

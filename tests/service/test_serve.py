@@ -1,0 +1,112 @@
+"""`qsit serve`: a model on Ray Serve, from its start to its end."""
+
+import io
+import os
+import re
+import signal
+import socket
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import psutil
+import pytest
+import requests
+from command_line import QSIT
+from PIL import Image
+
+from qsit_ray.rating.rater import Rater
+
+TOKEN = "planted-token"
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    from qsit_ray.demo import models
+    from qsit_ray.demo.pretrain import make_tokenizer
+    from qsit_ray.models import load
+
+    folder = tmp_path_factory.mktemp("model") / "m"
+    tokenizer = make_tokenizer([], 0)
+    made = models.make_model(models.DECODERS["proxy"], tokenizer, 0)
+    load.save(made, models.processor_of(made, tokenizer), folder)
+    return folder
+
+
+def image(seed):
+    pixels = np.random.default_rng(seed).integers(0, 256, (40 + seed, 64, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def test_a_service_from_start_to_end(model):
+    """Equal scores under many clients, also when a replica is killed; metrics; a clean end."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    images = [image(seed) for seed in range(24)]
+    rater = Rater.load(model)
+    known = [each.score for each in rater.scores(images)]
+
+    def score(number):
+        body = {"files": images[number % len(images)]}
+        answer = requests.post(f"{url}/v1/score", files=body, headers=HEADERS, timeout=120)
+        found = answer.json()["scores"][0]["score"] if answer.status_code == 200 else None
+        return number % len(images), answer.status_code, found
+
+    with subprocess.Popen(
+        [QSIT, "serve", "--model", str(model), "--port", str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "QSIT_SERVICE_TOKEN": TOKEN},
+    ) as driver:
+        try:
+            lines = [next(driver.stdout) for _ in range(3)]
+            metrics = re.search(r"metrics: (\S+)", lines[-1])[1]
+            assert requests.get(f"{url}/ready", timeout=60).json() == {"status": "ready"}
+            assert score_without_token(url, images[0]) == 401
+            replica = next(
+                process
+                for process in psutil.Process(driver.pid).children(recursive=True)
+                if "ServeReplica:qsit:Model" in process.name() + " ".join(process.cmdline())
+            )
+            with ThreadPoolExecutor(8) as clients:
+                answers = [clients.submit(score, number) for number in range(200)]
+                answers[40].result()
+                os.kill(replica.pid, signal.SIGKILL)
+                found = [answer.result() for answer in answers]
+            assert {status for _, status, _ in found} == {200}
+            for number, _, value in found:
+                assert value == pytest.approx(known[number], abs=1e-4)
+            counted = requests.get(metrics, timeout=60).text
+            assert re.search(r"qsit_service_requests\S*\{.*route=\"/v1/score\"", counted)
+            assert TOKEN not in counted
+        finally:
+            driver.send_signal(signal.SIGTERM)
+        assert driver.wait(timeout=60) == 143
+
+
+def score_without_token(url, content):
+    return requests.post(f"{url}/v1/score", files={"files": content}, timeout=60).status_code
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--model", "nowhere"], "nowhere"),
+        (["--model", "MODEL", "--port", "1", "--host", "192.0.2.77"], "can't listen there"),
+    ],
+)
+def test_what_can_not_be_served_is_said_before_ray_starts(model, words, said):
+    words = [str(model) if word == "MODEL" else word for word in words]
+    done = subprocess.run([QSIT, "serve", *words], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1

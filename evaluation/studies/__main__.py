@@ -74,6 +74,19 @@ def gpu(
 
 
 @app.command()
+def load(
+    model: Annotated[Path, typer.Argument(help="A model's folder.")],
+    out: Page = Path("docs/USE.md"),
+    clients: Annotated[int, typer.Option(min=1)] = 50,
+    seconds: Annotated[int, typer.Option(min=10)] = 60,
+) -> None:
+    """A service under many clients, and without one of its replicas."""
+    from evaluation.studies import load  # here: the others need no Ray
+
+    load.write(out, model, clients, seconds)
+
+
+@app.command()
 def rating(
     out: Page = Path("docs/USE.md"), images: Annotated[int, typer.Option(min=1)] = 200
 ) -> None:

@@ -69,19 +69,44 @@ def score(
         bool,
         typer.Option("--selftest", help="Compare with the scores that the model's folder has."),
     ] = False,
+    source: Annotated[
+        list[str] | None, typer.Option("--input", help="Images, as the argument IMAGES.")
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            help="A folder or an object store's address: a job on Ray, which goes on where it was "
+            "stopped when the same command is run again."
+        ),
+    ] = None,
+    cpus: Annotated[
+        int | None, typer.Option(min=1, help="CPUs of an actor of the job, beside its GPU.")
+    ] = None,
+    actors: Annotated[int, typer.Option(min=1, help="Actors of the job at most.")] = 1_000,
+    shard_images: Annotated[
+        int, typer.Option(min=1, help="Images of one file of the job's output.")
+    ] = 1_000,
     as_json: Json = False,
 ) -> None:
-    """Score images: a table on a terminal, csv elsewhere.
+    """Score images: a table on a terminal, csv elsewhere; with --output a job on Ray.
 
     What can't be read is named at the end, with exit status 2; the rest is scored.
     """
     from qsit_ray.rating import inputs, outputs  # here: other verbs need neither pyarrow nor Pillow
 
-    if selftest == bool(images):
+    given = [*(images or []), *(source or [])]
+    if selftest == bool(given):
         raise InputError("give images, or --selftest without any")
     if out is not None:
         outputs.check_name(out)
-    listed = inputs.listed(images or [], column, sys.stdin)
+        if output is not None:
+            raise InputError("give --out for one file, or --output for a job's folder")
+    listed = inputs.listed(given, column, sys.stdin)
+    if output is not None:
+        from qsit_ray.cli import scoring_job
+
+        job = scoring_job.Job(model, profile, precision, batch_tokens, cpus, actors, shard_images)
+        return scoring_job.run(job, listed, output, as_json)
     rater = _rater(model, profile, precision, batch_tokens)
     if selftest:
         return _selftest(rater, as_json)

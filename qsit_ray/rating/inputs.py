@@ -21,9 +21,10 @@ TABLES = {".csv", ".tsv", ".parquet", ".xlsx", ".json", ".jsonl"}
 def listed(words: Sequence[str], column: str | None, stdin: TextIO) -> list[str]:
     """The paths and addresses that `words` stand for, in their order.
 
-    A folder stands for the images below it, by name; a pattern for what it matches; a table, whose
-    `column` is by default `image`, for its rows, relative to its folder; `-` for the lines of
-    `stdin`. Raises InputError for a word that stands for nothing.
+    A folder, of this machine or of an object store, stands for the images below it, by name; a
+    pattern for what it matches; a table, whose `column` is by default `image`, for its rows,
+    relative to its folder; `-` for the lines of `stdin`. Raises InputError for a word that stands
+    for nothing.
     """
     found: list[str] = []
     for word in words:
@@ -38,7 +39,7 @@ def _listed(word: str, column: str | None, stdin: TextIO) -> Iterable[str]:
     if word == STDIN:
         return [line.strip() for line in stdin if line.strip()]
     if is_address(word):
-        return _matched(word) if glob.has_magic(word) else [word]
+        return _matched(word) if glob.has_magic(word) else _below(word)
     path = Path(word)
     if path.is_dir():
         return [str(path / name) for name in files.images(path) if not _is_hidden(name)]
@@ -63,6 +64,24 @@ def _matched(pattern: str) -> list[str]:
         return [file.full_name for file in fsspec.open_files(pattern)]
     except Exception as error:  # each store has its own
         raise InputError(f"{pattern}: can't be listed: {' '.join(str(error).split())}") from None
+
+
+def _below(address: str) -> list[str]:
+    """The images below an address that is a folder; else the address itself. An address without an
+    image's ending is looked up: a web page's address may be an image all the same."""
+    import fsspec
+
+    if Path(address).suffix.lower() in files.endings() or address.startswith(("http:", "https:")):
+        return [address]
+    try:
+        store, path = fsspec.core.url_to_fs(address)
+        if not store.isdir(path):
+            return [address]
+        found = sorted(store.find(path))
+    except Exception as error:  # each store has its own
+        raise InputError(f"{address}: can't be listed: {' '.join(str(error).split())}") from None
+    images = [name for name in found if Path(name).suffix.lower() in files.endings()]
+    return [store.unstrip_protocol(name) for name in images]
 
 
 def _of_table(path: Path, column: str | None) -> list[str]:

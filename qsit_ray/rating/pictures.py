@@ -19,6 +19,10 @@ Source = Any
 H × W or H × W × 3 (or 1, or 4), torch's 3 × H × W (or 1); of uint8, or of floats from 0 to 1."""
 
 
+class Unreachable(InputError):
+    """An image that could not be fetched now, and may be another time."""
+
+
 def is_address(text: str) -> bool:
     """Whether fsspec reads it, rather than this machine's files."""
     return _ADDRESS.match(text) is not None
@@ -69,7 +73,9 @@ def _fetched(address: str) -> bytes:
         raise
     except Exception as error:  # each store has its own
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{address}: can't be fetched: {reason}") from None
+        final = isinstance(error, FileNotFoundError | PermissionError)
+        kind = InputError if final else Unreachable
+        raise kind(f"{address}: can't be fetched: {reason}") from None
 
 
 def _pixels(source: Source, name: str) -> np.ndarray:

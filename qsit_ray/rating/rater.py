@@ -8,7 +8,7 @@ from functools import partial
 from importlib.metadata import version
 from itertools import count, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL.Image import Resampling
@@ -20,8 +20,8 @@ from qsit_ray.models import load
 from qsit_ray.models.load import Checkpoint
 from qsit_ray.models.score import BATCH_TOKENS, Prompter, logits_or_errors
 from qsit_ray.prompts import PAPER, Profile, level_tokens, profile_named
-from qsit_ray.rating.pictures import Source, is_kept, name_of, shown
-from qsit_ray.rating.results import Choice, Reject, Reply, Score, score_of
+from qsit_ray.rating.pictures import Source, Unreachable, is_kept, name_of, shown
+from qsit_ray.rating.results import Choice, Precision, Reject, Reply, Score, score_of
 from qsit_ray.rating.view import MOST_TOKENS, View
 
 WINDOW = 64
@@ -29,8 +29,6 @@ WINDOW = 64
 MOST_THREADS = 8
 CPU_TOKENS = 2_048
 """On a CPU more tokens at once are no faster, and leave less to decode meanwhile."""
-Precision = Literal["fp32", "bf16"]
-"""The arithmetic of a model."""
 _TYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 PACKAGES = ("qsit_ray", "torch", "transformers", "pillow")
 """Whose versions may change a score's last digits."""
@@ -108,7 +106,7 @@ class Rater:
         sound = []
         for place, (name, image) in enumerate(opened):
             if isinstance(image, InputError):
-                found[place] = Reject(name, str(image))
+                found[place] = Reject(name, str(image), isinstance(image, Unreachable))
             else:
                 sound.append((place, name, image))
         logits = logits_or_errors(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +13,9 @@ from qsit_ray.errors import InputError
 from qsit_ray.levels import level_probabilities
 from qsit_ray.prompts import Profile
 from qsit_ray.soft_levels import spread
+
+Precision = Literal["fp32", "bf16"]
+"""The arithmetic of a model."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Reject:
-    """An image that could not be read, and why."""
+    """An image that could not be read, and why. `transient`: another try may succeed."""
 
     image: str
     reason: str
+    transient: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,88 @@
+"""rim: scores of many images on a cluster, by a pool of actors, into a folder that a killed job
+goes on with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qsit_ray import artifacts
+from qsit_ray.placement import Request
+from qsit_ray.pool import on_actors
+from qsit_ray.rating.results import Precision
+from qsit_ray.rating.shards import Counts, Folder, Plan
+
+if TYPE_CHECKING:
+    from qsit_ray.rating.rater import Precision
+
+
+def plan_of(
+    images: Sequence[str], model: str, profile: str, precision: Precision, shard_images: int
+) -> Plan:
+    """What the job's scores depend on. A model's weights are known by their files' names and
+    sizes, and by what its JSON files say."""
+    listed = hashlib.sha256()
+    for image in images:
+        listed.update(f"{image}\n".encode("utf-8", "surrogateescape"))
+    folder = Path(model)
+    files = sorted(path for path in folder.glob("*") if path.suffix in (".json", ".safetensors"))
+    known = [
+        (path.name, path.stat().st_size, path.suffix == ".json" and artifacts.file_sha256(path))
+        for path in files
+    ]
+    return Plan(
+        images=len(images),
+        shard_images=shard_images,
+        sha256=listed.hexdigest(),
+        model=model,
+        weights=artifacts.digest(known),
+        profile=profile,
+        precision=precision,
+    )
+
+
+def run(
+    folder: Folder,
+    plan: Plan,
+    request: Request,
+    most: int,
+    batch_tokens: int | None,
+    progress: Callable[[int, int], None],
+) -> Counts:
+    """Score the shards that are missing, within a Ray session; `progress` is told the images done
+    and all. Raises InputError where the model can't be loaded."""
+    missing = folder.missing(plan)
+    done = plan.images - sum(_size(plan, number) for number in missing)
+    progress(done, plan.images)
+    if missing:
+        gpu = request.resources.get("GPU", 0.0) > 0
+        given = {"folder": folder, "plan": plan, "gpu": gpu, "batch_tokens": batch_tokens}
+        for result in on_actors(Scorer, given, [{"shard": n} for n in missing], request, most):
+            done += _size(plan, result["shard"])
+            progress(done, plan.images)
+    return folder.end(plan)
+
+
+def _size(plan: Plan, number: int) -> int:
+    return min(plan.shard_images, plan.images - number * plan.shard_images)
+
+
+class Scorer:
+    """An actor that scores one shard after another and writes each."""
+
+    def __init__(self, folder: Folder, plan: Plan, gpu: bool, batch_tokens: int | None):
+        from qsit_ray.rating.rater import Rater  # here: in the actor only
+
+        device = "cuda" if gpu else "cpu"
+        self._folder = folder
+        self._rater: Rater = Rater.load(
+            plan.model, plan.profile, device, plan.precision, batch_tokens
+        )
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        number, rater = int(item["shard"]), self._rater
+        found = list(rater.scores(self._folder.listed(number)))
+        self._folder.write(number, found, rater.profile.words, rater.conditions)
+        return {"shard": number}

@@ -11,6 +11,7 @@ from qsit_ray import pipeline
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli import (
     ablate,
+    compare,
     config,
     convert,
     data,
@@ -101,6 +102,7 @@ convert.register(groups["data"])
 search.register(groups["search"])
 app.command()(fit.fit)
 rating.register(app)
+compare.register(app)
 train.register(groups["train"], app)
 evaluate.register(groups["evaluate"])
 lldescribe.register(groups["evaluate"])

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from qsit_ray.rating.pairs import ScoredPair
     from qsit_ray.report.pairs_page import Compared
 
-MOST_CASES = 30
+MOST_CASES = 24
 """Four thumbnails each: a page of so many stays below 5 MB."""
 
 
@@ -42,8 +42,8 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    dir_a: Annotated[Path, typer.Argument(help="A folder of images.")],
-    dir_b: Annotated[Path, typer.Argument(help="A folder with images of the same names.")],
+    dir_a: Annotated[Path, typer.Argument(metavar="DIR_A", help="A folder of images.")],
+    dir_b: Annotated[Path, typer.Argument(metavar="DIR_B", help="Images of the same names.")],
     model: Model,
     profile: Profile = "paper",
     out: Annotated[Path | None, typer.Option(help="A page to write: .html.")] = None,

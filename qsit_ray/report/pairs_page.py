@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -55,6 +56,7 @@ def render(compared: Compared) -> str:
         "percent": percent,
         "count": lambda value: f"{value:,}",
         "thumbnail": thumbnail,
+        "unbroken": unbroken,
     }
     environment.filters |= filters
     text = (files("qsit_ray.report") / "pairs.html").read_text("utf-8")
@@ -81,6 +83,11 @@ def sentence(found: PairedDifference, score_range: Sequence[float]) -> str:
         return f"No significant difference: {change}; {ending}."
     word, sign = ("lower", -1) if found.difference < 0 else ("higher", 1)
     return f"B is {word} than A by {_with_interval(found, sign)} {behind}; {ending}."
+
+
+def unbroken(text: str) -> str:
+    """Without line breaks within `B − A`, within `p = 0.02` and within an interval."""
+    return re.sub(r" (?=[=−])|(?<=[=−]) |(?<=,) (?=\S+\])", "\xa0", text)
 
 
 def p_text(value: float | None) -> str:

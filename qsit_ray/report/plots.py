@@ -235,11 +235,13 @@ def differences(values: Sequence[float], x_title: str) -> str:
 
         axes = figure.subplots()
         found = np.asarray(values, dtype=np.float64)
-        bars = int(np.clip(np.sqrt(found.size), 5, 40))
-        width = float(np.ptp(found)) / bars or max(abs(float(found[0])), 1.0) / bars
+        bars = int(np.clip(2 * np.sqrt(found.size), 9, 45))
+        # 0 is always in view, and a bar is never too thin to be seen.
+        width = max(float(np.ptp(found)) / bars, float(np.abs(found).max()) / 100, 1e-4)
         first, last = np.floor(np.array([found.min(), found.max()]) / width + 0.5)
         edges = (np.arange(first, last + 2) - 0.5) * width
         axes.hist(found, edges.tolist(), color=_MUTED, alpha=0.55, edgecolor=_PAPER, linewidth=0.8)
+        axes.set_xlim((min(first, -4) - 0.6) * width, (max(last, 4) + 0.6) * width)
         axes.axvline(0, color=_INK, linewidth=1)
         mean = float(found.mean())
         axes.axvline(mean, color=_INK, linestyle=(0, (4, 3)), linewidth=1.1)

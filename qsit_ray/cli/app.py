@@ -11,6 +11,7 @@ from qsit_ray import pipeline
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli import (
     ablate,
+    compare,
     config,
     convert,
     data,
@@ -102,6 +103,7 @@ convert.register(groups["data"])
 search.register(groups["search"])
 app.command()(fit.fit)
 rating.register(app)
+compare.register(app)
 app.command()(serve.serve)
 train.register(groups["train"], app)
 evaluate.register(groups["evaluate"])

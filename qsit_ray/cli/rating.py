@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar
 
 import typer
 from rich.console import Console
@@ -33,8 +33,19 @@ Precision = Annotated[
     Literal["fp32", "bf16"] | None,
     typer.Option(help="By default bf16 on a GPU, else fp32."),
 ]
+BatchTokens = Annotated[
+    int | None,
+    typer.Option(min=1, help="Tokens that go through the model at once; a matter of memory."),
+]
 Shown = Annotated[str, typer.Argument(metavar="IMAGE", help="A file or an address.")]
 MostTokens = Annotated[int, typer.Option(min=1, help="Tokens of an answer at most.")]
+
+
+class _HasRow(Protocol):
+    def to_row(self) -> dict[str, Any]: ...
+
+
+Scored = TypeVar("Scored", bound=_HasRow)
 
 
 def register(app: typer.Typer) -> None:
@@ -61,10 +72,7 @@ def score(
         Path | None, typer.Option(help="A file to write: .csv, .jsonl or .parquet.")
     ] = None,
     precision: Precision = None,
-    batch_tokens: Annotated[
-        int | None,
-        typer.Option(min=1, help="Tokens that go through the model at once; a matter of memory."),
-    ] = None,
+    batch_tokens: BatchTokens = None,
     selftest: Annotated[
         bool,
         typer.Option("--selftest", help="Compare with the scores that the model's folder has."),
@@ -107,14 +115,14 @@ def score(
 
         job = scoring_job.Job(model, profile, precision, batch_tokens, cpus, actors, shard_images)
         return scoring_job.run(job, listed, output, as_json)
-    rater = _rater(model, profile, precision, batch_tokens)
+    rater = loaded(model, profile, precision, batch_tokens)
     if selftest:
         return _selftest(rater, as_json)
     conditions, words = rater.conditions, rater.profile.words
-    watched = _watched(rater.scores(listed), len(listed))
+    coming = watched(rater.scores(listed), len(listed))
     if out is None and not as_json and not sys.stdout.isatty():
-        watched = _printed(watched, outputs.csv_writer(sys.stdout, words))
-    found = list(watched) if out is None else outputs.kept(out, watched)
+        coming = printed(coming, outputs.csv_writer(sys.stdout, words))
+    found = list(coming) if out is None else outputs.kept(out, coming)
     scores = [each for each in found if isinstance(each, Score)]
     rejects = [each for each in found if isinstance(each, Reject)]
     if out is not None:
@@ -131,10 +139,7 @@ def score(
         low, high = rater.profile.score_range
         rows = [(each.image, each.score, each.std, each.level) for each in scores]
         print_table(f"Scores, {low:g} to {high:g}", ["image", "score", "std", "level"], rows)
-    if rejects:
-        for each in rejects:
-            print(f"qsit: {each.reason}", file=sys.stderr)
-        raise InputError(f"{len(rejects)} of {len(listed)} images are rejected")
+    refuse(rejects, f"{len(listed)} images")
 
 
 def ask(
@@ -154,7 +159,7 @@ def ask(
     if choice is not None:
         check_candidates(choice)
     _check_image(image)
-    view = _rater(model, profile, precision).view(image)
+    view = loaded(model, profile, precision).view(image)
     found: list[Reply | Choice] = [
         view.choose(text, choice) if choice else view.ask(text, most_tokens) for text in questions
     ]
@@ -180,7 +185,7 @@ def describe(
 ) -> None:
     """Describe an image's quality in words."""
     _check_image(image)
-    reply = _rater(model, profile, precision).describe(image, most_tokens)
+    reply = loaded(model, profile, precision).describe(image, most_tokens)
     if as_json:
         return print_json(asdict(reply))
     _print(reply)
@@ -196,7 +201,7 @@ def _check_image(image: str) -> None:
         images.size(Path(image))
 
 
-def _rater(
+def loaded(
     model: str, profile: str, precision: Literal["fp32", "bf16"] | None, tokens: int | None = None
 ) -> Rater:
     """The model of a folder, of a run's folder, or of the Hub; loading it is said on the screen."""
@@ -213,21 +218,30 @@ def folder_of(model: str) -> str:
     return str(run.model) if run.model.is_dir() else model
 
 
-def _watched(found: Iterable[Score | Reject], total: int) -> Iterator[Score | Reject]:
+def watched(found: Iterable[Score | Reject], total: int) -> Iterator[Score | Reject]:
+    """The same, with a progress bar of `total` images."""
     with Terminal(Console(stderr=True)).bar("Score images") as bar:
         for done, each in enumerate(found, start=1):
             yield each
             bar.update(done, total)
 
 
-def _printed(
-    found: Iterable[Score | Reject], writer: csv.DictWriter[str]
-) -> Iterator[Score | Reject]:
-    """Each score is printed as it comes."""
+def printed(
+    found: Iterable[Scored | Reject], writer: csv.DictWriter[str]
+) -> Iterator[Scored | Reject]:
+    """The same; the row of each score is printed as it comes."""
     for each in found:
-        if isinstance(each, Score):
+        if not isinstance(each, Reject):
             writer.writerow(each.to_row())
         yield each
+
+
+def refuse(rejects: Sequence[Reject], total: str) -> None:
+    """Print each reason; raises InputError where there are rejects, of the `total`."""
+    for each in rejects:
+        print(f"qsit: {each.reason}", file=sys.stderr)
+    if rejects:
+        raise InputError(f"{len(rejects)} of {total} are rejected")
 
 
 def _selftest(rater: Rater, as_json: bool) -> None:

@@ -35,6 +35,11 @@ def listed(words: Sequence[str], column: str | None, stdin: TextIO) -> list[str]
     return found
 
 
+def below(folder: Path) -> list[str]:
+    """The images below a folder, hidden ones left out, by their paths from it, in their order."""
+    return [name for name in files.images(folder) if not _is_hidden(name)]
+
+
 def _listed(word: str, column: str | None, stdin: TextIO) -> Iterable[str]:
     if word == STDIN:
         return [line.strip() for line in stdin if line.strip()]
@@ -42,7 +47,7 @@ def _listed(word: str, column: str | None, stdin: TextIO) -> Iterable[str]:
         return _matched(word) if glob.has_magic(word) else _below(word)
     path = Path(word)
     if path.is_dir():
-        return [str(path / name) for name in files.images(path) if not _is_hidden(name)]
+        return [str(path / name) for name in below(path)]
     if path.suffix.lower() in TABLES and path.is_file():
         return _of_table(path, column)
     if not path.exists() and glob.has_magic(word):

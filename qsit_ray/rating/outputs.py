@@ -21,10 +21,10 @@ FORMATS = (".csv", ".jsonl", ".parquet")
 PARTIAL = "partial.jsonl"
 
 
-def check_name(out: Path) -> None:
+def check_name(out: Path, formats: Sequence[str] = FORMATS) -> None:
     """Raises InputError for an ending that is no format, and for a folder that is missing."""
-    if out.suffix not in FORMATS:
-        raise InputError(f"{out}: expected a name that ends in {', '.join(FORMATS)}")
+    if out.suffix not in formats:
+        raise InputError(f"{out}: expected a name that ends in {', '.join(formats)}")
     if not out.parent.is_dir():
         raise InputError(f"{out}: its folder is missing")
     if out.is_dir():

@@ -227,6 +227,37 @@ def sizes(epochs: Sequence[EpochLine]) -> str:
     return _svg(draw, 3.7, "Rows of each domain by epoch")
 
 
+def differences(values: Sequence[float], x_title: str) -> str:
+    """Histogram of differences with their mean; one bar stands about 0."""
+
+    def draw(figure: Figure) -> None:
+        from matplotlib.ticker import MaxNLocator
+
+        axes = figure.subplots()
+        found = np.asarray(values, dtype=np.float64)
+        bars = int(np.clip(2 * np.sqrt(found.size), 9, 45))
+        # 0 is always in view, and a bar is never too thin to be seen.
+        width = max(float(np.ptp(found)) / bars, float(np.abs(found).max()) / 100, 1e-4)
+        first, last = np.floor(np.array([found.min(), found.max()]) / width + 0.5)
+        edges = (np.arange(first, last + 2) - 0.5) * width
+        axes.hist(found, edges.tolist(), color=_MUTED, alpha=0.55, edgecolor=_PAPER, linewidth=0.8)
+        axes.set_xlim((min(first, -4) - 0.6) * width, (max(last, 4) + 0.6) * width)
+        axes.axvline(0, color=_INK, linewidth=1)
+        mean = float(found.mean())
+        axes.axvline(mean, color=_INK, linestyle=(0, (4, 3)), linewidth=1.1)
+        axes.annotate(
+            f"mean {mean:.3f}".replace("-", "−"), (mean, 1), xycoords=("data", "axes fraction"),
+            xytext=(0, 4), textcoords="offset points", ha="center", va="bottom",
+        )  # fmt: skip
+        axes.set_title("Pairs", pad=24)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+        axes.set_xlabel(x_title, color=_INK)
+
+    return _svg(draw, 3.4, f"Histogram of {x_title}")
+
+
 def _fit(axes: Axes, fitted: Fit) -> None:
     axes.axvspan(*fitted.interval, color=_MUTED, alpha=0.14, linewidth=0)
     for (low, high), width in (((fitted.low, fitted.high), 1.4), (fitted.regret_zone, 3.2)):

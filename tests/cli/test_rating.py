@@ -177,17 +177,19 @@ def test_the_commands_and_the_program_of_the_page_run(model, images, tmp_path, m
     """docs/USE.md as it stands, with a model and photographs at the names that it uses."""
     page = (Path(__file__).parents[2] / "docs" / "USE.md").read_text()
     (tmp_path / "MODEL").symlink_to(model)
-    (tmp_path / "photos").symlink_to(images)
+    for name in ("photos", "before", "after"):
+        (tmp_path / name).symlink_to(images)
     for name in ("photo.jpg", "a.jpg", "b.jpg"):
         with Image.open(images / "0.png") as image:
             image.save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     commands = re.findall(r"^    qsit (.*)$", page, re.MULTILINE)
-    assert len(commands) == 5
+    assert len(commands) == 6
     for command in commands:
         done = call(*shlex.split(command, comments=True))
         assert done.exit_code == 0, (command, done.output)
     assert pq.read_table("scores.parquet").num_rows == 4
+    assert "no pair differs" in Path("page.html").read_text()
     (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -33,8 +33,15 @@ def on_actors(
         worker,
         fn_constructor_kwargs=dict(given),
         compute=pool,
-        num_cpus=request.resources.get("CPU", 0.0),
-        num_gpus=request.resources.get("GPU", 0.0),
-        label_selector=labels_of(request),
+        **options(request),
     )
     yield from done.iter_rows()
+
+
+def options(request: Request) -> dict[str, Any]:
+    """What one actor asks Ray for."""
+    return {
+        "num_cpus": request.resources.get("CPU", 0.0),
+        "num_gpus": request.resources.get("GPU", 0.0),
+        "label_selector": labels_of(request),
+    }

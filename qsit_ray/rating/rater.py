@@ -14,14 +14,15 @@ import torch
 from PIL.Image import Resampling
 
 from qsit_ray.ahead import ahead
+from qsit_ray.data.catalog import Question
 from qsit_ray.data.encode import Shown
 from qsit_ray.errors import InputError
-from qsit_ray.models import load
+from qsit_ray.models import choice, load
 from qsit_ray.models.load import Checkpoint
 from qsit_ray.models.score import BATCH_TOKENS, Prompter, logits_or_errors
 from qsit_ray.prompts import PAPER, Profile, level_tokens, profile_named
 from qsit_ray.rating.pictures import Source, Unreachable, is_kept, name_of, shown
-from qsit_ray.rating.results import Choice, Precision, Reject, Reply, Score, score_of
+from qsit_ray.rating.results import Choice, Precision, Reject, Reply, Score, choice_of, score_of
 from qsit_ray.rating.view import MOST_TOKENS, View
 
 WINDOW = 64
@@ -137,6 +138,22 @@ class Rater:
         """The answer to a question, of at most `most_tokens` tokens; the likeliest token each time.
         Errors as `view`."""
         return self.view(image).ask(question, most_tokens)
+
+    def answers(self, questions: Sequence[Question], root: Path) -> list[Choice]:
+        """The likeliest candidate of each question of a catalog, whose images are relative to
+        `root`; questions of several images go through the model together. Raises InputError for an
+        image that can't be read."""
+        found = choice.answer(
+            self.checkpoint,
+            questions,
+            root,
+            batch_tokens=self.batch_tokens,
+            threads=self.threads,
+        )
+        return [
+            choice_of(each["img_path"], each["question"], each["candidates"], shares.tolist())
+            for each, shares in zip(questions, found, strict=True)
+        ]
 
     def choose(self, image: Source, question: str, candidates: Sequence[str]) -> Choice:
         """The likeliest of the candidates. Errors as `view`, and for fewer than two different

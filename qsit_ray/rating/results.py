@@ -78,6 +78,14 @@ def check_candidates(candidates: Sequence[str]) -> None:
         raise InputError(f"two or more different candidates are needed: {list(candidates)}")
 
 
+def choice_of(
+    image: str, question: str, candidates: Sequence[str], shares: Sequence[float]
+) -> Choice:
+    """The likeliest of the candidates, the first of equals; `shares`: the probability of each."""
+    best = candidates[int(np.argmax(shares))]
+    return Choice(image, question, best, dict(zip(candidates, shares, strict=True)))
+
+
 def score_of(image: str, logits: ArrayLike, profile: Profile) -> Score:
     """The score of level logits, shape (levels,)."""
     shares: NDArray[np.float64] = level_probabilities(logits)

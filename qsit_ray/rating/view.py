@@ -17,7 +17,7 @@ from qsit_ray.models.load import Checkpoint
 from qsit_ray.models.loss import decoder_inputs, tensors
 from qsit_ray.models.score import Prompter, evaluated
 from qsit_ray.prompts import multiple_choice_prompt
-from qsit_ray.rating.results import Choice, Reply, check_candidates
+from qsit_ray.rating.results import Choice, Reply, check_candidates, choice_of
 
 MOST_TOKENS = 512
 """Tokens of an answer, unless another number is given."""
@@ -91,8 +91,7 @@ class View:
                 torch.zeros(len(candidates), dtype=torch.long, device=device),
             )
         shares = (-losses.cpu().double()).softmax(dim=0).tolist()
-        best = candidates[int(np.argmax(shares))]
-        return Choice(self._name, question, best, dict(zip(candidates, shares, strict=True)))
+        return choice_of(self._name, question, candidates, shares)
 
     def describe(self, most_tokens: int = MOST_TOKENS) -> Reply:
         """What the model says of the image's quality."""

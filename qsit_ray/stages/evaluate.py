@@ -1,18 +1,18 @@
-"""rim: the evaluate stage: three models on the test benchmarks, one Ray task for each model."""
+"""rim: the evaluate stage: three models on the test benchmarks, in parts that a pool of actors
+predicts and keeps."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import ray
-from numpy.typing import NDArray
 
 from evaluation import iqa, llvisionqa
 from evaluation.intervals import Bootstrap
@@ -21,28 +21,49 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.config.section import meaning
 from qsit_ray.data.catalog import BenchmarkImage, Question, open_catalog
+from qsit_ray.data.images import Content
+from qsit_ray.data.pack import place
 from qsit_ray.errors import InputError
-from qsit_ray.levels import level_probabilities
 from qsit_ray.models.base import base_checkpoint, identity
 from qsit_ray.placement import prediction
-from qsit_ray.session import labels_of
-from qsit_ray.soft_levels import spread
+from qsit_ray.pool import on_actors
+from qsit_ray.rating.results import Reject, Score
+from qsit_ray.session import concurrency
 from qsit_ray.terminal import Terminal
+
+if TYPE_CHECKING:
+    from qsit_ray.rating.rater import Rater
 
 SPLIT = "test"
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """One model's answers: scores in [1, 5], their predicted standard deviations in levels, and the
-    values to rank by for each test image, all float64 [images], and a reply to each question.
-    `seconds`: device time."""
+SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("model", "benchmark", "id", "dataset", "photograph")),
+        *((name, pa.float64()) for name in ("truth", "score", "std", "rank_key")),
+        *((name, pa.string()) for name in ("question", "correct_ans", "reply")),
+    ]
+)
+"""Of predictions.parquet: a row for each image, benchmark `iqa`, and for each question, benchmark
+`llvisionqa`, of each model."""
+PART = 256
+"""Rows of a part: what is kept at once, and what an actor that dies loses at most."""
+SECONDS = b"seconds"
+"""In the metadata of a part's schema: the device time that it took."""
 
-    scores: NDArray[np.float64]
-    stds: NDArray[np.float64]
-    rank_keys: NDArray[np.float64]
-    replies: list[str]
-    seconds: float
+
+@dataclass(frozen=True)
+class Part:
+    """Rows `start` to `stop` of a benchmark, for one model."""
+
+    model: str
+    benchmark: str
+    start: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}-{self.benchmark}-{self.start:06}.parquet"
 
 
 def evaluate_models(
@@ -71,21 +92,28 @@ def evaluate_models(
         return
     catalog = open_catalog(run.catalog)
     images, questions = catalog.images(SPLIT), catalog.questions(SPLIT)
+    parts = parts_of(list(models), len(images), len(questions))
     with run.stage("evaluate", inputs) as cost, terminal.bar("Evaluate") as bar:
-        predict = _predict.options(**options(config))
-        tasks = {predict.remote(run, model, config): name for name, model in models.items()}
-        pending = list(tasks)
-        predictions: dict[str, Predictions] = {}
-        while pending:
-            bar.update(len(tasks) - len(pending), len(tasks), "models")
-            (done,), pending = ray.wait(pending)
-            predictions[tasks[done]] = ray.get(done)
-        bar.update(len(tasks), len(tasks), "models")
-        cost.device_seconds = sum(p.seconds for p in predictions.values())
-        # Before they are graded: they cost device hours, and a mistake in grading must lose none.
-        table = pa.concat_tables(_table(n, images, questions, predictions[n]) for n in models)
+        kept = _kept(run, inputs)
+        missing = [asdict(part) for part in parts if not (kept / part.name).exists()]
+        bar.update(len(parts) - len(missing), len(parts), "parts")
+        if missing:
+            given = {"run": run, "models": models, "config": config, "kept": kept}
+            results = on_actors(Predictor, given, missing, prediction(config), at_once(config))
+            for done, _ in enumerate(results, start=1 + len(parts) - len(missing)):
+                bar.update(done, len(parts), "parts")
+        tables = [pq.read_table(kept / part.name) for part in parts]
+        cost.device_seconds = sum(float(table.schema.metadata[SECONDS]) for table in tables)
+        table = pa.concat_tables(each.replace_schema_metadata(None) for each in tables)
         with artifacts.atomic(run.evaluation / "predictions.parquet") as temporary:
             pq.write_table(table, temporary)
+        predicted = {
+            (name, benchmark): table.filter(
+                (pc.field("model") == name) & (pc.field("benchmark") == benchmark)
+            )
+            for name in models
+            for benchmark in ("iqa", "llvisionqa")
+        }
         truth = np.array([row["mos"] for row in images])
         datasets = np.array([row.get("dataset", config.data.source) for row in images])
         photographs = np.array([row["photograph"] for row in images])
@@ -94,8 +122,8 @@ def evaluate_models(
             name: {
                 dataset: iqa.score_predictions(
                     truth[of_dataset],
-                    predictions[name].scores[of_dataset],
-                    rank_on=predictions[name].rank_keys[of_dataset],
+                    predicted[name, "iqa"]["score"].to_numpy()[of_dataset],
+                    rank_on=predicted[name, "iqa"]["rank_key"].to_numpy()[of_dataset],
                     cluster=photographs[of_dataset],
                     bootstrap=bootstrap,
                 ).to_json()
@@ -107,7 +135,7 @@ def evaluate_models(
         answers = {
             name: llvisionqa.grade_replies(
                 questions,
-                predictions[name].replies,
+                predicted[name, "llvisionqa"]["reply"].to_pylist(),
                 rule="default",
                 cluster=[question["photograph"] for question in questions],
                 bootstrap=bootstrap,
@@ -116,71 +144,130 @@ def evaluate_models(
         }
         artifacts.write_json(run.evaluation / "iqa.json", scores)
         artifacts.write_json(run.evaluation / "llvisionqa.json", answers)
+        artifacts.remove(kept)
 
 
-def options(config: Config) -> dict[str, Any]:
-    """What the predictions of one model ask Ray for."""
-    request = prediction(config)
-    return {
-        "num_cpus": request.resources["CPU"],
-        "num_gpus": request.resources.get("GPU", 0.0),
-        "label_selector": labels_of(request),
-    }
+def parts_of(models: Sequence[str], images: int, questions: int) -> list[Part]:
+    """Every model's parts, images before questions."""
+    return [
+        Part(model, benchmark, start, min(start + PART, rows))
+        for model in models
+        for benchmark, rows in (("iqa", images), ("llvisionqa", questions))
+        for start in range(0, rows, PART)
+    ]
 
 
-@ray.remote(max_retries=2)
-def _predict(run: RunFolder, model: str, config: Config) -> Predictions:
-    from qsit_ray.data.encode import Picture
-    from qsit_ray.models import choice, load, score
-    from qsit_ray.models.features import remember_features
-    from qsit_ray.models.trainable import freeze
-    from qsit_ray.prompts import PAPER
-
-    began = time.monotonic()
-    opened = open_catalog(run.catalog)
-    checkpoint = load.load(model)
-    checkpoint.model.to("cuda" if config.train.use_gpu else "cpu")
-    cache: dict[str, Picture] | None = None
-    if config.models.remember_features:
-        cache = {}
-        freeze(checkpoint.model, vision=True)
-        remember_features(checkpoint.model, run.features)
-    tokens, threads = config.evaluate.batch_tokens, config.evaluate.cpus - 1
-    paths = [row["image"] for row in opened.images(SPLIT)]
-    questions = opened.questions(SPLIT)
-    logits = score.level_logits(
-        checkpoint, paths, opened.folder, batch_tokens=tokens, cache=cache, threads=threads
-    )
-    answers = choice.answer(
-        checkpoint, questions, opened.folder, batch_tokens=tokens, cache=cache, threads=threads
-    )
-    replies = [q["candidates"][int(p.argmax())] for q, p in zip(questions, answers, strict=True)]
-    stds = spread(level_probabilities(logits))
-    seconds = time.monotonic() - began
-    return Predictions(PAPER.score(logits), stds, PAPER.rank_key(logits), replies, seconds)
+def at_once(config: Config) -> int:
+    """Actors that predict at once: on a cluster no more than the primary had ranks, whose nodes are
+    there already."""
+    local = concurrency(config.evaluate.cpus)
+    return config.train.workers if local is None else local
 
 
-def _table(
-    model: str,
-    images: Sequence[BenchmarkImage],
-    questions: Sequence[Question],
-    predicted: Predictions,
-) -> pa.Table:
-    """A row for each image, benchmark `iqa`, then for each question, benchmark `llvisionqa`."""
-    no_image, no_question = [None] * len(questions), [None] * len(images)
-    return pa.table(
-        {
-            "model": [model] * (len(images) + len(questions)),
-            "benchmark": ["iqa"] * len(images) + ["llvisionqa"] * len(questions),
-            "id": [image["image"] for image in images] + list(map(str, range(len(questions)))),
-            "dataset": [image.get("dataset") for image in images] + no_image,
-            "photograph": [each["photograph"] for each in (*images, *questions)],
-            "truth": [image["mos"] for image in images] + no_image,
-            "score": predicted.scores.tolist() + no_image,
-            "std": predicted.stds.tolist() + no_image,
-            "rank_key": predicted.rank_keys.tolist() + no_image,
-            "question": no_question + [question["question"] for question in questions],
-            "correct_ans": no_question + [question["correct_ans"] for question in questions],
-            "reply": no_question + predicted.replies,
-        }
-    )
+def _kept(run: RunFolder, inputs: Mapping[str, object]) -> Path:
+    """The folder of the parts that are done for these inputs; others are removed."""
+    folder = run.evaluation / "parts"
+    known = folder / "inputs.json"
+    if not known.exists() or artifacts.read_json(known) != artifacts.digest(inputs):
+        artifacts.remove(folder)
+        folder.mkdir(parents=True)
+        artifacts.write_json(known, artifacts.digest(inputs))
+    return folder
+
+
+class Predictor:
+    """An actor that predicts one part after another and writes each. It holds one model at a
+    time, and parts come model by model."""
+
+    def __init__(self, run: RunFolder, models: Mapping[str, str], config: Config, kept: Path):
+        self._run, self._models, self._config, self._kept = run, models, config, kept
+        self._catalog = open_catalog(run.catalog)
+        self._images = self._catalog.images(SPLIT)
+        self._questions = self._catalog.questions(SPLIT)
+        self._rater: tuple[str, Rater] | None = None
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        part = Part(**item)
+        began = time.monotonic()
+        rater = self._rater_of(part.model)
+        rows = slice(part.start, part.stop)
+        if part.benchmark == "iqa":
+            table = self._scored(part.model, rater, self._images[rows])
+        else:
+            table = self._answered(part, rater, self._questions[rows])
+        seconds = {SECONDS: repr(time.monotonic() - began)}
+        with artifacts.atomic(self._kept / part.name) as temporary:
+            pq.write_table(table.replace_schema_metadata(seconds), temporary)
+        return item
+
+    def _rater_of(self, name: str) -> Rater:
+        import torch
+
+        from qsit_ray.models import load
+        from qsit_ray.models.features import remember_features
+        from qsit_ray.models.trainable import freeze
+        from qsit_ray.rating.rater import Rater
+
+        if self._rater is not None and self._rater[0] == name:
+            return self._rater[1]
+        self._rater = None  # before the next is loaded: two may not fit
+        config = self._config
+        gpu = config.train.use_gpu
+        dtype = torch.bfloat16 if gpu else None
+        checkpoint = load.load(self._models[name], dtype, load.attention(gpu, torch.bfloat16))
+        checkpoint.model.to("cuda" if gpu else "cpu")
+        if config.models.remember_features:
+            freeze(checkpoint.model, vision=True)
+            remember_features(checkpoint.model, self._run.features)
+        tokens, threads = config.evaluate.batch_tokens, config.evaluate.cpus - 1
+        rater = Rater(checkpoint, batch_tokens=tokens, threads=threads)
+        self._rater = name, rater
+        return rater
+
+    def _scored(self, model: str, rater: Rater, images: Sequence[BenchmarkImage]) -> pa.Table:
+        found = list(rater.scores(_opened(self._catalog.folder, row["image"]) for row in images))
+        for each in found:
+            if isinstance(each, Reject):
+                raise InputError(each.reason)
+        rows = [
+            {
+                "model": model,
+                "benchmark": "iqa",
+                "id": image["image"],
+                "dataset": image.get("dataset"),
+                "photograph": image["photograph"],
+                "truth": image["mos"],
+                "score": each.score,
+                "std": each.std,
+                "rank_key": each.rank_key,
+            }
+            for image, each in zip(images, found, strict=True)
+            if isinstance(each, Score)
+        ]
+        return pa.Table.from_pylist(rows, SCHEMA)
+
+    def _answered(self, part: Part, rater: Rater, questions: Sequence[Question]) -> pa.Table:
+        rows = [
+            {
+                "model": part.model,
+                "benchmark": "llvisionqa",
+                "id": str(number),
+                "photograph": question["photograph"],
+                "question": question["question"],
+                "correct_ans": question["correct_ans"],
+                "reply": choice.answer,
+            }
+            for number, question, choice in zip(
+                range(part.start, part.stop),
+                questions,
+                rater.answers(questions, self._catalog.folder),
+                strict=True,
+            )
+        ]
+        return pa.Table.from_pylist(rows, SCHEMA)
+
+
+def _opened(catalog: Path, name: str) -> Path | Content:
+    """The file of a catalog's image; its content where it lies in a pack."""
+    file = place(catalog, name)
+    return file if isinstance(file, Path) else Content(file.read_bytes(), name)

@@ -7,10 +7,12 @@ import autoscaler
 import pytest
 from cluster_files import manifest
 
+from qsit_ray import pool
 from qsit_ray.config.files import override
 from qsit_ray.config.presets import demo, paper, rehearsal
+from qsit_ray.placement import prediction
 from qsit_ray.search import tuner
-from qsit_ray.stages import evaluate, train
+from qsit_ray.stages import train
 from qsit_ray.train.encoding import cpu_options
 
 FILES = {"cluster.yaml": autoscaler.aws, "rayjob.yaml": autoscaler.kubernetes}
@@ -81,7 +83,7 @@ def test_the_primarys_own_cores_encode_its_rows(config):
 
 
 def test_the_evaluation_runs_on_the_primarys_node(config):
-    demands = autoscaler.of_tasks(evaluate.options(paper()), 3)
+    demands = autoscaler.of_tasks(pool.options(prediction(paper())), 3)
     assert autoscaler.launched(config, demands, {"proxy": 8}) == {"primary": 1}
     assert autoscaler.launched(config, demands, {"primary": 1}) == {}
 
@@ -105,4 +107,4 @@ def test_without_a_cluster_labels_are_ignored(monkeypatch):
     assert labelled == tuner.resources(override(asked, WITHOUT_LABELS).search)
     assert train.scaling(asked.train, 8).label_selector is None
     assert cpu_options(asked.train)["label_selector"] == {}
-    assert evaluate.options(asked)["label_selector"] == {}
+    assert pool.options(prediction(asked))["label_selector"] == {}

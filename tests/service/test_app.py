@@ -1,17 +1,15 @@
 """The service's routes, in front of a small model in this process."""
 
 import base64
-import io
 import socket
 from urllib.parse import urlsplit
 
-import numpy as np
 import pytest
 import requests
 import schemathesis
+import small_model
 from hostile_images import bad, good
 from hypothesis import given, settings
-from PIL import Image
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -28,15 +26,7 @@ QUESTION = "Is it sharp?"
 
 @pytest.fixture(scope="module")
 def rater(tmp_path_factory):
-    from qsit_ray.demo import models
-    from qsit_ray.demo.pretrain import make_tokenizer
-    from qsit_ray.models import load
-
-    folder = tmp_path_factory.mktemp("model") / "m"
-    tokenizer = make_tokenizer([], 0)
-    made = models.make_model(models.DECODERS["proxy"], tokenizer, 0)
-    load.save(made, models.processor_of(made, tokenizer), folder)
-    return Rater.load(folder)
+    return Rater.load(small_model.write(tmp_path_factory.mktemp("model") / "m"))
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +37,7 @@ def service(rater):
 
 
 def image(seed=0, size=(60, 70), form="PNG"):
-    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, form)
-    return file.getvalue()
+    return small_model.image(seed, size, form)
 
 
 def text(content):

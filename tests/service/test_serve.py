@@ -1,6 +1,5 @@
 """`qsit serve`: a model on Ray Serve, from its start to its end."""
 
-import io
 import os
 import re
 import signal
@@ -8,12 +7,11 @@ import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import psutil
 import pytest
 import requests
+import small_model
 from command_line import QSIT
-from PIL import Image
 
 from qsit_ray.rating.rater import Rater
 
@@ -23,22 +21,7 @@ HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    from qsit_ray.demo import models
-    from qsit_ray.demo.pretrain import make_tokenizer
-    from qsit_ray.models import load
-
-    folder = tmp_path_factory.mktemp("model") / "m"
-    tokenizer = make_tokenizer([], 0)
-    made = models.make_model(models.DECODERS["proxy"], tokenizer, 0)
-    load.save(made, models.processor_of(made, tokenizer), folder)
-    return folder
-
-
-def image(seed):
-    pixels = np.random.default_rng(seed).integers(0, 256, (40 + seed, 64, 3), np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
+    return small_model.write(tmp_path_factory.mktemp("model") / "m")
 
 
 def free_port():
@@ -50,7 +33,7 @@ def test_a_service_from_start_to_end(model):
     """Equal scores under many clients, also when a replica is killed; metrics; a clean end."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    images = [image(seed) for seed in range(24)]
+    images = [small_model.image(seed, (40 + seed, 64)) for seed in range(24)]
     rater = Rater.load(model)
     known = [each.score for each in rater.scores(images)]
 

@@ -68,8 +68,8 @@ class Hub:
             return self.create(json.loads(body), token)
         if path.startswith("/api/models/"):
             return self.of_model(path.removeprefix("/api/models/").split("/"), body, token)
-        # The front matter of a card is found to be good.
-        return 200, self.users[token] if path == "/api/whoami-v2" else {"errors": [], "warnings": []}
+        front_matter = {"errors": [], "warnings": []}  # of a card: it is found to be good
+        return 200, self.users[token] if path == "/api/whoami-v2" else front_matter
 
     def of_model(self, parts, body, token):
         name, what = "/".join(parts[:2]), parts[2:3]

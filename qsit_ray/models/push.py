@@ -39,7 +39,7 @@ def check(name: str, public: bool) -> Target:
     try:
         if not _NAME.fullmatch(name):
             raise InputError("expected OWNER/NAME")
-        utils.validate_repo_id(name)
+        utils.validate_repo_id(name)  # type: ignore[attr-defined, unused-ignore]
         if is_offline_mode():
             raise InputError("HF_HUB_OFFLINE is set, and a push needs the Hub")
         api = HfApi()

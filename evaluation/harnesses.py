@@ -97,11 +97,16 @@ def _split_prompt(prompt: Any) -> tuple[str | None, list[str]]:
     if not starts:
         return None, []
     options: list[str] = []
-    for line in lines[starts[-1] :]:
+    rest = lines[starts[-1] :]
+    for line in rest:
         found = _OPTION.fullmatch(line)
         if found is None or found[1] != ascii_uppercase[len(options)]:
             break
         options.append(found[2])
+    # An option of several lines: those after it would be lost.
+    following = f"{ascii_uppercase[len(options)]}. "
+    if any(line.startswith(following) for line in rest[len(options) :]):
+        return None, []
     return "\n".join(lines[: starts[-1]]), options
 
 

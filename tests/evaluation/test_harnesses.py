@@ -4,6 +4,8 @@ import json
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from evaluation import harnesses, replies
 from qsit_ray.errors import InputError
@@ -136,6 +138,8 @@ def test_questions_of_one_image_are_drawn_together(tmp_path):
         ({"filtered_resps": 3}, r"row 2 .*expected one reply, got 3"),
         ({"doc_id": 0}, r"id '0' is in row 1 and row 2"),
         ({"doc": {"question": "What?"}}, r"row 2 .*no options"),
+        ({"doc": None, "input": "Why?\nA. x\nB. y\nmore\nC. z\n"}, r"row 2 .*no options"),
+        ({"doc": None, "input": None}, r"row 2 .*no options"),
         ({"doc_id": None}, r"row 2 .*no doc_id"),
     ],
 )
@@ -157,6 +161,22 @@ def test_a_row_that_does_not_fit_is_named(tmp_path, change, words):
 def test_a_row_of_a_sheet_that_does_not_fit_is_named(tmp_path, change, words):
     with pytest.raises(InputError, match=rf"VAL\.xlsx, .*{words}"):
         replies.score_llvisionqa(None, kit(tmp_path, **change))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.sampled_from("ABCDE")), min_size=1))
+def test_all_rows_are_graded_or_the_file_is_refused(tmp_path_factory, rows):
+    records = [lmms(kind, doc, doc_id=i, target=t) for i, (kind, doc, t) in enumerate(rows)]
+    fits = all(target in "ABCD"[: len(ASKED[kind][1])] for kind, _, target in rows)
+    path = written(tmp_path_factory.mktemp("rows"), records)
+    if fits:
+        found = replies.score_llvisionqa(None, path).result
+        assert found.rows == len(rows)
+        known = [row for row, (kind, _, _) in enumerate(rows) if ASKED[kind][3] is None]
+        assert found.missing_rows == known
+    else:
+        with pytest.raises(InputError, match="is none of its options"):
+            replies.score_llvisionqa(None, path)
 
 
 def test_other_files_need_their_questions(tmp_path):

@@ -18,7 +18,8 @@ from qsit_ray.errors import InputError
 Rule = Literal["default", "official"]
 RULES: tuple[Rule, ...] = ("default", "official")
 Question = Mapping[str, object]
-"""A record of LLVisionQA: type, concern, question, img_path, candidates and correct_ans."""
+"""A record of LLVisionQA: type, concern, question, img_path, candidates and correct_ans. Other
+benchmarks' have no type and no concern."""
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,10 @@ def _by_kind(
     names: Sequence[str],
     figure: Callable[[NDArray[np.bool_]], float | None],
 ) -> dict[str, float | None]:
-    """A figure of the selected questions, for each type or each concern, which are numbers."""
+    """A figure of the selected questions, for each type or each concern, which are numbers; None
+    where no question has one."""
+    if not any(key in question for question in questions):
+        return dict.fromkeys(names)
     for row, question in enumerate(questions, 1):
         if question.get(key) not in range(len(names)):
             known = ", ".join(f"{i} {name}" for i, name in enumerate(names))

@@ -1,7 +1,8 @@
 """pure: LLVisionQA's figures from other people's replies; no model, no Ray.
 
-Replies come as a JSON list of strings or nulls in question order, or as a table (csv, tsv, jsonl,
-parquet) with img_path and answer. Rows count from 1, without the header.
+Replies come as a JSON list of strings or nulls in question order, as a table (csv, tsv, jsonl,
+parquet) with img_path and answer, or with their questions, as `evaluation.harnesses` reads them.
+Rows count from 1, without the header.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation import llvisionqa
+from evaluation import harnesses, llvisionqa
 from evaluation.intervals import DEFAULT, Bootstrap
 from evaluation.llvisionqa import AnswerResult, Graded, Question, Rule
 from evaluation.outputs import IDS, FileComparison, common_ids
@@ -25,6 +26,7 @@ from qsit_ray.tables import Table
 # The column of replies: ours, Q-Bench's, and LLaVA's.
 ANSWERS = ("answer", "response", "text")
 NO_ANSWERS = "the questions hold no correct_ans (a test split)"
+NO_KIND = "the file does not tell them"
 CORRECT = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
@@ -141,20 +143,38 @@ def _replies_in_order(path: Path, value: list[str | None], questions: int) -> Re
     return Replies(list(value), np.ones(len(value), dtype=bool), [])
 
 
+def _with_questions(questions_path: Path | None, path: Path) -> tuple[list[Question], Replies]:
+    """The questions and a file's replies to them. Raises InputError where neither file holds the
+    questions, or both do."""
+    own = harnesses.read(path)
+    if questions_path is None:
+        if own is None:
+            raise InputError(
+                f"{path}: give --questions FILE; only outputs of lmms-eval and of VLMEvalKit hold "
+                "their questions"
+            )
+        return own.questions, Replies(own.texts, np.ones(len(own.ids), dtype=bool), [])
+    if own is not None:
+        raise InputError(f"{path}: it holds its own questions; leave --questions out")
+    questions = read_questions(questions_path)
+    return questions, read_replies(path, questions)
+
+
 def score_llvisionqa(
-    questions_path: Path,
+    questions_path: Path | None,
     replies_path: Path,
     *,
     rule: Rule = "default",
     bootstrap: Bootstrap = DEFAULT,
 ) -> ScoredReplies:
-    """Grade a file of replies. The bootstrap draws images, with all their questions.
+    """Grade a file of replies. The bootstrap draws images, with all their questions. Outputs of
+    lmms-eval and of VLMEvalKit need no `questions_path`.
 
-    Where no question has correct_ans every accuracy is None, with a reason. Raises InputError as
-    the readers and `llvisionqa.grade_replies` do.
+    Where no question has correct_ans every accuracy is None, with a reason, and so are those of the
+    types and the concerns where the file does not tell these. Raises InputError as the readers and
+    `llvisionqa.grade_replies` do.
     """
-    questions = read_questions(questions_path)
-    replies = read_replies(replies_path, questions)
+    questions, replies = _with_questions(questions_path, replies_path)
     answered = any(question.get("correct_ans") is not None for question in questions)
     # Any answer will do: missing and unparsable replies do not depend on it.
     graded = questions if answered else [{**q, "correct_ans": _first(q)} for q in questions]
@@ -169,9 +189,15 @@ def score_llvisionqa(
             bootstrap=bootstrap,
         )
     except InputError as error:
-        raise InputError(f"{questions_path} and {replies_path}: {error}") from None
+        files = " and ".join(str(path) for path in (questions_path, replies_path) if path)
+        raise InputError(f"{files}: {error}") from None
+    reasons = {
+        f"by_{kind}": NO_KIND
+        for kind in ("type", "concern")
+        if not any(kind in question for question in questions)
+    }
     if answered:
-        return ScoredReplies(result, {}, questions, replies, bootstrap.seed)
+        return ScoredReplies(result, reasons, questions, replies, bootstrap.seed)
     by_type, by_concern = dict.fromkeys(result.by_type), dict.fromkeys(result.by_concern)
     result = replace(
         result,
@@ -181,7 +207,8 @@ def score_llvisionqa(
         by_concern=by_concern,
         of_parsed=None,
     )
-    return ScoredReplies(result, {"accuracy": NO_ANSWERS}, questions, replies, bootstrap.seed)
+    reasons = {"accuracy": NO_ANSWERS, **reasons}
+    return ScoredReplies(result, reasons, questions, replies, bootstrap.seed)
 
 
 def _first(question: Question) -> object:
@@ -201,14 +228,14 @@ def compare_llvisionqa(
     """Compare two files of replies; the headline is accuracy.
 
     With questions, the files are as for `score_llvisionqa`; an image path that a file leaves out
-    is not compared, a null reply is wrong. Without, each file is a table with an id and either
-    `correct` (true or false, 1 or 0) or its own answer, candidates and correct_ans.
+    is not compared, a null reply is wrong. Without, each file is an output of lmms-eval or of
+    VLMEvalKit, or a table with an id and either `correct` (true or false, 1 or 0) or its own
+    answer, candidates and correct_ans.
     """
     if questions_path is None:
         graded = [_grade_table(path, rule, id_column) for path in (a, b)]
     else:
-        questions = read_questions(questions_path)
-        graded = [_grade_replies(path, questions, rule) for path in (a, b)]
+        graded = [_grade_replies(path, questions_path, rule) for path in (a, b)]
     (ids_a, right_a, missing_a), (ids_b, right_b, missing_b) = graded
     ids = common_ids(ids_a, ids_b, a, b)
     right_a, right_b = right_a[ids.at_a], right_b[ids.at_b]
@@ -241,8 +268,8 @@ _Graded = tuple[list[object], NDArray[np.bool_], int]
 """Ids, which of their replies are right, and the number of missing replies."""
 
 
-def _grade_replies(path: Path, questions: list[Question], rule: Rule) -> _Graded:
-    replies = read_replies(path, questions)
+def _grade_replies(path: Path, questions_path: Path, rule: Rule) -> _Graded:
+    questions, replies = _with_questions(questions_path, path)
     graded = _grade(path, questions, replies.texts, rule)
     names = [question.get("img_path", row) for row, question in enumerate(questions, 1)]
     if len(set(names)) < len(names):
@@ -255,6 +282,13 @@ def _grade_replies(path: Path, questions: list[Question], rule: Rule) -> _Graded
 
 
 def _grade_table(path: Path, rule: Rule, id_column: str | None) -> _Graded:
+    own = harnesses.read(path)
+    if own is not None:
+        graded = _grade(path, own.questions, own.texts, rule)
+        # Two programs may give one number to different questions.
+        asked = zip(own.ids, own.questions, strict=True)
+        names = [f"{name}: {question['question']}" for name, question in asked]
+        return [*names], graded.right, len(graded.missing)
     table = tables.read(path)
     ids: list[object] = list(table.ids(id_column or table.first_of("--id COL", IDS, several=True)))
     if "correct" in table.names:

@@ -151,10 +151,20 @@ def iqa(
 
 
 def llvisionqa(
-    questions: Annotated[Path, typer.Option(help="LLVisionQA's questions: json, json.gz, jsonl.")],
     answers: Annotated[
-        Path, typer.Option(help="JSON list in question order, or a table of img_path and answer.")
+        Path,
+        typer.Option(
+            help="JSON list in question order, a table of img_path and answer, or an output of "
+            "lmms-eval or VLMEvalKit."
+        ),
     ],
+    questions: Annotated[
+        Path | None,
+        typer.Option(
+            help="LLVisionQA's questions: json, json.gz, jsonl. Not for an output of lmms-eval or "
+            "VLMEvalKit, which holds its own."
+        ),
+    ] = None,
     rule: Rule = "default",
     submission: Annotated[
         Path | None, typer.Option(help="Write the replies as one JSON list to send in.")

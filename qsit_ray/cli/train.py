@@ -149,14 +149,29 @@ def export(
     licence: Annotated[
         str | None, typer.Option("--license", help="The model's licence, for its card.")
     ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option(metavar="OWNER/NAME", help="Then upload it to the Hugging Face Hub."),
+    ] = None,
+    public: Annotated[
+        bool, typer.Option("--public", help="Of --push: for everyone; private by default.")
+    ] = False,
 ) -> None:
     """Write the trained primary as a Hugging Face folder with its model card, and with the scores
     of reference images for `qsit score --selftest`."""
-    from qsit_ray.models.export import export
+    from qsit_ray.models import push as hub
+    from qsit_ray.models.export import HERE, export
 
+    if public and push is None:
+        raise InputError("--public belongs to --push")
     folder = RunFolder(run.absolute())
-    names = export(folder, opened(folder), out, licence, _add_reference)
+    config = opened(folder)
+    target = None if push is None else hub.check(push, public)
+    names = export(folder, config, out, licence, _add_reference, push or HERE)
     print(f"{out}: {', '.join(names)}")
+    if target is not None:
+        address = hub.push(out, names, target)
+        print(f"pushed to {address} ({'public' if public else 'private'})")
 
 
 def _add_reference(folder: Path) -> None:

@@ -35,6 +35,8 @@ NEEDED = (
 )
 KINDS = {".json", ".jinja", ".txt", ".safetensors"}
 SHOWN_AS = {"srcc": "SRCC", "plcc": "PLCC", "accuracy": "accuracy"}
+HERE = "."
+"""The model's address in the programs of a card that is read in its folder."""
 FrontMatter = dict[str, Any]
 """YAML of a model card's front matter, as the Hub defines it."""
 
@@ -81,9 +83,10 @@ def export(
     out: Path,
     licence: str | None = None,
     finish: Callable[[Path], None] = lambda folder: None,
+    address: str = HERE,
 ) -> list[str]:
     """Copy the trained primary to `out`, with README.md; return the names of its files. `finish`
-    may add to the folder before it becomes `out`.
+    may add to the folder before it becomes `out`. `address`: the model's in the card's programs.
 
     Raises InputError when `out` exists, or the run has no complete model.
     """
@@ -95,7 +98,7 @@ def export(
         if not list(run.model.glob(pattern)):
             raise InputError(f"{run.model / pattern}: missing; the model is not complete")
     mixture, epochs = FoundMix.read(run.mixture), read_epochs(run.epochs)
-    text = card(config, mixture, epochs, read_results(run.evaluation), licence)
+    text = card(config, mixture, epochs, read_results(run.evaluation), licence, address)
     with artifacts.atomic(out) as temporary:
         temporary.mkdir()
         for path in sorted(run.model.iterdir()):
@@ -113,10 +116,12 @@ def card(
     epochs: Sequence[EpochLine],
     results: Sequence[Result],
     licence: str | None = None,
+    address: str = HERE,
 ) -> str:
     """README.md of an exported primary: YAML front matter and a page in Markdown (card.md).
 
-    `licence`: an identifier of the Hub's list; None is written as "other".
+    `licence`: an identifier of the Hub's list; None is written as "other". `address`: a folder or
+    a name on the Hub, from which the page's programs load the model.
     """
     train = config.train
     frozen = {*train.frozen, *(("vision",) if config.models.freeze_vision else ())}
@@ -137,6 +142,8 @@ def card(
         epochs=epochs,
         results=results,
         licence=licence,
+        address=json.dumps(address),
+        is_here=address == HERE,
         question=json.dumps(PAPER.question.removesuffix(f"\n{IMAGE}")),
         stem=PAPER.stem,
         words=json.dumps(PAPER.words),

@@ -150,6 +150,17 @@ def test_llvisionqa_and_its_submission(qsit, benchmark):
     assert records[5]["response"] is None
 
 
+def test_an_output_of_another_program_needs_no_option(qsit, tmp_path):
+    rows = [("Is it sharp?", "Yes", "No", "A", "A. Yes"), ("Noisy?", "Yes", "No", "B", "Yes")]
+    frame = pd.DataFrame(rows, columns=["question", "A", "B", "answer", "prediction"])
+    frame.rename_axis("index").to_excel(tmp_path / "m_Q-Bench1_VAL.xlsx")
+    call = ("evaluate", "llvisionqa", "--answers", tmp_path / "m_Q-Bench1_VAL.xlsx")
+    found = one_object(qsit(*call, "--json")[1])
+    assert (found["rows"], found["accuracy"], found["random_guess"]) == (2, 0.5, 0.5)
+    status, printed, _ = qsit(*call)
+    assert status == 0 and "0.5000" in printed and "the file does not tell them" in printed
+
+
 def test_compare_both_tasks(qsit, predictions, benchmark):
     frame = pd.read_csv(predictions)
     worse = frame.assign(pred=np.roll(frame.pred, 1)).iloc[2:]

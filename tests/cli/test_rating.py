@@ -24,6 +24,8 @@ from qsit_ray.errors import InputError
 from qsit_ray.models import load
 from qsit_ray.rating import reference
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
@@ -173,9 +175,9 @@ def test_an_image_that_is_none_is_told_before_a_model_is_loaded(tmp_path, verb):
         raise call(verb, tmp_path / "gone.png", *words, "--model", "no/model").exception
 
 
-def test_the_commands_and_the_program_of_the_page_run(model, images, tmp_path, monkeypatch):
-    """docs/USE.md as it stands, with a model and photographs at the names that it uses."""
-    page = (Path(__file__).parents[2] / "docs" / "USE.md").read_text()
+@pytest.fixture
+def place(model, images, tmp_path, monkeypatch):
+    """A folder with a model and photographs at the names that the pages use."""
     (tmp_path / "MODEL").symlink_to(model)
     for name in ("photos", "before", "after"):
         (tmp_path / name).symlink_to(images)
@@ -183,6 +185,27 @@ def test_the_commands_and_the_program_of_the_page_run(model, images, tmp_path, m
         with Image.open(images / "0.png") as image:
             image.save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def programs(page):
+    """What the Python programs of a page print, each in a process of its own."""
+    printed = []
+    for program in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL):
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        assert done.returncode == 0, (program, done.stderr[-2000:])
+        printed.append(done.stdout)
+    return printed
+
+
+def test_the_commands_of_the_page_run(place):
+    """docs/USE.md as it stands."""
+    page = (ROOT / "docs" / "USE.md").read_text()
     commands = re.findall(r"^    qsit (.*)$", page, re.MULTILINE)
     assert len(commands) == 6
     for command in commands:
@@ -190,15 +213,18 @@ def test_the_commands_and_the_program_of_the_page_run(model, images, tmp_path, m
         assert done.exit_code == 0, (command, done.output)
     assert pq.read_table("scores.parquet").num_rows == 4
     assert "no pair differs" in Path("page.html").read_text()
-    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("Score(image=") == 2
+
+
+def test_the_programs_of_the_pages_run(place):
+    """docs/USE.md's and README.md's as they stand."""
+    scores, metric = programs("docs/USE.md")
+    assert scores.count("Score(image=") == 2
+    assert re.match(r"tensor\(\[\d\.\d+, \d\.\d+\]\) False 1, 5\n", metric)
+    (example,) = programs("README.md")
+    rater = qsit_ray.Rater.load(place / "MODEL")
+    score, answer = example.removesuffix("\n").split(" ", 1)
+    assert float(score) == pytest.approx(rater.score("photo.jpg").score, abs=1e-4)
+    assert answer == rater.ask("photo.jpg", "Is it sharp?").text
 
 
 def test_questions_and_choices(model, images):

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -136,17 +137,21 @@ def test_an_image_has_a_line_of_its_own_and_no_more(checkpoint, parts, turn):
 
 
 def test_the_cards_programs_run_as_they_stand(run, tmp_path):
-    """Both, each in a process of its own; they give the scores that the run's model gives."""
+    """Each in a process of its own, the third below the second; they give the score and the answer
+    that the run's model gives. Without torchvision, as this environment is."""
+    assert find_spec("torchvision") is None
     out = tmp_path / "out"
     export(run, demo(), out)
     exif = Image.Exif()
     exif[0x0112] = 6
     pixels = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
     Image.fromarray(pixels).save(out / "photo.jpg", exif=exif)
-    expected = Rater.load(run.model).score(out / "photo.jpg").score
+    rater = Rater.load(run.model)
+    expected = rater.score(out / "photo.jpg").score
+    answer = rater.ask(out / "photo.jpg", "Is it sharp?").text
     programs = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)
-    assert len(programs) == 2
-    for program in programs:
+    with_rater, scoring, answering = programs
+    for program in (with_rater, scoring + answering):
         done = subprocess.run(
             [sys.executable, "-c", program],
             cwd=out,
@@ -155,7 +160,9 @@ def test_the_cards_programs_run_as_they_stand(run, tmp_path):
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         assert done.returncode == 0, done.stderr[-2000:]
-        assert float(done.stdout.split()[0]) == pytest.approx(expected, abs=1e-4)
+        score, found = done.stdout.removesuffix("\n").split(maxsplit=1)
+        assert float(score) == pytest.approx(expected, abs=1e-4)
+        assert found == answer
 
 
 def test_an_export_that_fails_late_leaves_no_folder(run, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -21,9 +22,25 @@ from qsit_ray.terminal import Terminal
 
 if TYPE_CHECKING:
     from qsit_ray.rating.rater import Rater
+    from qsit_ray.rating.remote import RemoteRater
 
 Model = Annotated[
-    str, typer.Option(help="A model's folder, a run's, or a name on the Hugging Face Hub.")
+    str,
+    typer.Option(
+        help="A model's folder, a run's, or a name on the Hugging Face Hub; of a server, the name "
+        "that it serves."
+    ),
+]
+Backend = Annotated[
+    Literal["local", "vllm"],
+    typer.Option(help="Where the model runs: here, or on a server of OpenAI's protocol."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint",
+        help="The server's, like http://127.0.0.1:8000/v1; a key is read from QSIT_MODEL_KEY.",
+    ),
 ]
 Profile = Annotated[
     Literal["paper", "official"],
@@ -69,6 +86,8 @@ def score(
         bool,
         typer.Option("--selftest", help="Compare with the scores that the model's folder has."),
     ] = False,
+    backend: Backend = "local",
+    endpoint: Address = None,
     as_json: Json = False,
 ) -> None:
     """Score images: a table on a terminal, csv elsewhere.
@@ -82,9 +101,12 @@ def score(
     if out is not None:
         outputs.check_name(out)
     listed = inputs.listed(images or [], column, sys.stdin)
-    rater = _rater(model, profile, precision, batch_tokens)
+    place = _address(backend, endpoint, precision, batch_tokens)
     if selftest:
-        return _selftest(rater, as_json)
+        if place is not None:
+            raise InputError("--selftest compares a model that is loaded here; leave out --backend")
+        return _selftest(_local(model, profile, precision, batch_tokens), as_json)
+    rater = _rater(model, profile, precision, place, batch_tokens)
     conditions, words = rater.conditions, rater.profile.words
     watched = _watched(rater.scores(listed), len(listed))
     if out is None and not as_json and not sys.stdout.isatty():
@@ -123,13 +145,16 @@ def ask(
     profile: Profile = "paper",
     precision: Precision = None,
     most_tokens: MostTokens = 512,
+    backend: Backend = "local",
+    endpoint: Address = None,
     as_json: Json = False,
 ) -> None:
     """Ask an image questions; it is read once for all of them."""
     if choice is not None:
         check_candidates(choice)
+    place = _address(backend, endpoint, precision)
     _check_image(image)
-    view = _rater(model, profile, precision).view(image)
+    view = _rater(model, profile, precision, place).view(image)
     found: list[Reply | Choice] = [
         view.choose(text, choice) if choice else view.ask(text, most_tokens) for text in questions
     ]
@@ -151,11 +176,14 @@ def describe(
     profile: Profile = "paper",
     precision: Precision = None,
     most_tokens: MostTokens = 512,
+    backend: Backend = "local",
+    endpoint: Address = None,
     as_json: Json = False,
 ) -> None:
     """Describe an image's quality in words."""
+    place = _address(backend, endpoint, precision)
     _check_image(image)
-    reply = _rater(model, profile, precision).describe(image, most_tokens)
+    reply = _rater(model, profile, precision, place).describe(image, most_tokens)
     if as_json:
         return print_json(asdict(reply))
     _print(reply)
@@ -171,8 +199,42 @@ def _check_image(image: str) -> None:
         images.size(Path(image))
 
 
+def _address(
+    backend: str, endpoint: str | None, precision: str | None, tokens: int | None = None
+) -> str | None:
+    """The server's address; None of a model that is loaded here. Raises InputError for options that
+    do not go together."""
+    if backend == "local":
+        if endpoint is not None:
+            raise InputError("--endpoint is a server's address; give --backend vllm with it")
+        return None
+    for name, value in (("--precision", precision), ("--batch-tokens", tokens)):
+        if value is not None:
+            raise InputError(f"{name} is of a model that is loaded here; the server has its own")
+    address = endpoint or os.environ.get("QSIT_MODEL_URL", "")
+    if not address:
+        raise InputError("--backend vllm needs --endpoint, like http://127.0.0.1:8000/v1")
+    return address
+
+
 def _rater(
-    model: str, profile: str, precision: Literal["fp32", "bf16"] | None, tokens: int | None = None
+    model: str,
+    profile: str,
+    precision: Literal["fp32", "bf16"] | None,
+    address: str | None,
+    tokens: int | None = None,
+) -> Rater | RemoteRater:
+    """The model that the server at an address runs, or one that is loaded here."""
+    if address is None:
+        return _local(model, profile, precision, tokens)
+    from qsit_ray.rating.remote import RemoteRater
+
+    Terminal(Console(stderr=True)).say(f"Asking the server of {model} ...")
+    return RemoteRater.load(address, model, profile)
+
+
+def _local(
+    model: str, profile: str, precision: Literal["fp32", "bf16"] | None, tokens: int | None
 ) -> Rater:
     """The model of a folder, of a run's folder, or of the Hub; loading it is said on the screen."""
     run = RunFolder(Path(model).absolute())

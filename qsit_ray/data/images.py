@@ -36,6 +36,9 @@ class File(Protocol):
     def read_bytes(self) -> bytes: ...
 
 
+PLAIN = ("JPEG", "PNG", "WEBP")
+
+
 @dataclass(frozen=True)
 class Content:
     """A file's bytes, already read."""
@@ -97,6 +100,17 @@ def size(file: File) -> tuple[int, int]:
     with _opened(file) as image:
         width, height = image.size
         return (width, height) if _turn(image) in SIDEWAYS else (height, width)
+
+
+def is_plain(file: File) -> bool:
+    """Whether any program shows a file's bytes as `read` does: JPEG, PNG or WebP, upright, of 8
+    bits a channel, grey or RGB, without transparency. The errors are those of `check`."""
+    with _opened(file) as image:
+        known = image.format in PLAIN and image.mode in ("L", "RGB")
+        opaque = "transparency" not in image.info
+        image.draft("L", (1, 1))
+        _rgb(image)
+        return known and opaque and _turn(image) is None
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -14,6 +14,9 @@ from qsit_ray.levels import level_probabilities
 from qsit_ray.prompts import Profile
 from qsit_ray.soft_levels import spread
 
+MOST_TOKENS = 512
+"""Tokens of an answer, unless another number is given."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -66,6 +69,12 @@ class Reply:
     question: str
     text: str
     is_whole: bool
+
+
+def check_most_tokens(most_tokens: int) -> None:
+    """Raises InputError for an answer of no tokens."""
+    if most_tokens < 1:
+        raise InputError(f"{most_tokens} tokens of an answer; at least 1 is needed")
 
 
 def check_candidates(candidates: Sequence[str]) -> None:

@@ -121,6 +121,8 @@ def upright(image: Image.Image) -> Image.Image:
     2^31. Transparency is ignored, as LLaVA-OneVision's own processor does.
     """
     rgb = _rgb(image)
+    # Of a palette or a key colour; transformers' processor would lay these pixels over white.
+    rgb.info.pop("transparency", None)
     turn = _turn(image)  # after loading: Pillow turns some formats itself, and then says so
     if turn is None:
         return rgb

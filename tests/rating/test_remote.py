@@ -35,7 +35,8 @@ def folder(tmp_path_factory):
     for number, shape in enumerate([(64, 64), (300, 500), (500, 300), (70, 64), (90, 80)]):
         pixels = rng.integers(0, 256, (*shape, 3), np.uint8) // (number + 1)
         Image.fromarray(pixels).save(made / f"{number}.png")
-    picture = Image.open(made / "1.png")
+    with Image.open(made / "1.png") as opened:
+        picture = opened.convert("RGB")
     turn = Image.Exif()
     turn[0x0112] = 6
     picture.save(made / "plain.jpg", quality=90)

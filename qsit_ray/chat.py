@@ -1,4 +1,4 @@
-"""pure: calls an OpenAI-compatible endpoint through the package `openai`.
+"""pure: calls an OpenAI-compatible endpoint, and vLLM's tokenizer, through the package `openai`.
 
 `openai` repeats failed calls (408, 409, 429, 5xx, no connection, no answer in time), with pauses.
 The hooks of the HTTP client under it see every attempt: they count it, and end a stopped run.
@@ -7,7 +7,8 @@ The hooks of the HTTP client under it see every attempt: they count it, and end 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,6 +20,11 @@ from qsit_ray.errors import InputError
 
 # The package would send more, some of it from the environment (OPENAI_CUSTOM_HEADERS).
 SENT_HEADERS = ("host", "accept", "content-type", "content-length", "user-agent", "accept-encoding")
+
+
+COMPLETIONS = "/chat/completions"
+ABSENT = (404, 405, 501)
+"""Statuses of a path that a server does not have."""
 
 
 class RequestRefused(InputError):
@@ -73,21 +79,52 @@ class Chat:
     ) -> None:
         await self._client.close()
 
-    async def complete(self, messages: Sequence[dict[str, str]], **settings: Any) -> Completion:
-        """The reply to messages, its text unchanged.
+    async def complete(self, messages: Sequence[Any], **settings: Any) -> Completion:
+        """The reply to messages, its text unchanged. Settings and errors as `reply`."""
+        return completion(await self.reply(messages, **settings))
+
+    async def reply(self, messages: Sequence[Any], **settings: Any) -> Any:
+        """The whole body of the reply to messages, which is a chat completion.
 
         `settings` go into the request's body. Raises NoReply where all attempts fail or the run is
         stopped, and InputError for a status that repeating does not change.
         """
         body = {"model": self.endpoint.model, "messages": list(messages), **settings}
+        with self._errors():
+            try:
+                return (await self._post(COMPLETIONS, body)).json()
+            except openai.APIStatusError as error:
+                raise self._refusal(error) from None
+
+    async def tokens(self, **content: Any) -> list[int] | None:
+        """The token numbers that vLLM's /tokenize, which stands beside /v1, gives a `prompt` or
+        `messages`; None of an endpoint without it. Errors as `reply`."""
+        # Special tokens are in the texts that are asked for.
+        body = {"model": self.endpoint.model, "add_special_tokens": False, **content}
+        root = self.endpoint.base_url.rstrip("/").removesuffix("/v1")
+        with self._errors():
+            try:
+                found = (await self._post(f"{root}/tokenize", body)).json()
+            except openai.APIStatusError as error:
+                if error.status_code in ABSENT:
+                    return None
+                raise self._refusal(error) from None
+            except ValueError:
+                return None
+        # Other servers have a /tokenize of other forms.
+        tokens = found.get("tokens") if isinstance(found, dict) else None
+        if not isinstance(tokens, list) or found.get("count") != len(tokens):
+            return None
+        return tokens if all(type(token) is int for token in tokens) else None
+
+    async def _post(self, path: str, body: Any) -> httpx2.Response:
+        # A plain response: what servers send differs in details from the package's types.
+        return await self._client.post(path, cast_to=httpx2.Response, body=body)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
         try:
-            # A plain response: what servers send differs in details from the package's types.
-            response = await self._client.post(
-                "/chat/completions", cast_to=httpx2.Response, body=body
-            )
-            return read_completion(response)
-        except openai.APIStatusError as error:
-            raise self._refusal(error) from None
+            yield
         except openai.APIConnectionError as error:
             cause = error.__cause__
             raise NoReply(self._one_line(f"{type(cause).__name__}: {cause}")) from None
@@ -149,7 +186,8 @@ class Chat:
             async with asyncio.timeout(self.endpoint.timeout):
                 await response.aread()
             if response.is_success:
-                read_completion(response)
+                if response.request.url.path.endswith(COMPLETIONS):
+                    check_completion(response)
                 return
         except TimeoutError:
             reason = f"no answer within {self.endpoint.timeout:g} s"
@@ -164,13 +202,10 @@ class Chat:
         return text if len(text) <= 200 else text[:200] + " ..."
 
 
-def read_completion(response: httpx2.Response) -> Completion:
-    """The reply in a response, its text unchanged.
-
-    Raises DecodingError where the body is not a chat completion.
-    """
+def check_completion(response: httpx2.Response) -> None:
+    """Raises DecodingError where the body is not a chat completion."""
     try:
-        return completion(response.json())
+        completion(response.json())
     except (ValueError, RecursionError):
         reason = f"the body is not a chat completion: {response.text}"
         raise httpx2.DecodingError(reason, request=response.request) from None

@@ -24,6 +24,9 @@ SCORING_QUESTION = (
 
 LEVEL_STEM = "The quality of the image is"
 
+DESCRIBE = "Describe and evaluate the quality of the image."
+"""The question of a description."""
+
 
 def multiple_choice_prompt(question: str, candidates: Sequence[str]) -> str:
     """The user turn of a closed question, the same in training rows and in evaluation.

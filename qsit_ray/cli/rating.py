@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -21,9 +22,25 @@ from qsit_ray.terminal import Terminal
 
 if TYPE_CHECKING:
     from qsit_ray.rating.rater import Rater
+    from qsit_ray.rating.remote import RemoteRater
 
 Model = Annotated[
-    str, typer.Option(help="A model's folder, a run's, or a name on the Hugging Face Hub.")
+    str,
+    typer.Option(
+        help="A model's folder, a run's, or a name on the Hugging Face Hub; of a server, the name "
+        "that it serves."
+    ),
+]
+Backend = Annotated[
+    Literal["local", "vllm"],
+    typer.Option(help="Where the model runs: here, or on a server of OpenAI's protocol."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint",
+        help="The server's, like http://127.0.0.1:8000/v1; a key is read from QSIT_MODEL_KEY.",
+    ),
 ]
 Profile = Annotated[
     Literal["paper", "official"],
@@ -94,6 +111,8 @@ def score(
     shard_images: Annotated[
         int, typer.Option(min=1, help="Images of one file of the job's output.")
     ] = 1_000,
+    backend: Backend = "local",
+    endpoint: Address = None,
     as_json: Json = False,
 ) -> None:
     """Score images: a table on a terminal, csv elsewhere; with --output a job on Ray.
@@ -109,15 +128,20 @@ def score(
         outputs.check_name(out)
         if output is not None:
             raise InputError("give --out for one file, or --output for a job's folder")
+    place = _address(backend, endpoint, precision, batch_tokens)
+    if output is not None and place is not None:
+        raise InputError("--output is a job of models that are loaded here; leave out --backend")
     listed = inputs.listed(given, column, sys.stdin)
     if output is not None:
         from qsit_ray.cli import scoring_job
 
         job = scoring_job.Job(model, profile, precision, batch_tokens, cpus, actors, shard_images)
         return scoring_job.run(job, listed, output, as_json)
-    rater = loaded(model, profile, precision, batch_tokens)
     if selftest:
-        return _selftest(rater, as_json)
+        if place is not None:
+            raise InputError("--selftest compares a model that is loaded here; leave out --backend")
+        return _selftest(loaded(model, profile, precision, batch_tokens), as_json)
+    rater = _rater(model, profile, precision, place, batch_tokens)
     conditions, words = rater.conditions, rater.profile.words
     coming = watched(rater.scores(listed), len(listed))
     if out is None and not as_json and not sys.stdout.isatty():
@@ -153,13 +177,16 @@ def ask(
     profile: Profile = "paper",
     precision: Precision = None,
     most_tokens: MostTokens = 512,
+    backend: Backend = "local",
+    endpoint: Address = None,
     as_json: Json = False,
 ) -> None:
     """Ask an image questions; it is read once for all of them."""
     if choice is not None:
         check_candidates(choice)
+    place = _address(backend, endpoint, precision)
     _check_image(image)
-    view = loaded(model, profile, precision).view(image)
+    view = _rater(model, profile, precision, place).view(image)
     found: list[Reply | Choice] = [
         view.choose(text, choice) if choice else view.ask(text, most_tokens) for text in questions
     ]
@@ -181,11 +208,14 @@ def describe(
     profile: Profile = "paper",
     precision: Precision = None,
     most_tokens: MostTokens = 512,
+    backend: Backend = "local",
+    endpoint: Address = None,
     as_json: Json = False,
 ) -> None:
     """Describe an image's quality in words."""
+    place = _address(backend, endpoint, precision)
     _check_image(image)
-    reply = loaded(model, profile, precision).describe(image, most_tokens)
+    reply = _rater(model, profile, precision, place).describe(image, most_tokens)
     if as_json:
         return print_json(asdict(reply))
     _print(reply)
@@ -199,6 +229,40 @@ def _check_image(image: str) -> None:
 
     if not is_address(image):
         images.size(Path(image))
+
+
+def _address(
+    backend: str, endpoint: str | None, precision: str | None, tokens: int | None = None
+) -> str | None:
+    """The server's address; None of a model that is loaded here. Raises InputError for options that
+    do not go together."""
+    if backend == "local":
+        if endpoint is not None:
+            raise InputError("--endpoint is a server's address; give --backend vllm with it")
+        return None
+    for name, value in (("--precision", precision), ("--batch-tokens", tokens)):
+        if value is not None:
+            raise InputError(f"{name} is of a model that is loaded here; the server has its own")
+    address = endpoint or os.environ.get("QSIT_MODEL_URL", "")
+    if not address:
+        raise InputError("--backend vllm needs --endpoint, like http://127.0.0.1:8000/v1")
+    return address
+
+
+def _rater(
+    model: str,
+    profile: str,
+    precision: Literal["fp32", "bf16"] | None,
+    address: str | None,
+    tokens: int | None = None,
+) -> Rater | RemoteRater:
+    """The model that the server at an address runs, or one that is loaded here."""
+    if address is None:
+        return loaded(model, profile, precision, tokens)
+    from qsit_ray.rating.remote import RemoteRater
+
+    Terminal(Console(stderr=True)).say(f"Asking the server of {model} ...")
+    return RemoteRater.load(address, model, profile)
 
 
 def loaded(

@@ -36,6 +36,9 @@ class File(Protocol):
     def read_bytes(self) -> bytes: ...
 
 
+PLAIN = ("JPEG", "PNG", "WEBP")
+
+
 @dataclass(frozen=True)
 class Content:
     """A file's bytes, already read."""
@@ -99,6 +102,17 @@ def size(file: File) -> tuple[int, int]:
         return (width, height) if _turn(image) in SIDEWAYS else (height, width)
 
 
+def is_plain(file: File) -> bool:
+    """Whether any program shows a file's bytes as `read` does: JPEG, PNG or WebP, upright, of 8
+    bits a channel, grey or RGB, without transparency. The errors are those of `check`."""
+    with _opened(file) as image:
+        known = image.format in PLAIN and image.mode in ("L", "RGB")
+        opaque = "transparency" not in image.info
+        image.draft("L", (1, 1))
+        _rgb(image)
+        return known and opaque and _turn(image) is None
+
+
 def upright(image: Image.Image) -> Image.Image:
     """An opened image as upright RGB. Raises ValueError for values that are no numbers.
 
@@ -107,6 +121,8 @@ def upright(image: Image.Image) -> Image.Image:
     2^31. Transparency is ignored, as LLaVA-OneVision's own processor does.
     """
     rgb = _rgb(image)
+    # Of a palette or a key colour; transformers' processor would lay these pixels over white.
+    rgb.info.pop("transparency", None)
     turn = _turn(image)  # after loading: Pillow turns some formats itself, and then says so
     if turn is None:
         return rgb

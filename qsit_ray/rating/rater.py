@@ -22,8 +22,17 @@ from qsit_ray.models.load import Checkpoint
 from qsit_ray.models.score import BATCH_TOKENS, Prompter, logits_or_errors
 from qsit_ray.prompts import PAPER, Profile, level_tokens, profile_named
 from qsit_ray.rating.pictures import Source, Unreachable, is_kept, name_of, shown
-from qsit_ray.rating.results import Choice, Precision, Reject, Reply, Score, choice_of, score_of
-from qsit_ray.rating.view import MOST_TOKENS, View
+from qsit_ray.rating.results import (
+    MOST_TOKENS,
+    Choice,
+    Precision,
+    Reject,
+    Reply,
+    Score,
+    choice_of,
+    score_of,
+)
+from qsit_ray.rating.view import View
 
 WINDOW = 64
 """Images whose sizes are known before the first of them is scored: a batch is of like sizes."""

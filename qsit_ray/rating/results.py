@@ -16,6 +16,8 @@ from qsit_ray.soft_levels import spread
 
 Precision = Literal["fp32", "bf16"]
 """The arithmetic of a model."""
+MOST_TOKENS = 512
+"""Tokens of an answer, unless another number is given."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,12 @@ class Reply:
     question: str
     text: str
     is_whole: bool
+
+
+def check_most_tokens(most_tokens: int) -> None:
+    """Raises InputError for an answer of no tokens."""
+    if most_tokens < 1:
+        raise InputError(f"{most_tokens} tokens of an answer; at least 1 is needed")
 
 
 def check_candidates(candidates: Sequence[str]) -> None:

@@ -11,17 +11,19 @@ import torch
 from transformers import GenerationConfig
 
 from qsit_ray.data.encode import END, IMAGE, Shown, collate
-from qsit_ray.errors import InputError
 from qsit_ray.models.choice import losses_after, padded
 from qsit_ray.models.load import Checkpoint
 from qsit_ray.models.loss import decoder_inputs, tensors
 from qsit_ray.models.score import Prompter, evaluated
-from qsit_ray.prompts import multiple_choice_prompt
-from qsit_ray.rating.results import Choice, Reply, check_candidates, choice_of
-
-MOST_TOKENS = 512
-"""Tokens of an answer, unless another number is given."""
-DESCRIBE = "Describe and evaluate the quality of the image."
+from qsit_ray.prompts import DESCRIBE, multiple_choice_prompt
+from qsit_ray.rating.results import (
+    MOST_TOKENS,
+    Choice,
+    Reply,
+    check_candidates,
+    check_most_tokens,
+    choice_of,
+)
 
 
 class View:
@@ -45,8 +47,7 @@ class View:
     def ask(self, question: str, most_tokens: int = MOST_TOKENS) -> Reply:
         """The answer to a question, of at most `most_tokens` tokens; the likeliest token each
         time."""
-        if most_tokens < 1:
-            raise InputError(f"{most_tokens} tokens of an answer; at least 1 is needed")
+        check_most_tokens(most_tokens)
         ids = torch.tensor([self._read + self._behind(question)], device=self._model.device)
         end = self._checkpoint.processor.tokenizer.convert_tokens_to_ids(END)
         # Not the checkpoint's own settings, which would fill what is not said here: a base may draw

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
+from vllm_server import Server
 
 import qsit_ray
 from qsit_ray.artifacts import RunFolder
@@ -121,6 +122,61 @@ def test_mistakes_are_told_before_a_model_is_loaded(images, words, message):
         raise call("score", "--model", "no/model", *given).exception
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--endpoint", "http://h/v1"], "--endpoint is a server's address; give --backend vllm"),
+        (["--backend", "vllm"], "--backend vllm needs --endpoint"),
+        (["--backend", "vllm", "--endpoint", "h"], "base URL .* must be like https://host/v1"),
+        (["--backend", "vllm", "--endpoint", "http://h/v1", "--precision", "bf16"], "--precision"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["score", "ask", "describe"])
+def test_a_server_and_what_is_loaded_here_are_not_mixed(images, monkeypatch, verb, words, message):
+    monkeypatch.delenv("QSIT_MODEL_URL", raising=False)
+    given = [images / "0.png", *(["Sharp?"] if verb == "ask" else []), *words]
+    with pytest.raises(InputError, match=message):
+        raise call(verb, "--model", "no/model", *given).exception
+
+
+def test_a_servers_model_has_no_selftest_and_no_batches(images):
+    server = ["--backend", "vllm", "--endpoint", "http://h/v1"]
+    with pytest.raises(InputError, match="--selftest compares a model that is loaded here"):
+        raise call("score", "--model", "m", "--selftest", *server).exception
+    with pytest.raises(InputError, match="--batch-tokens is of a model that is loaded here"):
+        raise call("score", "--model", "m", images, "--batch-tokens", 9, *server).exception
+
+
+def test_a_served_models_scores_and_rejects(model, images, tmp_path, monkeypatch):
+    bad = tmp_path / "bad.png"
+    bad.write_text("no image")
+    server = Server(load.load(model, torch.float32), key="sesame")
+    monkeypatch.setenv("QSIT_MODEL_KEY", "sesame")
+    monkeypatch.setenv("QSIT_MODEL_URL", server.url)
+    words = ["--model", "tiny", "--backend", "vllm", "--json"]
+    try:
+        done = call("score", images, bad, *words)
+        asked = call("ask", images / "0.png", "Sharp?", "--choice", "yes", "--choice", "no", *words)
+    finally:
+        server.close()
+    found = json.loads(done.stdout)
+    here = json.loads(call("score", "--model", model, images, "--json").stdout)["scores"]
+    assert [row["image"] for row in found["scores"]] == [row["image"] for row in here]
+    for row, known in zip(found["scores"], here, strict=True):
+        assert row["score"] == pytest.approx(known["score"], abs=1e-6)
+    (reject,) = found["rejects"]
+    assert (reject["image"], done.exit_code) == (str(bad), 1)
+    assert isinstance(done.exception, InputError) and "1 of 5 images" in str(done.exception)
+    assert found["conditions"]["resize"] == "the server's"
+    assert "sesame" not in done.output
+    assert "Asking the server of tiny" in done.stderr
+    (choice,) = json.loads(asked.stdout)["answers"]
+    local = call("ask", images / "0.png", "Sharp?", "--choice", "yes", "--choice", "no",
+                 "--model", model, "--json")  # fmt: skip
+    (known,) = json.loads(local.stdout)["answers"]
+    assert choice["probabilities"] == pytest.approx(known["probabilities"], abs=1e-5)
+
+
 def test_a_folder_that_is_no_model_is_named(images, tmp_path):
     with pytest.raises(InputError, match=str(tmp_path)):
         raise call("score", "--model", tmp_path, images).exception
@@ -206,12 +262,26 @@ def programs(page):
 def test_the_commands_of_the_page_run(place):
     """docs/USE.md as it stands."""
     page = (ROOT / "docs" / "USE.md").read_text()
+    # `vllm serve` of the page is not run: a stub of the same answers stands in its place.
+    served = Server(load.load("MODEL", torch.float32), model="MODEL")
     commands = re.findall(r"^    qsit (.*)$", page, re.MULTILINE)
-    assert len(commands) == 6
-    for command in commands:
-        done = call(*shlex.split(command, comments=True))
-        assert done.exit_code == 0, (command, done.output)
-    assert pq.read_table("scores.parquet").num_rows == 4
+    elsewhere = [c for c in commands if c.startswith("serve ") or "--output" in c]
+    assert len(elsewhere) == 2  # run by tests/service/test_serve.py and tests/rating/test_job.py
+    here = [command for command in commands if command not in elsewhere]
+    assert len(here) == 9
+    try:
+        for command in here:
+            there = command.replace("http://127.0.0.1:8000/v1", served.url)
+            done = call(*shlex.split(there, comments=True))
+            assert done.exit_code == 0, (command, done.output)
+    finally:
+        served.close()
+    assert len(served.requests) == 6
+    rows = pq.read_table("scores.parquet").to_pylist()
+    others = list(csv.DictReader(Path("served.csv").read_text().splitlines()))
+    assert [row["image"] for row in rows] == [other["image"] for other in others]
+    for row, other in zip(rows, others, strict=True):
+        assert float(other["score"]) == pytest.approx(row["score"], abs=1e-6)
     assert "no pair differs" in Path("page.html").read_text()
 
 

@@ -96,6 +96,16 @@ def rating(
     rating.write(out, images)
 
 
+@app.command()
+def page(
+    out: Annotated[Path, typer.Option(help="The folder of the pictures.")] = Path("docs"),
+) -> None:
+    """Pictures of the service's page, with example values, in light, in dark and on a phone."""
+    from evaluation.studies import page_pictures  # here: the others need no server
+
+    page_pictures.write(out)
+
+
 def main() -> None:
     try:
         app()

@@ -60,6 +60,7 @@ FLOORS = [
     ["qsit_ray.data", "qsit_ray.surrogate"],
     ["qsit_ray.models"],
     ["qsit_ray.rating"],
+    ["qsit_ray.service"],
     ["qsit_ray.demo", "qsit_ray.report", "qsit_ray.train", "qsit_ray.search", "evaluation"],
     ["qsit_ray.stages"],
     ["qsit_ray.ablation", "qsit_ray.pipeline", "qsit_ray.run_config"],

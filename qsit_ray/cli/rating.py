@@ -135,7 +135,9 @@ def score(
     if output is not None:
         from qsit_ray.cli import scoring_job
 
-        job = scoring_job.Job(model, profile, precision, batch_tokens, cpus, actors, shard_images)
+        job = scoring_job.Job(
+            folder_of(model), profile, precision, batch_tokens, cpus, actors, shard_images
+        )
         return scoring_job.run(job, listed, output, as_json)
     if selftest:
         if place is not None:

@@ -33,14 +33,13 @@ class Job:
 
 def run(job: Job, images: Sequence[str], output: str, as_json: bool) -> None:
     """Score `images` into the folder `output`. Raises InputError where some have no score."""
-    from qsit_ray.cli.rating import folder_of
-    from qsit_ray.models.hub import folder_of as downloaded
+    from qsit_ray.models.hub import folder_of
     from qsit_ray.models.weights import check_weights, read_config
     from qsit_ray.rating.pictures import is_address
     from qsit_ray.rating.shards import Folder
     from qsit_ray.session import cores, on_cluster, session
 
-    model = downloaded(folder_of(job.model)).absolute()
+    model = folder_of(job.model).absolute()
     check_weights(model, read_config(model))
     # Absolute: an actor works in another folder.
     listed = [each if is_address(each) else str(Path(each).absolute()) for each in images]

@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
@@ -148,7 +149,10 @@ def _routes(app: FastAPI, model: Model, limits: Limits) -> None:
     ) -> list[Reply | Choice]:
         await asyncio.to_thread(_check_sizes, [image], limits)
         try:
-            return await waits.for_(model.answers(image, questions, choices, tokens))
+            found: list[Reply | Choice] = await waits.for_(
+                model.answers(image, questions, choices, tokens)
+            )
+            return found
         except InputError as error:
             raise Refused(422, str(error)) from None
 
@@ -224,11 +228,11 @@ def _documented(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
-def _schema(form: type[forms.BaseModel]) -> dict[str, Any]:
+def _schema(form: type[BaseModel]) -> dict[str, Any]:
     return {"schema": {"$ref": REFERENCE.format(model=form.__name__)}}
 
 
-def _body(form: type[forms.BaseModel]) -> dict[str, Any]:
+def _body(form: type[BaseModel]) -> dict[str, Any]:
     """A request's body in OpenAPI, as JSON and as a form."""
     file = {"type": "string", "contentMediaType": "application/octet-stream"}
     if form is forms.Images:

@@ -87,8 +87,9 @@ class Terminal:
 
 
 @contextmanager
-def quiet(log: Path) -> Iterator[Terminal]:
-    """Send the output of this process and its children to `log`; yield the user's terminal.
+def quiet(log: Path, stdout: bool = True) -> Iterator[Terminal]:
+    """Send the output of this process and its children to `log`; yield the user's terminal, on
+    standard output or, for a command that prints results there, on standard error.
 
     File descriptors are redirected, not only Python's streams: Ray's core, DeepSpeed and their
     processes write to the descriptors.
@@ -97,7 +98,7 @@ def quiet(log: Path) -> Iterator[Terminal]:
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
-    with log.open("ab") as sink, os.fdopen(saved[0], "w", closefd=False) as stream:
+    with log.open("ab") as sink, os.fdopen(saved[0 if stdout else 1], "w", closefd=False) as stream:
         os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
         try:

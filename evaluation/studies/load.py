@@ -28,6 +28,8 @@ from qsit_ray.errors import InputError
 IMAGES = 32
 SIZE = (64, 64)
 PORT = 8917
+WARM_UP = 20
+"""Seconds of load before anything is measured."""
 Answer = tuple[float, int, float]
 """When a request ended, its status (0: no answer), and its seconds."""
 
@@ -36,6 +38,7 @@ def write(out: Path, model: Path, clients: int, seconds: int) -> None:
     """Serve `model` on loopback, let `clients` ask for scores for `seconds`, kill a replica with
     SIGKILL, and let them go on for a quarter of that time."""
     with _served(model) as (url, driver):
+        _load(url, clients, WARM_UP)  # buffers grow to the size of such a load
         before = _memory(driver)
         quiet = _load(url, clients, seconds)
         after = _memory(driver)
@@ -48,8 +51,8 @@ def write(out: Path, model: Path, clients: int, seconds: int) -> None:
     write_section(
         out,
         "load",
-        f"By {command_line('load', str(out), clients=clients, seconds=seconds)} MODEL on the "
-        f"demo's model: {clients} clients on one machine of {os.cpu_count()} cores, which also "
+        f"By {command_line('load MODEL', str(out), clients=clients, seconds=seconds)} on the "
+        f"demo's proxy: {clients} clients on one machine of {os.cpu_count()} cores, which also "
         f"run the service; each sends one image of {SIZE[0]} × {SIZE[1]} at a time.",
         table(
             ["", "answers", "a second", "429", "other errors", "p50, ms", "p95, ms", "p99, ms"],

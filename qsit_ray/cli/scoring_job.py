@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from rich.console import Console
+import typer
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli.printing import print_json, say
 from qsit_ray.errors import InputError
 from qsit_ray.placement import Request
-from qsit_ray.terminal import Terminal
+from qsit_ray.terminal import Terminal, quiet
+
+if TYPE_CHECKING:
+    from qsit_ray.rating.shards import Counts, Folder
+
+KEPT = "finished shards are kept, and the same command goes on"
 
 
 @dataclass(frozen=True)
@@ -37,31 +46,14 @@ def run(job: Job, images: Sequence[str], output: str, as_json: bool) -> None:
     from qsit_ray.models.weights import check_weights, read_config
     from qsit_ray.rating.pictures import is_address
     from qsit_ray.rating.shards import Folder
-    from qsit_ray.session import cores, on_cluster, session
 
     model = folder_of(job.model).absolute()
     check_weights(model, read_config(model))
     # Absolute: an actor works in another folder.
     listed = [each if is_address(each) else str(Path(each).absolute()) for each in images]
     folder = Folder(artifacts.path_of(output))
-    terminal = Terminal(Console(stderr=True))
-    with _held(folder.path), session(1) as dashboard:
-        import ray
-
-        from qsit_ray.rating import job as scoring
-
-        gpu = ray.cluster_resources().get("GPU", 0.0) > 0
-        cpus = job.cpus or min(4, 4 if on_cluster() else cores())
-        resources = {"CPU": float(cpus)} | ({"GPU": 1.0} if gpu else {})
-        request = Request("an actor", {"CPU": "--cpus"}, resources, {})
-        plan = scoring.plan_of(
-            listed, str(model), job.profile, job.precision or ("bf16" if gpu else "fp32"),
-            job.shard_images,
-        )  # fmt: skip
-        folder.begin(listed, plan)
-        terminal.say(f"dashboard: http://{dashboard}")
-        with terminal.bar("Score images") as bar:
-            found = scoring.run(folder, plan, request, job.actors, job.batch_tokens, bar.update)
+    with _held(folder.path), _logged(folder.path) as terminal:
+        found = _scored(job, str(model), listed, folder, terminal)
     if as_json:
         print_json(asdict(found))
     else:
@@ -71,6 +63,58 @@ def run(job: Job, images: Sequence[str], output: str, as_json: bool) -> None:
         raise InputError(
             f"{found.rejects} of {len(listed)} images are rejected{again}; see {folder.rejects}"
         )
+
+
+def _scored(
+    job: Job, model: str, images: Sequence[str], folder: Folder, terminal: Terminal
+) -> Counts:
+    from qsit_ray.rating import job as scoring
+    from qsit_ray.session import cores, on_cluster, session
+
+    with session(1) as dashboard:
+        import ray
+
+        gpu = ray.cluster_resources().get("GPU", 0.0) > 0
+        cpus = job.cpus or (4 if on_cluster() else min(4, cores()))
+        resources = {"CPU": float(cpus)} | ({"GPU": 1.0} if gpu else {})
+        request = Request("an actor", {"CPU": "--cpus"}, resources, {})
+        precision = job.precision or ("bf16" if gpu else "fp32")
+        plan = scoring.plan_of(images, model, job.profile, precision, job.shard_images)
+        folder.begin(images, plan)
+        terminal.say(f"dashboard: http://{dashboard}")
+        with terminal.bar("Score images") as bar:
+            return scoring.run(folder, plan, request, job.actors, job.batch_tokens, bar.update)
+
+
+@contextmanager
+def _logged(path: Path) -> Iterator[Terminal]:
+    """The user's terminal; libraries' output goes to a log. A failure names it, with status 1."""
+    if isinstance(path, Path):
+        log = path / "qsit.log"
+    else:
+        log = Path(tempfile.gettempdir()) / f"qsit-score-{os.getpid()}.log"
+    try:
+        with quiet(log, stdout=False) as terminal:
+            try:
+                yield terminal
+            except Exception:
+                traceback.print_exc()
+                raise
+    except InputError:
+        raise
+    except KeyboardInterrupt:
+        print(
+            "qsit: stopped; finished shards are kept, and the same command goes on", file=sys.stderr
+        )
+        raise
+    except Exception as error:
+        reason = str(error).strip().splitlines()
+        print(
+            f"qsit: failed: {type(error).__name__}: {reason[-1] if reason else ''}\n"
+            f"qsit: {KEPT}; the log is {log}",
+            file=sys.stderr,
+        )
+        raise typer.Exit(1) from error
 
 
 def _held(path: Path) -> AbstractContextManager[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -61,6 +62,7 @@ def serve(
             images=images,
         )
         terminal.say(f"Loading {folder} ...")
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
         serve.start(http_options={"host": host, "port": port, "location": "HeadOnly"})
         try:
             serve.run(build(service), name=NAME, route_prefix="/")

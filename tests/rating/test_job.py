@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
-import sys
+from pathlib import Path
 
+import object_store
 import psutil
 import pyarrow.dataset as ds
 import pytest
@@ -127,47 +130,37 @@ def test_a_job_goes_on_when_a_node_dies(model, images, tmp_path, monkeypatch):
     check(out, model, images)
 
 
-SERVER = """
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-server.start()
-print(server.get_host_and_port()[1], flush=True)
-import sys; sys.stdin.read()
-"""
-
-
 def test_images_and_scores_may_lie_on_an_object_store(model, tmp_path, monkeypatch):
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVER], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as server:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{int(server.stdout.readline())}")
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            monkeypatch.setenv(name, "test")
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    """The command of docs/USE.md as it stands."""
+    page = (Path(__file__).parents[2] / "docs" / "USE.md").read_text()
+    (command,) = re.findall(r"^    qsit (score .*--output.*)$", page, re.MULTILINE)
+    (tmp_path / "MODEL").symlink_to(model)
+    monkeypatch.chdir(tmp_path)
+    with object_store.running() as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
         import s3fs
 
-        store = s3fs.S3FileSystem(use_listings_cache=False)
-        store.mkdir("bucket")
+        store = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
         for number in range(5):
             content = b"none" if number == 2 else small_model.image(number)
             store.pipe(f"bucket/photos/deep/{number}.png", content)
         store.pipe("bucket/photos/notes.txt", b"no image")
-        where = ["--input", "s3://bucket/photos", "--output", "s3://bucket/scores"]
-        done = call("score", "--model", model, *where, "--shard-images", 2)
+        done = call(*shlex.split(command), "--shard-images", 2)
         assert done.returncode == 2, done.stderr
         assert "1 of 5 images are rejected; see s3://bucket/scores/rejects.jsonl" in done.stderr
         found = []
         for number in range(3):
             content = store.cat(f"bucket/scores/shards/{number:05}.parquet")
             (tmp_path / f"{number}.parquet").write_bytes(content)
-        found = ds.dataset(tmp_path, format="parquet").to_table().to_pylist()
+            found.append(str(tmp_path / f"{number}.parquet"))
+        found = ds.dataset(found, format="parquet").to_table().to_pylist()
         names = [f"s3://bucket/photos/deep/{number}.png" for number in range(5)]
         assert [row["image"] for row in found] == names
         rater = Rater.load(model)
         for number in (0, 1, 3, 4):
             known = rater.score(small_model.image(number)).score
             assert found[number]["score"] == pytest.approx(known, abs=1e-4)
-        server.kill()
 
 
 def plan(images, **changes):

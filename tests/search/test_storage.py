@@ -2,9 +2,8 @@
 
 import os
 import subprocess
-import sys
-import urllib.request
 
+import object_store
 import pyarrow.parquet as pq
 import pytest
 from command_line import QSIT, kill_when, words
@@ -13,32 +12,13 @@ from qsit_ray import artifacts
 from qsit_ray.mixture import AXES
 from qsit_ray.search import records
 
-SERVER = """
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-server.start()
-print(server.get_host_and_port()[1], flush=True)
-import sys; sys.stdin.read()
-"""
 RATIOS = "[0.1, 0.5, 1.0, 3.0, 10.0]"
 
 
 @pytest.fixture(scope="module")
 def store():
-    """Environment of a local S3 server with a bucket."""
-    words = [sys.executable, "-c", SERVER]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(words, text=True, **pipes) as server:
-        address = f"http://127.0.0.1:{int(server.stdout.readline())}"
-        bucket = urllib.request.Request(f"{address}/bucket", method="PUT")
-        urllib.request.urlopen(bucket).close()
-        yield {
-            "AWS_ENDPOINT_URL": address,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
-        server.kill()
+    with object_store.running() as environment:
+        yield environment
 
 
 @pytest.fixture

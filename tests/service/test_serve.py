@@ -2,10 +2,12 @@
 
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
@@ -29,8 +31,12 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def test_a_service_from_start_to_end(model):
-    """Equal scores under many clients, also when a replica is killed; metrics; a clean end."""
+def test_a_service_from_start_to_end(model, tmp_path):
+    """The command of docs/USE.md: equal scores under many clients, also when a replica is killed;
+    metrics; a clean end."""
+    page = (Path(__file__).parents[2] / "docs" / "USE.md").read_text()
+    (command,) = re.findall(r"^    qsit (serve .*)$", page, re.MULTILINE)
+    (tmp_path / "MODEL").symlink_to(model)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     images = [small_model.image(seed, (40 + seed, 64)) for seed in range(24)]
@@ -44,7 +50,8 @@ def test_a_service_from_start_to_end(model):
         return number % len(images), answer.status_code, found
 
     with subprocess.Popen(
-        [QSIT, "serve", "--model", str(model), "--port", str(port)],
+        [QSIT, *shlex.split(command), "--port", str(port)],
+        cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

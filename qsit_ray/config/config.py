@@ -92,7 +92,7 @@ class Evaluate(Section):
     included; a longer row goes alone. 16,384 are two of the paper's longest rows, which take the 7B
     less memory than a micro-batch of its training, or some hundred of the demo's rows."""
     cpus: Annotated[Count, OPERATIONAL] = 1
-    """CPUs of the predictions of one model. The others than the first encode images ahead, which a
+    """CPUs of an actor that predicts. The others than the first encode images ahead, which a
     GPU needs for large images; 1 where the CPU itself computes."""
 
 

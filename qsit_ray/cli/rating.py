@@ -55,6 +55,15 @@ BatchTokens = Annotated[
     typer.Option(min=1, help="Tokens that go through the model at once; a matter of memory."),
 ]
 Shown = Annotated[str, typer.Argument(metavar="IMAGE", help="A file or an address.")]
+Gpus = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="GPUs of each copy of the model; by default 1 where Ray has any now. Give 1 where an "
+        "autoscaler is yet to bring them.",
+    ),
+]
 MostTokens = Annotated[int, typer.Option(min=1, help="Tokens of an answer at most.")]
 
 
@@ -107,6 +116,7 @@ def score(
     cpus: Annotated[
         int | None, typer.Option(min=1, help="CPUs of an actor of the job, beside its GPU.")
     ] = None,
+    gpus: Gpus = None,
     actors: Annotated[int, typer.Option(min=1, help="Actors of the job at most.")] = 1_000,
     shard_images: Annotated[
         int, typer.Option(min=1, help="Images of one file of the job's output.")
@@ -136,7 +146,7 @@ def score(
         from qsit_ray.cli import scoring_job
 
         job = scoring_job.Job(
-            folder_of(model), profile, precision, batch_tokens, cpus, actors, shard_images
+            folder_of(model), profile, precision, batch_tokens, cpus, gpus, actors, shard_images
         )
         return scoring_job.run(job, listed, output, as_json)
     if selftest:

@@ -36,6 +36,7 @@ class Job:
     precision: Literal["fp32", "bf16"] | None
     batch_tokens: int | None
     cpus: int | None
+    gpus: int | None
     actors: int
     shard_images: int
 
@@ -74,9 +75,10 @@ def _scored(
     with session(1) as dashboard:
         import ray
 
-        gpu = ray.cluster_resources().get("GPU", 0.0) > 0
+        there = ray.cluster_resources().get("GPU", 0.0) > 0
+        gpu = there if job.gpus is None else job.gpus > 0
         cpus = job.cpus or (4 if on_cluster() else min(4, cores()))
-        resources = {"CPU": float(cpus)} | ({"GPU": 1.0} if gpu else {})
+        resources = {"CPU": float(cpus)} | ({"GPU": float(job.gpus or 1)} if gpu else {})
         request = Request("an actor", {"CPU": "--cpus"}, resources, {})
         precision = job.precision or ("bf16" if gpu else "fp32")
         plan = scoring.plan_of(images, model, job.profile, precision, job.shard_images)

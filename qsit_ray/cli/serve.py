@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import socket
@@ -11,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from qsit_ray.cli.rating import Model, Precision, Profile, folder_of
+from qsit_ray.cli.rating import Gpus, Model, Precision, Profile, folder_of
 from qsit_ray.errors import InputError
 from qsit_ray.terminal import Terminal
 
@@ -24,6 +25,7 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Its port.")] = 8000,
     replicas: Annotated[int, typer.Option(min=1, help="Copies of the model.")] = 1,
+    gpus: Gpus = None,
     profile: Profile = "paper",
     precision: Precision = None,
     megabytes: Annotated[int, typer.Option(min=1, help="Of a request at most.")] = 32,
@@ -41,22 +43,22 @@ def serve(
 
     folder = downloaded(folder_of(model)).absolute()
     check_weights(folder, read_config(folder))
-    _check_port(host, port)
+    _check_address(host, port)
     terminal = Terminal()
     with session(replicas) as dashboard:
         import ray
         from ray import serve
 
-        from qsit_ray.service.deployment import TOKEN, Service, build
+        from qsit_ray.service.deployment import Service, build
 
-        gpu = "GPU" in ray.cluster_resources()
+        there = ray.cluster_resources().get("GPU", 0.0) > 0
         service = Service(
             model=str(folder),
             profile=profile,
             precision=precision,
             replicas=replicas,
             cpus=1 if on_cluster() else max(1, cores() // replicas),
-            gpus=1 if gpu else 0,
+            gpus=int(there) if gpus is None else gpus,
             megabytes=megabytes,
             megapixels=megapixels,
             images=images,
@@ -68,8 +70,6 @@ def serve(
             serve.run(build(service), name=NAME, route_prefix="/")
             terminal.say(f"page: http://{host}:{port}/")
             terminal.say(f"dashboard: http://{dashboard}/, metrics: {_metrics()}")
-            if not os.environ.get(TOKEN):
-                terminal.say(f"Whoever reaches {host}:{port} may use it; {TOKEN} sets a token.")
             threading.Event().wait()
         finally:
             if on_cluster():  # where other applications may run
@@ -78,13 +78,30 @@ def serve(
                 serve.shutdown()
 
 
-def _check_port(host: str, port: int) -> None:
-    """Raises InputError where nothing can listen there: Serve would try for a minute."""
+def _check_address(host: str, port: int) -> None:
+    """Raises InputError where nothing can listen, for which Serve would try for a minute, and for
+    an address that others reach without a token."""
+    from qsit_ray.service.limits import TOKEN
+
+    if not (os.environ.get(TOKEN) or _is_loopback(host)):
+        raise InputError(
+            f"{host}: others can reach it; set a token as {TOKEN}, or keep to 127.0.0.1"
+        )
     try:
         with closing(socket.create_server((host, port))):
             pass
     except OSError as error:
         raise InputError(f"{host}:{port}: can't listen there: {error.strerror}") from None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return all(
+            ipaddress.ip_address(found[4][0]).is_loopback
+            for found in socket.getaddrinfo(host, None)
+        )
+    except OSError:
+        return False
 
 
 def _metrics() -> str:

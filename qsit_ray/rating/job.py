@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qsit_ray import artifacts
+from qsit_ray.errors import InputError
 from qsit_ray.placement import Request
 from qsit_ray.pool import on_actors
+from qsit_ray.rating.pictures import name_of
 from qsit_ray.rating.results import Precision
 from qsit_ray.rating.shards import Counts, Folder, Plan
 
@@ -22,10 +24,13 @@ def plan_of(
     images: Sequence[str], model: str, profile: str, precision: Precision, shard_images: int
 ) -> Plan:
     """What the job's scores depend on. A model's weights are known by their files' names and
-    sizes, and by what its JSON files say."""
+    sizes, and by what its JSON files say. Raises InputError for a name that is no text."""
     listed = hashlib.sha256()
     for image in images:
-        listed.update(f"{image}\n".encode("utf-8", "surrogateescape"))
+        try:
+            listed.update(f"{image}\n".encode())
+        except UnicodeEncodeError:
+            raise InputError(f"{name_of(image, 0)}: a name that is no text; rename it") from None
     folder = Path(model)
     files = sorted(path for path in folder.glob("*") if path.suffix in (".json", ".safetensors"))
     known = [

@@ -13,7 +13,8 @@ shards that are missing.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from qsit_ray.rating.results import Precision, Reject, Score
 
 REASON, TRANSIENT = "reason", "transient"
 """Columns of a shard: why an image has no score, and whether another try may succeed."""
+READERS = 32
+"""Shards that are looked at together."""
 COUNTS, CONDITIONS = "counts", "conditions"
 """What is in the metadata of a shard's schema."""
 
@@ -116,10 +119,12 @@ class Folder:
     def missing(self, plan: Plan) -> list[int]:
         """The shards that are not there, or have images that could not be fetched."""
         there = {path.name for path in (self.path / "shards").glob("*.parquet")}
+        known = [number for number in range(plan.shards) if self.shard(number).name in there]
+        counts = dict(zip(known, self._counts(known), strict=True))
         return [
             number
             for number in range(plan.shards)
-            if self.shard(number).name not in there or self.counts(number).transient
+            if number not in counts or counts[number].transient
         ]
 
     def write(
@@ -145,9 +150,11 @@ class Folder:
             pq.write_table(pa.Table.from_pylist(rows, pa.schema(kinds, about)), temporary)
         return counts
 
-    def counts(self, number: int) -> Counts:
-        """Of a shard that is there."""
-        return Counts(**self._about(number, COUNTS))
+    def _counts(self, numbers: Iterable[int]) -> list[Counts]:
+        """Of shards that are there. An object store answers slowly, but many at once."""
+        with ThreadPoolExecutor(READERS) as readers:
+            abouts = readers.map(lambda number: self._about(number, COUNTS), numbers)
+            return [Counts(**about) for about in abouts]
 
     def _about(self, number: int, what: str) -> dict[str, Any]:
         with self.shard(number).open("rb") as file:
@@ -162,7 +169,7 @@ class Folder:
 
     def end(self, plan: Plan) -> Counts:
         """Write the rejects and the conditions of all shards; rows in are scores and rejects."""
-        counts = [self.counts(number) for number in range(plan.shards)]
+        counts = self._counts(range(plan.shards))
         total = sum(counts, Counts())
         if total.scores + total.rejects != plan.images:
             raise RuntimeError(f"{self.path}: {total} do not add up to {plan.images} images")

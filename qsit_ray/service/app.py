@@ -80,6 +80,7 @@ def build(model: Model, limits: Limits, token: str | None, observe: Observe) -> 
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _refused)
+    app.add_exception_handler(Exception, _failed)
     return Guard(app, limits, token, observe)
 
 
@@ -261,6 +262,12 @@ def _giving(response: Response) -> Any:
         return response
 
     return give
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    """Of a defect here. Its text may hold what is nobody's business; the log has it."""
+    refused = Refused(500, "the service failed; its log has the reason")
+    return JSONResponse(refused.body, refused.status)
 
 
 async def _refused(_: Request, error: Exception) -> Response:

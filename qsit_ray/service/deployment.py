@@ -21,13 +21,11 @@ from qsit_ray.errors import InputError, mistake_in
 from qsit_ray.rating.results import Choice, Reject, Reply, Score
 from qsit_ray.service import app
 from qsit_ray.service.guard import digest
-from qsit_ray.service.limits import Away, Busy, Limits
+from qsit_ray.service.limits import TOKEN, Away, Busy, Limits
 
 if TYPE_CHECKING:
     from qsit_ray.rating.rater import Rater
 
-TOKEN = "QSIT_SERVICE_TOKEN"
-"""The environment variable of the token that a service asks for."""
 BATCH = 32
 """Images that go to a model at once; what waits while it computes goes together next."""
 TRIES = 3

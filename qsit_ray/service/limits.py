@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+TOKEN = "QSIT_SERVICE_TOKEN"
+"""The environment variable of the token that a service asks for."""
+
 
 @dataclass(frozen=True)
 class Limits:

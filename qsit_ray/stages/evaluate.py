@@ -104,7 +104,8 @@ def evaluate_models(
                 bar.update(done, len(parts), "parts")
         tables = [pq.read_table(kept / part.name) for part in parts]
         cost.device_seconds = sum(float(table.schema.metadata[SECONDS]) for table in tables)
-        table = pa.concat_tables(each.replace_schema_metadata(None) for each in tables)
+        rows = [each.replace_schema_metadata(None) for each in tables]
+        table = pa.concat_tables([SCHEMA.empty_table(), *rows])
         with artifacts.atomic(run.evaluation / "predictions.parquet") as temporary:
             pq.write_table(table, temporary)
         predicted = {

@@ -58,7 +58,7 @@ def test_every_pod_has_the_token_from_a_secret_and_reads_the_model(spec):
         (variable,) = container["env"]
         assert variable["name"] == TOKEN
         assert "value" not in variable
-        assert variable["valueFrom"]["secretKeyRef"]["key"] == "token"
+        assert variable["valueFrom"]["secretKeyRef"]["key"] == "bearer"
         (mount,) = container["volumeMounts"]
         assert mount["mountPath"] == "/runs"
         assert mount["readOnly"]

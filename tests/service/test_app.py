@@ -226,8 +226,10 @@ def test_a_slow_client_is_let_go(service):
 
 
 def test_a_length_that_is_none_is_refused(service):
-    answer = said_to(service, b"POST /v1/score HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n")
-    assert answer.startswith("HTTP/1.1 400")
+    for length, status in (("-1", 400), ("9" * 5_000, 413)):
+        head = f"POST /v1/score HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"
+        # Uvicorn refuses some of them itself.
+        assert said_to(service, head.encode())[:12] in (f"HTTP/1.1 {status}", "HTTP/1.1 400")
 
 
 def test_a_token_is_asked_for_where_there_is_one(rater):
@@ -251,6 +253,12 @@ def test_a_model_that_is_busy_or_away_is_said(error, status):
         assert ("retry-after" in answer.headers) == (status != 504)
         assert "not ready" in reason(requests.get(f"{url}/ready", timeout=60), 503)
         assert requests.get(f"{url}/health", timeout=60).status_code == 200
+
+
+def test_a_defect_is_a_json_reason_without_its_text():
+    with served(Failing(RuntimeError("planted secret"))) as url:
+        answer = post(url, "/v1/score", files={"files": image()})
+        assert "planted" not in reason(answer, 500)
 
 
 def test_requests_beyond_the_limit_are_told_to_come_again(rater):

@@ -91,12 +91,15 @@ def score_without_token(url, content):
     ("words", "said"),
     [
         (["--model", "nowhere"], "nowhere"),
-        (["--model", "MODEL", "--port", "1", "--host", "192.0.2.77"], "can't listen there"),
+        (["--model", "MODEL", "--port", "PORT"], "can't listen there"),
+        (["--model", "MODEL", "--host", "0.0.0.0"], "others can reach it; set a token"),
     ],
 )
 def test_what_can_not_be_served_is_said_before_ray_starts(model, words, said):
-    words = [str(model) if word == "MODEL" else word for word in words]
-    done = subprocess.run([QSIT, "serve", *words], capture_output=True, text=True)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        known = {"MODEL": str(model), "PORT": str(listener.getsockname()[1])}
+        words = [known.get(word, word) for word in words]
+        done = subprocess.run([QSIT, "serve", *words], capture_output=True, text=True)
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -10,6 +10,8 @@ from qsit_ray.placement import Request
 from qsit_ray.session import labels_of
 
 Item = dict[str, Any]
+RETRIES = 4
+"""Of an item whose actor died; Ray Data would repeat it for ever."""
 
 
 def on_actors(
@@ -23,7 +25,8 @@ def on_actors(
 
     `worker(**given)` is made once in each actor, and called with one item at a time. An actor asks
     Ray for what `request` says; there are from one to `most` of them. One that dies, alone or with
-    its node, is replaced, and its item is done again.
+    its node, is replaced, and its item is done again, at most `RETRIES` times: an item may be what
+    kills them.
     """
     import ray
 
@@ -33,6 +36,7 @@ def on_actors(
         worker,
         fn_constructor_kwargs=dict(given),
         compute=pool,
+        max_task_retries=RETRIES,
         **options(request),
     )
     yield from done.iter_rows()

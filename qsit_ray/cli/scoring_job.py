@@ -72,14 +72,16 @@ def _scored(
     from qsit_ray.rating import job as scoring
     from qsit_ray.session import cores, on_cluster, session
 
-    with session(1) as dashboard:
+    cpus = job.cpus or (4 if on_cluster() else min(4, cores()))
+    needed = {"CPU": float(cpus)} | ({"GPU": 1.0} if job.gpus else {})
+    settings = {"CPU": "--cpus", "GPU": "--gpus"}
+    with session(1, requests=[Request("an actor", settings, needed, {})]) as dashboard:
         import ray
 
         there = ray.cluster_resources().get("GPU", 0.0) > 0
         gpu = there if job.gpus is None else job.gpus > 0
-        cpus = job.cpus or (4 if on_cluster() else min(4, cores()))
-        resources = {"CPU": float(cpus)} | ({"GPU": float(job.gpus or 1)} if gpu else {})
-        request = Request("an actor", {"CPU": "--cpus"}, resources, {})
+        resources = {"CPU": float(cpus)} | ({"GPU": 1.0} if gpu else {})
+        request = Request("an actor", settings, resources, {})
         precision = job.precision or ("bf16" if gpu else "fp32")
         plan = scoring.plan_of(images, model, job.profile, precision, job.shard_images)
         folder.begin(images, plan)

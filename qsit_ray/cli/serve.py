@@ -30,7 +30,7 @@ def serve(
     precision: Precision = None,
     megabytes: Annotated[int, typer.Option(min=1, help="Of a request at most.")] = 32,
     megapixels: Annotated[int, typer.Option(min=1, help="Of an image at most.")] = 50,
-    images: Annotated[int, typer.Option(min=1, help="Of a request at most.")] = 64,
+    images: Annotated[int, typer.Option(min=1, max=1_000, help="Of a request at most.")] = 64,
 ) -> None:
     """Serve a model over HTTP, with a web page, until Ctrl-C.
 
@@ -51,14 +51,17 @@ def serve(
 
         from qsit_ray.service.deployment import Service, build
 
-        there = ray.cluster_resources().get("GPU", 0.0) > 0
+        there = ray.cluster_resources().get("GPU", 0.0)
+        each = int(there > 0) if gpus is None else gpus
+        if not on_cluster() and replicas * each > there:
+            raise InputError(f"--replicas {replicas}: this machine has {there:g} GPUs")
         service = Service(
             model=str(folder),
             profile=profile,
             precision=precision,
             replicas=replicas,
             cpus=1 if on_cluster() else max(1, cores() // replicas),
-            gpus=int(there) if gpus is None else gpus,
+            gpus=each,
             megabytes=megabytes,
             megapixels=megapixels,
             images=images,
@@ -83,7 +86,9 @@ def _check_address(host: str, port: int) -> None:
     an address that others reach without a token."""
     from qsit_ray.service.limits import TOKEN
 
-    if not (os.environ.get(TOKEN) or _is_loopback(host)):
+    if os.environ.get(TOKEN) == "":
+        raise InputError(f"{TOKEN} is set and empty; set a token, or unset it")
+    if TOKEN not in os.environ and not _is_loopback(host):
         raise InputError(
             f"{host}: others can reach it; set a token as {TOKEN}, or keep to 127.0.0.1"
         )

@@ -118,10 +118,10 @@ def upright(image: Image.Image) -> Image.Image:
 
     Integers of 16 bits and floats are scaled, where Pillow's own conversion would clip them: white
     is 1, 255 or 65,535, whichever is the least that the values reach up to; of more than 16 bits,
-    2^31. Transparency is ignored, as LLaVA-OneVision's own processor does.
+    2^31. Transparency is ignored; transformers' processor would lay such pixels over white.
     """
     rgb = _rgb(image)
-    # Of a palette or a key colour; transformers' processor would lay these pixels over white.
+    # Of a palette or a key colour, which a processor would go by.
     rgb.info.pop("transparency", None)
     turn = _turn(image)  # after loading: Pillow turns some formats itself, and then says so
     if turn is None:

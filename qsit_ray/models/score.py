@@ -87,7 +87,7 @@ def level_logits(
         checkpoint, images, prompter, batch_tokens=batch_tokens, threads=threads
     )
     for image, logits in found:
-        if isinstance(logits, InputError):
+        if isinstance(logits, InputError | OSError):
             raise logits
         out[image] = logits
     return out
@@ -101,9 +101,9 @@ def logits_or_errors(
     *,
     batch_tokens: int = BATCH_TOKENS,
     threads: int = 0,
-) -> Iterator[tuple[int, NDArray[np.float64] | InputError]]:
+) -> Iterator[tuple[int, NDArray[np.float64] | InputError | OSError]]:
     """The index of each image with its level logits, float64 [levels], or with what is wrong with
-    it; in the order in which they are known.
+    it, an OSError where that is the machine's fault; in the order in which they are known.
 
     Images of one batch have nearly one length, and the longest come first. Errors of the tokenizer
     as in `level_logits`.
@@ -114,7 +114,7 @@ def logits_or_errors(
     lengths: list[int] = []
     for image, shown in enumerate(images):
         length = _tried(prompter.score_length, shown)
-        if isinstance(length, InputError):
+        if isinstance(length, InputError | OSError):
             yield image, length
         else:
             sound.append(image)
@@ -125,7 +125,7 @@ def logits_or_errors(
         for part, rows in encoded(shown_of, lengths, prompt, batch_tokens, threads):
             read = []
             for at, row in zip(part, rows, strict=True):
-                if isinstance(row, InputError):
+                if isinstance(row, InputError | OSError):
                     yield sound[at], row
                 else:
                     read.append((sound[at], row))
@@ -135,10 +135,10 @@ def logits_or_errors(
                 yield from zip((image for image, _ in read), logits, strict=True)
 
 
-def _tried(work: Callable[[Item], Result], item: Item) -> Result | InputError:
+def _tried(work: Callable[[Item], Result], item: Item) -> Result | InputError | OSError:
     try:
         return work(item)
-    except InputError as error:
+    except (InputError, OSError) as error:
         return error
 
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def plan_of(
     images: Sequence[str], model: str, profile: str, precision: Precision, shard_images: int
 ) -> Plan:
-    """What the job's scores depend on. A model's weights are known by their files' names and
-    sizes, and by what its JSON files say. Raises InputError for a name that is no text."""
+    """What the job's scores depend on; of the model each file's SHA-256. Raises InputError for a
+    name that is no text."""
     listed = hashlib.sha256()
     for image in images:
         try:
@@ -33,10 +33,7 @@ def plan_of(
             raise InputError(f"{name_of(image, 0)}: a name that is no text; rename it") from None
     folder = Path(model)
     files = sorted(path for path in folder.glob("*") if path.suffix in (".json", ".safetensors"))
-    known = [
-        (path.name, path.stat().st_size, path.suffix == ".json" and artifacts.file_sha256(path))
-        for path in files
-    ]
+    known = [(path.name, artifacts.file_sha256(path)) for path in files]
     return Plan(
         images=len(images),
         shard_images=shard_images,
@@ -63,7 +60,14 @@ def run(
     progress(done, plan.images)
     if missing:
         gpu = request.resources.get("GPU", 0.0) > 0
-        given = {"folder": folder, "plan": plan, "gpu": gpu, "batch_tokens": batch_tokens}
+        threads = max(1, int(request.resources["CPU"]) - 1)  # beside the one that computes
+        given = {
+            "folder": folder,
+            "plan": plan,
+            "gpu": gpu,
+            "batch_tokens": batch_tokens,
+            "threads": threads,
+        }
         for result in on_actors(Scorer, given, [{"shard": n} for n in missing], request, most):
             done += _size(plan, result["shard"])
             progress(done, plan.images)
@@ -77,13 +81,15 @@ def _size(plan: Plan, number: int) -> int:
 class Scorer:
     """An actor that scores one shard after another and writes each."""
 
-    def __init__(self, folder: Folder, plan: Plan, gpu: bool, batch_tokens: int | None):
+    def __init__(
+        self, folder: Folder, plan: Plan, gpu: bool, batch_tokens: int | None, threads: int
+    ):
         from qsit_ray.rating.rater import Rater  # here: in the actor only
 
         device = "cuda" if gpu else "cpu"
         self._folder = folder
         self._rater: Rater = Rater.load(
-            plan.model, plan.profile, device, plan.precision, batch_tokens
+            plan.model, plan.profile, device, plan.precision, batch_tokens, threads
         )
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:

@@ -82,6 +82,7 @@ class Rater:
         device: str | None = None,
         precision: Precision | None = None,
         batch_tokens: int | None = None,
+        threads: int | None = None,
     ) -> Rater:
         """Load a folder or a name on the Hub; `profile` is paper, or official for the released
         weights. `device` is a GPU where there is one; `precision` is bf16 there, and else fp32.
@@ -94,7 +95,7 @@ class Rater:
         dtype = _TYPES[precision or ("bf16" if gpu else "fp32")]
         checkpoint = load.load(model, dtype, load.attention(gpu, dtype))
         checkpoint.model.to(device)
-        return cls(checkpoint, found, batch_tokens)
+        return cls(checkpoint, found, batch_tokens, threads)
 
     def score(self, image: Source) -> Score:
         """The score of one image. Raises InputError naming it where it can't be read."""
@@ -128,6 +129,10 @@ class Rater:
         )
         for at, value in logits:
             place, name, _ = sound[at]
+            if isinstance(value, OSError):  # the machine's: another try may succeed
+                reason = f"{name}: can't be read: {value.strerror or value}"
+                found[place] = Reject(name, reason, transient=True)
+                continue
             try:
                 if isinstance(value, InputError):
                     raise value

@@ -31,6 +31,7 @@ from qsit_ray.rating.results import (
     Score,
     check_candidates,
     check_most_tokens,
+    choice_of,
     score_of,
 )
 
@@ -89,8 +90,8 @@ class RemoteRater:
         """Of each image, in order, its score, or why there is none. Any number of images may come.
 
         Until one has a score they are asked one by one, so that an endpoint that serves none is
-        paid for one. Raises InputError where it refuses every image, gives no log-probabilities or
-        does not reply to three images in a row.
+        paid for one. Raises InputError where it gives no log-probabilities or does not reply to
+        three images in a row.
         """
         with _connected(self.endpoint) as connection:
             gate = asyncio.Semaphore(self.endpoint.concurrency)
@@ -214,15 +215,17 @@ class RemoteView:
         check_candidates(candidates)
         turn = messages.user(multiple_choice_prompt(question, candidates), self.url)
         with _connected(self.rater.endpoint) as connection, self._named(connection):
-            begun = [connection.begin(_logprob(connection.chat, turn, c)) for c in candidates]
+            after = AFTER if self.rater.profile.chat is None else ""
+            begun = [
+                connection.begin(_logprob(connection.chat, turn, candidate, after))
+                for candidate in candidates
+            ]
             try:
                 found = np.array([each.result() for each in begun])
             except LookupError as error:
                 raise InputError(f"the {ROLE} can't choose: {error}") from None
         shares = np.exp(found - found.max())
-        shares = (shares / shares.sum()).tolist()
-        best = candidates[int(np.argmax(shares))]
-        return Choice(self.name, question, best, dict(zip(candidates, shares, strict=True)))
+        return choice_of(self.name, question, candidates, (shares / shares.sum()).tolist())
 
     def describe(self, most_tokens: int = MOST_TOKENS) -> Reply:
         """As `RemoteRater.describe`."""
@@ -236,15 +239,16 @@ class RemoteView:
             raise InputError(f"{self.name}: no reply from the {ROLE}: {error}") from None
 
 
-async def _logprob(chat: Chat, turn: messages.Message, candidate: str) -> float:
-    """Of a candidate with its end-of-turn token, after the user's `turn`."""
+async def _logprob(chat: Chat, turn: messages.Message, candidate: str, after: str) -> float:
+    """Of a candidate with its end-of-turn token, after the user's `turn`; `after`: what the chat
+    form writes behind it."""
     answer = await chat.tokens(prompt=answered(candidate))
-    after = await chat.tokens(prompt=AFTER)
-    if answer is None or after is None:
+    behind = await chat.tokens(prompt=after) if after else []
+    if answer is None or behind is None:
         raise LookupError("it has no /tokenize")
     turns = [turn, messages.assistant(candidate)]
     body = await chat.reply(turns, **messages.choice_settings())
-    return messages.answer_logprob(body, answer, len(after))
+    return messages.answer_logprob(body, answer, len(behind))
 
 
 def _url(source: Source, name: str) -> str:

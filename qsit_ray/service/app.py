@@ -18,6 +18,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from qsit_ray.data.images import Content
@@ -80,6 +81,7 @@ def build(model: Model, limits: Limits, token: str | None, observe: Observe) -> 
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _refused)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _failed)
     return Guard(app, limits, token, observe)
 
@@ -262,6 +264,11 @@ def _giving(response: Response) -> Any:
         return response
 
     return give
+
+
+async def _gone(_: Request, error: Exception) -> Response:
+    """Of a client that left before its request was whole; nobody reads it but the metrics."""
+    return Response(status_code=499)
 
 
 async def _failed(_: Request, error: Exception) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +21,7 @@ from qsit_ray.data.images import Content
 from qsit_ray.errors import InputError, mistake_in
 from qsit_ray.rating.results import Choice, Reject, Reply, Score
 from qsit_ray.service import app
+from qsit_ray.service.forms import MOST_IMAGES
 from qsit_ray.service.guard import digest
 from qsit_ray.service.limits import TOKEN, Away, Busy, Limits
 
@@ -30,6 +32,8 @@ BATCH = 32
 """Images that go to a model at once; what waits while it computes goes together next."""
 TRIES = 3
 """Replicas that a request is given to before it fails: one of them may die with it."""
+FRESH_SECONDS = 5.0
+"""For which a model that has answered is taken to be there."""
 SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120]
 """Bounds of the histogram of request times."""
 Result = TypeVar("Result")
@@ -53,7 +57,7 @@ class Service(BaseModel):
     """Of a request's body at most."""
     megapixels: int = Field(default=50, ge=1)
     """Of an image at most."""
-    images: int = Field(default=64, ge=1)
+    images: int = Field(default=64, ge=1, le=MOST_IMAGES)
     """Of a request at most."""
 
     @property
@@ -62,6 +66,7 @@ class Service(BaseModel):
             body_bytes=self.megabytes * 2**20,
             pixels=self.megapixels * 1_000_000,
             images=self.images,
+            waiting=max(Limits.waiting, 4 * self.images),
         )
 
 
@@ -106,14 +111,18 @@ class Model:
 class Replicas:
     """The replicas of a model, as the routes need them."""
 
-    def __init__(self, handle: DeploymentHandle):
-        self._handle = handle
-        self._conditions: dict[str, Any] | None = None
+    def __init__(self, handle: DeploymentHandle, fresh_seconds: float = FRESH_SECONDS):
+        self._handle, self._fresh_seconds = handle, fresh_seconds
+        self._conditions: tuple[float, dict[str, Any]] | None = None
 
     async def conditions(self) -> dict[str, Any]:
-        if self._conditions is None:
-            self._conditions = await self._answer(self._handle.conditions.remote)
-        return self._conditions
+        """Asked again after some seconds: a model may have died since, or be another one."""
+        known = self._conditions
+        if known is None or time.monotonic() - known[0] > self._fresh_seconds:
+            self._conditions = None
+            found = await self._answer(self._handle.conditions.remote)
+            self._conditions = known = time.monotonic(), found
+        return known[1]
 
     async def scores(self, images: Sequence[Content]) -> list[Score | Reject]:
         try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, EncodedBytes, EncoderProtocol, Field, ValidationError
 from pydantic_core import PydanticCustomError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -19,6 +21,8 @@ from qsit_ray.service.limits import Limits, Refused
 
 JSON, MULTIPART = "application/json", "multipart/form-data"
 MOST_TOKENS = 512
+MOST_IMAGES = 1_000
+"""Of a request, whatever its limits: a list is not read on beyond."""
 Form = TypeVar("Form", bound=BaseModel)
 Question = Annotated[str, Field(min_length=1, max_length=4_000)]
 Candidate = Annotated[str, Field(min_length=1, max_length=400)]
@@ -58,7 +62,7 @@ class Image(BaseModel):
 class Images(BaseModel):
     """Images to score."""
 
-    images: Annotated[list[Image], Field(min_length=1)]
+    images: Annotated[list[Image], Field(min_length=1, max_length=MOST_IMAGES)]
 
     def contents(self) -> list[Content]:
         return [image.content(number) for number, image in enumerate(self.images, start=1)]
@@ -158,7 +162,7 @@ class Error(BaseModel):
 async def images_of(request: Request, limits: Limits) -> list[Content]:
     """The images of a request: fields `files` of a form, or the JSON of `Images`."""
     if _kind(request) == JSON:
-        found = _parsed(Images, await request.body()).contents()
+        found = (await _parsed(Images, await request.body())).contents()
     else:
         form = await _form(request, limits)
         found = await _files(form.getlist("files"))
@@ -173,7 +177,7 @@ async def ask_of(request: Request, limits: Limits) -> tuple[Content, Ask]:
     """The image and the questions of a request: fields `file`, `question` (any number), `choice`
     (any number) and `most_tokens` of a form, or the JSON of `Ask`."""
     if _kind(request) == JSON:
-        ask = _parsed(Ask, await request.body())
+        ask = await _parsed(Ask, await request.body())
         return ask.image.content(1), ask
     form = await _form(request, limits)
     found = await _files(form.getlist("file"))
@@ -192,7 +196,7 @@ async def chat_of(request: Request) -> Chat:
     """The chat of a request."""
     if _kind(request) != JSON:
         raise Refused(415, f"{MULTIPART}; expected {JSON}")
-    return _parsed(Chat, await request.body())
+    return await _parsed(Chat, await request.body())
 
 
 def check_size(image: Content, limits: Limits) -> None:
@@ -216,6 +220,9 @@ def _kind(request: Request) -> str:
 
 
 async def _form(request: Request, limits: Limits) -> Any:
+    _, options = parse_options_header(request.headers["content-type"])
+    if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"us-ascii"):
+        raise Refused(400, "the form's charset must be UTF-8")
     try:
         return await request.form(max_files=limits.images + 1, max_fields=100)
     except HTTPException as error:
@@ -227,13 +234,15 @@ async def _files(fields: list[UploadFile | str]) -> list[Content]:
     for number, field in enumerate(fields, start=1):
         if isinstance(field, str):
             raise Refused(422, "an image must be a file, not a text")
-        found.append(Content(await field.read(), field.filename or f"image {number}"))
+        name = (field.filename or f"image {number}").encode("utf-8", "backslashreplace").decode()
+        found.append(Content(await field.read(), name))
     return found
 
 
-def _parsed(form: type[Form], body: bytes) -> Form:
+async def _parsed(form: type[Form], body: bytes) -> Form:
     try:
-        return form.model_validate_json(body)
+        # In a thread: megabytes take a while, and other requests go on meanwhile.
+        return await asyncio.to_thread(form.model_validate_json, body)
     except ValidationError as error:
         raise _wrong(error) from None
 

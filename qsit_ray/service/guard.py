@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from qsit_ray.service.limits import Limits, Refused
 
 OPEN = ("/", "/page.css", "/page.js", "/health", "/ready", "/openapi.json")
-"""Paths that need no token."""
+"""Paths that need no token, and count for no limit."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -56,27 +56,31 @@ class Guard:
                     headers[name] = value
             await send(message)
 
-        self._in_progress += 1
+        counts = scope["path"] not in OPEN  # whether the service is alive may always be asked
+        self._in_progress += counts
         try:
-            self._check(scope)
+            if counts:
+                self._check_client(scope)
+            self._check_size(scope)
             await self._app(scope, self._limited(receive, began), sending)
         except Refused as refused:
             await _say(refused, sending)
         finally:
-            self._in_progress -= 1
+            self._in_progress -= counts
             # By its route, not its path: there are few of them whatever is asked for.
             route = getattr(scope.get("route"), "path", "other")
             self._observe(route, status, time.monotonic() - began)
 
-    def _check(self, scope: Scope) -> None:
-        headers = Headers(scope=scope)
-        if self._token is not None and scope["path"] not in OPEN:
-            kind, _, given = headers.get("authorization", "").partition(" ")
+    def _check_client(self, scope: Scope) -> None:
+        if self._token is not None:
+            kind, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
             if kind.lower() != "bearer" or not hmac.compare_digest(digest(given), self._token):
                 raise Refused(401, "a token is needed: Authorization: Bearer TOKEN")
         if self._in_progress > self._limits.requests:
             raise Refused(429, "too many requests at once; try again later")
-        length = headers.get("content-length", "0")
+
+    def _check_size(self, scope: Scope) -> None:
+        length = Headers(scope=scope).get("content-length", "0")
         if not length.isdecimal():
             raise Refused(400, "Content-Length is no number")
         # By its digits first: Python refuses to convert thousands of them.

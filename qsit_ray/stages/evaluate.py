@@ -145,7 +145,7 @@ def evaluate_models(
         }
         artifacts.write_json(run.evaluation / "iqa.json", scores)
         artifacts.write_json(run.evaluation / "llvisionqa.json", answers)
-        artifacts.remove(kept)
+    artifacts.remove(kept)
 
 
 def parts_of(models: Sequence[str], images: int, questions: int) -> list[Part]:

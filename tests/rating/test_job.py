@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,8 +14,10 @@ import pyarrow.dataset as ds
 import pytest
 import small_model
 from command_line import QSIT, call, kill_when
+from safetensors.numpy import load_file, save_file
 
 from qsit_ray.errors import InputError
+from qsit_ray.rating.job import plan_of
 from qsit_ray.rating.rater import Rater
 from qsit_ray.rating.results import Reject, Score
 from qsit_ray.rating.shards import Counts, Folder, Plan
@@ -193,6 +196,25 @@ def test_a_folder_of_another_job_is_refused(tmp_path, change, said):
     folder.begin(["a"], plan(1))
     with pytest.raises(InputError, match=said):
         folder.begin(["a"], plan(1, **change))
+
+
+def test_another_models_weights_are_other_scores(model, tmp_path):
+    here = shutil.copytree(model, tmp_path / "model")
+    before = plan_of(["a"], str(here), "paper", "fp32", 2)
+    assert plan_of(["a"], str(here), "paper", "fp32", 2) == before
+    tensors = load_file(here / "model.safetensors")
+    save_file({name: value + 1 for name, value in tensors.items()}, here / "model.safetensors")
+    assert plan_of(["a"], str(here), "paper", "fp32", 2).weights != before.weights
+    with pytest.raises(InputError, match="a name that is no text"):
+        plan_of(["a\udcff.png"], str(here), "paper", "fp32", 2)
+
+
+def test_a_file_that_the_machine_can_not_read_is_tried_again(model, tmp_path):
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "a.png").write_bytes(small_model.image(0))
+    found, lost = Rater.load(model).scores([tmp_path / "a.png", tmp_path / "loop.png"])
+    assert isinstance(found, Score)
+    assert lost.transient
 
 
 def test_rows_that_do_not_add_up_are_no_success(tmp_path):

@@ -382,6 +382,15 @@ def test_choices_are_those_of_the_model_here(checkpoint, serve, folder):
         there.choose(folder / "2.png", "Sharp?", ["yes"])
 
 
+def test_choices_and_answers_under_the_official_profile_are_those_here(checkpoint, serve, folder):
+    there = rater_of(serve(template=OFFICIAL_TEMPLATE), "official")
+    here = Rater(checkpoint, OFFICIAL)
+    expected = here.choose(folder / "2.png", "Sharp?", ["yes", "no"])
+    found = there.choose(folder / "2.png", "Sharp?", ["yes", "no"])
+    assert found.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
+    assert there.ask(folder / "2.png", "Sharp?", 4) == here.ask(folder / "2.png", "Sharp?", 4)
+
+
 @pytest.mark.parametrize("form", ["absent", "of other tokens"])
 def test_an_endpoint_without_likelihoods_of_a_prompt_can_not_choose(serve, folder, form):
     def act(number, request):

@@ -255,6 +255,24 @@ def test_a_model_that_is_busy_or_away_is_said(error, status):
         assert requests.get(f"{url}/health", timeout=60).status_code == 200
 
 
+def test_a_form_in_another_charset_is_refused(service):
+    for charset in ("undefined", "punycode", "unicode_escape"):
+        head = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+        part = (
+            b'--x\r\nContent-Disposition: form-data; name="files"; filename="\\ud800.png"\r\n\r\n'
+        )
+        answer = post(service, "/v1/score", data=part + image() + b"\r\n--x--\r\n", headers=head)
+        assert "must be UTF-8" in reason(answer, 400)
+
+
+def test_a_long_list_is_not_read_to_its_end(rater):
+    with served(Local(rater)) as url:
+        body = b'{"images":[' + b'{"a":1},' * 1_000_000 + b'{"a":1}]}'
+        head = {"Content-Type": "application/json"}
+        answer = post(url, "/v1/score", data=body, headers=head)
+        assert "at most 1000 items" in reason(answer, 422)
+
+
 def test_a_defect_is_a_json_reason_without_its_text():
     with served(Failing(RuntimeError("planted secret"))) as url:
         answer = post(url, "/v1/score", files={"files": image()})
@@ -265,6 +283,7 @@ def test_requests_beyond_the_limit_are_told_to_come_again(rater):
     with served(Local(rater), Limits(requests=0)) as url:
         answer = post(url, "/v1/score", files={"files": image()})
         assert reason(answer, 429)
+        assert requests.get(f"{url}/ready", timeout=60).status_code == 200
         assert int(answer.headers["retry-after"]) >= 1
 
 

@@ -80,12 +80,17 @@ def _below(address: str) -> list[str]:
         return [address]
     try:
         store, path = fsspec.core.url_to_fs(address)
-        if not store.isdir(path):
+        if store.isfile(path):
             return [address]
         found = sorted(store.find(path))
     except Exception as error:  # each store has its own
         raise InputError(f"{address}: can't be listed: {' '.join(str(error).split())}") from None
-    images = [name for name in found if Path(name).suffix.lower() in files.endings()]
+    images = [
+        name
+        for name in found
+        if Path(name).suffix.lower() in files.endings()
+        and not _is_hidden(name.removeprefix(path).lstrip("/"))
+    ]
     return [store.unstrip_protocol(name) for name in images]
 
 

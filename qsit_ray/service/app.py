@@ -113,31 +113,30 @@ def _routes(app: FastAPI, model: Model, limits: Limits) -> None:
     @app.post("/v1/score", tags=["score"], responses=REFUSALS, openapi_extra=_body(forms.Images))
     async def score(request: Request) -> forms.Scores:
         """Scores of images: form fields named `files`, or JSON."""
-        scores, rejects, _ = await scored(request)
+        found = await scored(request)
+        scores = [each for each in found if isinstance(each, Score)]
+        rejects = [each for each in found if isinstance(each, Reject)]
+        if not scores:
+            raise Refused(422, rejects[0].reason)
         conditions = await waits.for_(model.conditions())
         return forms.Scores(scores=scores, rejects=rejects, conditions=conditions)
 
     @app.post("/v1/reward", tags=["score"], responses=REFUSALS, openapi_extra=_body(forms.Images))
     async def reward(request: Request) -> forms.Rewards:
         """One number from 0 to 1 for each image, for those who train generators of images."""
-        _, rejects, found = await scored(request)
+        found = await scored(request)
+        rejects = [each for each in found if isinstance(each, Reject)]
         low, high = (await waits.for_(model.conditions()))["score_range"]
         rewards = [
             (each.score - low) / (high - low) if isinstance(each, Score) else None for each in found
         ]
         return forms.Rewards(rewards=rewards, rejects=rejects)
 
-    async def scored(
-        request: Request,
-    ) -> tuple[list[Score], list[Reject], list[Score | Reject]]:
+    async def scored(request: Request) -> list[Score | Reject]:
         images = await forms.images_of(request, limits)
         await asyncio.to_thread(_check_sizes, images, limits)
-        found = await waits.for_(model.scores(images))
-        scores = [each for each in found if isinstance(each, Score)]
-        rejects = [each for each in found if isinstance(each, Reject)]
-        if not scores:
-            raise Refused(422, rejects[0].reason)
-        return scores, rejects, found
+        found: list[Score | Reject] = await waits.for_(model.scores(images))
+        return found
 
     @app.post("/v1/ask", tags=["ask"], responses=REFUSALS, openapi_extra=_body(forms.Ask))
     async def ask(request: Request) -> forms.Answers:
@@ -173,7 +172,7 @@ def _routes(app: FastAPI, model: Model, limits: Limits) -> None:
         (reply,) = await answered(image, [question], None, asked.most_tokens)
         assert isinstance(reply, Reply)
         name = (await waits.for_(model.conditions()))["model"]
-        return _completion(reply, name, asked.stream)
+        return _completion(reply, name, bool(asked.stream))
 
 
 class Waits:
@@ -278,8 +277,10 @@ async def _failed(_: Request, error: Exception) -> Response:
 
 
 async def _refused(_: Request, error: Exception) -> Response:
+    headers = {}
     if isinstance(error, HTTPException):
+        headers = dict(error.headers or {})  # which methods a route has
         error = Refused(error.status_code, str(error.detail))
     elif not isinstance(error, Refused):
         error = Refused(422, "the request has a wrong field")
-    return JSONResponse(error.body, error.status, error.headers)
+    return JSONResponse(error.body, error.status, {**headers, **error.headers})

@@ -26,7 +26,9 @@ MOST_IMAGES = 1_000
 Form = TypeVar("Form", bound=BaseModel)
 Question = Annotated[str, Field(min_length=1, max_length=4_000)]
 Candidate = Annotated[str, Field(min_length=1, max_length=400)]
-Tokens = Annotated[int, Field(ge=1, le=2_048)]
+LONGEST = 2_048
+"""Tokens of an answer at most."""
+Tokens = Annotated[int, Field(ge=1, le=LONGEST)]
 
 
 class Base64(EncoderProtocol):
@@ -105,15 +107,16 @@ class Chat(BaseModel):
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=1)]
     model: str | None = None
-    max_tokens: Tokens | None = None
-    max_completion_tokens: Tokens | None = None
-    n: Literal[1] = 1
-    stream: bool = False
+    max_tokens: Annotated[int | None, Field(ge=1)] = None
+    max_completion_tokens: Annotated[int | None, Field(ge=1)] = None
+    n: Literal[1] | None = 1
+    stream: bool | None = False
     logprobs: Annotated[Literal[False] | None, Field(description="Scores: /v1/score.")] = None
 
     @property
     def most_tokens(self) -> int:
-        return self.max_completion_tokens or self.max_tokens or MOST_TOKENS
+        """Clients ask for round numbers; a longer answer than the service's own limit is cut."""
+        return min(self.max_completion_tokens or self.max_tokens or MOST_TOKENS, LONGEST)
 
     def asked(self) -> tuple[Content, str]:
         """The image and the question. Raises Refused unless there is one of each."""

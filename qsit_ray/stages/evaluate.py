@@ -94,7 +94,8 @@ def evaluate_models(
     images, questions = catalog.images(SPLIT), catalog.questions(SPLIT)
     parts = parts_of(list(models), len(images), len(questions))
     with run.stage("evaluate", inputs) as cost, terminal.bar("Evaluate") as bar:
-        kept = _kept(run, inputs)
+        # A GPU predicts in bfloat16; parts of both would be no model's predictions.
+        kept = _kept(run, {**inputs, "gpu": config.train.use_gpu})
         missing = [asdict(part) for part in parts if not (kept / part.name).exists()]
         bar.update(len(parts) - len(missing), len(parts), "parts")
         if missing:

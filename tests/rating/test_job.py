@@ -149,6 +149,9 @@ def test_images_and_scores_may_lie_on_an_object_store(model, tmp_path, monkeypat
             content = b"none" if number == 2 else small_model.image(number)
             store.pipe(f"bucket/photos/deep/{number}.png", content)
         store.pipe("bucket/photos/notes.txt", b"no image")
+        store.pipe("bucket/photos/.hidden/6.png", small_model.image(6))
+        typo = call("score", "--model", "MODEL", "s3://bucket/photo", "--output", "s3://bucket/x")
+        assert (typo.returncode, "no images there" in typo.stderr) == (2, True)
         done = call(*shlex.split(command), "--shard-images", 2)
         assert done.returncode == 2, done.stderr
         assert "1 of 5 images are rejected; see s3://bucket/scores/rejects.jsonl" in done.stderr

@@ -90,6 +90,8 @@ def test_rewards_lie_from_0_to_1_and_an_unreadable_image_has_none(rater, service
         None,
     ]
     assert [each["image"] for each in answer["rejects"]] == ["image 2"]
+    alone = post(service, "/v1/reward", json={"images": body["images"][1:]})
+    assert alone.json()["rewards"] == [None]
 
 
 def test_answers_are_the_raters(rater, service):
@@ -111,12 +113,20 @@ def test_openais_client_can_ask(rater, service):
     client = OpenAI(base_url=f"{service}/v1", api_key="none", max_retries=0)
     (model,) = client.models.list().data
     asked = chat(image(), model=model.id, max_tokens=4)
+    unset = {"n": None, "stream": None, "temperature": 0.7}
+    assert post(service, "/v1/chat/completions", json={**asked, **unset}).status_code == 200
     whole = client.chat.completions.create(**asked)
     known = rater.ask(image(), QUESTION, 4)
     assert whole.choices[0].message.content == known.text
     assert whole.choices[0].finish_reason == ("stop" if known.is_whole else "length")
     pieces = list(client.chat.completions.create(**asked, stream=True))
     assert "".join(piece.choices[0].delta.content or "" for piece in pieces) == known.text
+
+
+def test_a_method_that_a_route_lacks_is_told_those_that_it_has(service):
+    answer = requests.delete(f"{service}/v1/score", timeout=60)
+    assert reason(answer, 405)
+    assert answer.headers["allow"] == "POST"
 
 
 def test_an_address_in_a_chat_is_never_fetched(service, tmp_path):

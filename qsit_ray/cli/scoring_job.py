@@ -83,6 +83,7 @@ def _scored(
         resources = {"CPU": float(cpus)} | ({"GPU": 1.0} if gpu else {})
         request = Request("an actor", settings, resources, {})
         precision = job.precision or ("bf16" if gpu else "fp32")
+        terminal.say(f"Hashing {model} ...")
         plan = scoring.plan_of(images, model, job.profile, precision, job.shard_images)
         folder.begin(images, plan)
         terminal.say(f"dashboard: http://{dashboard}")
@@ -107,9 +108,7 @@ def _logged(path: Path) -> Iterator[Terminal]:
     except InputError:
         raise
     except KeyboardInterrupt:
-        print(
-            "qsit: stopped; finished shards are kept, and the same command goes on", file=sys.stderr
-        )
+        print(f"qsit: stopped; {KEPT}", file=sys.stderr)
         raise
     except Exception as error:
         reason = str(error).strip().splitlines()

@@ -41,9 +41,9 @@ def serve(
     from qsit_ray.models.weights import check_weights, read_config
     from qsit_ray.session import cores, on_cluster, session
 
+    _check_address(host, port)  # before a model is fetched
     folder = downloaded(folder_of(model)).absolute()
     check_weights(folder, read_config(folder))
-    _check_address(host, port)
     terminal = Terminal()
     with session(replicas) as dashboard:
         import ray

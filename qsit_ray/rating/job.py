@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qsit_ray import artifacts
 from qsit_ray.errors import InputError
@@ -15,9 +15,6 @@ from qsit_ray.pool import on_actors
 from qsit_ray.rating.pictures import name_of
 from qsit_ray.rating.results import Precision
 from qsit_ray.rating.shards import Counts, Folder, Plan
-
-if TYPE_CHECKING:
-    from qsit_ray.rating.rater import Precision
 
 
 def plan_of(

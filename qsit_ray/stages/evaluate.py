@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from qsit_ray.rating.rater import Rater
 
 SPLIT = "test"
-
-
 SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("model", "benchmark", "id", "dataset", "photograph")),

@@ -23,6 +23,8 @@ from qsit_ray.tables import Table
 _OPTION = re.compile(r"([A-Z])\. (.*)")
 _NUMBERS = {"type": "question_type", "concern": "question_concern"}
 """Q-Bench's numbers of a question, and what lmms-eval calls them."""
+_METRICS = ("qbench_acc", "abench_acc")
+"""What lmms-eval's tasks of Q-Bench and A-Bench keep of a question."""
 _FAILED = "Failed to obtain answer"
 """VLMEvalKit's prediction where a model's endpoint gave none."""
 _COLUMNS = {"index", "question", "A", "B", "prediction"}
@@ -73,7 +75,9 @@ def _of_samples(path: Path, records: Sequence[Mapping[str, Any]]) -> Output:
 
 def _of_sample(record: Mapping[str, Any], place: str) -> Question:
     doc = record.get("doc") or {}
-    metric: dict[str, Any] = next((v for k, v in record.items() if k.endswith("bench_acc")), {})
+    metric: Any = next((record[name] for name in _METRICS if name in record), {})
+    if not (isinstance(doc, Mapping) and isinstance(metric, Mapping)):
+        raise InputError(f"{place}: doc and {', '.join(_METRICS)} must be objects")
     if doc:
         text, options = doc.get("question"), [doc.get(f"option{n}") for n in range(4)]
         kept = [str(option) for option in options if option not in (None, "N/A")]
@@ -81,7 +85,8 @@ def _of_sample(record: Mapping[str, Any], place: str) -> Question:
         text, kept = _split_prompt(record.get("input"))
     if not isinstance(text, str) or len(kept) < 2:
         raise InputError(f"{place}: no options, neither doc.option0 … nor lines 'A. …' of input")
-    letter = record.get("target") or doc.get("correct_choice")
+    target = record.get("target")
+    letter = doc.get("correct_choice") if target in (None, "", "None") else target
     question = {"question": text, "candidates": kept, **_answer(letter, kept, place)}
     for ours, theirs in _NUMBERS.items():
         number = doc.get(theirs, metric.get(theirs))

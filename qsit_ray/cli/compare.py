@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 from rich.console import Console
@@ -71,9 +72,13 @@ def compare(
     sources = pairs.sources(pairing.pairs)
     rater = loaded(model, profile, precision, batch_tokens)
     coming = pairs.scored(pairing.pairs, watched(rater.scores(sources), len(sources)))
-    if out is None and not as_json and not sys.stdout.isatty():
-        coming = _as_csv(coming)
-    found = list(coming)
+    with ExitStack() as files:
+        if out is not None:
+            table = outputs.beside(out, "pairs.csv")
+            coming = _as_csv(coming, files.enter_context(table.open("w", buffering=1, newline="")))
+        elif not as_json and not sys.stdout.isatty():
+            coming = _as_csv(coming, sys.stdout)
+        found = list(coming)
     scored = [each for each in found if not isinstance(each, Reject)]
     rejects = [*pairing.rejects, *(each for each in found if isinstance(each, Reject))]
     total = f"{len(scored) + len(rejects)} names"
@@ -111,15 +116,15 @@ def compare(
         terminal = Terminal(Console(stderr=True))
         terminal.say(pairs_page.sentence(compared.found, rater.profile.score_range))
         if out is not None:
-            terminal.say(f"page: {out}")
+            terminal.say(f"page: {out}; every pair: {table}")
     refuse(rejects, total)
 
 
-def _as_csv(found: Iterator[ScoredPair | Reject]) -> Iterator[ScoredPair | Reject]:
-    """The same; each pair is printed as it comes."""
+def _as_csv(found: Iterator[ScoredPair | Reject], file: TextIO) -> Iterator[ScoredPair | Reject]:
+    """The same; each pair is written as it comes."""
     from qsit_ray.rating.pairs import COLUMNS
 
-    writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
     return printed(found, writer)
 

@@ -101,7 +101,8 @@ def scored(pairs: Iterable[Pair], found: Iterable[Score | Reject]) -> Iterator[S
         else:
             reasons = {each.reason: None for each in (a, b) if isinstance(each, Reject)}
             yield Reject(pair.name, "; ".join(reasons))
-    assert next(coming, None) is None  # and the progress bar of `found` comes to its end
+    if next(coming, None) is not None:  # which also ends the progress bar of `found`
+        raise ValueError("more scores than images of pairs")
 
 
 def worst(scored: Iterable[ScoredPair], most: int, rounding: float) -> list[ScoredPair]:

@@ -22,7 +22,7 @@ from qsit_ray.endpoint import Endpoint, completion
 from qsit_ray.errors import InputError
 from qsit_ray.prompts import DESCRIBE, Profile, level_tokens, multiple_choice_prompt, profile_named
 from qsit_ray.rating import messages
-from qsit_ray.rating.pictures import Source, is_kept, name_of, shown
+from qsit_ray.rating.pictures import Source, Unreachable, is_kept, name_of, shown
 from qsit_ray.rating.results import (
     MOST_TOKENS,
     Choice,
@@ -89,14 +89,16 @@ class RemoteRater:
     def scores(self, images: Iterable[Source]) -> Iterator[Score | Reject]:
         """Of each image, in order, its score, or why there is none. Any number of images may come.
 
-        Until one has a score they are asked one by one, so that an endpoint that serves none is
-        paid for one. Raises InputError where it gives no log-probabilities or does not reply to
-        three images in a row.
+        Until one has a score they are asked one by one, so that an endpoint that can't score is
+        asked few times. Raises InputError where it gives no log-probabilities, refuses the first
+        three images, or does not reply to three in a row.
         """
+        from qsit_ray.chat import RequestRefused
+
         with _connected(self.endpoint) as connection:
             gate = asyncio.Semaphore(self.endpoint.concurrency)
             waiting: deque[tuple[str, Future[Score | Reject]]] = deque()
-            given, failures = enumerate(images, 1), 0
+            given, failures, refusals = enumerate(images, 1), 0, 0
             most = 1
             while True:
                 while len(waiting) < most and (item := next(given, None)) is not None:
@@ -118,7 +120,14 @@ class RemoteRater:
                     if failures == FAILURES_IN_A_ROW:
                         reason = f"{failures} images in a row got no reply from the {ROLE}"
                         raise InputError(f"{reason}: {error}") from None
-                    found = Reject(name, f"{name}: no reply: {error}")
+                    found = Reject(name, f"{name}: no reply: {error}", transient=True)
+                except RequestRefused as error:
+                    refusals += 1
+                    # Before the first score all of them are of the model, not of an image.
+                    if most == 1 and refusals == FAILURES_IN_A_ROW:
+                        reason = f"the {ROLE} refuses every image"
+                        raise InputError(f"{reason}; the last, {name}: {error}") from None
+                    found = Reject(name, f"{name}: {error}")
                 if isinstance(found, Score):
                     most = AHEAD * self.endpoint.concurrency
                 yield found
@@ -126,21 +135,16 @@ class RemoteRater:
     async def _scored(
         self, chat: Chat, gate: asyncio.Semaphore, name: str, url: Callable[[], str]
     ) -> Score | Reject:
-        from qsit_ray.chat import RequestRefused
-
         async with gate:
             try:
                 sent = await asyncio.to_thread(url)
             except InputError as error:
-                return Reject(name, str(error))
+                return Reject(name, str(error), isinstance(error, Unreachable))
             turns = [
                 messages.user(self.profile.question, sent),
                 messages.assistant(self.profile.stem),
             ]
-            try:
-                body = await chat.reply(turns, **messages.score_settings(self.tokens))
-            except RequestRefused as error:
-                return Reject(name, f"{name}: {error}")
+            body = await chat.reply(turns, **messages.score_settings(self.tokens))
         try:
             logprobs = messages.level_logprobs(body, self.profile, self.tokens)
             return score_of(name, logprobs, self.profile)

@@ -72,9 +72,9 @@ def render(compared: Compared) -> str:
 
 
 def sentence(found: PairedDifference, score_range: Sequence[float]) -> str:
-    """The result in one sentence: whether B is lower or higher than A, by how much of the range."""
+    """The result in one sentence: whether B is lower or higher than A, by how much."""
     low, high = score_range
-    behind = f"of {high - low:g}"
+    behind = f"on a scale from {low:g} to {high:g}"
     change = f"B − A = {_with_interval(found, 1)} {behind}"
     if found.p_value is None:
         return f"{change}; n = {found.pairs:,}, without a p-value: {found.reason}."

@@ -129,6 +129,10 @@ def test_the_page_is_one_file_with_the_sentence_and_escaped_names(model, folders
         "http:" not in page and "https:" not in page and "url(" not in re.sub(r"url\(#", "", page)
     )
     assert not re.search(r"<(script|link|iframe|object)\b", page)
+    table = (tmp_path / "page.html.pairs.csv").read_text()
+    assert [row["name"] for row in csv.DictReader(io.StringIO(table))] == [
+        pair["name"] for pair in found["pairs"]
+    ]
     call(*folders, "--model", model, "--out", tmp_path / "again.html")
     assert (tmp_path / "again.html").read_text() == page
 

@@ -141,6 +141,9 @@ def test_questions_of_one_image_are_drawn_together(tmp_path):
         ({"doc": None, "input": "Why?\nA. x\nB. y\nmore\nC. z\n"}, r"row 2 .*no options"),
         ({"doc": None, "input": None}, r"row 2 .*no options"),
         ({"doc_id": None}, r"row 2 .*no doc_id"),
+        ({"doc": "What?"}, r"row 2 .*must be objects"),
+        ({"qbench_acc": 1.0}, r"row 2 .*must be objects"),
+        ({"target": 0}, r"row 2 .*0 is none of its options"),
     ],
 )
 def test_a_row_that_does_not_fit_is_named(tmp_path, change, words):

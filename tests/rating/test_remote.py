@@ -247,6 +247,13 @@ def test_what_is_refused_of_one_image_is_its_reject(serve, folder):
     assert "not a readable image" in found[1].reason
 
 
+def test_a_server_that_refuses_every_image_is_one_error(serve, folder):
+    server = serve(lambda number, request: 400)
+    with pytest.raises(InputError, match="refuses every image"):
+        list(rater_of(server).scores([folder / "0.png"] * 12))
+    assert len(server.requests) == 3
+
+
 def test_a_wrong_key_is_one_error_that_does_not_show_it(serve, folder, monkeypatch):
     monkeypatch.setenv("QSIT_MODEL_KEY", KEY)
     server = serve(key="another")

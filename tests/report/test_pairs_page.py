@@ -16,6 +16,8 @@ CONDITIONS = {
     "model": "m", "profile": "paper", "score_range": [1.0, 5.0], "precision": "float32",
 }  # fmt: skip
 
+SCALE = "on a scale from 1 to 5"
+
 
 def result(difference, interval, p_value, reason=None, pairs=200):
     return PairedDifference(
@@ -28,19 +30,19 @@ def result(difference, interval, p_value, reason=None, pairs=200):
     [
         (
             result(-0.31, (-0.4, -0.22), 0.0002),
-            "B is lower than A by 0.310 [0.220, 0.400] of 4; p = 0.00020, n = 200.",
+            f"B is lower than A by 0.310 [0.220, 0.400] {SCALE}; p = 0.00020, n = 200.",
         ),
         (
             result(0.31, (0.22, 0.4), 0.04),
-            "B is higher than A by 0.310 [0.220, 0.400] of 4; p = 0.040, n = 200.",
+            f"B is higher than A by 0.310 [0.220, 0.400] {SCALE}; p = 0.040, n = 200.",
         ),
         (
             result(-0.0001, (-0.02, 0.03), 0.512),
-            "No significant difference: B − A = 0.000 [−0.020, 0.030] of 4; p = 0.51, n = 200.",
+            f"No significant difference: B − A = 0.000 [−0.020, 0.030] {SCALE}; p = 0.51, n = 200.",
         ),
         (
             result(-0.5, None, None, "1 of 1 pairs differ; 6 or more are needed", 1),
-            "B − A = −0.500 of 4; n = 1, without a p-value: "
+            f"B − A = −0.500 {SCALE}; n = 1, without a p-value: "
             "1 of 1 pairs differ; 6 or more are needed.",
         ),
     ],

@@ -74,6 +74,16 @@ def gpu(
 
 
 @app.command()
+def gpu_rating(
+    out: Page = Path("docs/GPU.md"), images: Annotated[int, typer.Option(min=8)] = 256
+) -> None:
+    """Images a second of scoring on this machine's GPU."""
+    from evaluation.studies import gpu_rating  # here: the others need no torch
+
+    gpu_rating.write(out, images)
+
+
+@app.command()
 def load(
     model: Annotated[Path, typer.Argument(help="A model's folder.")],
     out: Page = Path("docs/USE.md"),

@@ -57,7 +57,7 @@ def one_by_one(checkpoint: Checkpoint, paths: Sequence[Path]) -> list[float]:
             found = model.generate(
                 **inputs, max_new_tokens=1, output_logits=True, return_dict_in_generate=True
             )
-        scores.append(float(PAPER.score(found.logits[0][0, words].double().numpy())))
+        scores.append(float(PAPER.score(found.logits[0][0, words].double().cpu().numpy())))
     return scores
 
 
@@ -67,9 +67,8 @@ def _inputs(checkpoint: Checkpoint, image: Image.Image, question: str, stem: str
     processor = checkpoint.processor
     text = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n{stem}"
     found = processor(images=image, text=text, return_tensors="pt")
-    return {
-        key: found[key] for key in ("input_ids", "attention_mask", "pixel_values", "image_sizes")
-    }
+    keys = ("input_ids", "attention_mask", "pixel_values", "image_sizes")
+    return {key: found[key].to(checkpoint.model.device) for key in keys}
 
 
 def batched(checkpoint: Checkpoint, paths: Sequence[Path]) -> list[float]:

@@ -151,7 +151,8 @@ def steps(job, tmp_path_factory, request):
         printed = [rank.communicate()[0] for rank in ranks]
         for rank, text in zip(ranks, printed, strict=True):
             assert rank.returncode == 0, text[-3000:]
-        return {**json.loads((folder / "results.json").read_text()), "folder": folder}
+        results = json.loads((folder / "results.json").read_text())
+        return {**results, "folder": folder, "world_size": world_size}
 
     return run
 

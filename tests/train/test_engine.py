@@ -97,7 +97,7 @@ def test_some_ranks_have_text_alone_while_others_have_images(planned, job):
 def test_a_checkpoint_is_resumed_on_fewer_or_more_ranks(steps, then, zero_stage):
     settings = stage(zero_stage)
     whole = steps(2, last=10, settings=settings)
-    folder = checkpoint(steps(2, last=5, settings=settings), 2)
+    folder = checkpoint(steps(2, last=5, settings=settings))
     rest = steps(2, first=5, last=10, settings=settings, resume=folder)
     assert rest["losses"] == whole["losses"][5:]
     assert rest["measured"] == whole["measured"]
@@ -112,7 +112,7 @@ def test_a_training_in_bf16_is_resumed_on_as_many_or_fewer_ranks(steps, zero_sta
     """At stages 2 and 3 its gradients are added up in float32."""
     settings = [*stage(zero_stage), "precision=bf16", "micro_batch=1"]
     whole = steps(2, last=6, settings=settings)
-    folder = checkpoint(steps(2, last=3, settings=settings), 2)
+    folder = checkpoint(steps(2, last=3, settings=settings))
     rest = steps(2, first=3, last=6, settings=settings, resume=folder)
     assert rest["losses"] == whole["losses"][3:]
     assert rest["measured"] == whole["measured"]

@@ -86,7 +86,7 @@ def test_every_stage_trains_validates_and_exports_the_same(
 def test_a_training_resumes_bit_for_bit(steps, wide, trained, stage):
     settings = [f"zero_stage={stage}", *TRAINED[trained]]
     whole = steps(2, last=4, settings=settings, base=wide)
-    folder = checkpoint(steps(2, last=2, settings=settings, base=wide), 2)
+    folder = checkpoint(steps(2, last=2, settings=settings, base=wide))
     rest = steps(2, first=2, last=4, settings=settings, base=wide, resume=folder)
     assert rest["losses"] == whole["losses"][2:]
     assert rest["measured"] == whole["measured"]

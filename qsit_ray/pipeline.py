@@ -85,22 +85,28 @@ def search_next(run: RunFolder, config: Config, terminal: Terminal) -> str | Non
 
 
 def ray_session(
-    config: Config, *requests: Request, trainings: int = 1
+    config: Config, terminal: Terminal, *requests: Request, trainings: int = 1
 ) -> AbstractContextManager[str]:
     """The Ray session that the configuration's stages need, and that can meet the requests, with
     so many `trainings` side by side."""
     held = processes(config, trainings)
     if config.search.rehearsal is not None:
         pretended = math.ceil(held * config.search.gpus_per_trial)
-        return session(held, pretend_gpus=pretended, requests=requests)
-    return session(held, config.train.use_gpu, requests=requests)
+        return session(
+            held,
+            pretend_gpus=pretended,
+            requests=requests,
+            say=terminal.say,
+            cluster=config.cluster,
+        )
+    return session(held, config.train.use_gpu, 0, requests, terminal.say, config.cluster)
 
 
 def run_all(run: RunFolder, config: Config, terminal: Terminal, yes: bool = False) -> None:
     """Run every stage in order; complete ones are skipped. A rehearsal ends with the mix. `yes`:
     doubts that the searches leave are no reason to stop."""
     build_data(run, config, terminal)
-    with ray_session(config, *placement.of_run(config)) as dashboard:
+    with ray_session(config, terminal, *placement.of_run(config)) as dashboard:
         from qsit_ray.stages.evaluate import evaluate_models
         from qsit_ray.stages.train import train
 

@@ -10,6 +10,9 @@ from qsit_ray.config.search import Search
 from qsit_ray.config.train import Train
 from qsit_ray.errors import InputError
 
+DATA_CPUS = 2
+"""CPUs besides those of the ranks, without which Ray Data's tasks would never start."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -24,6 +27,8 @@ class Request:
     """Node labels that a cluster's node must have, as Ray selects by them."""
     bundles: int = 1
     one_node: bool = False
+    spare_cpus: int = 0
+    """CPUs that its tasks need beside it."""
 
     @property
     def strategy(self) -> str:
@@ -35,6 +40,13 @@ class Request:
         """One bundle in words: `4 CPU, 1 GPU, qsit=proxy`."""
         resources = [f"{n:g} {name}" for name, n in self.resources.items()]
         return ", ".join([*resources, *(f"{name}={text}" for name, text in self.labels.items())])
+
+    @property
+    def asks(self) -> str:
+        """All bundles in words: `8 × (1 GPU, qsit=primary) on one node`."""
+        number = f"{self.bundles} × " if self.bundles > 1 else ""
+        together = " on one node" if self.bundles > 1 and self.one_node else ""
+        return f"{number}({self.needs}){together}"
 
     def fits(self, resources: Mapping[str, float], labels: Mapping[str, str]) -> int:
         """Bundles that a node of these resources and labels holds."""
@@ -69,7 +81,9 @@ def ranks(train: Train, workers: int) -> Request:
     """All ranks of the primary's training."""
     settings = {"CPU": "train.workers", "GPU": "train.workers with train.use_gpu"}
     resources = {"GPU": 1.0} if train.use_gpu else {"CPU": 1.0}
-    return Request("the training", settings, resources, train.nodes, workers, train.one_node)
+    return Request(
+        "the training", settings, resources, train.nodes, workers, train.one_node, DATA_CPUS
+    )
 
 
 def prediction(config: Config) -> Request:
@@ -104,3 +118,9 @@ def check(requests: Iterable[Request], there: Mapping[str, float]) -> None:
                     f"{setting}: {request.what} asks for {asked:g} {resource}, "
                     f"and {have:g} {'is' if have == 1 else 'are'} there"
                 )
+        needed, have = request.total("CPU") + request.spare_cpus, there.get("CPU", 0.0)
+        if needed > have:
+            raise InputError(
+                f"train.workers: {request.what} and Ray Data's tasks need {needed:g} CPUs, and "
+                f"{have:g} {'is' if have == 1 else 'are'} there"
+            )

@@ -57,6 +57,11 @@ class Request:
     def total(self, resource: str) -> float:
         return self.bundles * self.resources.get(resource, 0.0)
 
+    def lacks(self, there: Mapping[str, float]) -> str | None:
+        """The first resource of which all bundles ask for more than is `there`."""
+        names = (name for name in self.settings if self.total(name) > there.get(name, 0.0))
+        return next(names, None)
+
 
 def _selects(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
     """Whether Ray takes a node with these labels: each has one of the values, or under ! none."""
@@ -111,13 +116,12 @@ def of_run(config: Config) -> list[Request]:
 def check(requests: Iterable[Request], there: Mapping[str, float]) -> None:
     """Raises InputError for a request of more than is `there`: it would wait for ever."""
     for request in requests:
-        for resource, setting in request.settings.items():
+        if resource := request.lacks(there):
             asked, have = request.total(resource), there.get(resource, 0.0)
-            if asked > have:
-                raise InputError(
-                    f"{setting}: {request.what} asks for {asked:g} {resource}, "
-                    f"and {have:g} {'is' if have == 1 else 'are'} there"
-                )
+            raise InputError(
+                f"{request.settings[resource]}: {request.what} asks for {asked:g} {resource}, "
+                f"and {have:g} {'is' if have == 1 else 'are'} there"
+            )
         needed, have = request.total("CPU") + request.spare_cpus, there.get("CPU", 0.0)
         if needed > have:
             raise InputError(

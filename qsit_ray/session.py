@@ -142,8 +142,8 @@ def check_cluster(requests: Sequence[Request]) -> None:
                     f"bring hold {held} of {request.bundles}"
                 )
     elif not grows():
-        there = ray.cluster_resources()
-        check([each for each in requests if each.total("CPU") <= there.get("CPU", 0.0)], there)
+        there = ray.cluster_resources()  # a node that is missing may come back
+        check([each for each in requests if not each.lacks(there)], there)
 
 
 def labels_of(request: Request) -> dict[str, str]:

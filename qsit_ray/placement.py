@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qsit_ray.config.config import Config
 from qsit_ray.config.search import Search
@@ -105,12 +105,13 @@ def cpu_task(train: Train) -> Request:
     return Request("a task", {}, {"CPU": 1.0}, train.cpu_nodes)
 
 
-def of_run(config: Config) -> list[Request]:
-    """What the stages of a whole run ask for."""
+def of_run(config: Config, cluster: bool = False) -> list[Request]:
+    """What the stages of a whole run ask for; a rehearsal for its ranks on a `cluster` alone."""
     asked = [trial(config.search)] if config.has_proxies else []
+    training = ranks(config.train, config.train.workers)
     if config.search.rehearsal is None:
-        asked += [ranks(config.train, config.train.workers), prediction(config)]
-    return asked
+        return [*asked, training, prediction(config)]
+    return [*asked, replace(training, spare_cpus=0)] if cluster else asked
 
 
 def check(requests: Iterable[Request], there: Mapping[str, float]) -> None:

@@ -29,7 +29,6 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_AIR_NEW_OUTPUT": "1",
@@ -47,6 +46,8 @@ QUIET = {
 for _name, _value in QUIET.items():
     os.environ.setdefault(_name, _value)
 
+# Whether Ray Train looks for notices that a node is about to go.
+WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 GIB = 2**30
 # What Ray's launcher writes on the head.
 BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
@@ -97,6 +98,8 @@ def session(
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     import ray
 
+    # A machine of one's own gets no notice, and the watcher's end is an error in the log.
+    os.environ.setdefault(WATCHER, "1" if on_cluster() else "0")
     shared = {"log_to_driver": False, "logging_level": logging.ERROR}
     if on_cluster():
         patience = str(60 * cluster.wait_minutes + SLACK_SECONDS)

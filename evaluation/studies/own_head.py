@@ -1,5 +1,5 @@
-"""A Ray head on loopback in its own process group, with Ray's fake autoscaler where asked: nodes
-that it launches are raylets on this machine.
+"""rim: a Ray head on loopback in its own process group, with Ray's fake autoscaler where asked: its
+nodes are raylets on this machine.
 
 Ray's own AutoscalingCluster ends every Ray process of the machine; this one ends its own.
 """
@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
 
 RAY = Path(sys.executable).with_name("ray")
 HEAD_ID = "f" * 51 + "00000"
@@ -45,9 +44,11 @@ def free_port() -> int:
         return port
 
 
-def autoscaling(kinds: Mapping[str, Mapping[str, Any]], port: int) -> dict[str, Any]:
+def autoscaling(
+    kinds: Mapping[str, Mapping[str, Any]], late: Mapping[str, float], port: int
+) -> dict[str, Any]:
     """The configuration of Ray's autoscaler with its fake provider. Of each kind of worker:
-    resources, labels, max_workers."""
+    resources, labels, max_workers; `late`: seconds until a node of a kind is there."""
     types = {
         name: {"node_config": {}, "min_workers": 0, "labels": {}, **kind}
         for name, kind in kinds.items()
@@ -74,7 +75,8 @@ def autoscaling(kinds: Mapping[str, Mapping[str, Any]], port: int) -> dict[str, 
         "provider": {
             # `fake_multinode` asks for a file that Ray's wheel lacks.
             "type": "external",
-            "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+            "module": "evaluation.studies.late_nodes.LateNodes",
+            "seconds": dict(late),
             "gcs_address": f"127.0.0.1:{port}",
             "head_node_id": HEAD_ID,
             "launch_multiple": True,
@@ -95,7 +97,7 @@ def autoscaling(kinds: Mapping[str, Mapping[str, Any]], port: int) -> dict[str, 
 def own_head(
     cpus: int = 0,
     kinds: Mapping[str, Mapping[str, Any]] | None = None,
-    environment: Mapping[str, str] | None = None,
+    late: Mapping[str, float] | None = None,
 ) -> Iterator[Head]:
     """Start it, wait until its dashboard answers, and end all its processes afterwards."""
     port, web = free_port(), free_port()
@@ -108,9 +110,18 @@ def own_head(
             "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
             "RAY_USAGE_STATS_ENABLED": "0",
             "PATH": f"{RAY.parent}:{os.environ['PATH']}",
+            # The provider's module, and workers of this tree.
+            "PYTHONPATH": str(Path(__file__).parents[2]),
         }
         command = [
-            *(RAY, "start", "--head", "--block", f"--port={port}", "--node-ip-address=127.0.0.1"),
+            *(
+                str(RAY),
+                "start",
+                "--head",
+                "--block",
+                f"--port={port}",
+                "--node-ip-address=127.0.0.1",
+            ),
             *(f"--num-cpus={cpus}", "--num-gpus=0", "--dashboard-host=127.0.0.1"),
             *(f"--dashboard-port={web}", f"--temp-dir={folder / 'ray'}"),
             *(f"--dashboard-agent-listen-port={free_port()}", "--object-store-memory=200000000"),
@@ -119,7 +130,7 @@ def own_head(
         own = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
         if kinds is not None:
             config = folder / "autoscaling.json"
-            config.write_text(json.dumps(autoscaling(kinds, port)))
+            config.write_text(json.dumps(autoscaling(kinds, late or {}, port)))
             command.append(f"--autoscaling-config={config}")
             own |= {
                 "RAY_FAKE_CLUSTER": "1",
@@ -132,14 +143,15 @@ def own_head(
         log = stack.enter_context((folder / "head.log").open("wb"))
         process = subprocess.Popen(
             command,
-            env=inherited | joining | own | dict(environment or {}),
+            env=inherited | joining | own,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
         stack.callback(_end, process)
         if not _answers(web, process):
-            pytest.fail(f"the head did not start:\n{(folder / 'head.log').read_text()[-3000:]}")
+            said = (folder / "head.log").read_text()[-3000:]
+            raise RuntimeError(f"the head did not start:\n{said}")
         yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{web}", joining, process)
 
 

@@ -43,7 +43,8 @@ class Bar:
         now = (note, 10 * done // total)
         if now != self.last:
             self.last = now
-            self.console.print(f"  {self.title}: {done} of {total} {shown}".rstrip())
+            text = f"  {self.title}: {done} of {total} {shown}".rstrip()
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 class Terminal:

@@ -10,6 +10,7 @@ manifest.json                   counts and hashes
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -146,8 +147,16 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
-        """The manifest of a catalog folder. Raises InputError naming a file that can't be read."""
+        """The manifest of a catalog folder.
+
+        Raises InputError naming a file that can't be read, or a run folder that this node lacks.
+        """
         path = folder / "manifest.json"
+        if not folder.parent.exists():
+            raise InputError(
+                f"{folder.parent}: not on {socket.gethostname()}; the run folder must lie on "
+                "storage that all nodes share"
+            )
         try:
             return cls(**artifacts.read_json(path))
         except TypeError as error:

@@ -84,3 +84,10 @@ def test_a_catalog_with_other_columns_is_refused(tmp_path):
     catalog.open_catalog.cache_clear()
     with pytest.raises(InputError, match=r"rows\.arrow: .* build the catalog again"):
         catalog.open_catalog(tmp_path)
+
+
+def test_a_run_folder_that_a_node_lacks_is_told_from_a_missing_catalog(tmp_path):
+    with pytest.raises(InputError, match=r"gone: not on .*; the run folder must"):
+        catalog.read_sizes(tmp_path / "gone" / "catalog")
+    with pytest.raises(InputError, match=r"manifest\.json"):
+        catalog.read_sizes(tmp_path / "catalog")

@@ -36,7 +36,9 @@ def test_trials_of_a_dead_node_resume_on_another(cluster, tmp_path):
     nodes = [cluster.add_node(num_cpus=2, num_gpus=2, labels=labels) for _ in range(2)]
     cluster.add_node(num_cpus=2, num_gpus=2)  # of another kind: no trial may run there
     out = tmp_path / "run"
-    command = words(out, "rehearsal", {"search.rehearsal.rows_per_second": 400000})
+    # The primary's ranks are held as well, on one of these nodes.
+    ranks = {"train.workers": 1, "train.nodes": "{qsit: proxy}"}
+    command = words(out, "rehearsal", {"search.rehearsal.rows_per_second": 400000, **ranks})
     there = os.environ | {"RAY_ADDRESS": cluster.address}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=there

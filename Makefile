@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 RUN ?= runs/demo
 
-.PHONY: demo test test-slow check gpu clean
+.PHONY: demo test test-slow check gpu lock audit clean
 
 demo: $(READY)
 	$(BIN)/qsit run --preset demo --out $(RUN)
@@ -28,6 +28,16 @@ gpu: $(READY)
 	$(BIN)/pytest --gpu -n 4 -m "slow or not slow" tests/train/test_real_shape.py tests/models/test_batch.py tests/models/test_loss.py \
 	&& $(BIN)/python -m evaluation.studies gpu; \
 	else echo "no GPU here: nothing is tested or measured"; fi
+
+# The versions of constraints.txt with the hashes of their files, for pip's --require-hashes (SECURITY.md).
+lock: $(READY)
+	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt uv
+	$(BIN)/uv pip compile -q setup.cfg --extra demo -c constraints.txt --generate-hashes --no-annotate \
+	--python-version 3.11 --python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock" -o requirements.lock
+
+audit: $(READY)
+	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt uv
+	$(BIN)/uv tool run -q pip-audit@2.10.1 --no-deps --disable-pip -r constraints.txt
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -18,7 +18,7 @@ from typing import Any
 
 import filelock
 
-from qsit_ray import reading
+from qsit_ray import addresses, reading
 from qsit_ray.errors import InputError
 
 # On an object store the last file of a folder: when it is there, so are all the others.
@@ -139,8 +139,9 @@ class RunFolder:
 def path_of(text: str) -> Path:
     """The path of a local folder or of an object store's URL, such as s3://bucket/folder.
 
-    Raises InputError when the packages for object stores are missing.
+    Raises InputError when the packages for object stores are missing, or the URL has a password.
     """
+    addresses.check(text)
     if "://" not in text:
         return Path(text).expanduser().absolute()
     try:

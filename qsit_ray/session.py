@@ -42,8 +42,11 @@ QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }
+# Without a cluster Ray's processes listen on loopback alone, not on every interface; Ray has this
+# for Windows and macOS, where it is the default.
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 # Ray reads some of these when it is imported, so they are set before anything can import it.
-for _name, _value in QUIET.items():
+for _name, _value in (QUIET | ({} if "RAY_ADDRESS" in os.environ else LOOPBACK)).items():
     os.environ.setdefault(_name, _value)
 
 # Whether Ray Train looks for notices that a node is about to go.

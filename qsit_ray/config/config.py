@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from qsit_ray.addresses import REASON, has_user, masked
 from qsit_ray.config.cluster import Cluster
 from qsit_ray.config.data import DemoData, LlavaData, RehearsalData
 from qsit_ray.config.search import Search, Space
@@ -114,6 +116,19 @@ class Levels(Section):
         return self.target == "soft" or self.ranking_weight > 0
 
 
+def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted key, text) of each text in plain values, the keys of mappings included."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield key, name
+            yield from _texts(inner, f"{key}.{masked(name)}".removeprefix("."))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner, key)
+
+
 class Config(Section):
     """A whole run."""
 
@@ -148,6 +163,13 @@ class Config(Section):
     """Evaluation."""
     cluster: Cluster = Cluster()
     """Patience with a cluster."""
+
+    @model_validator(mode="after")
+    def _no_passwords(self) -> Config:
+        for key, text in _texts(self.model_dump(mode="json")):
+            if has_user(text):
+                raise ValueError(f"{key}: {REASON}")
+        return self
 
     @model_validator(mode="after")
     def _gathered_together(self) -> Config:

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from qsit_ray.addresses import masked
 from qsit_ray.config.config import Config
 from qsit_ray.config.data import SOURCES
 from qsit_ray.errors import InputError
@@ -57,7 +58,8 @@ def _mistake(error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden":
         message = "unknown key"
     elif error["type"] != "missing" and key:
-        message += f", got {error['input']!r}" if not isinstance(error["input"], dict) else ""
+        given = masked(repr(error["input"]))
+        message += f", got {given}" if not isinstance(error["input"], dict) else ""
     return f"{key}: {message}" if key else message
 
 
@@ -83,7 +85,7 @@ def override(config: Config, assignments: Iterable[str]) -> Config:
         try:
             target[name] = yaml.load(text, _Loader)
         except yaml.YAMLError:
-            raise InputError(f"--set {key}: {text!r} is not YAML") from None
+            raise InputError(f"--set {key}: {masked(text)!r} is not YAML") from None
     return validated(Config, values, "--set", every=True)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from qsit_ray.addresses import masked
 from qsit_ray.data.encode import IMAGE
 
 SPEAKERS = {"human": "human", "user": "human", "gpt": "gpt", "assistant": "gpt"}
@@ -93,7 +94,7 @@ def _names(source: Any) -> list[str]:
         if not isinstance(name, str):
             raise ValueError("image is not a file name")
         if name.startswith("data:") or name.partition("://")[0] in ("http", "https"):
-            raise ValueError(f"an image by its address, which is not fetched: {name:.60}")
+            raise ValueError(f"an image by its address, which is not fetched: {masked(name):.60}")
         # As Windows writes paths; no image set has a name with a backslash in it.
         names.append(name.removeprefix("file://").replace("\\", "/"))
     return names

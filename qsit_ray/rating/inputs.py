@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from qsit_ray import tables
+from qsit_ray import addresses, tables
 from qsit_ray.data.readers import files
 from qsit_ray.errors import InputError
 from qsit_ray.rating.pictures import is_address
@@ -24,14 +24,17 @@ def listed(words: Sequence[str], column: str | None, stdin: TextIO) -> list[str]
     A folder, of this machine or of an object store, stands for the images below it, by name; a
     pattern for what it matches; a table, whose `column` is by default `image`, for its rows,
     relative to its folder; `-` for the lines of `stdin`. Raises InputError for a word that stands
-    for nothing.
+    for nothing, and for an address with a password: names are written beside the scores.
     """
     found: list[str] = []
     for word in words:
+        addresses.check(word)
         before = len(found)
         found += _listed(word, column, stdin)
         if len(found) == before:
             raise InputError(f"{word}: no images there")
+    for name in found:
+        addresses.check(name)
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from qsit_ray import addresses
 from qsit_ray.data import images
 from qsit_ray.data.encode import Shown
 from qsit_ray.errors import InputError
@@ -45,7 +46,8 @@ def is_kept(source: Source) -> bool:
 def shown(source: Source, name: str) -> Shown:
     """The image as an encoder takes it. A path is not opened yet.
 
-    Raises InputError, with the image's name, for what is no image.
+    Raises InputError, with the image's name, for what is no image, and for an address with a
+    password.
     """
     if isinstance(source, images.Content):
         return source
@@ -65,6 +67,7 @@ def shown(source: Source, name: str) -> Shown:
 def _fetched(address: str) -> bytes:
     import fsspec
 
+    addresses.check(address)
     try:
         with fsspec.open(address, "rb") as file:
             content: bytes = file.read()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.search import Searcher
 
 from qsit_ray import artifacts
@@ -29,6 +30,13 @@ TUNE = "tune"
 LEAST_RATIOS = 3
 """Ratios with a score from which a best one is told."""
 ALMOST_NOTHING = {"memory": 1.0}  # in bytes; Tune refuses a request for nothing
+
+# Tune would copy the driver's AWS credentials into the trials' runtime environment, which Ray
+# writes to its logs. A cluster's nodes have credentials of their own; on one machine all processes
+# inherit the driver's.
+class_cache.ENV_VARS_TO_PROPAGATE = {
+    name for name in class_cache.ENV_VARS_TO_PROPAGATE if not name.startswith("AWS_")
+}
 
 logger = logging.getLogger(__name__)
 

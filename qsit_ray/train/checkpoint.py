@@ -89,12 +89,18 @@ class Checkpoints:
         """The commit to resume from and its folder; None before the first.
 
         Raises InputError naming the file that is missing or was cut: only the user may decide to
-        train again from the start.
+        train again from the start. Also for a checkpoint outside of `folder`: it is unpickled, and
+        only the run's own are.
         """
         commits = self.commits()
         if not commits:
             return None
         path = self.folder / commits[-1].name
+        if path.resolve().parent != self.folder.resolve():
+            raise InputError(
+                f"{self.file}: {commits[-1].name} leads out of its folder; a checkpoint from "
+                "elsewhere is not loaded"
+            )
         there = _files(path)
         for name, size in commits[-1].files.items():
             if there.get(name) != size:

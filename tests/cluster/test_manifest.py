@@ -1,27 +1,11 @@
-"""cluster/rayjob.yaml: what can be checked of it without Kubernetes.
+"""cluster/rayjob.yaml and raycluster.yaml: what can be checked of them without Kubernetes.
 
-The file must have no problem, and a planted mistake must be named.
+A file must have no problem, and a planted mistake must be named.
 """
 
 import pytest
-from cluster_files import PINS, failed, image_problems, label_problems, manifest, planted
-
-# Fields of the CRDs in use here, so that a misspelt one is seen before an operator drops it.
-JOB_FIELDS = {
-    *("entrypoint", "submissionMode", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished"),
-    *("backoffLimit", "rayClusterSpec", "activeDeadlineSeconds", "runtimeEnvYAML"),
-    *("submitterPodTemplate", "submitterConfig", "entrypointNumCpus", "entrypointNumGpus"),
-    *("entrypointResources", "suspend", "deletionStrategy", "clusterSelector", "metadata"),
-}
-CLUSTER_FIELDS = {
-    *("rayVersion", "enableInTreeAutoscaling", "autoscalerOptions", "authOptions"),
-    *("headGroupSpec", "workerGroupSpecs", "gcsFaultToleranceOptions", "suspend"),
-}
-WORKER_FIELDS = {
-    *("groupName", "replicas", "minReplicas", "maxReplicas", "numOfHosts"),
-    *("rayStartParams", "template", "idleTimeoutSeconds", "labels"),
-}
-HEAD_FIELDS = {"rayStartParams", "template", "serviceType", "headService", "enableIngress"}
+from cluster_files import PINS, failed, image_problems, label_problems, load, manifest, planted
+from crds import VERSIONS, crd_problems
 
 
 def pod_problems(where, pod, claim):
@@ -51,32 +35,37 @@ def manifest_problems(documents):
     expected = [("v1", "PersistentVolumeClaim"), ("ray.io/v1", "RayJob")]
     if kinds != expected:
         return [f"kinds: expected {expected}, got {kinds}"]
-    claim, spec = documents[0], documents[1]["spec"]
-    cluster = spec.get("rayClusterSpec", {})
-    missing = {"headGroupSpec", "workerGroupSpecs"} - cluster.keys()
-    if missing:
-        return [f"rayClusterSpec: no {', '.join(sorted(missing))}"]
-    head, groups = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
-    params, service = head.get("rayStartParams", {}), head.get("serviceType", "ClusterIP")
+    claim, job = documents
+    spec = job["spec"]
+    found = [problem for version in VERSIONS for problem in crd_problems(job, version)]
+    if found:
+        return found
     command = spec.get("entrypoint", "")
     right = command.startswith("qsit run ") and "--out /runs/" in command
-    auth = cluster.get("authOptions", {}).get("mode")
     modes = claim["spec"]["accessModes"]
-    checks = [(key in JOB_FIELDS, f"spec.{key}: unknown") for key in spec]
-    checks += [(key in CLUSTER_FIELDS, f"rayClusterSpec.{key}: unknown") for key in cluster]
-    checks += [(key in HEAD_FIELDS, f"headGroupSpec.{key}: unknown") for key in head]
-    checks += [
+    checks = [
         (modes == ["ReadWriteMany"], "claim: several nodes write to it; not ReadWriteMany"),
         (right, "entrypoint: expected `qsit run` with --out under /runs"),
         (spec.get("shutdownAfterJobFinishes") is True, "the cluster would stay after the job"),
+    ]
+    return failed(checks) + cluster_problems(spec["rayClusterSpec"], claim["metadata"]["name"])
+
+
+def cluster_problems(cluster, claim):
+    """What is wrong with the specification of a cluster whose nodes share the claim."""
+    head, groups = cluster["headGroupSpec"], cluster.get("workerGroupSpecs", [])
+    params, service = head.get("rayStartParams", {}), head.get("serviceType", "ClusterIP")
+    auth = cluster.get("authOptions", {}).get("mode")
+    version = cluster.get("autoscalerOptions", {}).get("version")
+    checks = [
         (cluster.get("rayVersion") == PINS["ray"], f"rayVersion: not {PINS['ray']}"),
         (cluster.get("enableInTreeAutoscaling") is True, "enableInTreeAutoscaling: off"),
+        (version == "v2", "autoscalerOptions.version: not v2, which knows labels"),
         (auth == "token", "authOptions: token authentication is not on"),
         (params.get("num-cpus") == "0", "headGroupSpec: the head has room for tasks"),
         (service == "ClusterIP" and not head.get("enableIngress"), "headGroupSpec: reachable"),
     ]
-    name = claim["metadata"]["name"]
-    problems = failed(checks) + pod_problems("head", head["template"]["spec"], name)
+    problems = failed(checks) + pod_problems("head", head["template"]["spec"], claim)
     workers = {
         group.get("groupName"): (
             group.get("labels", {}),
@@ -85,7 +74,7 @@ def manifest_problems(documents):
         for group in groups
     }
     problems += label_problems(workers)
-    return problems + [problem for group in groups for problem in group_problems(group, name)]
+    return problems + [problem for group in groups for problem in group_problems(group, claim)]
 
 
 def group_problems(group, claim):
@@ -96,21 +85,26 @@ def group_problems(group, claim):
     params = group.get("rayStartParams", {})
     gpus = limits.get("nvidia.com/gpu", "0")
     same = gpus == requests.get("nvidia.com/gpu", "0") == params.get("num-gpus")
-    text = all(isinstance(value, str) for value in params.values())
-    checks = [(key in WORKER_FIELDS, f"{where}.{key}: unknown") for key in group]
-    checks += [
+    checks = [
         (group.get("minReplicas") == 0, f"{where}: minReplicas is not 0"),
         (group.get("replicas") == 0, f"{where}: replicas is not 0"),
         (group.get("maxReplicas", 0) > 0, f"{where}: maxReplicas is not above 0"),
         (same, f"{where}: GPU limits, requests and num-gpus differ"),
         (params.get("num-cpus") == limits.get("cpu"), f"{where}: num-cpus is not the CPU limit"),
-        (text, f"{where}: rayStartParams takes strings only"),
     ]
     return failed(checks) + pod_problems(where, pod, claim)
 
 
 def test_the_manifest_has_no_problem():
     assert manifest_problems(manifest()) == []
+
+
+def test_the_cluster_that_stays_has_no_problem_and_shares_the_jobs_claim():
+    cluster, claim = load("cluster/raycluster.yaml")["spec"], manifest()[0]["metadata"]["name"]
+    assert cluster_problems(cluster, claim) == []
+    assert (
+        cluster["workerGroupSpecs"] == manifest()[1]["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    )
 
 
 JOB = [1, "spec"]
@@ -126,27 +120,28 @@ CONTAINER = [*POD, "containers", 0]
     [
         ([1, "apiVersion"], "ray.io/v1alpha1", "kinds"),
         ([1, "kind"], "RayCluster", "kinds"),
-        ([*JOB, "entryPoint"], "qsit", "spec.entryPoint: unknown"),
+        ([*JOB, "entryPoint"], "qsit", "'entryPoint' was unexpected"),
         ([*JOB, "entrypoint"], "qsit run --out runs/demo", "entrypoint"),
         ([*JOB, "shutdownAfterJobFinishes"], False, "the cluster would stay"),
         ([0, "spec", "accessModes"], ["ReadWriteOnce"], "ReadWriteMany"),
         ([*CLUSTER, "rayVersion"], "2.59.0", "rayVersion"),
         ([*CLUSTER, "enableInTreeAutoscaling"], None, "enableInTreeAutoscaling"),
         ([*CLUSTER, "authOptions", "mode"], "disabled", "token authentication"),
-        ([*CLUSTER, "workerGroupSpecs"], None, "no workerGroupSpecs"),
-        ([*CLUSTER, "autoscaling"], {}, "rayClusterSpec.autoscaling: unknown"),
+        ([*CLUSTER, "autoscalerOptions", "version"], "v1", "not v2"),
+        ([*CLUSTER, "workerGroupSpecs"], None, "no workers labelled qsit: cpu"),
+        ([*CLUSTER, "autoscaling"], {}, "'autoscaling' was unexpected"),
         ([*HEAD, "rayStartParams"], {}, "the head has room"),
         ([*HEAD, "serviceType"], "LoadBalancer", "headGroupSpec: reachable"),
         ([*HEAD, *POD, "securityContext"], None, "head: may run as root"),
         ([*HEAD, *CONTAINER, "volumeMounts"], [], "head: /runs"),
-        ([*GPU, "minReplica"], 0, "proxy.minReplica: unknown"),
+        ([*GPU, "minReplica"], 0, "'minReplica' was unexpected"),
         ([*GPU, "minReplicas"], 1, "proxy: minReplicas is not 0"),
-        ([*GPU, "maxReplicas"], None, "proxy: maxReplicas"),
+        ([*GPU, "maxReplicas"], 0, "proxy: maxReplicas"),
         ([*GPU, "rayStartParams", "num-gpus"], "2", "GPU limits"),
         ([*GPU, *CONTAINER, "resources", "requests", "nvidia.com/gpu"], "2", "GPU limits"),
         ([*GPU, *CONTAINER, "resources", "limits", "nvidia.com/gpu"], None, "GPU limits"),
         ([*GPU, "rayStartParams", "num-cpus"], "16", "num-cpus"),
-        ([*GPU, "rayStartParams", "num-gpus"], 1, "strings only"),
+        ([*GPU, "rayStartParams", "num-gpus"], 1, "1 is not of type 'string'"),
         ([*GPU, *POD, "volumes", 0, "persistentVolumeClaim", "claimName"], "run", "proxy: /runs"),
         ([*GPU, "labels"], None, "no workers labelled qsit: proxy"),
         ([*GPU, *CONTAINER, "image"], "localhost/qsit-ray:0.1.0", "registry host"),

@@ -7,7 +7,7 @@ itself reports them to the autoscaler.
 import re
 from collections import Counter
 
-from cluster_files import load, manifest
+from cluster_files import load
 from ray.autoscaler._private.kuberay.autoscaling_config import (
     _derive_autoscaling_config_from_ray_cr,
 )
@@ -30,14 +30,13 @@ SELECTOR = re.compile(r"(!?)(?:in\((.*)\)|(.*))")
 TOGETHER = ResourceRequestUtil.PlacementConstraintType.AFFINITY
 
 
-def aws():
-    """Node types and bounds of cluster.yaml, as the autoscaler reads them."""
-    return AutoscalingConfig(prepare_config(load("cluster.yaml")), skip_content_hash=True)
+def launcher(name):
+    """Node types and bounds of a cluster launcher's file, as the autoscaler reads them."""
+    return AutoscalingConfig(prepare_config(load(name)), skip_content_hash=True)
 
 
-def kubernetes():
-    """The same of cluster/rayjob.yaml."""
-    cluster = manifest()[1]["spec"]["rayClusterSpec"]
+def kubernetes(cluster):
+    """The same of the specification of a KubeRay cluster."""
     resource = {"metadata": {"name": "qsit", "namespace": "default"}, "spec": cluster}
     return AutoscalingConfig(_derive_autoscaling_config_from_ray_cr(resource))
 
@@ -88,8 +87,11 @@ def of_tasks(options, number):
     return {"tasks": ResourceRequestUtil.group_by_count([one] * number)}
 
 
-def launched(config, demands, idle=None):
-    """Nodes of each type that the autoscaler launches beside the head and the `idle` ones."""
+def launched(config, demands, idle=None, failed=()):
+    """Nodes of each type that the autoscaler launches beside the head and the `idle` ones.
+
+    `failed`: types that the cloud has just refused.
+    """
     types = config.get_node_type_configs()
     head = config.get_head_node_type()
     nodes = [instance(types[head], "head", NodeKind.HEAD)]
@@ -104,6 +106,7 @@ def launched(config, demands, idle=None):
             gang_resource_requests=demands.get("gangs", []),
             cluster_resource_constraints=demands.get("constraints", []),
             current_instances=nodes,
+            recoverable_resource_availabilities=dict.fromkeys(failed, 0.0),
         )
     )
     counts = Counter()

@@ -1,8 +1,10 @@
 """`qsit serve`: a model on Ray Serve, from its start to its end."""
 
+import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +20,7 @@ from command_line import QSIT
 from qsit_ray.rating.rater import Rater
 
 TOKEN = "planted-token"
+USE = Path(__file__).parents[2] / "docs" / "USE.md"
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
 
@@ -34,8 +37,7 @@ def free_port():
 def test_a_service_from_start_to_end(model, tmp_path):
     """The command of docs/USE.md: equal scores under many clients, also when a replica is killed;
     metrics; a clean end."""
-    page = (Path(__file__).parents[2] / "docs" / "USE.md").read_text()
-    (command,) = re.findall(r"^    qsit (serve .*)$", page, re.MULTILINE)
+    (command,) = re.findall(r"^    qsit (serve .*)$", USE.read_text(), re.MULTILINE)
     (tmp_path / "MODEL").symlink_to(model)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -81,6 +83,34 @@ def test_a_service_from_start_to_end(model, tmp_path):
         finally:
             driver.send_signal(signal.SIGTERM)
         assert driver.wait(timeout=60) == 143
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is missing")
+def test_curl_gets_a_score_and_ctrl_c_ends_the_service(model, tmp_path):
+    """The line of docs/USE.md."""
+    (line,) = re.findall(r"^    (curl .*)$", USE.read_text(), re.MULTILINE)
+    (tmp_path / "photo.jpg").write_bytes(small_model.image(0, form="JPEG"))
+    (tmp_path / "MODEL").symlink_to(model)
+    port = free_port()
+    with subprocess.Popen(
+        [QSIT, "serve", "--model", "MODEL", "--port", str(port)],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as driver:
+        try:
+            lines = [next(driver.stdout) for _ in range(3)]
+            assert f"page: http://127.0.0.1:{port}/\n" in lines
+            line = line.replace(":8000/", f":{port}/")
+            asked = subprocess.run(shlex.split(line), cwd=tmp_path, capture_output=True, text=True)
+            (score,) = json.loads(asked.stdout)["scores"]
+        finally:
+            driver.send_signal(signal.SIGINT)
+        assert driver.wait(timeout=60) == 130
+    assert score["image"] == "photo.jpg"
+    known = Rater.load(model).score(tmp_path / "photo.jpg").score
+    assert score["score"] == pytest.approx(known, abs=1e-4)
 
 
 def score_without_token(url, content):

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
-from ray.serve.handle import DeploymentHandle
+from ray.serve.handle import DeploymentHandle, DeploymentResponse
 from ray.util.metrics import Counter, Histogram
 
 from qsit_ray.data.images import Content
@@ -96,13 +97,24 @@ class Model:
         choices: Sequence[str] | None,
         most_tokens: int,
     ) -> list[Reply | Choice]:
+        stop = Event()
+
         def answered() -> list[Reply | Choice]:
             view = self._rater.view(image)
-            if choices:
-                return [view.choose(question, choices) for question in questions]
-            return [view.ask(question, most_tokens) for question in questions]
+            found: list[Reply | Choice] = []
+            for question in questions:
+                if stop.is_set():
+                    break
+                if choices:
+                    found.append(view.choose(question, choices))
+                else:
+                    found.append(view.ask(question, most_tokens, stop))
+            return found
 
-        return await self._computed(answered)
+        try:
+            return await self._computed(answered)
+        finally:
+            stop.set()  # also when nobody waits any more: others' questions are next
 
     async def _computed(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -145,10 +157,14 @@ class Replicas:
     async def _score(self, image: Content) -> Score | Reject:
         return await self._answer(lambda: self._handle.score.remote(image))
 
-    async def _answer(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+    async def _answer(self, ask: Callable[[], DeploymentResponse[Any]]) -> Any:
         for left in reversed(range(TRIES)):
+            asked = ask()
             try:
-                return await ask()
+                return await asked
+            except asyncio.CancelledError:  # too late, or the client has gone
+                asked.cancel()  # a replica would go on
+                raise
             except BackPressureError:
                 raise Busy from None
             except DeploymentUnavailableError:

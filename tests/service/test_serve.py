@@ -36,7 +36,7 @@ def free_port():
 
 def test_a_service_from_start_to_end(model, tmp_path):
     """The command of docs/USE.md: equal scores under many clients, also when a replica is killed;
-    metrics; a clean end."""
+    metrics; a client that leaves; a clean end."""
     (command,) = re.findall(r"^    qsit (serve .*)$", USE.read_text(), re.MULTILINE)
     (tmp_path / "MODEL").symlink_to(model)
     port = free_port()
@@ -80,6 +80,11 @@ def test_a_service_from_start_to_end(model, tmp_path):
             counted = requests.get(metrics, timeout=60).text
             assert re.search(r"qsit_service_requests\S*\{.*route=\"/v1/score\"", counted)
             assert TOKEN not in counted
+            with pytest.raises(requests.ReadTimeout):
+                fields = [("question", "Is it sharp?")] * 32 + [("most_tokens", "2048")]
+                asked = {"files": {"file": images[0]}, "data": fields, "headers": HEADERS}
+                requests.post(f"{url}/v1/ask", timeout=2, **asked)
+            assert score(0)[1] == 200  # the replica does not answer who has gone
         finally:
             driver.send_signal(signal.SIGTERM)
         assert driver.wait(timeout=60) == 143

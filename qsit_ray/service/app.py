@@ -27,7 +27,7 @@ from qsit_ray.rating.results import Choice, Reject, Reply, Score
 from qsit_ray.service import forms
 from qsit_ray.service.forms import JSON, MULTIPART
 from qsit_ray.service.guard import Guard, Observe
-from qsit_ray.service.limits import Away, Busy, Limits, Refused
+from qsit_ray.service.limits import Away, Busy, Deadly, Limits, Refused
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": forms.Error, "description": why}
@@ -39,6 +39,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         415: "Neither a form nor JSON.",
         422: "A field is wrong, or no image can be read.",
         429: "Too much at once; Retry-After tells when to come again.",
+        500: "The service failed, or its model did at this request, twice.",
         503: "No model is there; Retry-After tells when to come again.",
         504: "The model took too long.",
     }.items()
@@ -49,7 +50,7 @@ KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
 
 class Model(Protocol):
-    """What the routes need of a model. Each may raise Busy and Away."""
+    """What the routes need of a model. Each may raise Busy, Away and Deadly."""
 
     async def conditions(self) -> dict[str, Any]:
         """What a score depends on besides its image."""
@@ -186,6 +187,8 @@ class Waits:
             return await asyncio.wait_for(answer, self._seconds)
         except Busy:
             raise Refused(429, "too many images wait; try again later") from None
+        except Deadly:
+            raise Refused(500, "the model's process ended at this request, twice") from None
         except Away:
             raise Refused(503, "no model is there; try again later") from None
         except TimeoutError:

@@ -2,6 +2,7 @@
 
 import base64
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,10 +17,10 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from services import Failing, Local, served
+from services import Failing, Held, Local, served
 
 from qsit_ray.rating.rater import Rater
-from qsit_ray.service.limits import Away, Busy, Limits
+from qsit_ray.service.limits import Away, Busy, Deadly, Limits
 
 QUESTION = "Is it sharp?"
 
@@ -255,12 +256,15 @@ def test_a_token_is_asked_for_where_there_is_one(rater):
             assert requests.get(url + path, timeout=60).status_code == 200
 
 
-@pytest.mark.parametrize(("error", "status"), [(Busy(), 429), (Away(), 503), (TimeoutError(), 504)])
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(Busy(), 429), (Away(), 503), (Deadly(), 500), (TimeoutError(), 504)],
+)
 def test_a_model_that_is_busy_or_away_is_said(error, status):
     with served(Failing(error)) as url:
         answer = post(url, "/v1/score", files={"files": image()})
         assert reason(answer, status)
-        assert ("retry-after" in answer.headers) == (status != 504)
+        assert ("retry-after" in answer.headers) == (status in (429, 503))
         assert "not ready" in reason(requests.get(f"{url}/ready", timeout=60), 503)
         assert requests.get(f"{url}/health", timeout=60).status_code == 200
 
@@ -295,6 +299,30 @@ def test_requests_beyond_the_limit_are_told_to_come_again(rater):
         assert reason(answer, 429)
         assert requests.get(f"{url}/ready", timeout=60).status_code == 200
         assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_bodies_beyond_a_number_of_bytes_at_once_are_told_to_come_again(rater):
+    """Whether their length is said or not; when one is answered, there is room for another."""
+    model, content = Held(rater), image()
+    files = {"files": content}
+    with (
+        served(model, Limits(held_bytes=3 * len(content) // 2)) as url,
+        ThreadPoolExecutor(1) as other,
+    ):
+        first = other.submit(post, url, "/v1/score", files=files)
+        try:
+            model.asked.wait()
+            said = post(url, "/v1/score", files=files)
+            kind = {"Content-Type": "application/json"}
+            unsaid = post(url, "/v1/score", data=iter([content]), headers=kind)
+            for answer in (said, unsaid):
+                assert "too many bytes at once" in reason(answer, 429)
+                assert int(answer.headers["retry-after"]) >= 1
+            assert requests.get(f"{url}/health", timeout=60).status_code == 200
+        finally:
+            model.go_on.set()
+        assert first.result().status_code == 200
+        assert post(url, "/v1/score", files=files).status_code == 200
 
 
 def test_each_request_is_observed_by_its_route(rater):

@@ -11,8 +11,8 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from qsit_ray.data.images import Content
 from qsit_ray.errors import InputError
 from qsit_ray.rating.results import Score
-from qsit_ray.service.deployment import TRIES, Model, Replicas, Service
-from qsit_ray.service.limits import Away, Busy, Limits
+from qsit_ray.service.deployment import Model, Replicas, Service
+from qsit_ray.service.limits import Away, Busy, Deadly, Limits
 
 SCORE = Score("a", 3.0, {"good": 1.0}, 0.0, 0.0, 1.0)
 IMAGE = Content(b"", "a")
@@ -23,13 +23,18 @@ class Response:
 
     def __init__(self, answer=None):
         self.answer, self.is_cancelled = answer, False
+        self.given = asyncio.Event()
+
+    def give(self, answer):
+        self.answer = answer
+        self.given.set()
 
     def cancel(self):
         self.is_cancelled = True
 
     def __await__(self):
         if self.answer is None:
-            yield from asyncio.Event().wait().__await__()
+            yield from self.given.wait().__await__()
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -40,7 +45,7 @@ class Handle:
 
     def __init__(self, *planned):
         self.planned, self.given = planned, []
-        self.score = self.conditions = self.answers = self
+        self.score = self.score_alone = self.conditions = self.answers = self
 
     @property
     def calls(self):
@@ -62,11 +67,50 @@ def test_an_image_whose_replica_dies_is_given_to_another():
     assert handle.calls == 2
 
 
-def test_an_image_is_given_to_no_more_than_some_replicas():
+def test_a_request_is_given_to_no_third_replica():
     handle = Handle(ActorDiedError())
-    with pytest.raises(Away):
+    with pytest.raises(Deadly):
         scores(handle)
-    assert handle.calls == TRIES
+    with pytest.raises(Deadly):
+        asyncio.run(Replicas(handle).answers(IMAGE, ["q"], None, 1))
+    assert handle.calls == 4
+
+
+class Killed:
+    """Replicas in turn, each of which dies with all that it was asked when one image is a killer's;
+    what is asked in one turn of the loop is asked of one."""
+
+    def __init__(self):
+        self.score = self.score_alone = self
+        self.asked, self.deaths = [], 0
+
+    def remote(self, image):
+        response = Response()
+        self.asked.append((image, response))
+        asyncio.get_running_loop().call_later(0, self.answer)
+        return response
+
+    def answer(self):
+        asked, self.asked = self.asked, []
+        is_dead = any(image.name == "killer" for image, _ in asked)
+        self.deaths += is_dead
+        for _, response in asked:
+            response.give(ActorDiedError() if is_dead else SCORE)
+
+
+def test_images_beside_one_that_kills_replicas_get_their_scores():
+    handle = Killed()
+
+    async def asked():
+        replicas = Replicas(handle)
+        names = ["a", "killer", "b", "c"]
+        requests = [replicas.scores([Content(b"", name)]) for name in names]
+        return await asyncio.gather(*requests, return_exceptions=True)
+
+    first, killer, *others = asyncio.run(asked())
+    assert isinstance(killer, Deadly)
+    assert [first, *others] == [[SCORE]] * 3
+    assert handle.deaths == 2
 
 
 @pytest.mark.parametrize(
@@ -111,6 +155,12 @@ def test_a_model_is_not_asked_at_every_request():
 def test_all_images_of_a_request_may_wait():
     for images in (1, 64, 1_000):
         assert Service(model="m", images=images).limits.waiting >= max(images, Limits.waiting)
+
+
+def test_a_request_of_any_allowed_size_may_be_held():
+    for megabytes in (1, 32, 1_000):
+        limits = Service(model="m", megabytes=megabytes).limits
+        assert limits.held_bytes > limits.body_bytes == megabytes * 2**20
 
 
 @pytest.mark.parametrize("ask", ["scores", "answers", "conditions"])

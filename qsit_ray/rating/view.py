@@ -73,7 +73,7 @@ class View:
         answer = found[0, ids.shape[1] :].tolist()
         is_whole = end in answer
         text: str = self._checkpoint.processor.tokenizer.decode(answer, skip_special_tokens=True)
-        return Reply(self._name, question, text.strip(), is_whole)
+        return Reply(self._name, question, text.strip(), is_whole, ids.shape[1], len(answer))
 
     @torch.no_grad()
     def choose(self, question: str, candidates: Sequence[str]) -> Choice:

@@ -173,7 +173,7 @@ def _routes(app: FastAPI, model: Model, limits: Limits) -> None:
         (reply,) = await answered(image, [question], None, asked.most_tokens)
         assert isinstance(reply, Reply)
         name = (await waits.for_(model.conditions()))["model"]
-        return _completion(reply, name, bool(asked.stream))
+        return _completion(reply, name, asked)
 
 
 class Waits:
@@ -200,19 +200,28 @@ def _check_sizes(images: Sequence[Content], limits: Limits) -> None:
         forms.check_size(image, limits)
 
 
-def _completion(reply: Reply, model: str, stream: bool) -> Response:
+def _completion(reply: Reply, model: str, asked: forms.Chat) -> Response:
     head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
     ended = "stop" if reply.is_whole else "length"
     message = {"role": "assistant", "content": reply.text}
-    if not stream:
+    prompt, answer = reply.prompt_tokens or 0, reply.answer_tokens or 0
+    usage = {
+        "prompt_tokens": prompt,
+        "completion_tokens": answer,
+        "total_tokens": prompt + answer,
+    }
+    if not asked.stream:
         choice = {"index": 0, "message": message, "finish_reason": ended}
-        return JSONResponse({**head, "object": "chat.completion", "choices": [choice]})
+        body = {**head, "object": "chat.completion", "choices": [choice], "usage": usage}
+        return JSONResponse(body)
+    chunk = {**head, "object": "chat.completion.chunk"}
 
     async def lines() -> AsyncIterator[str]:
         for delta, reason in ((message, None), ({}, ended)):
             choice = {"index": 0, "delta": delta, "finish_reason": reason}
-            chunk = {**head, "object": "chat.completion.chunk", "choices": [choice]}
-            yield f"data: {json.dumps(chunk)}\n\n"
+            yield f"data: {json.dumps({**chunk, 'choices': [choice]})}\n\n"
+        if asked.stream_options and asked.stream_options.include_usage:
+            yield f"data: {json.dumps({**chunk, 'choices': [], 'usage': usage})}\n\n"
         yield "data: [DONE]\n\n"
 
     return StreamingResponse(lines(), media_type="text/event-stream")

@@ -163,7 +163,7 @@ def _is_same_picture(a: Path, b: Path) -> bool:
     try:
         if images.size(a) != images.size(b):
             return False
-        return bool(np.array_equal(*(np.asarray(images.read(each)) for each in (a, b))))
+        return np.array_equal(np.asarray(images.read(a)), np.asarray(images.read(b)))
     except (InputError, OSError):  # gone since
         return False
 

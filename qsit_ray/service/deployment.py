@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 BATCH = 32
 """Images that go to a model at once; what waits while it computes goes together next."""
 DRAIN_SECONDS = 0.2
-"""Between looks whether a replica that is to end still answers; an idle one ends after the first."""
+"""Between looks whether a replica that is to end still answers; an idle one ends at the first."""
 FRESH_SECONDS = 5.0
 """For which a model that has answered is taken to be there."""
 SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120]

@@ -1,5 +1,6 @@
 """`qsit serve`: a model on Ray Serve, from its start to its end."""
 
+import contextlib
 import json
 import os
 import re
@@ -116,6 +117,48 @@ def test_curl_gets_a_score_and_ctrl_c_ends_the_service(model, tmp_path):
     assert score["image"] == "photo.jpg"
     known = Rater.load(model).score(tmp_path / "photo.jpg").score
     assert score["score"] == pytest.approx(known, abs=1e-4)
+
+
+@contextlib.contextmanager
+def serving(model, port, address):
+    """`qsit serve` on a cluster, from when it listens."""
+    with subprocess.Popen(
+        [QSIT, "serve", "--model", str(model), "--port", str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "RAY_ADDRESS": address},
+    ) as driver:
+        try:
+            yield [next(driver.stdout) for _ in range(3)]
+        finally:
+            driver.send_signal(signal.SIGTERM)
+        assert driver.wait(timeout=60) == 143
+
+
+def test_what_a_cluster_serves_is_not_replaced_and_its_address_is_told(model, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    port, other = free_port(), free_port()
+
+    def refused(port):
+        words = [QSIT, "serve", "--model", str(model), "--port", str(port)]
+        environment = {**os.environ, "RAY_ADDRESS": cluster.address}
+        done = subprocess.run(words, capture_output=True, text=True, env=environment)
+        assert done.returncode == 2, done.stderr
+        return done.stderr
+
+    try:
+        with serving(model, port, cluster.address) as lines:
+            assert f"page: http://127.0.0.1:{port}/\n" in lines
+            assert "serves an application qsit; end that first" in refused(port)
+            ready = requests.get(f"http://127.0.0.1:{port}/ready", timeout=60)
+            assert ready.json() == {"status": "ready"}
+        assert f"listens at 127.0.0.1:{port} there" in refused(other)
+    finally:
+        cluster.shutdown()
 
 
 def score_without_token(url, content):

@@ -284,6 +284,8 @@ def _grade_replies(path: Path, questions_path: Path, rule: Rule) -> _Graded:
 def _grade_table(path: Path, rule: Rule, id_column: str | None) -> _Graded:
     own = harnesses.read(path)
     if own is not None:
+        if id_column is not None:
+            raise InputError(f"{path}: holds its own ids (doc_id or index); leave --id out")
         graded = _grade(path, own.questions, own.texts, rule)
         # Two programs may give one number to different questions.
         asked = zip(own.ids, own.questions, strict=True)

@@ -5,11 +5,13 @@ Paths may be `Path` or, on an object store, `UPath`; both work everywhere but in
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -173,9 +175,11 @@ def atomic(path: Path) -> Iterator[Path]:
                 (path / MARK).write_text("")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Always the same name, so that the next process removes what a killed one left.
-    temporary = path.with_name(f".{path.name}.partial")
-    remove(temporary)
+    # What a killed process left. One that others took for dead, and lives, fails at its end then.
+    for left in path.parent.glob(f".{glob.escape(path.name)}.partial*"):
+        remove(left)
+    # A name of its own, or that one would put the unfinished file of this one in its place.
+    temporary = path.with_name(f".{path.name}.partial-{uuid.uuid4().hex}")
     try:
         yield temporary
         if temporary.is_dir() and path.exists():

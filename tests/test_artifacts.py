@@ -30,6 +30,30 @@ def test_a_new_folder_replaces_an_old_one(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["folder", "new"]
 
 
+def test_a_writer_that_was_taken_for_dead_does_not_spoil_its_successors_file(tmp_path):
+    path = tmp_path / "file"
+    with (
+        pytest.raises(FileNotFoundError),
+        artifacts.atomic(path) as first,
+    ):
+        first.write_text("of the first")
+        with artifacts.atomic(path) as second:
+            second.write_text("of the ")
+            assert first != second
+            assert not first.exists()
+            second.write_text("of the second")
+    assert path.read_text() == "of the second"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+    others = [tmp_path / name for name in (".file.partial-1", ".file.json.partial-1", "file.csv")]
+    for other in others:
+        other.touch()
+    artifacts.write_text(tmp_path / "file", "new")
+    assert [other.exists() for other in others] == [False, True, True]
+
+
 def test_a_stage_is_complete_for_its_inputs_once_it_has_ended(tmp_path):
     run = RunFolder(tmp_path)
     with pytest.raises(RuntimeError), run.stage("fit", {"a": 1}):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -30,6 +30,7 @@ from qsit_ray.rating.results import Reject
 from qsit_ray.terminal import Terminal
 
 if TYPE_CHECKING:
+    from evaluation.differences import PairedDifference
     from qsit_ray.rating.pairs import ScoredPair
     from qsit_ray.report.pairs_page import Compared
 
@@ -71,7 +72,8 @@ def compare(
     pairing = pairs.paired(dir_a, dir_b)
     sources = pairs.sources(pairing.pairs)
     rater = loaded(model, profile, precision, batch_tokens)
-    coming = pairs.scored(pairing.pairs, watched(rater.scores(sources), len(sources)))
+    scores = watched(rater.scores(sources), len(sources))
+    coming = pairs.scored(pairing.pairs, scores, rater.profile)
     with ExitStack() as files:
         if out is not None:
             table = outputs.beside(out, "pairs.csv")
@@ -82,11 +84,14 @@ def compare(
     scored = [each for each in found if not isinstance(each, Reject)]
     rejects = [*pairing.rejects, *(each for each in found if isinstance(each, Reject))]
     total = f"{len(scored) + len(rejects)} names"
+    folders = name_of(dir_a, 0), name_of(dir_b, 0)
     if not scored:
+        if as_json:
+            _print_json(rater.conditions, folders, None, [], [], [], rejects)
         return refuse(rejects, total)
     rounding = pairs.rounding_of(rater.profile)
     compared = pairs_page.Compared(
-        folders=(name_of(dir_a, 0), name_of(dir_b, 0)),
+        folders=folders,
         conditions=rater.conditions,
         found=paired_difference(
             [each.score_a for each in scored], [each.score_b for each in scored], rounding
@@ -99,17 +104,8 @@ def compare(
     if out is not None:
         artifacts.write_text(out, pairs_page.render(compared))
     if as_json:
-        print_json(
-            {
-                "conditions": compared.conditions,
-                "folders": compared.folders,
-                "comparison": asdict(compared.found),
-                "pairs": [each.to_row() for each in scored],
-                "worst": [each.pair.name for each in compared.worst],
-                "best": [each.pair.name for each in compared.best],
-                "rejects": [asdict(each) for each in rejects],
-            }
-        )
+        worst, best = compared.worst, compared.best
+        _print_json(compared.conditions, folders, compared.found, scored, worst, best, rejects)
     else:
         if out is None and sys.stdout.isatty():
             _print_tables(compared)
@@ -118,6 +114,29 @@ def compare(
         if out is not None:
             terminal.say(f"page: {out}; every pair: {table}")
     refuse(rejects, total)
+
+
+def _print_json(
+    conditions: Mapping[str, Any],
+    folders: tuple[str, str],
+    found: PairedDifference | None,
+    scored: Sequence[ScoredPair],
+    worst: Sequence[ScoredPair],
+    best: Sequence[ScoredPair],
+    rejects: Sequence[Reject],
+) -> None:
+    """One document; `found` is None where no pair has scores."""
+    print_json(
+        {
+            "conditions": conditions,
+            "folders": folders,
+            "comparison": found and asdict(found),
+            "pairs": [each.to_row() for each in scored],
+            "worst": [each.pair.name for each in worst],
+            "best": [each.pair.name for each in best],
+            "rejects": [asdict(each) for each in rejects],
+        }
+    )
 
 
 def _as_csv(found: Iterator[ScoredPair | Reject], file: TextIO) -> Iterator[ScoredPair | Reject]:

@@ -83,7 +83,7 @@ def _scored(
         gpu = there if job.gpus is None else job.gpus > 0
         resources = {"CPU": float(cpus)} | ({"GPU": 1.0} if gpu else {})
         request = Request("an actor", settings, resources, {})
-        precision = job.precision or ("bf16" if gpu else "fp32")
+        precision = scoring.precision_of(folder, job.precision, gpu)
         terminal.say(f"Hashing {model} ...")
         plan = scoring.plan_of(images, model, job.profile, precision, job.shard_images)
         folder.begin(images, plan)

@@ -68,6 +68,8 @@ def serve(
         )
         terminal.say(f"Loading {folder} ...")
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        if on_cluster():
+            _check_serve(host, port)
         serve.start(http_options={"host": host, "port": port, "location": "HeadOnly"})
         try:
             serve.run(build(service), name=NAME, route_prefix="/")
@@ -85,6 +87,7 @@ def _check_address(host: str, port: int) -> None:
     """Raises InputError where nothing can listen, for which Serve would try for a minute, and for
     an address that others reach without a token."""
     from qsit_ray.service.limits import TOKEN
+    from qsit_ray.session import on_cluster
 
     if os.environ.get(TOKEN) == "":
         raise InputError(f"{TOKEN} is set and empty; set a token, or unset it")
@@ -92,11 +95,32 @@ def _check_address(host: str, port: int) -> None:
         raise InputError(
             f"{host}: others can reach it; set a token as {TOKEN}, or keep to 127.0.0.1"
         )
+    if on_cluster():  # whose head listens
+        return
     try:
         with closing(socket.create_server((host, port))):
             pass
     except OSError as error:
         raise InputError(f"{host}:{port}: can't listen there: {error.strerror}") from None
+
+
+def _check_serve(host: str, port: int) -> None:
+    """Raises InputError where the cluster serves this application, which would be replaced, or
+    listens at another address, which would stay."""
+    from ray import serve
+    from ray.serve.context import _get_global_client  # no public way tells the address
+
+    client = _get_global_client(raise_if_no_controller_running=False)
+    if client is None:
+        return
+    if NAME in serve.status().applications:
+        raise InputError(f"RAY_ADDRESS: the cluster serves an application {NAME}; end that first")
+    there = client.http_config
+    if (there.host, there.port) != (host, port):
+        raise InputError(
+            f"RAY_ADDRESS: Ray Serve listens at {there.host}:{there.port} there; give "
+            f"--host {there.host} --port {there.port}"
+        )
 
 
 def _is_loopback(host: str) -> bool:

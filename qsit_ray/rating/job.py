@@ -42,6 +42,12 @@ def plan_of(
     )
 
 
+def precision_of(folder: Folder, asked: Precision | None, gpu: bool) -> Precision:
+    """The precision that is asked for, else that of the folder's beginning, else the device's."""
+    begun = folder.begun
+    return asked or (begun.precision if begun else "bf16" if gpu else "fp32")
+
+
 def run(
     folder: Folder,
     plan: Plan,

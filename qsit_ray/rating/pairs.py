@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import filecmp
+import glob
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from qsit_ray.data import images
+from qsit_ray.data.readers.files import endings
 from qsit_ray.errors import InputError
-from qsit_ray.prompts import Profile
+from qsit_ray.prompts import PAPER, Profile
 from qsit_ray.rating import inputs
 from qsit_ray.rating.pictures import name_of
 from qsit_ray.rating.results import Reject, Score
 
 ROUNDING = 1e-4
 """Of a level: two scores of one picture may differ by so much in float32, by their batches."""
+NEAR = 0.1
+"""Of a level: so far, at most, bfloat16 may move a picture's score by its neighbours in a batch."""
 COLUMNS = ("name", "image_a", "image_b", "score_a", "score_b", "difference")
 """Of a pair's row."""
 
@@ -79,9 +86,11 @@ def paired(folder_a: Path, folder_b: Path) -> Pairing:
             raise InputError(f"{name_of(name, 0)}: which are a pair? {', '.join(files)}")
         else:
             here, there, names = (folder_a, folder_b, a) if a else (folder_b, folder_a, b)
-            rejects += [_alone(here / each, there) for each in names]
+            rejects += [_alone(here, each, there) for each in names]
     if not pairs:
-        raise InputError(f"{folder_a}, {folder_b}: no two images have the same name")
+        unknown = sorted({*_unknown_endings(folder_a), *_unknown_endings(folder_b)})
+        also = f"; Pillow does not read {', '.join(unknown)}" if unknown else ""
+        raise InputError(f"{folder_a}, {folder_b}: no two images have the same name{also}")
     return Pairing(pairs, rejects)
 
 
@@ -90,14 +99,19 @@ def sources(pairs: Iterable[Pair]) -> list[Path]:
     return [path for pair in pairs for path in ([pair.a] if pair.is_copy else [pair.a, pair.b])]
 
 
-def scored(pairs: Iterable[Pair], found: Iterable[Score | Reject]) -> Iterator[ScoredPair | Reject]:
-    """Of each pair its scores, or why one of its images has none; `found` is that of `sources`."""
+def scored(
+    pairs: Iterable[Pair], found: Iterable[Score | Reject], profile: Profile = PAPER
+) -> Iterator[ScoredPair | Reject]:
+    """Of each pair its scores, or why one of its images has none; `found` is that of `sources`.
+    Where two files of a pair have equal pixels, as a PNG and its BMP, they have A's score."""
+    near = NEAR * _level(profile)
     coming = iter(found)
     for pair in pairs:
         a = next(coming)
         b = a if pair.is_copy else next(coming)
         if isinstance(a, Score) and isinstance(b, Score):
-            yield ScoredPair(pair, a.score, b.score)
+            is_same = 0 < abs(a.score - b.score) <= near and _is_same_picture(pair.a, pair.b)
+            yield ScoredPair(pair, a.score, a.score if is_same else b.score)
         else:
             reasons = {each.reason: None for each in (a, b) if isinstance(each, Reject)}
             yield Reject(pair.name, "; ".join(reasons))
@@ -119,8 +133,13 @@ def best(scored: Iterable[ScoredPair], most: int, rounding: float) -> list[Score
 
 def rounding_of(profile: Profile) -> float:
     """`ROUNDING` in the unit of a profile's scores."""
+    return ROUNDING * _level(profile)
+
+
+def _level(profile: Profile) -> float:
+    """A level in the unit of a profile's scores."""
     low, high = profile.score_range
-    return ROUNDING * (high - low) / (len(profile.words) - 1)
+    return (high - low) / (len(profile.words) - 1)
 
 
 def _by_name(folder: Path) -> dict[str, list[str]]:
@@ -140,6 +159,28 @@ def _is_copy(a: Path, b: Path) -> bool:
         return False
 
 
-def _alone(image: Path, other: Path) -> Reject:
-    name = name_of(image, 0)
-    return Reject(name, f"{name}: {name_of(other, 0)} has no image of this name")
+def _is_same_picture(a: Path, b: Path) -> bool:
+    try:
+        if images.size(a) != images.size(b):
+            return False
+        return np.array_equal(np.asarray(images.read(a)), np.asarray(images.read(b)))
+    except (InputError, OSError):  # gone since
+        return False
+
+
+def _unknown_endings(folder: Path) -> set[str]:
+    """The endings of files below a folder that no format is known by."""
+    files = (path for path in folder.rglob("*") if not path.name.startswith("."))
+    found = {path.suffix.lower() for path in files if path.is_file()} - {""}
+    return found - endings()
+
+
+def _alone(folder: Path, image: str, other: Path) -> Reject:
+    name, there = name_of(folder / image, 0), name_of(other, 0)
+    place = other / image
+    files = place.parent.glob(f"{glob.escape(place.stem)}.*")
+    unread = sorted(name_of(file.name, 0) for file in files if file.is_file())
+    reason = f"Pillow does not read {', '.join(unread)} of {there}" if unread else (
+        f"{there} has no image of this name"
+    )  # fmt: skip
+    return Reject(name, f"{name}: {reason}")

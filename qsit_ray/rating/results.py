@@ -66,12 +66,15 @@ class Choice:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer in words. `is_whole`: the model ended it; else it was cut at a length."""
+    """An answer in words. `is_whole`: the model ended it; else it was cut at a length. The tokens
+    of the prompt, with the image's, and of the answer are counted where they are known."""
 
     image: str
     question: str
     text: str
     is_whole: bool
+    prompt_tokens: int | None = None
+    answer_tokens: int | None = None
 
 
 def check_most_tokens(most_tokens: int) -> None:

@@ -91,18 +91,23 @@ class Folder:
     def shard(self, number: int) -> Path:
         return self.path / "shards" / f"{number:05}.parquet"
 
+    @property
+    def begun(self) -> Plan | None:
+        """The plan with which a job was begun here."""
+        return Plan(**artifacts.read_json(self.plan)) if self.plan.exists() else None
+
     def begin(self, images: Sequence[str], plan: Plan) -> None:
         """Write the list of the images and the plan, or check that they are those of the folder.
 
         Raises InputError where the folder has other images or scores of other settings.
         """
-        if not self.plan.exists():
+        known = self.begun
+        if known is None:
             column = pa.table({"image": pa.array(images, pa.large_string())})
             with artifacts.atomic(self.images) as temporary:
                 pq.write_table(column, temporary, row_group_size=plan.shard_images)
             artifacts.write_json(self.plan, asdict(plan))
             return
-        known = Plan(**artifacts.read_json(self.plan))
         for name, value in asdict(plan).items():
             if getattr(known, name) != value:
                 what = "other images" if name == "sha256" else f"{name} {getattr(known, name)}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from threading import Event
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, StoppingCriteria
 
 from qsit_ray.data.encode import END, IMAGE, Shown, collate
 from qsit_ray.models.choice import losses_after, padded
@@ -44,9 +45,11 @@ class View:
             self._kept = self._model.model(**decoder_inputs(batch), use_cache=True).past_key_values
 
     @torch.no_grad()
-    def ask(self, question: str, most_tokens: int = MOST_TOKENS) -> Reply:
+    def ask(
+        self, question: str, most_tokens: int = MOST_TOKENS, stop: Event | None = None
+    ) -> Reply:
         """The answer to a question, of at most `most_tokens` tokens; the likeliest token each
-        time."""
+        time. It is cut where it is when `stop` is set, by another thread."""
         check_most_tokens(most_tokens)
         ids = torch.tensor([self._read + self._behind(question)], device=self._model.device)
         end = self._checkpoint.processor.tokenizer.convert_tokens_to_ids(END)
@@ -63,13 +66,14 @@ class View:
                     max_new_tokens=most_tokens,
                     eos_token_id=end,
                     pad_token_id=self._pad,
+                    stopping_criteria=None if stop is None else [_Stop(stop)],
                 )
         finally:
             self._model.generation_config = settings
         answer = found[0, ids.shape[1] :].tolist()
         is_whole = end in answer
         text: str = self._checkpoint.processor.tokenizer.decode(answer, skip_special_tokens=True)
-        return Reply(self._name, question, text.strip(), is_whole)
+        return Reply(self._name, question, text.strip(), is_whole, ids.shape[1], len(answer))
 
     @torch.no_grad()
     def choose(self, question: str, candidates: Sequence[str]) -> Choice:
@@ -111,3 +115,13 @@ class View:
         before, behind = self._prompter.around_image(f"{IMAGE}\n{text}")
         assert before == self._before  # a chat form puts nothing else before a turn's text
         return behind
+
+
+class _Stop(StoppingCriteria):
+    """Ends a generation once an event is set."""
+
+    def __init__(self, event: Event):
+        self._event = event
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.BoolTensor:
+        return torch.full(input_ids.shape[:1], self._event.is_set(), device=input_ids.device)

@@ -27,7 +27,7 @@ from qsit_ray.rating.results import Choice, Reject, Reply, Score
 from qsit_ray.service import forms
 from qsit_ray.service.forms import JSON, MULTIPART
 from qsit_ray.service.guard import Guard, Observe
-from qsit_ray.service.limits import Away, Busy, Limits, Refused
+from qsit_ray.service.limits import Away, Busy, Deadly, Limits, Refused
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": forms.Error, "description": why}
@@ -39,6 +39,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         415: "Neither a form nor JSON.",
         422: "A field is wrong, or no image can be read.",
         429: "Too much at once; Retry-After tells when to come again.",
+        500: "The service failed, or its model did at this request, twice.",
         503: "No model is there; Retry-After tells when to come again.",
         504: "The model took too long.",
     }.items()
@@ -49,7 +50,7 @@ KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
 
 class Model(Protocol):
-    """What the routes need of a model. Each may raise Busy and Away."""
+    """What the routes need of a model. Each may raise Busy, Away and Deadly."""
 
     async def conditions(self) -> dict[str, Any]:
         """What a score depends on besides its image."""
@@ -172,7 +173,7 @@ def _routes(app: FastAPI, model: Model, limits: Limits) -> None:
         (reply,) = await answered(image, [question], None, asked.most_tokens)
         assert isinstance(reply, Reply)
         name = (await waits.for_(model.conditions()))["model"]
-        return _completion(reply, name, bool(asked.stream))
+        return _completion(reply, name, asked)
 
 
 class Waits:
@@ -186,6 +187,8 @@ class Waits:
             return await asyncio.wait_for(answer, self._seconds)
         except Busy:
             raise Refused(429, "too many images wait; try again later") from None
+        except Deadly:
+            raise Refused(500, "the model's process ended at this request, twice") from None
         except Away:
             raise Refused(503, "no model is there; try again later") from None
         except TimeoutError:
@@ -197,19 +200,28 @@ def _check_sizes(images: Sequence[Content], limits: Limits) -> None:
         forms.check_size(image, limits)
 
 
-def _completion(reply: Reply, model: str, stream: bool) -> Response:
+def _completion(reply: Reply, model: str, asked: forms.Chat) -> Response:
     head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
     ended = "stop" if reply.is_whole else "length"
     message = {"role": "assistant", "content": reply.text}
-    if not stream:
+    prompt, answer = reply.prompt_tokens or 0, reply.answer_tokens or 0
+    usage = {
+        "prompt_tokens": prompt,
+        "completion_tokens": answer,
+        "total_tokens": prompt + answer,
+    }
+    if not asked.stream:
         choice = {"index": 0, "message": message, "finish_reason": ended}
-        return JSONResponse({**head, "object": "chat.completion", "choices": [choice]})
+        body = {**head, "object": "chat.completion", "choices": [choice], "usage": usage}
+        return JSONResponse(body)
+    chunk = {**head, "object": "chat.completion.chunk"}
 
     async def lines() -> AsyncIterator[str]:
         for delta, reason in ((message, None), ({}, ended)):
             choice = {"index": 0, "delta": delta, "finish_reason": reason}
-            chunk = {**head, "object": "chat.completion.chunk", "choices": [choice]}
-            yield f"data: {json.dumps(chunk)}\n\n"
+            yield f"data: {json.dumps({**chunk, 'choices': [choice]})}\n\n"
+        if asked.stream_options and asked.stream_options.include_usage:
+            yield f"data: {json.dumps({**chunk, 'choices': [], 'usage': usage})}\n\n"
         yield "data: [DONE]\n\n"
 
     return StreamingResponse(lines(), media_type="text/event-stream")

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
-from ray.serve.handle import DeploymentHandle
+from ray.serve.handle import DeploymentHandle, DeploymentResponse
 from ray.util.metrics import Counter, Histogram
 
 from qsit_ray.data.images import Content
@@ -23,20 +25,21 @@ from qsit_ray.rating.results import Choice, Reject, Reply, Score
 from qsit_ray.service import app
 from qsit_ray.service.forms import MOST_IMAGES
 from qsit_ray.service.guard import digest
-from qsit_ray.service.limits import TOKEN, Away, Busy, Limits
+from qsit_ray.service.limits import TOKEN, Away, Busy, Deadly, Limits
 
 if TYPE_CHECKING:
     from qsit_ray.rating.rater import Rater
 
 BATCH = 32
 """Images that go to a model at once; what waits while it computes goes together next."""
-TRIES = 3
-"""Replicas that a request is given to before it fails: one of them may die with it."""
+DRAIN_SECONDS = 0.2
+"""Between looks whether a replica that is to end still answers; an idle one ends at the first."""
 FRESH_SECONDS = 5.0
 """For which a model that has answered is taken to be there."""
 SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120]
 """Bounds of the histogram of request times."""
 Result = TypeVar("Result")
+Ask = Callable[[], DeploymentResponse[Any]]
 
 
 class Service(BaseModel):
@@ -67,6 +70,7 @@ class Service(BaseModel):
             pixels=self.megapixels * 1_000_000,
             images=self.images,
             waiting=max(Limits.waiting, 4 * self.images),
+            held_bytes=max(Limits.held_bytes, 2 * self.megabytes * 2**20),
         )
 
 
@@ -89,6 +93,10 @@ class Model:
     async def score(self, images: list[Content]) -> list[Score | Reject]:
         return await self._computed(lambda: list(self._rater.scores(images)))
 
+    async def score_alone(self, image: Content) -> Score | Reject:
+        (found,) = await self._computed(lambda: list(self._rater.scores([image])))
+        return found
+
     async def answers(
         self,
         image: Content,
@@ -96,13 +104,24 @@ class Model:
         choices: Sequence[str] | None,
         most_tokens: int,
     ) -> list[Reply | Choice]:
+        stop = Event()
+
         def answered() -> list[Reply | Choice]:
             view = self._rater.view(image)
-            if choices:
-                return [view.choose(question, choices) for question in questions]
-            return [view.ask(question, most_tokens) for question in questions]
+            found: list[Reply | Choice] = []
+            for question in questions:
+                if stop.is_set():
+                    break
+                if choices:
+                    found.append(view.choose(question, choices))
+                else:
+                    found.append(view.ask(question, most_tokens, stop))
+            return found
 
-        return await self._computed(answered)
+        try:
+            return await self._computed(answered)
+        finally:
+            stop.set()  # also when nobody waits any more: others' questions are next
 
     async def _computed(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -114,13 +133,17 @@ class Replicas:
     def __init__(self, handle: DeploymentHandle, fresh_seconds: float = FRESH_SECONDS):
         self._handle, self._fresh_seconds = handle, fresh_seconds
         self._conditions: tuple[float, dict[str, Any]] | None = None
+        self._again = asyncio.Lock()
 
     async def conditions(self) -> dict[str, Any]:
         """Asked again after some seconds: a model may have died since, or be another one."""
         known = self._conditions
         if known is None or time.monotonic() - known[0] > self._fresh_seconds:
             self._conditions = None
-            found = await self._answer(self._handle.conditions.remote)
+            try:
+                found = await _asked(self._handle.conditions.remote)
+            except RayActorError:
+                raise Away from None
             self._conditions = known = time.monotonic(), found
         return known[1]
 
@@ -139,29 +162,46 @@ class Replicas:
         choices: Sequence[str] | None,
         most_tokens: int,
     ) -> list[Reply | Choice]:
-        given = image, questions, choices, most_tokens
-        return await self._answer(lambda: self._handle.answers.remote(*given))
+        ask = partial(self._handle.answers.remote, image, questions, choices, most_tokens)
+        found: list[Reply | Choice] = await self._answer(ask, ask)
+        return found
 
     async def _score(self, image: Content) -> Score | Reject:
-        return await self._answer(lambda: self._handle.score.remote(image))
+        ask = self._handle.score.remote, self._handle.score_alone.remote
+        return await self._answer(*(partial(each, image) for each in ask))
 
-    async def _answer(self, ask: Callable[[], Awaitable[Any]]) -> Any:
-        for left in reversed(range(TRIES)):
+    async def _answer(self, ask: Ask, again: Ask) -> Any:
+        """The answer of one replica, or, where that dies, of another, which is asked `again`. One
+        request at a time is: where it is what kills replicas, those that were beside it live."""
+        try:
+            return await _asked(ask)
+        except RayActorError:
+            pass
+        async with self._again:
             try:
-                return await ask()
-            except BackPressureError:
-                raise Busy from None
-            except DeploymentUnavailableError:
-                raise Away from None
+                return await _asked(again)
             except RayActorError:
-                if not left:
-                    raise Away from None
-            except Exception as error:
-                mistake = mistake_in(error)
-                if mistake is None:
-                    raise
-                raise mistake from None
-        raise AssertionError
+                raise Deadly from None
+
+
+async def _asked(ask: Ask) -> Any:
+    asked = ask()
+    try:
+        return await asked
+    except asyncio.CancelledError:  # too late, or the client has gone
+        asked.cancel()  # a replica would go on
+        raise
+    except BackPressureError:
+        raise Busy from None
+    except DeploymentUnavailableError:
+        raise Away from None
+    except RayActorError:
+        raise
+    except Exception as error:
+        mistake = mistake_in(error)
+        if mistake is None:
+            raise
+        raise mistake from None
 
 
 @serve.ingress()
@@ -188,11 +228,16 @@ def build(service: Service) -> serve.Application:
         max_ongoing_requests=2 * BATCH,
         num_replicas=service.replicas,
         max_queued_requests=service.limits.waiting,
+        graceful_shutdown_wait_loop_s=DRAIN_SECONDS,
         ray_actor_options={"num_cpus": service.cpus, "num_gpus": service.gpus},
     )
     token = None if secret is None else digest(secret)
     door: Any = serve.deployment(
-        Door, name="Door", max_ongoing_requests=1_000, ray_actor_options={"num_cpus": 0}
+        Door,
+        name="Door",
+        max_ongoing_requests=1_000,
+        graceful_shutdown_wait_loop_s=DRAIN_SECONDS,
+        ray_actor_options={"num_cpus": 0},
     )
     return door.bind(model.bind(service), service.limits, token)
 

@@ -7,7 +7,14 @@ import base64
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, EncodedBytes, EncoderProtocol, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    EncodedBytes,
+    EncoderProtocol,
+    Field,
+    ValidationError,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
@@ -101,6 +108,10 @@ class Message(BaseModel):
     content: Annotated[list[Part], Field(min_length=2)]
 
 
+class StreamOptions(BaseModel):
+    include_usage: bool | None = False
+
+
 class Chat(BaseModel):
     """One turn of OpenAI's chat form: a text and an image. The answer is always the likeliest one:
     temperature and the like change nothing."""
@@ -111,7 +122,19 @@ class Chat(BaseModel):
     max_completion_tokens: Annotated[int | None, Field(ge=1)] = None
     n: Literal[1] | None = 1
     stream: bool | None = False
+    stream_options: StreamOptions | None = None
     logprobs: Annotated[Literal[False] | None, Field(description="Scores: /v1/score.")] = None
+
+    @field_validator("messages", mode="before")
+    @classmethod
+    def _without_system(cls, messages: Any) -> Any:
+        """Training refuses system turns too (`qsit_ray.data.records`): no prompt has a place."""
+        for each in messages if isinstance(messages, list) else []:
+            role = each.get("role") if isinstance(each, dict) else None
+            if role in ("system", "developer"):
+                reason = f"a {role} message, which this model never saw in training"
+                raise Refused(400, f"messages: {reason}; put its text into the question")
+        return messages
 
     @property
     def most_tokens(self) -> int:

@@ -41,11 +41,21 @@ class Guard:
     def __init__(self, app: ASGIApp, limits: Limits, token: str | None, observe: Observe):
         self._app, self._limits, self._token, self._observe = app, limits, token, observe
         self._in_progress = 0
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        began, status = time.monotonic(), 0
+        began, status, size = time.monotonic(), 0, 0
+
+        def take(count: int) -> None:
+            nonlocal size
+            size += count
+            self._held += count
+            if size > self._limits.body_bytes:
+                raise self._too_large()
+            if self._held > self._limits.held_bytes:
+                raise self._full()
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -62,11 +72,12 @@ class Guard:
             if counts:
                 self._check_client(scope)
             self._check_size(scope)
-            await self._app(scope, self._limited(receive, began), sending)
+            await self._app(scope, self._limited(receive, began, take), sending)
         except Refused as refused:
             await _say(refused, sending)
         finally:
             self._in_progress -= counts
+            self._held -= size
             # By its route, not its path: there are few of them whatever is asked for.
             route = getattr(scope.get("route"), "path", "other")
             self._observe(route, status, time.monotonic() - began)
@@ -86,12 +97,14 @@ class Guard:
         # By its digits first: Python refuses to convert thousands of them.
         if len(length) > 15 or int(length) > self._limits.body_bytes:
             raise self._too_large()
+        if self._held + int(length) > self._limits.held_bytes:  # before it is sent
+            raise self._full()
 
-    def _limited(self, receive: Receive, began: float) -> Receive:
-        size, whole = 0, False
+    def _limited(self, receive: Receive, began: float, take: Callable[[int], None]) -> Receive:
+        whole = False
 
         async def limited() -> Message:
-            nonlocal size, whole
+            nonlocal whole
             if whole:  # what comes then is that the client has gone
                 return await receive()
             left = began + self._limits.send_seconds - time.monotonic()
@@ -100,9 +113,7 @@ class Guard:
             except TimeoutError:
                 reason = f"the request took more than {self._limits.send_seconds:g} s to arrive"
                 raise Refused(408, reason) from None
-            size += len(message.get("body", b""))
-            if size > self._limits.body_bytes:
-                raise self._too_large()
+            take(len(message.get("body", b"")))
             whole = not message.get("more_body", False)
             return message
 
@@ -110,6 +121,9 @@ class Guard:
 
     def _too_large(self) -> Refused:
         return Refused(413, f"a request of more than {self._limits.body_bytes:,} bytes")
+
+    def _full(self) -> Refused:
+        return Refused(429, "too many bytes at once; try again later")
 
 
 async def _say(refused: Refused, send: Send) -> None:

@@ -10,14 +10,16 @@ TOKEN = "QSIT_SERVICE_TOKEN"
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may cost. `requests`: those in progress at once, whose bodies are in memory.
-    `waiting`: images and questions that wait for a model. `send_seconds`: until a request has
-    arrived whole; `answer_seconds`: until its answer is made."""
+    """What one request may cost. `requests`: those in progress at once; `held_bytes`: of their
+    bodies together, which are in memory until they are answered. `waiting`: images and questions
+    that wait for a model. `send_seconds`: until a request has arrived whole; `answer_seconds`:
+    until its answer is made."""
 
     body_bytes: int = 32 * 2**20
     pixels: int = 50_000_000
     images: int = 64
     requests: int = 128
+    held_bytes: int = 256 * 2**20
     waiting: int = 256
     send_seconds: float = 30.0
     answer_seconds: float = 120.0
@@ -50,6 +52,10 @@ class Refused(Exception):
 
 class Busy(Exception):
     """More waits for a model than may."""
+
+
+class Deadly(Exception):
+    """Two models in turn died at a request; it is not given to a third."""
 
 
 class Away(Exception):

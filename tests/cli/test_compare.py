@@ -177,6 +177,9 @@ def test_without_a_readable_pair_all_are_rejected(model, tmp_path):
     assert isinstance(done.exception, InputError)
     assert str(done.exception) == "1 of 1 names are rejected"
     assert done.stdout == "name,image_a,image_b,score_a,score_b,difference\n"
+    found = found_of(tmp_path / "a", tmp_path / "b", "--model", model)
+    assert (found["comparison"], found["pairs"]) == (None, [])
+    assert [each["image"] for each in found["rejects"]] == ["x"]
 
 
 @pytest.mark.parametrize(
@@ -197,6 +200,9 @@ def test_what_is_no_pair_is_told_before_a_model_is_loaded(folders, tmp_path):
     before, after = folders
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no two images have the same name"):
+        raise call(before, tmp_path / "empty", "--model", "no/model").exception
+    (tmp_path / "empty" / "1.HEIC").touch()
+    with pytest.raises(InputError, match=r"the same name; Pillow does not read \.heic$"):
         raise call(before, tmp_path / "empty", "--model", "no/model").exception
     with pytest.raises(InputError, match="gone: no such folder"):
         raise call(before, tmp_path / "gone", "--model", "no/model").exception

@@ -210,3 +210,5 @@ def test_two_outputs_are_compared_by_their_questions(tmp_path):
     swapped = written(tmp_path, [lmms(1, doc_id=0), lmms(0, doc_id=1)], "c.jsonl")
     with pytest.raises(InputError, match="no id is in both"):
         replies.compare_llvisionqa(a, swapped)
+    with pytest.raises(InputError, match=r"holds its own ids .*; leave --id out"):
+        replies.compare_llvisionqa(a, b, id_column="target")

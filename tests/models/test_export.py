@@ -163,6 +163,11 @@ def test_the_cards_programs_run_as_they_stand(run, tmp_path):
         score, found = done.stdout.removesuffix("\n").split(maxsplit=1)
         assert float(score) == pytest.approx(expected, abs=1e-4)
         assert found == answer
+    picture = Image.fromarray(pixels).quantize(8)
+    picture.save(out / "photo.jpg", "PNG", transparency=picture.getpixel((0, 0)))
+    asked = [sys.executable, "-c", scoring]
+    done = subprocess.run(asked, cwd=out, capture_output=True, text=True, check=True)
+    assert float(done.stdout) == pytest.approx(rater.score(out / "photo.jpg").score, abs=1e-5)
 
 
 def test_an_export_that_fails_late_leaves_no_folder(run, tmp_path):

@@ -17,7 +17,7 @@ from command_line import QSIT, call, kill_when
 from safetensors.numpy import load_file, save_file
 
 from qsit_ray.errors import InputError
-from qsit_ray.rating.job import plan_of
+from qsit_ray.rating.job import plan_of, precision_of
 from qsit_ray.rating.rater import Rater
 from qsit_ray.rating.results import Reject, Score
 from qsit_ray.rating.shards import Counts, Folder, Plan
@@ -199,6 +199,14 @@ def test_a_folder_of_another_job_is_refused(tmp_path, change, said):
     folder.begin(["a"], plan(1))
     with pytest.raises(InputError, match=said):
         folder.begin(["a"], plan(1, **change))
+
+
+def test_a_job_goes_on_in_its_precision_on_another_machine(tmp_path):
+    folder = Folder(tmp_path)
+    assert [precision_of(folder, None, gpu) for gpu in (True, False)] == ["bf16", "fp32"]
+    folder.begin(["a"], plan(1, precision="bf16"))
+    assert [precision_of(folder, None, gpu) for gpu in (True, False)] == ["bf16", "bf16"]
+    assert precision_of(folder, "fp32", gpu=True) == "fp32"  # which `begin` refuses
 
 
 def test_another_models_weights_are_other_scores(model, tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from qsit_ray.errors import InputError
 from qsit_ray.prompts import OFFICIAL, PAPER
@@ -54,6 +55,28 @@ def test_every_image_is_in_a_pair_or_rejected(tmp_path):
         str(b / "w.png"), str(a / "y.png"), str(a / "z.jpg"), str(a / "z.png"),
     ]  # fmt: skip
     assert found.rejects[0].reason == f"{b / 'w.png'}: {a} has no image of this name"
+
+
+def test_a_partner_of_a_format_that_is_not_read_is_named(tmp_path):
+    a, b = folders(tmp_path, ["x.png", "y[1].png"], ["x.png", "y[1].heic"])
+    (reject,) = pairs.paired(a, b).rejects
+    assert reject.reason == f"{a / 'y[1].png'}: Pillow does not read y[1].heic of {b}"
+
+
+def test_equal_pixels_have_one_score_and_other_pixels_their_own(tmp_path):
+    """Where rounding alone may have moved them: far apart they can't be the same."""
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 9, 3), np.uint8)
+    for name, change in (("same", 0), ("other", 1)):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+        Image.fromarray(pixels ^ change).save(tmp_path / f"{name}.bmp")
+    found = [
+        Pair(name, tmp_path / f"{name}.png", tmp_path / f"{name}.bmp", False)
+        for name in ("same", "other")
+    ]
+    coming = [score("s", 3.0), score("s", 3.03), score("o", 3.0), score("o", 3.03)]
+    same, other = pairs.scored(found, coming)
+    assert (same.score_a, same.score_b) == (3.0, 3.0)
+    assert (other.score_a, other.score_b) == (3.0, 3.03)
 
 
 def test_names_of_both_endings_pair_where_both_folders_have_them(tmp_path):

@@ -1,7 +1,9 @@
 """The service's routes, in front of a small model in this process."""
 
 import base64
+import io
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
@@ -10,16 +12,17 @@ import schemathesis
 import small_model
 from hostile_images import bad, good
 from hypothesis import given, settings
+from PIL import Image
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
     status_code_conformance,
 )
-from services import Failing, Local, served
+from services import Failing, Held, Local, served
 
 from qsit_ray.rating.rater import Rater
-from qsit_ray.service.limits import Away, Busy, Limits
+from qsit_ray.service.limits import Away, Busy, Deadly, Limits
 
 QUESTION = "Is it sharp?"
 
@@ -60,6 +63,12 @@ def chat(content, question=QUESTION, **more):
     url = f"data:image/png;base64,{text(content)}"
     parts = [{"type": "text", "text": question}, {"type": "image_url", "image_url": {"url": url}}]
     return {"messages": [{"role": "user", "content": parts}], **more}
+
+
+def after(role):
+    """A chat whose first message is of another role."""
+    asked = chat(image())
+    return {"messages": [{"role": role, "content": "Be brief."}, *asked["messages"]]}
 
 
 def test_scores_are_the_raters_in_a_form_and_in_json(rater, service):
@@ -121,6 +130,27 @@ def test_openais_client_can_ask(rater, service):
     assert whole.choices[0].finish_reason == ("stop" if known.is_whole else "length")
     pieces = list(client.chat.completions.create(**asked, stream=True))
     assert "".join(piece.choices[0].delta.content or "" for piece in pieces) == known.text
+    usage = {"stream_options": {"include_usage": True}}
+    *pieces, last = client.chat.completions.create(**asked, stream=True, **usage)
+    assert last.choices == []
+    assert pieces[0].usage is None
+    for used in (whole.usage, last.usage):
+        assert used.prompt_tokens == prompt_tokens(rater, image(), QUESTION)
+        assert 1 <= used.completion_tokens <= 4
+        assert used.total_tokens == used.prompt_tokens + used.completion_tokens
+    longer = client.chat.completions.create(**chat(image(), model=model.id, max_tokens=9))
+    if not known.is_whole:
+        assert (whole.usage.completion_tokens, longer.usage.completion_tokens > 4) == (4, True)
+
+
+def prompt_tokens(rater, content, question):
+    """By transformers' own processor, each of the image's features being one."""
+    processor = rater.checkpoint.processor
+    parts = [{"type": "image"}, {"type": "text", "text": question}]
+    turn = [{"role": "user", "content": parts}]
+    text = processor.apply_chat_template(turn, add_generation_prompt=True)
+    picture = Image.open(io.BytesIO(content))
+    return processor(images=picture, text=text, return_tensors="pt")["input_ids"].shape[1]
 
 
 def test_a_method_that_a_route_lacks_is_told_those_that_it_has(service):
@@ -165,7 +195,9 @@ def test_an_address_in_a_chat_is_never_fetched(service, tmp_path):
             "most_tokens",
         ),
         ("/v1/chat/completions", {"json": chat(image(), n=2)}, 422, "n: Input should be 1"),
-        ("/v1/chat/completions", {"json": {"messages": [{"role": "system"}]}}, 422, "messages.0"),
+        ("/v1/chat/completions", {"json": {"messages": [{"role": "other"}]}}, 422, "messages.0"),
+        ("/v1/chat/completions", {"json": after("system")}, 400, "a system message, which"),
+        ("/v1/chat/completions", {"json": after("developer")}, 400, "a developer message, which"),
         ("/v1/nothing", {"json": {}}, 404, "Not Found"),
     ],
 )  # fmt: skip
@@ -255,12 +287,15 @@ def test_a_token_is_asked_for_where_there_is_one(rater):
             assert requests.get(url + path, timeout=60).status_code == 200
 
 
-@pytest.mark.parametrize(("error", "status"), [(Busy(), 429), (Away(), 503), (TimeoutError(), 504)])
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(Busy(), 429), (Away(), 503), (Deadly(), 500), (TimeoutError(), 504)],
+)
 def test_a_model_that_is_busy_or_away_is_said(error, status):
     with served(Failing(error)) as url:
         answer = post(url, "/v1/score", files={"files": image()})
         assert reason(answer, status)
-        assert ("retry-after" in answer.headers) == (status != 504)
+        assert ("retry-after" in answer.headers) == (status in (429, 503))
         assert "not ready" in reason(requests.get(f"{url}/ready", timeout=60), 503)
         assert requests.get(f"{url}/health", timeout=60).status_code == 200
 
@@ -295,6 +330,30 @@ def test_requests_beyond_the_limit_are_told_to_come_again(rater):
         assert reason(answer, 429)
         assert requests.get(f"{url}/ready", timeout=60).status_code == 200
         assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_bodies_beyond_a_number_of_bytes_at_once_are_told_to_come_again(rater):
+    """Whether their length is said or not; when one is answered, there is room for another."""
+    model, content = Held(rater), image()
+    files = {"files": content}
+    with (
+        served(model, Limits(held_bytes=3 * len(content) // 2)) as url,
+        ThreadPoolExecutor(1) as other,
+    ):
+        first = other.submit(post, url, "/v1/score", files=files)
+        try:
+            model.asked.wait()
+            said = post(url, "/v1/score", files=files)
+            kind = {"Content-Type": "application/json"}
+            unsaid = post(url, "/v1/score", data=iter([content]), headers=kind)
+            for answer in (said, unsaid):
+                assert "too many bytes at once" in reason(answer, 429)
+                assert int(answer.headers["retry-after"]) >= 1
+            assert requests.get(f"{url}/health", timeout=60).status_code == 200
+        finally:
+            model.go_on.set()
+        assert first.result().status_code == 200
+        assert post(url, "/v1/score", files=files).status_code == 200
 
 
 def test_each_request_is_observed_by_its_route(rater):

@@ -1,8 +1,11 @@
 """`qsit serve`: a model on Ray Serve, from its start to its end."""
 
+import contextlib
+import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +21,7 @@ from command_line import QSIT
 from qsit_ray.rating.rater import Rater
 
 TOKEN = "planted-token"
+USE = Path(__file__).parents[2] / "docs" / "USE.md"
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
 
@@ -33,9 +37,8 @@ def free_port():
 
 def test_a_service_from_start_to_end(model, tmp_path):
     """The command of docs/USE.md: equal scores under many clients, also when a replica is killed;
-    metrics; a clean end."""
-    page = (Path(__file__).parents[2] / "docs" / "USE.md").read_text()
-    (command,) = re.findall(r"^    qsit (serve .*)$", page, re.MULTILINE)
+    metrics; a client that leaves; a clean end."""
+    (command,) = re.findall(r"^    qsit (serve .*)$", USE.read_text(), re.MULTILINE)
     (tmp_path / "MODEL").symlink_to(model)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -78,9 +81,84 @@ def test_a_service_from_start_to_end(model, tmp_path):
             counted = requests.get(metrics, timeout=60).text
             assert re.search(r"qsit_service_requests\S*\{.*route=\"/v1/score\"", counted)
             assert TOKEN not in counted
+            with pytest.raises(requests.ReadTimeout):
+                fields = [("question", "Is it sharp?")] * 32 + [("most_tokens", "2048")]
+                asked = {"files": {"file": images[0]}, "data": fields, "headers": HEADERS}
+                requests.post(f"{url}/v1/ask", timeout=2, **asked)
+            assert score(0)[1] == 200  # the replica does not answer who has gone
         finally:
             driver.send_signal(signal.SIGTERM)
         assert driver.wait(timeout=60) == 143
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is missing")
+def test_curl_gets_a_score_and_ctrl_c_ends_the_service(model, tmp_path):
+    """The line of docs/USE.md."""
+    (line,) = re.findall(r"^    (curl .*)$", USE.read_text(), re.MULTILINE)
+    (tmp_path / "photo.jpg").write_bytes(small_model.image(0, form="JPEG"))
+    (tmp_path / "MODEL").symlink_to(model)
+    port = free_port()
+    with subprocess.Popen(
+        [QSIT, "serve", "--model", "MODEL", "--port", str(port)],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as driver:
+        try:
+            lines = [next(driver.stdout) for _ in range(3)]
+            assert f"page: http://127.0.0.1:{port}/\n" in lines
+            line = line.replace(":8000/", f":{port}/")
+            asked = subprocess.run(shlex.split(line), cwd=tmp_path, capture_output=True, text=True)
+            (score,) = json.loads(asked.stdout)["scores"]
+        finally:
+            driver.send_signal(signal.SIGINT)
+        assert driver.wait(timeout=60) == 130
+    assert score["image"] == "photo.jpg"
+    known = Rater.load(model).score(tmp_path / "photo.jpg").score
+    assert score["score"] == pytest.approx(known, abs=1e-4)
+
+
+@contextlib.contextmanager
+def serving(model, port, address):
+    """`qsit serve` on a cluster, from when it listens."""
+    with subprocess.Popen(
+        [QSIT, "serve", "--model", str(model), "--port", str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "RAY_ADDRESS": address},
+    ) as driver:
+        try:
+            yield [next(driver.stdout) for _ in range(3)]
+        finally:
+            driver.send_signal(signal.SIGTERM)
+        assert driver.wait(timeout=60) == 143
+
+
+def test_what_a_cluster_serves_is_not_replaced_and_its_address_is_told(model, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    port, other = free_port(), free_port()
+
+    def refused(port):
+        words = [QSIT, "serve", "--model", str(model), "--port", str(port)]
+        environment = {**os.environ, "RAY_ADDRESS": cluster.address}
+        done = subprocess.run(words, capture_output=True, text=True, env=environment)
+        assert done.returncode == 2, done.stderr
+        return done.stderr
+
+    try:
+        with serving(model, port, cluster.address) as lines:
+            assert f"page: http://127.0.0.1:{port}/\n" in lines
+            assert "serves an application qsit; end that first" in refused(port)
+            ready = requests.get(f"http://127.0.0.1:{port}/ready", timeout=60)
+            assert ready.json() == {"status": "ready"}
+        assert f"listens at 127.0.0.1:{port} there" in refused(other)
+    finally:
+        cluster.shutdown()
 
 
 def score_without_token(url, content):

@@ -1,5 +1,6 @@
 """The HTTP service in a thread on a free port, in front of any model."""
 
+import asyncio
 import contextlib
 import socket
 import threading
@@ -28,6 +29,19 @@ class Local:
         if choices:
             return [view.choose(question, choices) for question in questions]
         return [view.ask(question, most_tokens) for question in questions]
+
+
+class Held(Local):
+    """Begins to score when it is told to; `asked` is set when it waits for that."""
+
+    def __init__(self, rater):
+        super().__init__(rater)
+        self.asked, self.go_on = threading.Event(), threading.Event()
+
+    async def scores(self, images):
+        self.asked.set()
+        await asyncio.to_thread(self.go_on.wait)
+        return await super().scores(images)
 
 
 class Failing:

@@ -43,7 +43,8 @@ class Bar:
         now = (note, 10 * done // total)
         if now != self.last:
             self.last = now
-            self.console.print(f"  {self.title}: {done} of {total} {shown}".rstrip())
+            line = f"  {self.title}: {done} of {total} {shown}".rstrip()
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 class Terminal:

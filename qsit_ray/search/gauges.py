@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ray.util.metrics import Gauge
-
+from qsit_ray.gauge import HeldGauge
 from qsit_ray.search.progress import Progress
 
 TAGS = ("run", "search")
@@ -40,5 +39,5 @@ class SearchGauges:
             self.left.set(left, tags=self.tags)
 
 
-def _gauge(name: str, description: str, *tags: str) -> Gauge:
-    return Gauge(f"qsit_search_{name}", description, tag_keys=(*TAGS, *tags))
+def _gauge(name: str, description: str, *tags: str) -> HeldGauge:
+    return HeldGauge(f"qsit_search_{name}", description, (*TAGS, *tags))

@@ -53,9 +53,11 @@ class Task:
 
     @property
     def search(self) -> str:
-        """The name of the search: that of its folder, after its axis where that is above it."""
-        folder = self.folder
-        return f"{folder.parent.name} {folder.name}" if folder.name == "scouts" else folder.name
+        """The name of the search: an axis, its scouts, `final_proxies` or `merge_check`."""
+        name = self.folder.name
+        if name == "scouts":
+            return f"{self.folder.parent.name} scouts"
+        return "final_proxies" if name == "proxy" else name
 
     def longest(self, ratio: float) -> int:
         """Optimiser steps of a trial at `ratio` at the most."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ray.util.metrics import Gauge
-
+from qsit_ray.gauge import HeldGauge
 from qsit_ray.mixture import Mixture
 from qsit_ray.run_files import EpochLine
 from qsit_ray.step_lines import StepLine
@@ -47,7 +46,7 @@ class EpochGauges:
         self.rows = _gauge("epoch_rows", "Rows of a domain in the epoch under way", "domain")
         self.ratio = _gauge("loss_ratio", "L_S / L_I of the last validation")
         self.reference = _gauge(
-            "reference_loss_ratio", "λ, to which the last loss ratio was compared"
+            "reference_loss_ratio", "Lambda, to which the last loss ratio was compared"
         )
 
     def begin(self, epoch: int, sizes: Mixture) -> None:
@@ -61,5 +60,5 @@ class EpochGauges:
             self.reference.set(line.reference_loss_ratio, tags=self.tags)
 
 
-def _gauge(name: str, description: str, *tags: str) -> Gauge:
-    return Gauge(f"qsit_train_{name}", description, tag_keys=(*TAGS, *tags))
+def _gauge(name: str, description: str, *tags: str) -> HeldGauge:
+    return HeldGauge(f"qsit_train_{name}", description, (*TAGS, *tags))

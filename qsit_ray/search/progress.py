@@ -33,20 +33,22 @@ class Progress:
     points: Sequence[Point] = ()
     ended: dict[Point, TrialOutcome] = field(default_factory=dict)
     running: dict[Point, UnderWay] = field(default_factory=dict)
+    stopped: dict[Point, UnderWay] = field(default_factory=dict)
     wasted: dict[str, float] = field(default_factory=dict)
 
     def start(self, point: Point) -> None:
-        self.running[point] = UnderWay()
+        self.running[point] = self.stopped.pop(point, UnderWay())
 
     def report(self, point: Point, steps: int, seconds: float) -> None:
         self.running[point] = UnderWay(steps, seconds)
 
     def stop(self, point: Point) -> None:
-        """The trial waits again, to be repeated."""
-        self.running.pop(point, None)
+        """The trial waits again, to go on from its checkpoint."""
+        self.stopped[point] = self.running.pop(point, UnderWay())
 
     def end(self, outcome: TrialOutcome) -> None:
         self.stop(outcome.point)
+        del self.stopped[outcome.point]
         self.ended[outcome.point] = outcome
 
     def states(self) -> dict[State, int]:
@@ -61,7 +63,7 @@ class Progress:
     def seconds_used(self) -> float:
         """Device seconds of trials that completed or run."""
         ended = sum(row.device_seconds or 0.0 for row in self.ended.values())
-        return ended + sum(trial.seconds for trial in self.running.values())
+        return ended + sum(trial.seconds for trial in self._begun())
 
     def seconds_wasted(self) -> float:
         return sum(self.wasted.values())
@@ -74,7 +76,7 @@ class Progress:
         """
         trained = [row for row in self.ended.values() if row.steps]
         steps = sum(row.steps or 0 for row in trained)
-        steps += sum(trial.steps for trial in self.running.values())
+        steps += sum(trial.steps for trial in self._begun())
         if not steps:
             return None
         pace = self.seconds_used() / steps
@@ -87,8 +89,11 @@ class Progress:
         waiting = [share * each for each in sorted(self._waiting(), reverse=True)]
         return makespan([pace * each for each in [*rest, *waiting]], max(1, len(self.running)))
 
+    def _begun(self) -> list[UnderWay]:
+        return [*self.running.values(), *self.stopped.values()]
+
     def _waiting(self) -> list[float]:
-        """The most steps of each trial that has not started."""
+        """The most steps of each trial that does not run."""
         if self.points:
             begun = {*self.ended, *self.running}
             return [float(self.longest(ratio)) for ratio, seed in self.points

@@ -47,6 +47,10 @@ def test_hours_are_of_trials_that_completed_or_run(progress):
     progress.report(POINTS[1], 10, 5.0)
     progress.wasted = {"a": 3.0, "b": 4.0}
     assert (progress.seconds_used(), progress.seconds_wasted()) == (30.0, 7.0)
+    progress.stop(POINTS[1])  # to go on from its checkpoint
+    assert progress.seconds_used() == 30.0
+    progress.start(POINTS[1])
+    assert progress.seconds_used() == 30.0
     progress.end(failed(POINTS[1]))
     assert progress.seconds_used() == 25.0
 

@@ -67,10 +67,7 @@ class SearchStudy:
             if point not in self.running:
                 self.study.enqueue_trial({"ratio": point[0], "seed": point[1]})
                 self.running[point] = self.study.ask(self._distributions())
-            trial = self.running[point]
-            known = self.study.get_trials(deepcopy=False)[trial.number]
-            if step not in known.intermediate_values:
-                trial.report(loss, step)
+            self._note(self.study, self.running[point], step, loss)
 
     def add(self, outcome: TrialOutcome) -> None:
         """Append one trial that has ended, or end the one under way."""
@@ -83,6 +80,8 @@ class SearchStudy:
         with self._optional():
             running = self.running.pop(outcome.point, None)
             if running is not None:
+                for step, loss in [*_evaluations(outcome).items()][-1:]:
+                    self._note(self.study, running, step, loss)
                 for name, value in attributes.items():
                     running.set_user_attr(name, value)
                 self.study.tell(running, outcome.score, state)
@@ -96,6 +95,11 @@ class SearchStudy:
                 intermediate_values=_evaluations(outcome),
             )
             self.study.add_trial(trial)
+
+    def _note(self, study: Study, trial: Trial, step: int, loss: float) -> None:
+        known = study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        if step not in known:
+            trial.report(loss, step)
 
     def _distributions(self) -> dict[str, BaseDistribution]:
         from optuna.distributions import FloatDistribution, IntDistribution

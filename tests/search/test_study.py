@@ -1,6 +1,7 @@
 """A search leaves an ordinary optuna study, which says the same as its outcome files."""
 
 import logging
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -85,7 +86,8 @@ def test_a_trial_under_way_has_its_evaluations_and_ends_as_the_same_trial(path):
     ]
     assert [trial.intermediate_values for trial in under_way] == [{48: 3.0, 96: 2.0}, {48: 2.5}]
     study.add(FAILED)
-    study.add(BEST)
+    last = Look(1.0, 4.0, 1.5), Look(1.25, 9.0, 1.0)
+    study.add(replace(BEST, steps=120, looks=last))
     study.add(FIRST)
     ended = loaded(path).trials
     assert [(trial.state, trial.value) for trial in ended] == [
@@ -94,8 +96,9 @@ def test_a_trial_under_way_has_its_evaluations_and_ends_as_the_same_trial(path):
         (TrialState.COMPLETE, 0.4),
     ]
     assert [trial.params["ratio"] for trial in ended] == [2.4, 10.0, 0.1]
-    assert ended[0].user_attrs == {"steps": 96}
-    assert ended[0].intermediate_values == {48: 3.0, 96: 2.0}
+    assert ended[0].user_attrs == {"steps": 120}
+    # With the last evaluation, which comes with the outcome.
+    assert ended[0].intermediate_values == {48: 3.0, 96: 2.0, 120: 1.0}
 
 
 def test_a_resumed_search_has_the_evaluations_of_the_trials_that_ended(path):

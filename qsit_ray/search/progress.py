@@ -98,5 +98,5 @@ class Progress:
             begun = {*self.ended, *self.running}
             return [float(self.longest(ratio)) for ratio, seed in self.points
                     if (ratio, seed) not in begun]  # fmt: skip
-        known = [self.longest(ratio) for ratio, _ in [*self.ended, *self.running]]
+        known = [self.longest(ratio) for ratio, _ in [*self.ended, *self.running, *self.stopped]]
         return [sum(known) / len(known)] * self.states()["waiting"]

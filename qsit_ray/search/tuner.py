@@ -112,10 +112,10 @@ class ShowProgress(tune.Callback):
         """Count the trials that have finished, and write the study of them."""
         done = finished(cls.task.folder)
         if isinstance(points, Sequence):
-            cls.progress = Progress(len(points), cls.task.longest, points)
+            asked = {point: done[point] for point in points if point in done}
+            cls.progress = Progress(len(points), cls.task.longest, points, asked)
         else:
-            cls.progress = Progress(points.settings.trials, cls.task.longest)
-        cls.progress.ended = done
+            cls.progress = Progress(points.settings.trials, cls.task.longest, ended=dict(done))
         unreported = {point_name(*point) for point in done}
         cls.progress.wasted = wasted_seconds(cls.task.folder, unreported)
         cls.mistake, cls.note = None, ""
@@ -123,7 +123,7 @@ class ShowProgress(tune.Callback):
         if cls.study is not None:
             cls.study.rebuild(done.values())
         cls.gauges.set(cls.progress)
-        if done:
+        if cls.progress.ended:
             cls._show("finished before")
 
     @classmethod
@@ -154,9 +154,15 @@ class ShowProgress(tune.Callback):
         self.progress.stop(point)
         self._count_lost(point)
 
-    def _count_lost(self, point: Point, running: bool = False, kept: float = 0.0) -> None:
-        lost = lost_seconds(self.task.folder, point, running)
-        self.progress.wasted[point_name(*point)] = lost + kept
+    def _count_lost(self, point: Point, running: bool = False, failed: bool = False) -> None:
+        folder = self.task.folder
+        try:
+            lost = lost_seconds(folder, point, running)
+            # What a failed trial would resume from is of no use so far.
+            kept = kept_seconds(folder, point) if failed else 0.0
+            self.progress.wasted[point_name(*point)] = lost + kept
+        except Exception:  # of a store that does not answer: no reason to end a search
+            logger.warning("%s: the seconds lost were not read", folder, exc_info=True)
         self.gauges.set(self.progress)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -175,10 +181,8 @@ class ShowProgress(tune.Callback):
             if self.study is not None:
                 self.study.add(outcome)
             failed = outcome.status == "failed"
-            # What a failed trial would resume from is of no use so far.
-            kept = kept_seconds(self.task.folder, outcome.point) if failed else 0.0
             self.progress.end(outcome)
-            self._count_lost(outcome.point, running=not failed, kept=kept)
+            self._count_lost(outcome.point, running=not failed, failed=failed)
         if outcome.score is not None:
             self.scores[outcome.point] = outcome.score
         at = f"ratio {outcome.ratio:g} seed {outcome.seed}"

@@ -80,6 +80,8 @@ def test_trials_of_an_adaptive_search_are_as_long_as_those_known():
     progress.start((1.0, 0))
     progress.report((1.0, 0), 100, 100.0)
     assert progress.seconds_left() == pytest.approx(3 * 100)
+    progress.stop((1.0, 0))  # it waits again
+    assert progress.seconds_left() == pytest.approx(4 * 100)
 
 
 @given(st.lists(st.sampled_from(POINTS), unique=True), st.floats(0.01, 100))

@@ -104,16 +104,20 @@ class EpochLine:
     def __str__(self) -> str:
         """The line as the terminal shows it when the epoch ends."""
         wanted = self.reference_loss_ratio
+        skipped = f" ({self.rows_skipped:,} skipped)" if self.rows_skipped else ""
         text = (
-            f"epoch {self.epoch}: {self.rows_trained:,} rows, L_S {self.loss_scoring:.4f}, "
+            f"epoch {self.epoch}: {_rows(self.sizes)}{skipped}, L_S {self.loss_scoring:.4f}, "
             f"L_I {self.loss_interpreting:.4f}, ratio {self.loss_ratio:.3f}"
         )
         if wanted is not None:
             text += f" (λ {wanted:.3f}): {self.verdict.replace('_', ' ')}"
         if self.next_sizes is None:
             return text
-        rows = " : ".join(f"{count:,}" for count in self.next_sizes.counts().values())
-        return f"{text}; next {rows} rows"
+        return f"{text}; next {_rows(self.next_sizes)}"
+
+
+def _rows(sizes: Mixture) -> str:
+    return " : ".join(f"{count:,}" for count in sizes.counts().values()) + " rows"
 
 
 def read_epochs(path: Path) -> list[EpochLine]:

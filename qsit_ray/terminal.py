@@ -43,8 +43,8 @@ class Bar:
         now = (note, 10 * done // total)
         if now != self.last:
             self.last = now
-            text = f"  {self.title}: {done} of {total} {shown}".rstrip()
-            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            line = f"  {self.title}: {done} of {total} {shown}".rstrip()
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 class Terminal:

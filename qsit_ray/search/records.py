@@ -82,14 +82,29 @@ def wasted_seconds(folder: Path, unreported: Container[str] = ()) -> dict[str, f
 
     An attempt that did not report its end was killed, unless its trial is among `unreported`.
     """
-    lost = {}
-    for path in sorted((folder / "attempts").glob("*.jsonl")):
-        ended_well = {"completed", "running"} if path.stem in unreported else {"completed"}
-        lines = artifacts.read_jsonl(path)
-        lost[path.stem] = sum(
-            line["device_seconds"] for line in lines if line["ended"] not in ended_well
-        )
-    return lost
+    return {
+        path.stem: _lost(path, path.stem in unreported)
+        for path in sorted((folder / "attempts").glob("*.jsonl"))
+    }
+
+
+def lost_seconds(folder: Path, point: Point, running: bool) -> float:
+    """Device seconds of one trial's attempts that did not end well; `running`: its last one is
+    under way."""
+    path = attempts_file(folder, *point)
+    return _lost(path, running) if path.exists() else 0.0
+
+
+def kept_seconds(folder: Path, point: Point) -> float:
+    """Device seconds up to the checkpoint from which a trial would resume."""
+    path = checkpoint_folder(folder, *point) / "seconds.json"
+    return float(artifacts.read_json(path)) if path.exists() else 0.0
+
+
+def _lost(path: Path, unreported: bool) -> float:
+    ended_well = {"completed", "running"} if unreported else {"completed"}
+    lines = artifacts.read_jsonl(path)
+    return sum(line["device_seconds"] for line in lines if line["ended"] not in ended_well)
 
 
 @dataclass(frozen=True)

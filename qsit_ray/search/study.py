@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qsit_ray.config.search import Space
-from qsit_ray.search.trials import TrialOutcome
+from qsit_ray.mixture import Mixture
+from qsit_ray.search.trials import Point, TrialOutcome, watched_loss
 
 if TYPE_CHECKING:
-    from optuna import Study
+    from optuna import Study, Trial
+    from optuna.distributions import BaseDistribution
 
 ATTRIBUTES = (
     "loss_scoring", "loss_interpreting", "accuracy", "probability", "srcc", "plcc", "steps",
@@ -26,17 +28,20 @@ class SearchStudy:
     """The study of one axis in the journal file `path`: its name is the axis, it maximises the
     score, and its parameters are `ratio` and `seed`.
 
-    It has one trial for each that has ended. One that failed, or has no score, is FAIL.
+    It has one trial for each that has reported an evaluation or ended: RUNNING until it ends, with
+    the loss that decides the plateau at each evaluation, by optimiser step, as intermediate values.
+    One that failed, or has no score, is FAIL.
     """
 
     def __init__(self, path: Path, space: Space):
         self.path, self.space = path, space
         self.study: Study | None = None
+        self.running: dict[Point, Trial] = {}
 
     def rebuild(self, outcomes: Iterable[TrialOutcome]) -> None:
         """Replace the file by a study of `outcomes`: trials recorded before an interruption must
         not occur twice."""
-        self.study = None
+        self.study, self.running = None, {}
         with self._optional():
             import optuna  # lazily: a quarter of a second
             from optuna.storages import JournalStorage
@@ -54,26 +59,56 @@ class SearchStudy:
         for outcome in outcomes:
             self.add(outcome)
 
-    def add(self, outcome: TrialOutcome) -> None:
-        """Append one trial that has ended."""
+    def report(self, point: Point, step: int, loss: float) -> None:
+        """Append an evaluation of a trial under way; one that is there is kept."""
         if self.study is None:
             return
-        from optuna.distributions import FloatDistribution, IntDistribution
+        with self._optional():
+            if point not in self.running:
+                self.study.enqueue_trial({"ratio": point[0], "seed": point[1]})
+                self.running[point] = self.study.ask(self._distributions())
+            self._note(self.study, self.running[point], step, loss)
+
+    def add(self, outcome: TrialOutcome) -> None:
+        """Append one trial that has ended, or end the one under way."""
+        if self.study is None:
+            return
         from optuna.trial import TrialState, create_trial
 
-        ratios, seeds = self.space.ratios, self.space.seeds
+        state = TrialState.FAIL if outcome.score is None else TrialState.COMPLETE
+        attributes = {k: v for k in ATTRIBUTES if (v := getattr(outcome, k)) is not None}
         with self._optional():
+            running = self.running.pop(outcome.point, None)
+            if running is not None:
+                for step, loss in [*_evaluations(outcome).items()][-1:]:
+                    self._note(self.study, running, step, loss)
+                for name, value in attributes.items():
+                    running.set_user_attr(name, value)
+                self.study.tell(running, outcome.score, state)
+                return
             trial = create_trial(
-                state=TrialState.FAIL if outcome.score is None else TrialState.COMPLETE,
+                state=state,
                 value=outcome.score,
                 params={"ratio": outcome.ratio, "seed": outcome.seed},
-                distributions={
-                    "ratio": FloatDistribution(min(ratios), max(ratios), log=True),
-                    "seed": IntDistribution(min(seeds), max(seeds)),
-                },
-                user_attrs={k: v for k in ATTRIBUTES if (v := getattr(outcome, k)) is not None},
+                distributions=self._distributions(),
+                user_attrs=attributes,
+                intermediate_values=_evaluations(outcome),
             )
             self.study.add_trial(trial)
+
+    def _note(self, study: Study, trial: Trial, step: int, loss: float) -> None:
+        known = study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        if step not in known:
+            trial.report(loss, step)
+
+    def _distributions(self) -> dict[str, BaseDistribution]:
+        from optuna.distributions import FloatDistribution, IntDistribution
+
+        ratios, seeds = self.space.ratios, self.space.seeds
+        return {
+            "ratio": FloatDistribution(min(ratios), max(ratios), log=True),
+            "seed": IntDistribution(min(seeds), max(seeds)),
+        }
 
     @contextmanager
     def _optional(self) -> Iterator[None]:
@@ -83,3 +118,17 @@ class SearchStudy:
             yield
         except Exception:
             logger.warning("%s: the study was not written", self.path, exc_info=True)
+
+
+def _evaluations(outcome: TrialOutcome) -> dict[int, float]:
+    """The loss that decides the plateau at each evaluation of a trial that ended, by its step."""
+    if not outcome.looks or outcome.steps is None:
+        return {}
+    mixture = Mixture(
+        outcome.rows_scoring or 0, outcome.rows_interpreting or 0, outcome.rows_general or 0
+    )
+    pace = outcome.steps / outcome.looks[-1].epochs  # the last evaluation is after the last step
+    return {
+        round(look.epochs * pace): watched_loss(mixture, look.loss_scoring, look.loss_interpreting)
+        for look in outcome.looks
+    }

@@ -32,7 +32,7 @@ from qsit_ray.models.loss import evaluate_loss, objective, row_losses, tensors, 
 from qsit_ray.models.trainable import freeze, trained_weights
 from qsit_ray.prompts import PAPER
 from qsit_ray.schedule import learning_rate
-from qsit_ray.search.trials import Latest, Look, Task, TrialMetrics
+from qsit_ray.search.trials import Latest, Look, Task, TrialMetrics, watched_loss
 from qsit_ray.step_lines import StepLine, StepLog
 
 Part = tuple[np.ndarray, Encoded]
@@ -376,9 +376,4 @@ class ProxyTraining:
         )
 
     def _watched(self, evaluation: Evaluation) -> float:
-        """The loss that decides the plateau: of the domains that the mixture trains."""
-        if not self.mixture.scoring:
-            return evaluation.loss_interpreting
-        if not self.mixture.interpreting:
-            return evaluation.loss_scoring
-        return (evaluation.loss_scoring + evaluation.loss_interpreting) / 2
+        return watched_loss(self.mixture, evaluation.loss_scoring, evaluation.loss_interpreting)

@@ -15,7 +15,16 @@ from qsit_ray import artifacts
 from qsit_ray.data.catalog import read_sizes
 from qsit_ray.errors import InputError
 from qsit_ray.search import records
-from qsit_ray.search.trials import Point, Task, Training, TrialOutcome, score_of
+from qsit_ray.search.trials import (
+    Point,
+    Task,
+    Training,
+    TrialMetrics,
+    TrialOutcome,
+    loss_score,
+    score_of,
+    watched_loss,
+)
 
 if TYPE_CHECKING:
     from qsit_ray.search.training import Bench
@@ -24,16 +33,30 @@ if TYPE_CHECKING:
 INPUT_ERROR = "input_error"  # the key of a result that reports a mistake of the user's
 
 
-# Known at the end alone; Tune's progress.csv has the columns of a trial's first report.
+# Known at the end alone, as is the score unless losses decide it; Tune's progress.csv has the
+# columns of a trial's first report.
 UNKNOWN = dict.fromkeys(("score", "accuracy", "probability", "srcc", "plcc"), math.nan)
 
 
-def _reported(training: Training, seconds: float) -> dict[str, object]:
-    """What Tune is told after each evaluation: losses and their ratio, steps, rows, and the seconds
-    that the trial has held its device."""
+def _reported(task: Task, training: Training, seconds: float) -> dict[str, object]:
+    """What Tune is told after each evaluation: losses, the score where losses decide it, steps,
+    rows, and the seconds that the trial has held its device."""
     latest = training.latest()
-    ratio = latest.loss_scoring / latest.loss_interpreting
-    return {**asdict(latest), "loss_ratio": ratio, "seconds": round(seconds, 3)}
+    losses = latest.loss_scoring, latest.loss_interpreting
+    score = loss_score(task.objective, *losses)
+    return {
+        **asdict(latest),
+        **_of_losses(training, *losses),
+        **UNKNOWN,
+        "score": math.nan if score is None else score,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _of_losses(training: Training, scoring: float, interpreting: float) -> dict[str, float]:
+    """The loss that decides the plateau, and the ratio of both."""
+    loss = watched_loss(training.mixture, scoring, interpreting)
+    return {"loss": loss, "loss_ratio": scoring / interpreting}
 
 
 class TunePoint(TypedDict):
@@ -74,6 +97,10 @@ class Trial(tune.Trainable):
         self.seconds = 0.0
         self.checkpoint = records.checkpoint_folder(self.task.folder, *self.point)
 
+    def __repr__(self) -> str:
+        """As Ray's dashboard shows the actor, whose process is used for many trials."""
+        return f"Trial({self.task.run.path.name}: {self.task.search})"
+
     def step(self) -> dict[str, object]:
         path = records.outcome_file(self.task.folder, *self.point)
         if path.exists():
@@ -89,12 +116,15 @@ class Trial(tune.Trainable):
             artifacts.write_jsonl(records.steps_file(self.task.folder, *self.point), lines)
             if ended:
                 self._give_up()  # on the checkpoint, which the outcome replaces
-                outcome = self._outcome(self.training, started).to_json()
+                metrics = self.training.result()
+                outcome = self._outcome(self.training, metrics, started).to_json()
                 artifacts.write_json(path, outcome)
                 artifacts.remove(self.checkpoint)
                 self.attempts.report("completed")
-                reported = _reported(self.training, self.seconds)
-                return {**reported, **outcome, "done": True}
+                # The best weights' losses in place of the last evaluation's.
+                best = _of_losses(self.training, metrics.loss_scoring, metrics.loss_interpreting)
+                reported = _reported(self.task, self.training, self.seconds)
+                return {**reported, **outcome, **best, "done": True}
             self.seconds += time.monotonic() - started
             self.looks += 1
             if self.looks % self.task.config.search.checkpoint_every == 0:
@@ -108,7 +138,7 @@ class Trial(tune.Trainable):
             self._give_up()
             self.attempts.report("failed")
             raise
-        return {"done": False, **UNKNOWN, **_reported(self.training, self.seconds)}
+        return {"done": False, **_reported(self.task, self.training, self.seconds)}
 
     def _save(self, training: Training, attempts: records.Attempts) -> None:
         """Write a checkpoint; on a GPU while training goes on."""
@@ -166,8 +196,7 @@ class Trial(tune.Trainable):
                 self.seconds = artifacts.read_json(folder / "seconds.json")
         return training
 
-    def _outcome(self, training: Training, started: float) -> TrialOutcome:
-        metrics = training.result()
+    def _outcome(self, training: Training, metrics: TrialMetrics, started: float) -> TrialOutcome:
         if self.task.keep_models and self.bench is not None:
             from qsit_ray.models import load
 

@@ -51,6 +51,18 @@ class Task:
     optimum: float | None = None
     keep_models: bool = False
 
+    @property
+    def search(self) -> str:
+        """The name of the search: an axis, its scouts, `final_proxies` or `merge_check`."""
+        name = self.folder.name
+        if name == "scouts":
+            return f"{self.folder.parent.name} scouts"
+        return "final_proxies" if name == "proxy" else name
+
+    def longest(self, ratio: float) -> int:
+        """Optimiser steps of a trial at `ratio` at the most."""
+        return self.config.search.longest(self.mixture_at(ratio).total)
+
 
 @dataclass(frozen=True)
 class Look:
@@ -189,18 +201,39 @@ def mixture_at(
     return mixture
 
 
+def watched_loss(mixture: Mixture, loss_scoring: float, loss_interpreting: float) -> float:
+    """The loss that decides the plateau and the best weights: of the domains that the mixture
+    trains, their mean where it trains both."""
+    if not mixture.scoring:
+        return loss_interpreting
+    if not mixture.interpreting:
+        return loss_scoring
+    return (loss_scoring + loss_interpreting) / 2
+
+
+def loss_score(objective: Objective, loss_scoring: float, loss_interpreting: float) -> float | None:
+    """The score where losses alone decide it; None for other objectives.
+
+    `loss_interpreting`: -log L_I; `losses`: the mean of -log L_S and -log L_I, so that neither's
+    unit weighs more.
+    """
+    if objective == "loss_interpreting":
+        return -math.log(loss_interpreting)
+    if objective == "losses":
+        return -(math.log(loss_scoring) + math.log(loss_interpreting)) / 2
+    return None
+
+
 def score_of(objective: Objective, answers: Answers, metrics: TrialMetrics) -> float | None:
     """The score of a trial, higher is better; None where a correlation is undefined.
 
     `interpreting`: accuracy on validation questions (paper IV-B). `both`: mean of that accuracy
     and (SRCC + PLCC) / 2 on validation images (paper III-C). With `answers` "probability" the mean
-    probability of the right answer replaces the accuracy. `loss_interpreting`: -log L_I; `losses`:
-    the mean of -log L_S and -log L_I, so that neither's unit weighs more.
+    probability of the right answer replaces the accuracy. Others are those of `loss_score`.
     """
-    if objective == "loss_interpreting":
-        return -math.log(metrics.loss_interpreting)
-    if objective == "losses":
-        return -(math.log(metrics.loss_scoring) + math.log(metrics.loss_interpreting)) / 2
+    by_losses = loss_score(objective, metrics.loss_scoring, metrics.loss_interpreting)
+    if by_losses is not None:
+        return by_losses
     answering = metrics.accuracy if answers == "accuracy" else metrics.probability
     if objective == "interpreting":
         return answering

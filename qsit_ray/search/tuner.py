@@ -16,7 +16,17 @@ from qsit_ray.config.search import Search
 from qsit_ray.errors import InputError
 from qsit_ray.placement import trial
 from qsit_ray.search.estimate import longest_first
-from qsit_ray.search.records import attempted, finished, outcome_file
+from qsit_ray.search.gauges import SearchGauges
+from qsit_ray.search.progress import Progress
+from qsit_ray.search.records import (
+    attempted,
+    finished,
+    kept_seconds,
+    lost_seconds,
+    outcome_file,
+    point_name,
+    wasted_seconds,
+)
 from qsit_ray.search.study import SearchStudy
 from qsit_ray.search.trial import INPUT_ERROR, Trial, TunePoint, point_of
 from qsit_ray.search.trials import Point, Task, TrialOutcome
@@ -84,7 +94,7 @@ class RoundSearcher(Searcher):
 
 
 class ShowProgress(tune.Callback):
-    """Moves the bar and fills the study as trials end.
+    """Moves the bar, and fills the study and the metrics, as trials report and end.
 
     Tune pickles its callbacks, in its own state too; the values of this process are therefore
     attributes of the class.
@@ -92,8 +102,9 @@ class ShowProgress(tune.Callback):
 
     bar: Bar
     study: SearchStudy | None
-    total: int
-    ended: set[Point]
+    task: Task
+    gauges: SearchGauges
+    progress: Progress
     scores: dict[Point, float]
     reasons: dict[Point, str]
     """Of failed trials, which Tune's results do not know where a trial reported nothing."""
@@ -101,24 +112,68 @@ class ShowProgress(tune.Callback):
     mistake: str | None = None  # the user's, as a trial reported it
 
     @classmethod
-    def start(cls, folder: Path) -> None:
+    def begin(cls, task: Task, bar: Bar, study: SearchStudy | None) -> None:
+        cls.task, cls.bar, cls.study = task, bar, study
+        devices = task.config.search.gpus_per_trial
+        cls.gauges = SearchGauges(task.run.path.name, task.search, devices)
+
+    @classmethod
+    def start(cls, points: Sequence[Point] | Rounds) -> None:
         """Count the trials that have finished, and write the study of them."""
-        done = finished(folder)
-        cls.ended, cls.mistake, cls.note, cls.reasons = set(done), None, "", {}
+        done = finished(cls.task.folder)
+        if isinstance(points, Sequence):
+            asked = {point: done[point] for point in points if point in done}
+            cls.progress = Progress(len(points), cls.task.longest, points, asked)
+        else:
+            cls.progress = Progress(points.settings.trials, cls.task.longest, ended=dict(done))
+        unreported = {point_name(*point) for point in done}
+        cls.progress.wasted = wasted_seconds(cls.task.folder, unreported)
+        cls.mistake, cls.note, cls.reasons = None, "", {}
         cls.scores = {p: row.score for p, row in done.items() if row.score is not None}
         if cls.study is not None:
             cls.study.rebuild(done.values())
-        if done:
-            cls.bar.update(len(done), cls.total, "finished before")
+        cls.gauges.set(cls.progress)
+        if cls.progress.ended:
+            cls._show("finished before")
+
+    @classmethod
+    def _show(cls, note: str, figures: str = "") -> None:
+        cls.bar.update(len(cls.progress.ended), cls.progress.total, note, figures)
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        point = point_of(trial.config)
+        if point not in self.progress.ended:
+            self.progress.start(point)
+            self.gauges.set(self.progress)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
     ) -> None:
         if result.get("done") or "loss_scoring" not in result:
             return
+        point, steps = point_of(trial.config), result["steps"]
+        self.progress.report(point, steps, result["seconds"])
+        self._count_lost(point, running=True)
+        if self.study is not None:
+            self.study.report(point, steps, result["loss"])
         losses = "L_S {loss_scoring:.3f}, L_I {loss_interpreting:.3f}".format(**result)
-        figures = f"{_name(trial)}: step {result['steps']}, {losses}"
-        self.bar.update(len(self.ended), self.total, self.note, figures)
+        self._show(self.note, f"{_name(trial)}: step {steps}, {losses}")
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        point = point_of(trial.config)
+        self.progress.stop(point)
+        self._count_lost(point)
+
+    def _count_lost(self, point: Point, running: bool = False, failed: bool = False) -> None:
+        folder = self.task.folder
+        try:
+            lost = lost_seconds(folder, point, running)
+            # What a failed trial would resume from is of no use so far.
+            kept = kept_seconds(folder, point) if failed else 0.0
+            self.progress.wasted[point_name(*point)] = lost + kept
+        except Exception:  # of a store that does not answer: no reason to end a search
+            logger.warning("%s: the seconds lost were not read", folder, exc_info=True)
+        self.gauges.set(self.progress)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if mistake := trial.last_result.get(INPUT_ERROR):
@@ -135,14 +190,17 @@ class ShowProgress(tune.Callback):
 
     def _end(self, outcome: TrialOutcome, note: str) -> None:
         # A trial that finished before an interruption ends again at once, from its file.
-        if self.study is not None and outcome.point not in self.ended:
-            self.study.add(outcome)
-        self.ended.add(outcome.point)
+        if outcome.point not in self.progress.ended:
+            if self.study is not None:
+                self.study.add(outcome)
+            failed = outcome.status == "failed"
+            self.progress.end(outcome)
+            self._count_lost(outcome.point, running=not failed, failed=failed)
         if outcome.score is not None:
             self.scores[outcome.point] = outcome.score
         at = f"ratio {outcome.ratio:g} seed {outcome.seed}"
         type(self).note = f"{at}: {note}{self._standing()}"
-        self.bar.update(len(self.ended), self.total, self.note)
+        self._show(self.note)
 
     def _standing(self) -> str:
         """The best ratio so far and what it may lose, once three ratios have scores."""
@@ -175,8 +233,7 @@ def run_search(
     Finished trials have an outcome in a file of their own, so none runs twice, whichever process
     died. The row of a failed trial has the reason. Raises the InputError of a trial at once.
     """
-    ShowProgress.bar, ShowProgress.study = bar, study
-    ShowProgress.total = len(points) if isinstance(points, Sequence) else points.settings.trials
+    ShowProgress.begin(task, bar, study)
     most = task.config.search.max_failures
     asked: Sequence[Point] = []
     for repeat in range(1 + most):
@@ -184,7 +241,7 @@ def run_search(
         # the searcher has to be restored.
         if repeat or not isinstance(points, Sequence):
             artifacts.remove(task.folder / TUNE)
-        ShowProgress.start(task.folder)
+        ShowProgress.start(points)
         if isinstance(points, Sequence):
             asked = points
             (_restored(task) or _tuner(task, points)).fit()
@@ -229,7 +286,10 @@ def _trainable(task: Task) -> Any:
         finished_before = outcome_file(task.folder, *point_of(config)).exists()
         return tune.PlacementGroupFactory([ALMOST_NOTHING]) if finished_before else whole
 
-    return tune.with_resources(tune.with_parameters(Trial, task=task), asked)
+    trainable = tune.with_resources(tune.with_parameters(Trial, task=task), asked)
+    # Ray shows an actor by this name, which is with_resources.<locals>.ResourceTrainable else.
+    trainable.__qualname__ = Trial.__qualname__
+    return trainable
 
 
 def _tuner(task: Task, points: Sequence[Point] | RoundSearcher) -> tune.Tuner:
@@ -246,7 +306,7 @@ def _tuner(task: Task, points: Sequence[Point] | RoundSearcher) -> tune.Tuner:
         limit = min(limit or batch, batch)
     else:
         # Tune starts the values of one grid search in the order given.
-        order = longest_first(points, lambda ratio: search.longest(task.mixture_at(ratio).total))
+        order = longest_first(points, task.longest)
         listed = [{"ratio": ratio, "seed": seed} for ratio, seed in order]
         space = {"point": tune.grid_search(listed)}
     return tune.Tuner(

@@ -209,7 +209,7 @@ class Door:
     """The routes, in front of the replicas of a model."""
 
     def __init__(self, model: DeploymentHandle, limits: Limits, token: str | None):
-        self._built = app.build(Replicas(model), limits, token, _observer())
+        self._built = app.build(Replicas(model), limits, token, observer())
 
     def __serve_build_asgi_app__(self) -> Any:
         return self._built
@@ -242,11 +242,11 @@ def build(service: Service) -> serve.Application:
     return door.bind(model.bind(service), service.limits, token)
 
 
-def _observer() -> Callable[[str, int, float], None]:
+def observer() -> Callable[[str, int, float], None]:
     """Counts requests in metrics that Ray exports for Prometheus."""
     tags = ("route", "status")
-    requests = Counter("qsit_service_requests", "Requests answered.", tags)
-    seconds = Histogram("qsit_service_seconds", "Seconds of a request.", SECONDS, ("route",))
+    requests = Counter("qsit_service_requests", "Requests answered", tags)
+    seconds = Histogram("qsit_service_seconds", "Seconds of a request", SECONDS, ("route",))
 
     def observe(route: str, status: int, took: float) -> None:
         requests.inc(1.0, {"route": route, "status": str(status)})

@@ -40,15 +40,16 @@ from qsit_ray.step_lines import StepLog
 from qsit_ray.terminal import Bar, Terminal
 from qsit_ray.train.bad_loss import BadBatch
 from qsit_ray.train.checkpoint import Checkpoints, Inputs, check_resumable
+from qsit_ray.train.course import ShownCourse
 from qsit_ray.train.deepspeed_config import accumulation
 from qsit_ray.train.elastic import convert
 from qsit_ray.train.encoding import cpu_options, encode, layout, warm_up
-from qsit_ray.train.state import Course, Job, TrainState
+from qsit_ray.train.state import Job, TrainState
 from qsit_ray.train.trackers import require
 from qsit_ray.train.worker import train_loop
 
-# The methods of Course may run twice, so Ray may repeat a call that a death interrupted.
-CourseActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Course)
+# Its methods may run twice, so Ray may repeat a call that a death interrupted.
+CourseActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(ShownCourse)
 
 
 def train(run: RunFolder, config: Config, terminal: Terminal, workers: int | None = None) -> None:
@@ -116,8 +117,10 @@ def train(run: RunFolder, config: Config, terminal: Terminal, workers: int | Non
         while True:
             checkpoints.claim(session, resumed)
             # Before the workers do it: Ray asks for the read tasks when the Dataset is made, too.
-            position = job.position(_state_to_resume(job, workers))
-            ray.get(course.move_to.remote(position))
+            state = _state_to_resume(job, workers)
+            ray.get(course.move_to.remote(job.position(state)))
+            if state.lines:
+                ray.get(course.end_epoch.remote(state.lines[-1]))
             _fit(job, workers)
             bad = job.bad_batches.recorded()
             if bad is None:
@@ -177,23 +180,35 @@ def scaling(train: Train, workers: int) -> ScalingConfig:
     )
 
 
+def run_config(job: Job) -> RunConfig:
+    """How Ray Train runs the training: its folder has the key of its inputs, while Ray's dashboard
+    and metrics show the run and the primary."""
+    folder, settings = job.checkpoints.folder, job.config.train
+    config = RunConfig(
+        name=folder.name,
+        storage_path=str(folder.parent),
+        failure_config=FailureConfig(
+            max_failures=settings.max_failures,
+            # Unlimited by default: workers that can't start would be retried for ever.
+            controller_failure_limit=3,
+        ),
+        logging_config=LoggingConfig(log_level="WARNING"),
+        callbacks=[EndAtMistake()],
+    )
+    # The folder follows from the name that the run has when this is first read, here; a folder
+    # named after the run's would not be found again once that is moved.
+    assert config.storage_context.experiment_fs_path == str(folder)
+    config.name = job.title
+    return config
+
+
 def _fit(job: Job, workers: int) -> None:
     settings = job.config.train
     trainer = Trainer(
         partial(train_loop, job),
         torch_config=TorchConfig(backend="nccl" if settings.use_gpu else "gloo"),
         scaling_config=scaling(settings, workers),
-        run_config=RunConfig(
-            name=job.checkpoints.folder.name,
-            storage_path=str(job.checkpoints.folder.parent),
-            failure_config=FailureConfig(
-                max_failures=settings.max_failures,
-                # Unlimited by default: workers that can't start would be retried for ever.
-                controller_failure_limit=3,
-            ),
-            logging_config=LoggingConfig(log_level="WARNING"),
-            callbacks=[EndAtMistake()],
-        ),
+        run_config=run_config(job),
         datasets={"train": plan_dataset(job.course, layout(job), partial(encode, job))},
         # Rows are trained in the plan's order: each rank gets the same stream in every run.
         dataset_config=DataConfig(
@@ -224,7 +239,7 @@ def _course_actor(job: Job) -> Iterator[Any]:
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     actor = CourseActor.options(
         name=job.course, namespace=NAMESPACE, scheduling_strategy=here
-    ).remote()
+    ).remote(run=job.run.path.name, training=job.name)
     try:
         yield actor
     finally:

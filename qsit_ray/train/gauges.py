@@ -1,38 +1,64 @@
-"""rim: the figures of a training's last step as Ray metrics, for Prometheus and Grafana."""
+"""rim: figures of a training's steps and epochs as Ray metrics, for Prometheus and Grafana."""
 
 from __future__ import annotations
 
-from ray.util.metrics import Gauge
-
+from qsit_ray.gauge import HeldGauge
+from qsit_ray.mixture import Mixture
+from qsit_ray.run_files import EpochLine
 from qsit_ray.step_lines import StepLine
 
-FIGURES = {
+TAGS = ("run", "training")
+STEP = {
     "loss": "Loss of the last global batch, nats per answer token",
-    "loss_scoring": "Its loss on scoring rows",
-    "loss_interpreting": "Its loss on interpreting rows",
-    "loss_general": "Its loss on general rows",
+    "loss_scoring": "Its loss on scoring rows, nats per answer token",
+    "loss_interpreting": "Its loss on interpreting rows, nats per answer token",
+    "loss_general": "Its loss on general rows, nats per answer token",
     "gradient_norm": "Norm of its gradient before clipping",
     "rate": "Learning rate",
     "rows_per_second": "Rows a second, waits included",
     "tokens_per_second": "Tokens a second, waits included",
     "stall_seconds": "Seconds that the last step waited for rows",
-    "mfu": "Model FLOPs over the peak of the GPUs",
+    "mfu": "Model FLOPs over the peak of the GPUs, a share of 1",
     "peak_memory_gib": "Peak memory of the GPU of rank 0 in the last step, GiB",
 }
 
 
-class Gauges:
-    """`ray_qsit_train_<figure>`, with the training's name as the tag `training`."""
+class StepGauges:
+    """Figures of the last step, `qsit_train_<figure>`, set by rank 0."""
 
-    def __init__(self, training: str):
-        self.tags = {"training": training}
-        self.gauges = {
-            name: Gauge(f"qsit_train_{name}", description=text, tag_keys=("training",))
-            for name, text in FIGURES.items()
-        }
+    def __init__(self, run: str, training: str):
+        self.tags = {"run": run, "training": training}
+        self.gauges = {name: _gauge(name, text) for name, text in STEP.items()}
 
     def set(self, line: StepLine) -> None:
         for name, gauge in self.gauges.items():
             value = getattr(line, name)
             if value is not None:
                 gauge.set(value, tags=self.tags)
+
+
+class EpochGauges:
+    """The mix and its decision, `qsit_train_<figure>`, set by the course actor."""
+
+    def __init__(self, run: str, training: str):
+        self.tags = {"run": run, "training": training}
+        self.epoch = _gauge("epoch", "Number of the epoch under way, from 0")
+        self.rows = _gauge("epoch_rows", "Rows of a domain in the epoch under way", "domain")
+        self.ratio = _gauge("loss_ratio", "L_S / L_I of the last validation")
+        self.reference = _gauge(
+            "reference_loss_ratio", "Lambda, to which the last loss ratio was compared"
+        )
+
+    def begin(self, epoch: int, sizes: Mixture) -> None:
+        self.epoch.set(epoch, tags=self.tags)
+        for domain, count in sizes.counts().items():
+            self.rows.set(count, tags={**self.tags, "domain": domain})
+
+    def end(self, line: EpochLine) -> None:
+        self.ratio.set(line.loss_ratio, tags=self.tags)
+        if line.reference_loss_ratio is not None:
+            self.reference.set(line.reference_loss_ratio, tags=self.tags)
+
+
+def _gauge(name: str, description: str, *tags: str) -> HeldGauge:
+    return HeldGauge(f"qsit_train_{name}", description, (*TAGS, *tags))

@@ -156,6 +156,11 @@ class Job:
         return f"{self.run.path.name}-{self.checkpoints.folder.name.removeprefix('ray-')}"
 
     @property
+    def title(self) -> str:
+        """The training as Ray's dashboard names it: the run folder and the primary's base."""
+        return f"{self.run.path.name}: {self.config.models.primary}"
+
+    @property
     def course(self) -> str:
         """The name of the actor that holds the `Course`."""
         return f"course-{self.session}"

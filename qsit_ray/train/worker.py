@@ -18,6 +18,7 @@ Who waits for whom. "<=>" and "==>" are collective calls, in which all ranks wai
       |                |              |=== the line ===>|               |  for rank 0's decision
       |                |              |<= all written =>|               |  each checkpoint, then
       |                |              | committed.json  |               |  rank 0 alone commits
+      |                |<-- the line -|                 |               |  and tells the actor
       |<-- end -----------------------|-----------------|               |
 
 The driver waits for the trainer only. The actor waits for nobody and may die at any time: rank 0
@@ -45,7 +46,7 @@ from qsit_ray.mixture import PADDING, EpochPlan, checksum
 from qsit_ray.step_lines import StepLine, StepLog
 from qsit_ray.train.bad_loss import BadBatch, BadLoss
 from qsit_ray.train.encoding import layout
-from qsit_ray.train.gauges import Gauges
+from qsit_ray.train.gauges import StepGauges
 from qsit_ray.train.notices import Notices
 from qsit_ray.train.ranks import from_rank_zero, gather
 from qsit_ray.train.saver import Saver
@@ -123,7 +124,8 @@ class Worker:
         self.engine = Engine(job, self.rank, self.world_size)
         self.saver = Saver(job, self.engine, self.rank)
         self.saver.restore()
-        self.work, self.gauges = self.engine.work(), Gauges(job.name)
+        self.work = self.engine.work()
+        self.gauges = StepGauges(job.run.path.name, job.name)
         self.log = StepLog(job.run.steps)
         if self.rank == 0:
             self.log.rewind(self.state.epoch, self.state.step)
@@ -261,6 +263,8 @@ class Worker:
         )
         self.saver.save(self.state, measured)
         self.saved = time.monotonic()
+        if self.rank == 0:
+            ray.get(self.course.end_epoch.remote(line))
 
     def _state_after(self, step: int) -> TrainState:
         """The state after `step` steps of the epoch: the ranks' rows added up."""

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qsit_ray.search.trials import TrialMetrics, score_of
+from qsit_ray.mixture import Mixture
+from qsit_ray.search.trials import TrialMetrics, loss_score, score_of, watched_loss
 
 MEASURED = TrialMetrics(0.2, 0.7, 0.4, 0.3, 0.5, 0.7, 144, 96, "max_steps", "")
 shares = st.floats(0, 1)
@@ -39,3 +40,18 @@ def test_a_correlation_that_is_undefined_leaves_no_score_of_both_tasks(answers, 
     found = replace(MEASURED, **{undefined: None})
     assert score_of("both", answers, found) is None
     assert score_of("interpreting", answers, found) is not None
+
+
+def test_losses_tell_the_score_of_a_trial_under_way_only_where_they_are_the_objective():
+    for objective in ("interpreting", "both"):
+        assert loss_score(objective, 0.2, 0.7) is None
+    for objective in ("loss_interpreting", "losses"):
+        assert loss_score(objective, 0.2, 0.7) == score_of(objective, "accuracy", MEASURED)
+
+
+@pytest.mark.parametrize(
+    ("mixture", "loss"),
+    [(Mixture(0, 5, 5), 1.0), (Mixture(5, 0, 5), 3.0), (Mixture(5, 5, 0), 2.0)],
+)
+def test_the_loss_that_is_watched_is_of_the_domains_that_are_trained(mixture, loss):
+    assert watched_loss(mixture, 3.0, 1.0) == loss

@@ -1,11 +1,17 @@
 """Trials through Ray Tune: one that keeps failing is reported, and costs no other."""
 
 import os
+import re
+import struct
+from pathlib import Path
 
 import optuna
 import pandas as pd
 import pytest
+from ray import get_runtime_context
 from ray.tune.search import Searcher
+from ray.util.state import list_actors
+from tensorboardX.proto.event_pb2 import Event
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
@@ -21,7 +27,7 @@ from qsit_ray.search.records import outcome_file
 from qsit_ray.search.rehearsal import planted_score
 from qsit_ray.search.study import SearchStudy
 from qsit_ray.search.trials import Task
-from qsit_ray.search.tuner import RoundSearcher, run_search
+from qsit_ray.search.tuner import RoundSearcher, ShowProgress, run_search
 from qsit_ray.session import session
 from qsit_ray.surrogate.curve import polynomial
 from qsit_ray.surrogate.observations import observed
@@ -42,7 +48,7 @@ def ray():
         yield
 
 
-NOTES = []
+NOTES, PROGRESS = [], []
 
 
 class Shown:
@@ -71,6 +77,7 @@ def tried(ray, tmp_path_factory):
     artifacts.write_json(path, {"ratio": UNSCORED[0], "seed": UNSCORED[1], "score": None})
     rows = run_search(task, points, bar, study)
     assert bar.shown == (12, 12)
+    PROGRESS.append(ShowProgress.progress)
     return folder, points, rows
 
 
@@ -246,9 +253,9 @@ def test_tune_shows_each_evaluation_of_each_trial_by_name(tried):
     name = f"ratio={row.ratio:g},seed={row.seed}"
     table = pd.read_csv(folder / "tune" / name / "progress.csv")
     assert len(table) > 1
-    assert {"loss_scoring", "loss_interpreting", "loss_ratio", "steps", "rows", "seconds"} <= set(
-        table.columns
-    )
+    losses = {"loss", "loss_scoring", "loss_interpreting", "loss_ratio"}
+    assert losses | {"steps", "rows", "seconds"} <= set(table.columns)
+    assert table["loss"].tolist() == table["loss_interpreting"].tolist()  # D1 is not trained
     assert table["score"].isna().tolist() == [True] * (len(table) - 1) + [False]
     assert table["score"].iloc[-1] == pytest.approx(row.score)
     assert table["steps"].is_monotonic_increasing
@@ -258,3 +265,93 @@ def test_tune_shows_each_evaluation_of_each_trial_by_name(tried):
 def test_the_line_that_is_shown_says_what_the_scores_so_far_tell(tried):
     notes = [note for note in NOTES if "score" in note]
     assert any("; best so far" in note and "which loses at most" in note for note in notes)
+
+
+def scalars(file):
+    """Values of TensorBoard's events by name: records of a length, a checksum, data and another."""
+    content, at, found = file.read_bytes(), 0, {}
+    while at < len(content):
+        (length,) = struct.unpack_from("<Q", content, at)
+        for value in Event.FromString(content[at + 12 : at + 12 + length]).summary.value:
+            found.setdefault(value.tag, []).append(value.simple_value)
+        at += length + 16
+    return found
+
+
+def test_tensorboard_shows_the_curves_of_each_trial(tried):
+    folder, _, rows = tried
+    row = next(row for row in rows if row.looks)
+    name = f"ratio={row.ratio:g},seed={row.seed}"
+    (events,) = (folder / "tune" / name).glob("events.out.tfevents.*")
+    curves = scalars(events)
+    for figure in ("loss", "loss_scoring", "loss_interpreting", "steps", "rows", "seconds"):
+        assert len(curves[f"ray/tune/{figure}"]) == len(row.looks)
+    assert curves["ray/tune/score"] == [pytest.approx(row.score)]
+
+
+def test_a_score_of_losses_is_reported_at_each_evaluation(ray, tmp_path):
+    config = override(presets.rehearsal(), QUICK)
+    writing.write_counts(tmp_path / "catalog", config.expected_sizes)
+    task = Task(RunFolder(tmp_path), config, tmp_path, mixture_at, "losses", optimum=2.42)
+    (row,) = run_search(task, [(0.5, 0)], Shown())
+    table = pd.read_csv(tmp_path / "tune" / "ratio=0.5,seed=0" / "progress.csv")
+    # A rehearsal's losses are the same at each evaluation.
+    assert table["score"].tolist() == [pytest.approx(row.score)] * len(row.looks)
+
+
+def test_what_the_metrics_show_is_what_the_search_did(tried):
+    folder, _, rows = tried
+    (progress,) = PROGRESS
+    assert progress.states() == {"waiting": 0, "running": 0, "completed": 10, "failed": 2}
+    cost = records.search_cost(folder, rows)
+    assert progress.seconds_used() == pytest.approx(cost.used)
+    assert progress.seconds_wasted() == pytest.approx(cost.wasted)
+    assert progress.seconds_left() == 0
+
+
+def test_the_study_has_the_evaluations_of_each_trial(tried):
+    folder, _, rows = tried
+    backend = optuna.storages.journal.JournalFileBackend(str(folder / "study.journal"))
+    storage = optuna.storages.JournalStorage(backend)
+    study = optuna.load_study(study_name="interpreting_general", storage=storage)
+    found = {(t.params["ratio"], t.params["seed"]): t.intermediate_values for t in study.trials}
+    for row in rows:
+        if not row.looks:
+            assert not found[row.point]
+            continue
+        # A rehearsal's losses are the same at each evaluation.
+        assert max(found[row.point]) == row.steps
+        losses = [*found[row.point].values()]
+        assert losses == [pytest.approx(row.loss_interpreting)] * len(losses)
+
+
+def test_actors_of_trials_are_named_after_their_search(tried):
+    folder, _, _ = tried
+    here = get_runtime_context().gcs_address
+    found = list_actors(here, detail=True, limit=1000)
+    actors = [actor for actor in found if "Trial" in actor.class_name]
+    assert {actor.class_name for actor in actors} == {"Trial"}
+    assert f"Trial({folder.name}: {folder.name})" in {actor.repr_name for actor in actors}
+
+
+def snippets(page):
+    text = (Path(__file__).parents[2] / "docs" / page).read_text()
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_snippets_of_the_page_run_from_any_directory(tried, tmp_path, monkeypatch):
+    folder, _, rows = tried
+    (tmp_path / "RUN" / "search").mkdir(parents=True)
+    (tmp_path / "RUN" / "search" / "interpreting_general").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    (snippet,) = snippets("SEARCH.md")
+    names = {}
+    exec(compile(snippet, "docs/SEARCH.md", "exec"), names)
+    assert len(names["frame"]) == sum(row.status == "completed" for row in rows)
+    scored = [row for row in rows if row.score is not None]
+    means = names["table"]["score"]["mean"].dropna()
+    assert set(means.index) == {row.ratio for row in scored}
+    best = max(scored, key=lambda row: row.score)
+    assert names["best"] == {"point": {"ratio": best.ratio, "seed": best.seed}}
+    lengths = {len(curve) for curve in names["curves"].values() if curve is not None}
+    assert max(len(row.looks) for row in rows) in lengths

@@ -31,8 +31,9 @@ async function call(path, body, signal) {
     response = await fetch(path, { method: body ? "POST" : "GET", body, headers, signal });
   } catch {
     const isCut = body && !signal?.aborted && (await isReachable());
-    throw new Failed(0, isCut ? "The image did not arrive: its file can't be read, or is larger "
-      + "than the service takes." : "The service is not reachable.");
+    if (!isCut) throw new Failed(0, "The service is not reachable.");
+    throw new Failed(413, "The image did not arrive: its file can't be read, or is larger "
+      + "than the service takes.");
   }
   const answer = await response.json().catch(() => ({}));
   if (response.ok) return answer;
@@ -189,7 +190,8 @@ class Slot {
     this.part(".scale i").style.left = `${(100 * (score.score - low)) / (high - low)}%`;
     this.part(".ends").firstElementChild.textContent = low;
     this.part(".ends").lastElementChild.textContent = high;
-    this.part(".std").textContent = `Standard deviation ${score.std.toFixed(2)} levels`;
+    const std = score.std.toFixed(2);
+    this.part(".std").textContent = `Standard deviation of the level probabilities: ${std} levels`;
     fillBars(this.part(".bars"), levels.reverse());
     this.say(`Scored ${score.score.toFixed(digits)} of ${low} to ${high}.`);
     this.part(".status").classList.add("done"); // heard, not seen: the number is there
@@ -309,7 +311,8 @@ function replyOf({ name, answer, shares }) {
   const reply = copyOf("reply");
   const text = answer.text ?? answer.answer;
   reply.querySelector(".who").textContent = name;
-  reply.querySelector(".text").textContent = answer.is_whole === false ? `${text} … (cut)` : text;
+  const more = answer.is_whole === false ? " … (the answer was too long and ends here)" : "";
+  reply.querySelector(".text").textContent = text + more;
   if (shares.length) fillBars(reply.querySelector(".bars"), shares);
   return reply;
 }

@@ -34,8 +34,11 @@ class Planted:
     """Scores by file name, answers that repeat the question. `raising`: what it raises once.
     While `goes_on` is clear, answers wait."""
 
-    def __init__(self, profile="paper", answer="Answer to: {}", name="planted-model"):
+    def __init__(
+        self, profile="paper", answer="Answer to: {}", name="planted-model", is_whole=True
+    ):
         self.profile, self.answer, self.name = PROFILES[profile], answer, name
+        self.is_whole = is_whole
         self.raising = None
         self.asked = []
         self.goes_on = threading.Event()
@@ -66,7 +69,11 @@ class Planted:
         if choices:
             shares = dict(zip(choices, (0.125, 0.75, 0.125), strict=False))
             return [Choice(image.name, each, choices[1], shares) for each in questions]
-        return [Reply(image.name, each, self.answer.format(each), True) for each in questions]
+        texts = [self.answer.format(each) for each in questions]
+        return [
+            Reply(image.name, each, text, self.is_whole)
+            for each, text in zip(questions, texts, strict=True)
+        ]
 
     async def _ready(self):
         raising, self.raising = self.raising, None
@@ -174,7 +181,7 @@ def test_a_chosen_image_has_its_score_level_and_bars(visit):
     slot = found.slot()
     expect(slot.locator(".number")).to_have_text("3.70")
     expect(slot.locator(".level")).to_have_text("good")
-    expect(slot).to_contain_text("Standard deviation 1.07 levels")
+    expect(slot).to_contain_text("Standard deviation of the level probabilities: 1.07 levels")
     expect(slot.get_by_role("status")).to_have_text("Scored 3.70 of 1 to 5.")
     expect(slot.locator(".name")).to_have_text("good.png")
     assert bars(slot) == [
@@ -233,6 +240,14 @@ def test_answers_follow_their_questions(visit):
     (_, asked, _) = model.asked[1]
     expect(found.answers.nth(1)).to_contain_text(f"Answer to: {asked}")
     assert asked == DESCRIBE  # the same words as `qsit describe`
+
+
+def test_an_answer_that_was_cut_says_so(visit):
+    found = visit(Planted(answer="It is", is_whole=False))
+    found.put(png())
+    found.ask("Is it sharp?")
+    text = "It is … (the answer was too long and ends here)"
+    expect(found.answers.nth(0)).to_contain_text(text)
 
 
 def test_choices_have_probabilities_in_the_order_given(visit):
@@ -338,6 +353,8 @@ def test_a_file_far_over_the_limit_is_told_as_too_large(visit, tmp_path):
     expect(found.slot().get_by_role("alert")).to_have_text(
         re.compile("^Too large: |larger than the service takes")
     )
+    # It would fail again.
+    expect(found.slot().get_by_role("button", name="Try again")).to_be_hidden()
 
 
 def test_mistakes_in_a_question_are_said_beside_it(visit):

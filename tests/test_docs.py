@@ -9,7 +9,10 @@ import typer
 from qsit_ray.cli.app import app
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "cluster" / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [
+    *(ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "cluster" / "README.md"),
+    *sorted(ROOT.glob("docs/*.md")),
+]
 
 
 def test_the_readmes_tree_names_every_module_and_no_other():

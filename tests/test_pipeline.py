@@ -4,11 +4,13 @@ One undisturbed run serves most tests; another is killed several times and must 
 """
 
 import json
+import os
 import random
 import shutil
 import signal
 import subprocess
 
+import planted_secrets
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -54,11 +56,18 @@ def cache(tmp_path_factory):
 def run(tmp_path_factory, cache):
     """An undisturbed run."""
     out = tmp_path_factory.mktemp("runs") / "whole"
-    done = subprocess.run(command(out, cache), capture_output=True, text=True)
+    environment = {**os.environ, **planted_secrets.PLANTED}
+    done = subprocess.run(command(out, cache), env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     (out / "stdout.txt").write_text(done.stdout)
     assert done.stderr == ""
     return out
+
+
+def test_no_file_of_a_run_has_a_secret_of_its_environment(run, cache):
+    names = {path.name for path in run.rglob("*")}
+    assert {"config.yaml", "qsit.log", "report.html", "committed.json", "stdout.txt"} <= names
+    assert planted_secrets.in_files(run) == planted_secrets.in_files(cache) == []
 
 
 def trials(run, axis):

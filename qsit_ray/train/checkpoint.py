@@ -47,10 +47,18 @@ class Committed:
 
     @classmethod
     def read(cls, file: Path) -> Committed:
-        """Empty where there is no file. Raises InputError when it can't be read."""
+        """Empty where there is no file. Raises InputError when it can't be read, or names a
+        checkpoint outside of its folder: checkpoints are unpickled, and only the run's own are."""
         if not file.exists():
             return cls(None, {}, [])
-        return validated(cls, artifacts.read_json(file), str(file))
+        found = validated(cls, artifacts.read_json(file), str(file))
+        for commit in found.commits:
+            if (file.parent / commit.name).resolve().parent != file.parent.resolve():
+                raise InputError(
+                    f"{file}: {commit.name} leads out of this folder; a checkpoint from elsewhere "
+                    "is not loaded"
+                )
+        return found
 
 
 @dataclass(frozen=True)
@@ -89,18 +97,12 @@ class Checkpoints:
         """The commit to resume from and its folder; None before the first.
 
         Raises InputError naming the file that is missing or was cut: only the user may decide to
-        train again from the start. Also for a checkpoint outside of `folder`: it is unpickled, and
-        only the run's own are.
+        train again from the start.
         """
         commits = self.commits()
         if not commits:
             return None
         path = self.folder / commits[-1].name
-        if path.resolve().parent != self.folder.resolve():
-            raise InputError(
-                f"{self.file}: {commits[-1].name} leads out of its folder; a checkpoint from "
-                "elsewhere is not loaded"
-            )
         there = _files(path)
         for name, size in commits[-1].files.items():
             if there.get(name) != size:

@@ -17,6 +17,7 @@ import pytest
 import requests
 import small_model
 from command_line import QSIT
+from planted_secrets import arguments
 
 from qsit_ray.rating.rater import Rater
 
@@ -65,6 +66,7 @@ def test_a_service_from_start_to_end(model, tmp_path):
             metrics = re.search(r"metrics: (\S+)", lines[-1])[1]
             assert requests.get(f"{url}/ready", timeout=60).json() == {"status": "ready"}
             assert score_without_token(url, images[0]) == 401
+            assert not [line for line in arguments(driver.pid) if TOKEN in line]
             replica = next(
                 process
                 for process in psutil.Process(driver.pid).children(recursive=True)

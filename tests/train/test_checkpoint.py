@@ -69,6 +69,24 @@ def test_a_session_that_was_taken_over_commits_nothing(checkpoints):
     assert [each.name for each in checkpoints.commits()] == [kept]
 
 
+@pytest.mark.parametrize("way", ["absolute", "above", "link"])
+def test_a_checkpoint_from_elsewhere_is_refused_and_left_alone(checkpoints, tmp_path, way):
+    commit(checkpoints, 1)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "weights").write_text("pickled")
+    name = {"absolute": str(elsewhere), "above": "../../elsewhere", "link": "epoch_0002"}[way]
+    if way == "link":
+        (checkpoints.folder / name).symlink_to(elsewhere)
+    content = artifacts.read_json(checkpoints.file)
+    content["commits"].append({**content["commits"][-1], "name": name, "files": {"weights": 7}})
+    artifacts.write_json(checkpoints.file, content)
+    for use in (checkpoints.latest, lambda: checkpoints.claim("second", INPUTS)):
+        with pytest.raises(InputError, match="leads out of this folder"):
+            use()
+    assert (elsewhere / "weights").read_text() == "pickled"
+
+
 def test_an_incomplete_checkpoint_is_refused(checkpoints):
     folder = checkpoints.folder / commit(checkpoints, 1)
     (folder / "b" / "weights").write_text("who")

@@ -44,10 +44,12 @@ from qsit_ray.report import ablations
 from qsit_ray.report.ablations import ArmResult
 from qsit_ray.run_config import RunConfig, change
 from qsit_ray.run_files import FoundMix, read_epochs
-from qsit_ray.session import NODES_SECONDS, cores, trainings_at_once
+from qsit_ray.session import cores, trainings_at_once
 from qsit_ray.terminal import Bar, Terminal, quiet
 
 LOCK_SECONDS = 120.0
+PLACE_SECONDS = "600"
+"""Ray Train's patience with a place that other arms hold."""
 Start = Callable[[], Any]
 """Starts a Ray task."""
 # Of a seed's folder: what each of its repeats uses and none changes.
@@ -81,11 +83,11 @@ def ablate(
     """
     _check(config, study, only)
     # The proxies and predictions of other arms may hold the place of a training for a while.
-    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", NODES_SECONDS)
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", PLACE_SECONDS)
     pipeline.build_data(run, config, terminal)
     trainings = max(1, cores() // config.train.workers)
     asked = placement.of_run(config)
-    with pipeline.ray_session(config, *asked, trainings=trainings) as dashboard:
+    with pipeline.ray_session(config, terminal, *asked, trainings=trainings) as dashboard:
         terminal.say(f"Ray dashboard: http://{dashboard}   log: {run.log}")
         pipeline.find_mix(run, config, terminal)
         found = Mix(**FoundMix.read(run.mixture).ratios)

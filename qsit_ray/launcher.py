@@ -49,6 +49,13 @@ class Launcher(BaseModel):
                 found += (kind.min_workers + more) * _held(request, kind)
         return found
 
+    def together(self, request: Request) -> int:
+        """Bundles of one `request` that it may have at once: all of them on one node where it says
+        so."""
+        if not request.one_node:
+            return self.bundles(request)
+        return max((_held(request, kind) for kind in self.available_node_types.values()), default=0)
+
 
 def _held(request: Request, kind: NodeType) -> int:
     """Bundles that a node of this kind holds."""

@@ -19,7 +19,7 @@ from qsit_ray.models.base import record, recorded, resolved, with_names
 from qsit_ray.placement import Request
 from qsit_ray.run_config import RunConfig, change, opened
 from qsit_ray.run_files import FoundMix, read_epochs
-from qsit_ray.session import check_machine, processes, session
+from qsit_ray.session import check_machine, on_cluster, processes, session
 from qsit_ray.terminal import Terminal
 from qsit_ray.train.trackers import require
 
@@ -85,23 +85,31 @@ def search_next(run: RunFolder, config: Config, terminal: Terminal) -> str | Non
 
 
 def ray_session(
-    config: Config, *requests: Request, trainings: int = 1
+    config: Config, terminal: Terminal, *requests: Request, trainings: int = 1
 ) -> AbstractContextManager[str]:
     """The Ray session that the configuration's stages need, and that can meet the requests, with
     so many `trainings` side by side."""
     held = processes(config, trainings)
     if config.search.rehearsal is not None:
         pretended = math.ceil(held * config.search.gpus_per_trial)
-        return session(held, pretend_gpus=pretended, requests=requests)
-    return session(held, config.train.use_gpu, requests=requests)
+        return session(
+            held,
+            pretend_gpus=pretended,
+            requests=requests,
+            say=terminal.say,
+            cluster=config.cluster,
+        )
+    return session(held, config.train.use_gpu, 0, requests, terminal.say, config.cluster)
 
 
 def run_all(run: RunFolder, config: Config, terminal: Terminal, yes: bool = False) -> None:
-    """Run every stage in order; complete ones are skipped. A rehearsal ends with the mix. `yes`:
-    doubts that the searches leave are no reason to stop."""
+    """Run every stage in order; complete ones are skipped. A rehearsal ends with the mix, or on a
+    cluster with a training that holds its GPUs. `yes`: doubts that the searches leave are no reason
+    to stop."""
     build_data(run, config, terminal)
-    with ray_session(config, *placement.of_run(config)) as dashboard:
+    with ray_session(config, terminal, *placement.of_run(config, on_cluster())) as dashboard:
         from qsit_ray.stages.evaluate import evaluate_models
+        from qsit_ray.stages.rehearsed_training import rehearse_training
         from qsit_ray.stages.train import train
 
         terminal.say(f"Ray dashboard: http://{dashboard}   log: {run.log}")
@@ -109,6 +117,8 @@ def run_all(run: RunFolder, config: Config, terminal: Terminal, yes: bool = Fals
         if config.search.rehearsal is None:
             train(run, config, terminal)
             evaluate_models(run, config, terminal)
+        elif on_cluster():
+            rehearse_training(run, config, terminal)
     from qsit_ray.report.page import build as report
 
     report(run, config)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qsit_ray.config.config import Config
 from qsit_ray.config.search import Search
 from qsit_ray.config.train import Train
 from qsit_ray.errors import InputError
+
+DATA_CPUS = 2
+"""CPUs besides those of the ranks, without which Ray Data's tasks would never start."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class Request:
     """Node labels that a cluster's node must have, as Ray selects by them."""
     bundles: int = 1
     one_node: bool = False
+    spare_cpus: int = 0
+    """CPUs that its tasks need beside it."""
 
     @property
     def strategy(self) -> str:
@@ -36,6 +41,13 @@ class Request:
         resources = [f"{n:g} {name}" for name, n in self.resources.items()]
         return ", ".join([*resources, *(f"{name}={text}" for name, text in self.labels.items())])
 
+    @property
+    def asks(self) -> str:
+        """All bundles in words: `8 × (1 GPU, qsit=primary) on one node`."""
+        number = f"{self.bundles} × " if self.bundles > 1 else ""
+        together = " on one node" if self.bundles > 1 and self.one_node else ""
+        return f"{number}({self.needs}){together}"
+
     def fits(self, resources: Mapping[str, float], labels: Mapping[str, str]) -> int:
         """Bundles that a node of these resources and labels holds."""
         if not _selects(self.labels, labels):
@@ -44,6 +56,11 @@ class Request:
 
     def total(self, resource: str) -> float:
         return self.bundles * self.resources.get(resource, 0.0)
+
+    def lacks(self, there: Mapping[str, float]) -> str | None:
+        """The first resource of which all bundles ask for more than is `there`."""
+        names = (name for name in self.settings if self.total(name) > there.get(name, 0.0))
+        return next(names, None)
 
 
 def _selects(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
@@ -69,7 +86,9 @@ def ranks(train: Train, workers: int) -> Request:
     """All ranks of the primary's training."""
     settings = {"CPU": "train.workers", "GPU": "train.workers with train.use_gpu"}
     resources = {"GPU": 1.0} if train.use_gpu else {"CPU": 1.0}
-    return Request("the training", settings, resources, train.nodes, workers, train.one_node)
+    return Request(
+        "the training", settings, resources, train.nodes, workers, train.one_node, DATA_CPUS
+    )
 
 
 def prediction(config: Config) -> Request:
@@ -86,21 +105,27 @@ def cpu_task(train: Train) -> Request:
     return Request("a task", {}, {"CPU": 1.0}, train.cpu_nodes)
 
 
-def of_run(config: Config) -> list[Request]:
-    """What the stages of a whole run ask for."""
+def of_run(config: Config, cluster: bool = False) -> list[Request]:
+    """What the stages of a whole run ask for; a rehearsal for its ranks on a `cluster` alone."""
     asked = [trial(config.search)] if config.has_proxies else []
+    training = ranks(config.train, config.train.workers)
     if config.search.rehearsal is None:
-        asked += [ranks(config.train, config.train.workers), prediction(config)]
-    return asked
+        return [*asked, training, prediction(config)]
+    return [*asked, replace(training, spare_cpus=0)] if cluster else asked
 
 
 def check(requests: Iterable[Request], there: Mapping[str, float]) -> None:
     """Raises InputError for a request of more than is `there`: it would wait for ever."""
     for request in requests:
-        for resource, setting in request.settings.items():
+        if resource := request.lacks(there):
             asked, have = request.total(resource), there.get(resource, 0.0)
-            if asked > have:
-                raise InputError(
-                    f"{setting}: {request.what} asks for {asked:g} {resource}, "
-                    f"and {have:g} {'is' if have == 1 else 'are'} there"
-                )
+            raise InputError(
+                f"{request.settings[resource]}: {request.what} asks for {asked:g} {resource}, "
+                f"and {have:g} {'is' if have == 1 else 'are'} there"
+            )
+        needed, have = request.total("CPU") + request.spare_cpus, there.get("CPU", 0.0)
+        if needed > have:
+            raise InputError(
+                f"train.workers: {request.what} and Ray Data's tasks need {needed:g} CPUs, and "
+                f"{have:g} {'is' if have == 1 else 'are'} there"
+            )

@@ -5,18 +5,23 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psutil
 
+from qsit_ray.config.cluster import Cluster
 from qsit_ray.config.config import Config
 from qsit_ray.config.data import DemoData
 from qsit_ray.config.train import Train
 from qsit_ray.errors import InputError, mistake_in
 from qsit_ray.interrupt import end_at_sigterm
-from qsit_ray.placement import Request, check, ranks
+from qsit_ray.launcher import read_launcher
+from qsit_ray.placement import DATA_CPUS, Request, check, ranks
+from qsit_ray.resources import grows, watched
 
 QUIET = {
     # Token authentication stays on; naming the mode silences the notice about the default.
@@ -24,7 +29,6 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_AIR_NEW_OUTPUT": "1",
@@ -42,18 +46,20 @@ QUIET = {
 for _name, _value in QUIET.items():
     os.environ.setdefault(_name, _value)
 
+# Whether Ray Train looks for notices that a node is about to go.
+WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 GIB = 2**30
+# What Ray's launcher writes on the head.
+BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
 # Measured on the demo: a Python process with torch and transformers, and Ray's own processes.
 PROCESS_GIB = 0.7
 RAY_GIB = 1.5
 # A row's image and text, and a run's models, logs and checkpoints.
 ROW_BYTES = 20_000
 RUN_GIB = 1.0
-# Ray Train waits this long for the nodes of its ranks, four times; a cloud starts no GPU machine in
-# its default of a minute.
-NODES_SECONDS = "600"
-# Without CPUs besides the workers', Ray Data's tasks would never start.
-DATA_CPUS = 2
+# Ray Train's own patience with the nodes of its ranks is longer by this than the user's, which ends
+# the command with words; its default is a minute.
+SLACK_SECONDS = 120
 # Trials that a rehearsal without a cluster runs at once; they only wait.
 REHEARSED_AT_ONCE = 4
 
@@ -74,6 +80,8 @@ def session(
     use_gpu: bool = False,
     pretend_gpus: int = 0,
     requests: Sequence[Request] = (),
+    say: Callable[[str], None] = partial(print, file=sys.stderr),  # noqa: B008  as it is now
+    cluster: Cluster = Cluster(),  # noqa: B008  frozen
 ) -> Iterator[str]:
     """Yield the dashboard's address of a Ray session with room for `processes` of one CPU each.
 
@@ -81,17 +89,21 @@ def session(
     process. There, CPUs are counted logically where the machine has fewer cores than processes, so
     that small machines run the same code; so are `pretend_gpus`, the GPUs of a rehearsal.
 
-    Raises InputError when this machine can never meet one of the `requests`; a cluster may grow, so
-    that there nothing is refused. A user's mistake that another process met is raised as the
-    InputError that it was there.
+    Raises InputError when this machine, or the cluster as far as it is known, can never meet one of
+    the `requests`. Otherwise a cluster may grow: `say` is told what waits for its resources, and
+    Starved is raised after `cluster.wait_minutes`. A user's mistake that another process met is
+    raised as the InputError that it was there.
     """
     if not use_gpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     import ray
 
+    # A machine of one's own gets no notice, and the watcher's end is an error in the log.
+    os.environ.setdefault(WATCHER, "1" if on_cluster() else "0")
     shared = {"log_to_driver": False, "logging_level": logging.ERROR}
     if on_cluster():
-        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", NODES_SECONDS)
+        patience = str(60 * cluster.wait_minutes + SLACK_SECONDS)
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", patience)
         context = ray.init(**shared)
     else:
         context = ray.init(
@@ -103,9 +115,13 @@ def session(
         )
     end_at_sigterm()
     try:
-        if not on_cluster():
+        if on_cluster():
+            check_cluster(requests)
+            with watched(say, cluster.wait_minutes, requests):
+                yield context.dashboard_url or ""
+        else:
             check(requests, ray.cluster_resources())
-        yield context.dashboard_url or ""
+            yield context.dashboard_url or ""
     except Exception as error:
         mistake = mistake_in(error)
         if mistake is None or mistake is error:
@@ -113,6 +129,24 @@ def session(
         raise mistake from error  # the log has where it was met
     finally:
         ray.shutdown()
+
+
+def check_cluster(requests: Sequence[Request]) -> None:
+    """Raises InputError for a request that the nodes of Ray's launcher, on whose head this runs,
+    never meet, and for one that leaves no CPU for Ray Data on a cluster that does not grow."""
+    import ray
+
+    if BOOTSTRAP.expanduser().exists():
+        launcher = read_launcher(BOOTSTRAP.expanduser())
+        for request in requests:
+            if (held := launcher.together(request)) < request.bundles:
+                raise InputError(
+                    f"{request.what} asks for {request.asks}; the nodes that this cluster may "
+                    f"bring hold {held} of {request.bundles}"
+                )
+    elif not grows():
+        there = ray.cluster_resources()  # a node that is missing may come back
+        check([each for each in requests if not each.lacks(there)], there)
 
 
 def labels_of(request: Request) -> dict[str, str]:

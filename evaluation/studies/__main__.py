@@ -74,6 +74,16 @@ def gpu(
 
 
 @app.command()
+def autoscaling(
+    out: Page = Path("docs/CLUSTER.md"), late: Annotated[int, typer.Option(min=0)] = 90
+) -> None:
+    """A rehearsal on a cluster that grows and shrinks, of nodes on this machine."""
+    from evaluation.studies import autoscaling  # here: the others need no Ray
+
+    autoscaling.write(out, late)
+
+
+@app.command()
 def gpu_rating(
     out: Page = Path("docs/GPU.md"), images: Annotated[int, typer.Option(min=8)] = 256
 ) -> None:

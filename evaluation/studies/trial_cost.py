@@ -127,7 +127,7 @@ def write(run: Path, out: Path | None, trials: int) -> None:
     """Measure, and write the section of the page `out`; without one, print it."""
     folder = RunFolder(run.absolute())
     config = opened(folder)
-    with quiet(folder.log), pipeline.ray_session(config):
+    with quiet(folder.log) as terminal, pipeline.ray_session(config, terminal):
         text = costs_table(measure(folder, config, trials))
     if out is not None:
         write_section(out, "fixed-cost", text)

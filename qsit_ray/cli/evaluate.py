@@ -64,7 +64,7 @@ def run(run: Run) -> None:
     folder = RunFolder(run.absolute())
     with (
         working(folder) as (config, terminal),
-        pipeline.ray_session(config, placement.prediction(config)),
+        pipeline.ray_session(config, terminal, placement.prediction(config)),
     ):
         evaluate_models(folder, config, terminal)
 

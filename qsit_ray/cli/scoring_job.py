@@ -75,7 +75,8 @@ def _scored(
     cpus = job.cpus or (4 if on_cluster() else min(4, cores()))
     needed = {"CPU": float(cpus)} | ({"GPU": 1.0} if job.gpus else {})
     settings = {"CPU": "--cpus", "GPU": "--gpus"}
-    with session(1, requests=[Request("an actor", settings, needed, {})]) as dashboard:
+    asked = [Request("an actor", settings, needed, {})]
+    with session(1, requests=asked, say=terminal.say) as dashboard:
         import ray
 
         there = ray.cluster_resources().get("GPU", 0.0) > 0

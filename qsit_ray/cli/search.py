@@ -34,7 +34,7 @@ def run(run: Run, assignments: Set = []) -> None:  # noqa: B006
     """Run the next search: an axis, or the final proxies once both axes are fitted."""
     folder = RunFolder(run.absolute())
     with working(folder, override(opened(folder), assignments)) as (config, terminal):
-        with pipeline.ray_session(config, placement.trial(config.search)):
+        with pipeline.ray_session(config, terminal, placement.trial(config.search)):
             done = pipeline.search_next(folder, config, terminal)
         terminal.say(f"{done}: done" if done else "every search is complete")
 
@@ -52,7 +52,7 @@ def merge_check(run: Run, as_json: Json = False) -> None:
 
         # Standard error is the run's log here.
         progress = Terminal(Console(stderr=True)) if as_json else terminal
-        with pipeline.ray_session(config, placement.trial(config.search)):
+        with pipeline.ray_session(config, progress, placement.trial(config.search)):
             found = merge_check(folder, config, progress)
     if as_json:
         return print_json(found.to_json())

@@ -48,7 +48,7 @@ def run(
         number = workers or config.train.workers
         sized = config.train.model_copy(update={"workers": number})
         resized = config.model_copy(update={"train": sized})
-        with pipeline.ray_session(resized, placement.ranks(sized, number)):
+        with pipeline.ray_session(resized, terminal, placement.ranks(sized, number)):
             train(folder, config, terminal, number)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from qsit_ray.config.cluster import Cluster
 from qsit_ray.config.data import DemoData, LlavaData, RehearsalData
 from qsit_ray.config.search import Search, Space
 from qsit_ray.config.section import OPERATIONAL, Count, NotNegative, Section
@@ -145,6 +146,8 @@ class Config(Section):
     """The primary's training."""
     evaluate: Evaluate = Evaluate()
     """Evaluation."""
+    cluster: Cluster = Cluster()
+    """Patience with a cluster."""
 
     @model_validator(mode="after")
     def _gathered_together(self) -> Config:

@@ -98,6 +98,8 @@ class ShowProgress(tune.Callback):
     gauges: SearchGauges
     progress: Progress
     scores: dict[Point, float]
+    reasons: dict[Point, str]
+    """Of failed trials, which Tune's results do not know where a trial reported nothing."""
     note: str = ""
     mistake: str | None = None  # the user's, as a trial reported it
 
@@ -118,7 +120,7 @@ class ShowProgress(tune.Callback):
             cls.progress = Progress(points.settings.trials, cls.task.longest, ended=dict(done))
         unreported = {point_name(*point) for point in done}
         cls.progress.wasted = wasted_seconds(cls.task.folder, unreported)
-        cls.mistake, cls.note = None, ""
+        cls.mistake, cls.note, cls.reasons = None, "", {}
         cls.scores = {p: row.score for p, row in done.items() if row.score is not None}
         if cls.study is not None:
             cls.study.rebuild(done.values())
@@ -173,7 +175,10 @@ class ShowProgress(tune.Callback):
         self._end(outcome, "no score" if outcome.score is None else f"score {outcome.score:.3f}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._end(TrialOutcome(*point_of(trial.config), status="failed"), "failed")
+        point = point_of(trial.config)
+        if error := trial.get_error():
+            self.reasons[point] = str(error).strip().splitlines()[-1]
+        self._end(TrialOutcome(*point, status="failed"), "failed")
 
     def _end(self, outcome: TrialOutcome, note: str) -> None:
         # A trial that finished before an interruption ends again at once, from its file.
@@ -231,10 +236,10 @@ def run_search(
         ShowProgress.start(points)
         if isinstance(points, Sequence):
             asked = points
-            results = (_restored(task) or _tuner(task, points)).fit()
+            (_restored(task) or _tuner(task, points)).fit()
         else:
             searcher = RoundSearcher(points, task.folder)
-            results = _tuner(task, searcher).fit()
+            _tuner(task, searcher).fit()
             asked = searcher.points
         if ShowProgress.mistake is not None:
             # Tune counts every trial as ended; once the mistake is mended, they must run.
@@ -245,18 +250,13 @@ def run_search(
         # failed for good, though it was never started: such trials are run again.
         if all(point in done or attempted(task.folder, point) > most for point in asked):
             break
-    reasons = {
-        point_of(result.config): str(result.error).strip().splitlines()[-1]
-        for result in results
-        if result.error and result.config
-    }
     for point in set(asked) - set(done):
         rows = task.mixture_at(point[0])
         done[point] = TrialOutcome(
             *point,
             *(rows.scoring, rows.interpreting, rows.general),
             status="failed",
-            reason=reasons.get(point, "no result"),
+            reason=ShowProgress.reasons.get(point, "no result"),
         )
     return [done[point] for point in asked]
 

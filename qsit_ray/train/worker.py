@@ -47,6 +47,7 @@ from qsit_ray.step_lines import StepLine, StepLog
 from qsit_ray.train.bad_loss import BadBatch, BadLoss
 from qsit_ray.train.encoding import layout
 from qsit_ray.train.gauges import StepGauges
+from qsit_ray.train.notices import Notices
 from qsit_ray.train.ranks import from_rank_zero, gather
 from qsit_ray.train.saver import Saver
 from qsit_ray.train.state import Consumed, Job, TrainState
@@ -130,7 +131,7 @@ class Worker:
             self.log.rewind(self.state.epoch, self.state.step)
         if latest is None:
             rehearse(self.engine, job)
-        self.saved = time.monotonic()
+        self.saved, self.noticed = time.monotonic(), Notices()
         self.step = self.state.step
         self.group: list[MicroBatch] = []
 
@@ -277,13 +278,15 @@ class Worker:
         )
 
     def _is_save_due(self) -> bool:
-        """True where a save follows this step; all ranks follow rank 0's clock."""
+        """True where a save follows this step; all ranks follow rank 0's clock and notice."""
         steps, minutes = self.settings.checkpoint_steps, self.settings.checkpoint_minutes
         if steps is not None and (self.step + 1) % steps == 0:
             return True
-        if minutes is None:
+        if minutes is None and not self.noticed.possible:
             return False
-        return from_rank_zero(time.monotonic() - self.saved >= 60 * minutes)
+        overdue = minutes is not None and time.monotonic() - self.saved >= 60 * minutes
+        overdue, ask = from_rank_zero((overdue, self.noticed.is_due()))
+        return (ask and self.noticed.is_new()) or overdue
 
     def _take_group(self, served: Served) -> None:
         """Wait for this rank's micro-batches of the step.

@@ -1,0 +1,197 @@
+"""rim: what this job waits for on a cluster, as Ray's own state tells it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from qsit_ray.placement import Request
+from qsit_ray.waiting import Demand, Patience, Resources, Starved
+
+LOOK_SECONDS = 5.0
+SHOWN = ("CPU", "GPU")
+WAITING_GROUPS = ("PENDING", "RESCHEDULING", "PREPARED")
+WAITING_ACTORS = ("PENDING_CREATION", "RESTARTING")
+MANY = 10_000
+"""Placement groups and actors that Ray's state lists at most."""
+AT_ALL = 1
+"""Tasks that are listed, to know whether there are any."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Cluster:
+    """Nodes, and what the autoscaler says."""
+
+    resources: Resources
+    nodes: Sequence[tuple[Mapping[str, float], Mapping[str, str]]]
+    """Resources and labels of each node."""
+    refused: frozenset[str]
+    """Placement groups that the autoscaler has no node for."""
+
+    def demand(self, request: Request, waiting: int, held: int, refused: bool) -> Demand:
+        fitting = sum(request.fits(*node) > 0 for node in self.nodes)
+        return Demand(request.what, request.asks, waiting, held, fitting, refused)
+
+
+def grows() -> bool:
+    """Whether an autoscaler tells the cluster what it does."""
+    return _cluster().resources.autoscaler
+
+
+def look(named: Sequence[Request]) -> tuple[list[Demand], Resources]:
+    """What this job asks for, and what the cluster has. Needs a Ray session with a dashboard."""
+    cluster = _cluster()
+    demands = [*_groups(cluster, named), *_actors(cluster, named), *_tasks(cluster)]
+    return demands, cluster.resources
+
+
+def _cluster() -> _Cluster:
+    import ray
+    from ray._raylet import GcsClient
+    from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply, NodeStatus
+
+    reply = GetClusterStatusReply()
+    gcs = GcsClient(ray.get_runtime_context().gcs_address)
+    reply.ParseFromString(gcs.get_cluster_status())
+    states = reply.cluster_resource_state.node_states
+    alive = [node for node in states if node.status != NodeStatus.Value("DEAD")]
+    free: dict[str, tuple[float, float]] = {}
+    for name in SHOWN:
+        now = sum(node.available_resources.get(name, 0.0) for node in alive)
+        free[name] = (now, sum(node.total_resources.get(name, 0.0) for node in alive))
+    scaler = reply.autoscaling_state
+    coming: Counter[str] = Counter()
+    for launch in scaler.pending_instance_requests:
+        coming[launch.ray_node_type_name] += launch.count
+    for instance in scaler.pending_instances:
+        coming[instance.ray_node_type_name] += 1
+    failed = [f"{f.ray_node_type_name}: {f.reason}" for f in scaler.failed_instance_requests]
+    return _Cluster(
+        Resources(len(alive), free, scaler.autoscaler_state_version > 0, coming, tuple(failed)),
+        [(dict(node.total_resources), dict(node.labels)) for node in alive],
+        # Their details: `<id>:<strategy>|<state>`.
+        frozenset(g.details.partition(":")[0] for g in scaler.infeasible_gang_resource_requests),
+    )
+
+
+def _groups(cluster: _Cluster, named: Sequence[Request]) -> Iterator[Demand]:
+    """Placement groups: trials and ranks."""
+    from ray.util.state import list_placement_groups
+
+    found: dict[tuple[object, ...], list[tuple[Request, Any]]] = defaultdict(list)
+    mine = [_of_this_job("creator_job_id")]
+    for group in list_placement_groups(filters=mine, limit=MANY, detail=True):
+        if group.state in (*WAITING_GROUPS, "CREATED"):
+            bundle, number = group.bundles[0], len(group.bundles)
+            resources, labels = bundle["unit_resources"], bundle.get("label_selector") or {}
+            request = _named(resources, labels, number, named)
+            found[_key(request)].append((request, group))
+    for groups in found.values():
+        request, waiting = groups[0][0], [g for _, g in groups if g.state in WAITING_GROUPS]
+        refused = {group.placement_group_id for group in waiting} <= cluster.refused
+        yield cluster.demand(request, len(waiting), len(groups) - len(waiting), refused)
+
+
+def _actors(cluster: _Cluster, named: Sequence[Request]) -> Iterator[Demand]:
+    """Actors outside placement groups, such as those that predict."""
+    from ray.util.state import list_actors
+
+    counts: dict[tuple[object, ...], tuple[Request, Counter[bool]]] = {}
+    for actor in list_actors(filters=[_of_this_job("job_id")], limit=MANY, detail=True):
+        resources = actor.required_resources or {}
+        if actor.state == "DEAD" or actor.placement_group_id or not any(resources.values()):
+            continue
+        request = _named(resources, actor.label_selector or {}, 1, named)
+        # One that has a node and is not alive yet loads what it needs.
+        waits = actor.state in WAITING_ACTORS and not actor.node_id
+        counts.setdefault(_key(request), (request, Counter()))[1][waits] += 1
+    for request, number in counts.values():
+        yield cluster.demand(request, number[True], number[False], refused=False)
+
+
+def _tasks(cluster: _Cluster) -> Iterator[Demand]:
+    """Tasks: those of Ray Data, and conversions of checkpoints."""
+    from ray.util.state import list_tasks
+
+    def some(state: str) -> list[Any]:
+        mine = [_of_this_job("job_id"), ("type", "=", "NORMAL_TASK"), ("state", "=", state)]
+        return list(list_tasks(filters=mine, limit=AT_ALL, detail=True))
+
+    if waiting := some("PENDING_NODE_ASSIGNMENT"):
+        task = waiting[0]
+        request = Request("tasks", {}, task.required_resources or {}, task.label_selector or {})
+        yield cluster.demand(request, AT_ALL, len(some("RUNNING")), refused=False)
+
+
+def _named(
+    resources: Mapping[str, float],
+    labels: Mapping[str, str],
+    bundles: int,
+    named: Sequence[Request],
+) -> Request:
+    """The one of `named` that asks for this; one without a name where it is none of them."""
+    for request in named:
+        if (dict(request.resources), request.bundles) == (dict(resources), bundles):
+            return replace(request, labels=labels)
+    return Request("an actor" if bundles == 1 else "actors", {}, resources, labels, bundles)
+
+
+def _key(request: Request) -> tuple[object, ...]:
+    return request.what, request.needs, request.bundles
+
+
+def _of_this_job(name: str) -> tuple[str, str, str]:
+    import ray
+
+    return name, "=", ray.get_runtime_context().get_job_id()
+
+
+@contextmanager
+def watched(
+    say: Callable[[str], None],
+    minutes: float,
+    named: Sequence[Request],
+    every: float = LOOK_SECONDS,
+) -> Iterator[None]:
+    """Say what this job waits for, from another thread, while the body runs.
+
+    Raises Starved in place of the body's end when work has waited for `minutes`. `named`: what the
+    job is known to ask for.
+    """
+    over, starved = threading.Event(), list[Starved]()
+    patience = Patience(minutes)
+
+    def watch() -> None:
+        while not over.wait(every):
+            try:
+                for line in patience.look(*look(named), time.monotonic()):
+                    say(line)
+            except Starved as error:
+                starved.append(error)
+                # Ends what the main thread waits in, as `ray job stop` does.
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            except Exception:  # the state of a busy head may be late; the work itself is not
+                logger.warning("can't tell what waits for resources", exc_info=True)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    except BaseException as error:
+        if starved:
+            raise starved[0] from error
+        raise
+    finally:
+        over.set()
+        watcher.join(every)

@@ -197,7 +197,7 @@ def run_config(job: Job) -> RunConfig:
     )
     # The folder follows from the name that the run has when this is first read, here; a folder
     # named after the run's would not be found again once that is moved.
-    assert config.storage_context.experiment_fs_path == str(folder)
+    assert config.storage_context.experiment_dir_name == folder.name
     config.name = job.title
     return config
 

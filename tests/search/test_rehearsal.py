@@ -54,7 +54,7 @@ def trial_processes(driver):
     return [
         process
         for process in psutil.Process(driver).children(recursive=True)
-        if process.name().startswith(("ray::Trial", "ray::ResourceTrainable"))
+        if process.name().startswith("ray::Trial")
     ]
 
 

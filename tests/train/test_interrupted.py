@@ -98,7 +98,7 @@ def test_a_training_killed_five_times_ends_the_same(ready, whole, tmp_path):
         wait(driver, recorded(0))
         kill(driver, "RayTrainWorker")
         wait(driver, at(1))
-        kill(driver, "RayTrainWorker", "Course")
+        kill(driver, "RayTrainWorker", "ShownCourse")
         wait(driver, recorded(1))
         driver.kill()
     with started("train", "run", out) as driver:

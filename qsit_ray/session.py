@@ -17,6 +17,7 @@ from qsit_ray.config.train import Train
 from qsit_ray.errors import InputError, mistake_in
 from qsit_ray.interrupt import end_at_sigterm
 from qsit_ray.placement import Request, check, ranks
+from qsit_ray.ray_job import check_address
 
 QUIET = {
     # Token authentication stays on; naming the mode silences the notice about the default.
@@ -83,8 +84,9 @@ def session(
 
     Raises InputError when this machine can never meet one of the `requests`; a cluster may grow, so
     that there nothing is refused. A user's mistake that another process met is raised as the
-    InputError that it was there.
+    InputError that it was there. So is a RAY_ADDRESS that is a dashboard's.
     """
+    check_address()
     if not use_gpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     import ray

@@ -61,11 +61,10 @@ def connect(address: str) -> JobSubmissionClient:
         raise InputError("the dashboard's address: no user or password in it; Ray has a token")
     # Of Ray's own, which would be taken instead of an address that is given.
     os.environ["RAY_API_SERVER_ADDRESS"] = address
-    logging.getLogger("ray").setLevel(logging.ERROR)
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
-    for name in ("ray.dashboard.modules", "ray._private"):
+    for name in ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         return JobSubmissionClient(address)
@@ -99,8 +98,8 @@ def uploaded(folder: Path) -> dict[Path, int]:
 
 
 def check_size(folder: Path, files: Mapping[Path, int]) -> None:
-    """Raises InputError with the largest folder, or file, where `files`, with their bytes, are more
-    than a dashboard takes."""
+    """Raises InputError with the largest folder, or file beside the folders, where `files`, with
+    their bytes, are more than a dashboard takes."""
     from ray._private.ray_constants import DASHBOARD_CLIENT_MAX_SIZE as most
 
     total = sum(files.values())
@@ -108,14 +107,14 @@ def check_size(folder: Path, files: Mapping[Path, int]) -> None:
         return
     sizes: Counter[Path] = Counter()
     for path, size in files.items():
-        for part in (path, *path.parents[:-1]):
+        for part in list(path.parents)[:-1] or [path]:
             sizes[part] += size
     # The deepest that holds most of it: not `data`, where `data/images` is as large.
-    large = [part for part, size in sizes.items() if size > total / 2]
+    large = [part for part, size in sizes.items() if size > 0.75 * total]
     worst = max(large, key=lambda part: len(part.parts), default=max(sizes, key=lambda p: sizes[p]))
     raise InputError(
         f"{folder}: {total / MIB:,.0f} MiB to upload, and a dashboard takes {most / MIB:,.0f}; the "
-        f"largest part is {worst}, {sizes[worst] / MIB:,.0f} MiB; list it in {folder}/.rayignore"
+        f"largest folder is {worst}, {sizes[worst] / MIB:,.0f} MiB; list it in {folder}/.rayignore"
     )
 
 
@@ -161,15 +160,10 @@ async def _print_log(client: JobSubmissionClient, submission_id: str, shown: int
 
 
 def _refused(address: str, error: Exception) -> InputError:
-    if "Missing" in str(error) or "required" in str(error):
-        return InputError(
-            f"{address}: needs the cluster's token, and none was sent: ~/.ray/auth_token, or the "
-            "file that RAY_AUTH_TOKEN_PATH names (RAY_AUTH_MODE must not be disabled)"
-        )
-    return InputError(
-        f"{address}: refuses the token of this machine; every cluster has its own, in "
-        "~/.ray/auth_token or the file that RAY_AUTH_TOKEN_PATH names"
-    )
+    place = "in ~/.ray/auth_token or the file that RAY_AUTH_TOKEN_PATH names"
+    if "Authentication failed" in str(error):  # Ray's words for 403
+        return InputError(f"{address}: refuses the token {place}: it is not the cluster's")
+    return InputError(f"{address}: needs the cluster's token, {place}, and none was sent")
 
 
 def _last_line(error: Exception | str) -> str:

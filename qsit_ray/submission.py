@@ -167,5 +167,6 @@ def _refused(address: str, error: Exception) -> InputError:
 
 
 def _last_line(error: Exception | str) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[-1].strip(" .'\"") if lines else "no reason given"
+    """What a traceback, which Ray sends as the reason, is about; its full stop stands alone."""
+    lines = [line.strip(" .'\"") for line in str(error).splitlines()]
+    return next(filter(None, reversed(lines)), "no reason given")

@@ -22,7 +22,7 @@ SMALL = {
     "search.proxy_seeds": "[0]",
 }
 FAST = {**SMALL, "search.rehearsal.rows_per_second": 3e6}
-SLOW = {**SMALL, "search.rehearsal.rows_per_second": 1e5}
+SLOW = {**SMALL, "search.rehearsal.rows_per_second": 2e4}
 SECRET = "hf_never_printed"
 
 pytestmark = pytest.mark.slow
@@ -135,12 +135,14 @@ def test_a_run_has_one_job_which_stops_cleanly_and_is_resumed_by_the_same_words(
     known = cluster.environment | {"PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, env=known, text=True, **pipes) as follower:
-        wait(psutil.Process(follower.pid), lambda: list(outcomes.glob("*.json")))
+        first = psutil.Process(follower.pid)
+        wait(first, lambda: (out / "qsit.log").exists())
 
         second = submit(cluster, "--submission-id", "second", "--", *words)
         assert second.returncode == 2
         assert f"qsit: {out}: another qsit process works on this run\n" in second.stdout
 
+        wait(first, lambda: list(outcomes.glob("*.json")))
         stop = call(cluster, BIN / "ray", "job", "stop", "stopped")
         assert stop.returncode == 0
         shown, told = follower.communicate(timeout=120)
@@ -150,7 +152,8 @@ def test_a_run_has_one_job_which_stops_cleanly_and_is_resumed_by_the_same_words(
     assert status(cluster, "stopped") == "STOPPED"
     assert not left(out)
     kept = {path: path.stat().st_mtime_ns for path in outcomes.glob("*.json")}
-    assert 1 <= len(kept) < 3
+    assert kept
+    assert not (out / "report.html").exists()
 
     resumed = submit(cluster, "--", *words)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,15 +39,14 @@ def head(folder, cpus=0, gpus=0, programs=(), **environment):
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_worker_niceness": "0",
     }
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port, agent = _free_ports(2)
     address = f"http://127.0.0.1:{port}"
     # Ray's sockets lie below its temporary folder, and their paths must be short.
     session = tempfile.mkdtemp(prefix="qsit")
     start = ["start", "--head", "--block", "--port=0", f"--num-cpus={cpus}", f"--num-gpus={gpus}"]
     start += ["--dashboard-host=127.0.0.1", f"--dashboard-port={port}", f"--temp-dir={session}"]
-    start += ["--object-store-memory=200000000"]
+    # The agent, which starts jobs, has one fixed port by default: a second head would have none.
+    start += [f"--dashboard-agent-listen-port={agent}", "--object-store-memory=200000000"]
     with (folder / "head.log").open("w") as log:
         process = subprocess.Popen(
             [BIN / "ray", *start],
@@ -58,7 +56,7 @@ def head(folder, cpus=0, gpus=0, programs=(), **environment):
             start_new_session=True,
         )
     try:
-        _wait(address, process, folder / "head.log")
+        _wait(address, token, process, folder / "head.log")
         # A command knows the cluster by the dashboard's address alone.
         yield Head(address, token, known | {"RAY_ADDRESS": address})
     finally:
@@ -71,14 +69,23 @@ def head(folder, cpus=0, gpus=0, programs=(), **environment):
         shutil.rmtree(session, ignore_errors=True)
 
 
-def _wait(address, process, log, seconds=90):
-    """Until the dashboard asks for a token."""
+def _free_ports(number):
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(number)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def _wait(address, token, process, log, seconds=120):
+    """Until a job is taken, which is some seconds after the dashboard answers."""
     deadline = time.monotonic() + seconds
+    headers = {"Authorization": f"Bearer {token.read_text()}", "Content-Type": "application/json"}
+    job = urllib.request.Request(f"{address}/api/jobs/", b'{"entrypoint": "true"}', headers)
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            urllib.request.urlopen(f"{address}/api/version", timeout=5)
-        except urllib.error.HTTPError:
+            urllib.request.urlopen(job, timeout=30)
             return
-        except OSError:
+        except OSError:  # of HTTP, too
             time.sleep(0.5)
     raise AssertionError(f"no head:\n{log.read_text()}")

@@ -89,9 +89,11 @@ def submit(
     at = client.get_address()
     size = sum(files.values()) / submission.MIB
     say(f"job {started}: submitted, {len(files)} files of {size:.1f} MiB; dashboard: {at}")
+    # Without the mode, Ray's own commands send no token.
+    ray = f"RAY_AUTH_MODE={os.environ['RAY_AUTH_MODE']} ray job"
     hints = (
-        f"ray job logs --address {at} --follow {started}   follows it\n"
-        f"ray job stop --address {at} {started}   stops it; the same command then resumes"
+        f"{ray} logs --address {at} --follow {started}   follows it\n"
+        f"{ray} stop --address {at} {started}   stops it; the same command then resumes"
     )
     if no_wait:
         return say(hints)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import subprocess
 from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 
-from qsit_ray import artifacts, placement
+from qsit_ray import artifacts, placement, ray_job
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.changes import Change
 from qsit_ray.config.config import Config
@@ -46,7 +45,10 @@ def create(run: RunFolder, settings: Config) -> tuple[Config, list[Change]]:
         check(run, bases, Terminal())
     changed: list[Change] = []
     if before is None:
-        made_with = {"versions": {name: version(name) for name in PACKAGES}, "git": _revision()}
+        revision = ray_job.revision(Path(__file__).parent)
+        if revision is None and ray_job.in_job():
+            Terminal().say(ray_job.UNKNOWN)
+        made_with = {"versions": {name: version(name) for name in PACKAGES}, "git": revision}
         RunConfig(settings, made_with, []).write(run)
     else:
         changed = change(run, settings)
@@ -204,13 +206,3 @@ def _with_interval(value: float | None, interval: tuple[float, float] | None) ->
     if value is None:
         return "undefined"
     return f"{value:.3f}" + (f"  [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
-
-
-def _revision() -> str | None:
-    """The git revision of the source tree, if it is one."""
-    words = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        done = subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, text=True)
-    except OSError:
-        return None
-    return done.stdout.strip() or None

@@ -21,6 +21,7 @@ from qsit_ray.errors import InputError, mistake_in
 from qsit_ray.interrupt import end_at_sigterm
 from qsit_ray.launcher import read_launcher
 from qsit_ray.placement import DATA_CPUS, Request, check, ranks
+from qsit_ray.ray_job import check_address
 from qsit_ray.resources import grows, watched
 
 QUIET = {
@@ -92,11 +93,12 @@ def session(
     process. There, CPUs are counted logically where the machine has fewer cores than processes, so
     that small machines run the same code; so are `pretend_gpus`, the GPUs of a rehearsal.
 
-    Raises InputError when this machine, or the cluster as far as it is known, can never meet one of
-    the `requests`. Otherwise a cluster may grow: `say` is told what waits for its resources, and
-    Starved is raised after `cluster.wait_minutes`. A user's mistake that another process met is
-    raised as the InputError that it was there.
+    Raises InputError for a RAY_ADDRESS that is a dashboard's, and when this machine, or the cluster
+    as far as it is known, can never meet one of the `requests`. Otherwise a cluster may grow: `say`
+    is told what waits for its resources, and Starved is raised after `cluster.wait_minutes`. A
+    user's mistake that another process met is raised as the InputError that it was there.
     """
+    check_address()
     if not use_gpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     import ray

@@ -82,6 +82,16 @@ def test_operational_settings_change_and_the_change_is_noted(searched):
     assert yaml.safe_load(searched.config.read_text())["made_with"] == {"git": None}
 
 
+def test_the_file_of_a_run_is_a_preset_and_unknown_keys_of_it_are_refused(searched, tmp_path):
+    change(searched, set_to(OPERATIONAL))
+    assert RunConfig.read(searched).history
+    assert presets.resolve(str(searched.config)) == opened(searched)
+    odd = tmp_path / "odd.yaml"
+    odd.write_text(searched.config.read_text() + "made_wiht: {}\n")
+    with pytest.raises(InputError, match=r"odd.yaml: made_wiht: unknown key"):
+        presets.resolve(str(odd))
+
+
 def test_an_operational_setting_is_no_part_of_what_results_depend_on():
     assert meaning(set_to(OPERATIONAL)) == meaning(presets.paper())
 

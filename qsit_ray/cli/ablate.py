@@ -10,6 +10,7 @@ from qsit_ray.arms import Study
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli.options import Out, Preset, Set
 from qsit_ray.cli.working import requested_config, working
+from qsit_ray.ray_job import check_address
 from qsit_ray.report import ablations
 
 
@@ -33,6 +34,7 @@ def ablate(
     """Train a run's ablations and compare them; what has ended is skipped."""
     from qsit_ray import ablation  # here: other verbs need no Ray
 
+    check_address()
     folder = RunFolder(out.absolute())
     with working(folder, requested_config(folder, preset, assignments)) as (settings, terminal):
         names = None if only is None else [name.strip() for name in only.split(",")]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from qsit_ray import pipeline
+from qsit_ray import pipeline, ray_job
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli import (
     ablate,
+    command_line,
     compare,
     config,
     convert,
@@ -22,6 +24,7 @@ from qsit_ray.cli import (
     rating,
     search,
     serve,
+    submit,
     train,
 )
 from qsit_ray.cli.options import Out, Preset, Run, Set
@@ -62,6 +65,7 @@ def run(
     ] = False,
 ) -> None:
     """Run every stage in order; completed stages are skipped."""
+    ray_job.check_address()
     folder = RunFolder(out.absolute())
     with working(folder, requested_config(folder, preset, assignments)) as (settings, terminal):
         pipeline.run_all(folder, settings, terminal, yes)
@@ -108,6 +112,15 @@ app.command()(serve.serve)
 train.register(groups["train"], app)
 evaluate.register(groups["evaluate"])
 lldescribe.register(groups["evaluate"])
+submit.register(app)
+
+
+def _refuse_relative(words: list[str]) -> None:
+    """Raises InputError for a relative path of a job's command, whatever its verb."""
+    if not words or "--help" in words:
+        return
+    command = command_line.parsed(typer.main.get_command(app), words)
+    ray_job.refuse_relative(command_line.relative_paths(command, Path.is_file))
 
 
 def main() -> None:
@@ -115,6 +128,8 @@ def main() -> None:
     143 for SIGTERM."""
     end_at_sigterm()
     try:
+        if ray_job.in_job():
+            _refuse_relative(sys.argv[1:])
         status = app(standalone_mode=False)
         if status == 130:  # typer's own answer to a KeyboardInterrupt
             status = exit_status()

@@ -9,12 +9,13 @@ from contextlib import contextmanager
 
 import typer
 
-from qsit_ray import pipeline
+from qsit_ray import pipeline, ray_job
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
 from qsit_ray.config.config import Config
 from qsit_ray.config.files import override
 from qsit_ray.errors import InputError
+from qsit_ray.models.base import relative_paths
 from qsit_ray.run_config import opened
 from qsit_ray.terminal import Terminal, quiet
 
@@ -28,6 +29,8 @@ def working(run: RunFolder, config: Config | None = None) -> Iterator[tuple[Conf
     """
     if config is None:
         config = opened(run)
+    if ray_job.in_job():
+        ray_job.refuse_relative(relative_paths(config))
     with run.lock():
         config, changed = pipeline.create(run, config)
         try:

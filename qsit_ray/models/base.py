@@ -9,8 +9,10 @@ from typing import Literal
 
 from qsit_ray import __version__, artifacts
 from qsit_ray.artifacts import RunFolder
+from qsit_ray.config.changes import differ
 from qsit_ray.config.config import DEMO_MODELS, Config
 from qsit_ray.config.files import validated
+from qsit_ray.config.places import absolute
 from qsit_ray.errors import InputError
 from qsit_ray.models.hub import is_on_hub, pinned, split
 
@@ -100,6 +102,22 @@ def resolved(run: RunFolder, config: Config) -> dict[str, Base]:
         else:
             found[role] = Base(asked, _absolute(asked))
     return found
+
+
+def relative_paths(config: Config) -> list[str]:
+    """The settings, by dotted key and value, that are paths relative to the working folder."""
+    values = config.model_dump(mode="json"), absolute(config).model_dump(mode="json")
+    found = {key: before for key, before, _ in differ(*values) if before is not None}
+    for role in used(config):
+        name = getattr(config.models, role)
+        if name not in DEMO_MODELS and not is_on_hub(name):
+            found[f"models.{role}"] = name
+    return [
+        f"{key} {path}"
+        for key, value in found.items()
+        for path in (value if isinstance(value, list) else [value])
+        if not path.startswith(("/", "~")) and "://" not in path
+    ]
 
 
 def identity(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -64,6 +65,7 @@ RUN_GIB = 1.0
 # Ray Train's own patience with the nodes of its ranks is longer by this than the user's, which ends
 # the command with words; its default is a minute.
 SLACK_SECONDS = 120
+CONNECT_SECONDS = 10.0
 # Trials that a rehearsal without a cluster runs at once; they only wait.
 REHEARSED_AT_ONCE = 4
 
@@ -99,6 +101,7 @@ def session(
     user's mistake that another process met is raised as the InputError that it was there.
     """
     check_address()
+    check_head()
     if not use_gpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     import ray
@@ -134,6 +137,22 @@ def session(
         raise mistake from error  # the log has where it was met
     finally:
         ray.shutdown()
+
+
+def check_head() -> None:
+    """Raises InputError where nobody listens at the host and port of RAY_ADDRESS.
+
+    Ray would try again for minutes without a word.
+    """
+    address = os.environ.get("RAY_ADDRESS", "")
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"RAY_ADDRESS={address}: no Ray head answers there: {reason}") from None
 
 
 def check_cluster(requests: Sequence[Request]) -> None:

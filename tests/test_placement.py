@@ -1,6 +1,7 @@
 """What work asks of Ray: refused on a machine that can never give it, in Ray's own syntax."""
 
 import json
+import socket
 
 import pytest
 from hypothesis import given
@@ -133,3 +134,20 @@ def test_rays_forms_of_a_selector_are_taken(label, value):
 def test_other_labels_are_refused_by_the_settings_name(assignment, words):
     with pytest.raises(InputError, match=words):
         override(demo(), [assignment])
+
+
+def test_a_head_that_is_not_there_is_refused_at_once(monkeypatch):
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # held, and nobody listens
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        words = f"RAY_ADDRESS={address}: no Ray head answers there: Connection refused"
+        with pytest.raises(InputError, match=words), session(processes=1):
+            pass
+
+
+def test_ranks_that_leave_no_cpu_for_data_are_refused():
+    config = override(demo(), ["train.workers=2"])
+    placement.check(placement.of_run(config), {"CPU": 4.0})
+    with pytest.raises(InputError, match=r"train\.workers: .* need 4 CPUs, and 3 are there"):
+        placement.check(placement.of_run(config), {"CPU": 3.0})

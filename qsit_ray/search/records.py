@@ -104,7 +104,7 @@ def kept_seconds(folder: Path, point: Point) -> float:
 def _lost(path: Path, unreported: bool) -> float:
     ended_well = {"completed", "running"} if unreported else {"completed"}
     lines = artifacts.read_jsonl(path)
-    return sum(line["device_seconds"] for line in lines if line["ended"] not in ended_well)
+    return sum(float(line["device_seconds"]) for line in lines if line["ended"] not in ended_well)
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,12 @@ def is_whole(body: Any) -> bool:
     return bool(body["choices"][0].get("finish_reason") == "stop")
 
 
+def usage(body: Any) -> tuple[int | None, int | None]:
+    """Tokens of the prompt and of the answer, where the server counts them."""
+    counted = body.get("usage") or {}
+    return counted.get("prompt_tokens"), counted.get("completion_tokens")
+
+
 def without_repeats(tokens: Sequence[int], image: int) -> list[int]:
     """A prompt's tokens with one token for its image, which servers repeat for each feature."""
     pairs = zip([None, *tokens], tokens, strict=False)

@@ -210,7 +210,8 @@ class RemoteView:
                 connection.chat.reply([turn], **messages.GREEDY, max_tokens=most_tokens)
             )
             text = completion(body).text
-        return Reply(self.name, question, text.strip(), messages.is_whole(body))
+        counted = messages.usage(body)
+        return Reply(self.name, question, text.strip(), messages.is_whole(body), *counted)
 
     def choose(self, question: str, candidates: Sequence[str]) -> Choice:
         """The likeliest of the candidates, by the log-likelihoods that vLLM gives of each whole

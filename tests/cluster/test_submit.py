@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray._private.ray_constants import get_runtime_env_default_excludes
 from ray._private.runtime_env.packaging import create_package
+from ray._raylet import AuthenticationTokenLoader
 
 from qsit_ray import submission
 from qsit_ray.cli.app import main
@@ -270,6 +271,13 @@ def test_a_server_that_takes_no_job_is_one_line(monkeypatch, status, body, named
     assert str(raised.value).startswith(f"{address}: {named}")
     assert "\n" not in str(raised.value)
     assert "555" not in str(raised.value)
+
+
+@pytest.fixture(autouse=True)
+def forgotten():
+    """Ray keeps the token that it reads first, for the tests of other files in this process too."""
+    yield
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def test_a_missing_token_is_one_line(tmp_path):

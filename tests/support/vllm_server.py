@@ -192,6 +192,8 @@ class Server:
             first = self.alternatives(logits[-1], new[0], body, restricted)
             choice["logprobs"] = {"content": [first]}
         reply = {"id": "x", "object": "chat.completion", "model": self.model, "choices": [choice]}
+        counted = {"prompt_tokens": inputs["input_ids"].shape[1], "completion_tokens": len(new)}
+        reply["usage"] = counted
         if body.get("prompt_logprobs") is not None:
             shares = logits.log_softmax(dim=-1)
             ids = inputs["input_ids"][0].tolist()

@@ -60,11 +60,13 @@ def listening(pid):
 
 def run(command, temporary):
     """(status, output, command lines) of a command with the secrets. Ray's session folder, with its
-    logs, is below `temporary`; command lines are looked up at each line of the output."""
+    logs, is below `temporary`; command lines are looked up at the start and at each line of the
+    output."""
     environment = {**os.environ, **PLANTED, "RAY_TMPDIR": str(temporary)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    output, seen = [], set()
+    output = []
     with subprocess.Popen(command, text=True, env=environment, **pipes) as process:
+        seen = arguments(process.pid)
         for line in process.stdout:
             output.append(line)
             seen |= arguments(process.pid)

@@ -72,5 +72,6 @@ if rank == 0:
     results["early"] = asdict(early) if early else None
     results["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     artifacts.write_json(folder / "results.json", results)
-# An interpreter that ends before the group's threads do is sometimes aborted by them.
 dist.destroy_process_group()
+sys.stdout.flush()
+os._exit(0)  # an interpreter that ends is sometimes aborted by threads of gloo

@@ -22,8 +22,8 @@ WAITING_GROUPS = ("PENDING", "RESCHEDULING", "PREPARED")
 WAITING_ACTORS = ("PENDING_CREATION", "RESTARTING")
 MANY = 10_000
 """Placement groups and actors that Ray's state lists at most."""
-AT_ALL = 1
-"""Tasks that are listed, to know whether there are any."""
+SOME = 100
+"""Tasks that are looked at, to know whether there are any."""
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ class _Cluster:
     resources: Resources
     nodes: Sequence[tuple[Mapping[str, float], Mapping[str, str]]]
     """Resources and labels of each node."""
+    asked: Sequence[Mapping[str, float]]
+    """Resources of the tasks and actors that nodes have no room for now, of all jobs."""
     refused: frozenset[str]
     """Placement groups that the autoscaler has no node for."""
 
@@ -79,6 +81,10 @@ def _cluster() -> _Cluster:
     return _Cluster(
         Resources(len(alive), free, scaler.autoscaler_state_version > 0, coming, tuple(failed)),
         [(dict(node.total_resources), dict(node.labels)) for node in alive],
+        [
+            dict(each.request.resources_bundle)
+            for each in reply.cluster_resource_state.pending_resource_requests
+        ],
         # Their details: `<id>:<strategy>|<state>`.
         frozenset(g.details.partition(":")[0] for g in scaler.infeasible_gang_resource_requests),
     )
@@ -107,9 +113,10 @@ def _actors(cluster: _Cluster, named: Sequence[Request]) -> Iterator[Demand]:
     from ray.util.state import list_actors
 
     counts: dict[tuple[object, ...], tuple[Request, Counter[bool]]] = {}
-    for actor in list_actors(filters=[_of_this_job("job_id")], limit=MANY, detail=True):
+    alive = [_of_this_job("job_id"), ("state", "!=", "DEAD")]
+    for actor in list_actors(filters=alive, limit=MANY, detail=True):
         resources = actor.required_resources or {}
-        if actor.state == "DEAD" or actor.placement_group_id or not any(resources.values()):
+        if actor.placement_group_id or not any(resources.values()):
             continue
         request = _named(resources, actor.label_selector or {}, 1, named)
         # One that has a node and is not alive yet loads what it needs.
@@ -125,12 +132,16 @@ def _tasks(cluster: _Cluster) -> Iterator[Demand]:
 
     def some(state: str) -> list[Any]:
         mine = [_of_this_job("job_id"), ("type", "=", "NORMAL_TASK"), ("state", "=", state)]
-        return list(list_tasks(filters=mine, limit=AT_ALL, detail=True))
+        return list(list_tasks(filters=mine, limit=SOME, detail=True))
 
-    if waiting := some("PENDING_NODE_ASSIGNMENT"):
-        task = waiting[0]
-        request = Request("tasks", {}, task.required_resources or {}, task.label_selector or {})
-        yield cluster.demand(request, AT_ALL, len(some("RUNNING")), refused=False)
+    # Ray's list of tasks may keep one as waiting that is long gone, with its node for instance.
+    waiting = [
+        task for task in some("PENDING_NODE_ASSIGNMENT") if task.required_resources in cluster.asked
+    ]
+    if waiting:
+        first = waiting[0]
+        request = Request("tasks", {}, first.required_resources, first.label_selector or {})
+        yield cluster.demand(request, len(waiting), len(some("RUNNING")), refused=False)
 
 
 def _named(

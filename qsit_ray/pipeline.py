@@ -18,7 +18,7 @@ from qsit_ray.models.base import record, recorded, resolved, with_names
 from qsit_ray.placement import Request
 from qsit_ray.run_config import RunConfig, change, opened
 from qsit_ray.run_files import FoundMix, read_epochs
-from qsit_ray.session import check_machine, on_cluster, processes, session
+from qsit_ray.session import check_launcher, check_machine, on_cluster, processes, session
 from qsit_ray.terminal import Terminal
 from qsit_ray.train.trackers import require
 
@@ -108,8 +108,10 @@ def run_all(run: RunFolder, config: Config, terminal: Terminal, yes: bool = Fals
     """Run every stage in order; complete ones are skipped. A rehearsal ends with the mix, or on a
     cluster with a training that holds its GPUs. `yes`: doubts that the searches leave are no reason
     to stop."""
+    asked = placement.of_run(config, on_cluster())
+    check_launcher(asked)
     build_data(run, config, terminal)
-    with ray_session(config, terminal, *placement.of_run(config, on_cluster())) as dashboard:
+    with ray_session(config, terminal, *asked) as dashboard:
         from qsit_ray.stages.evaluate import evaluate_models
         from qsit_ray.stages.rehearsed_training import rehearse_training
         from qsit_ray.stages.train import train

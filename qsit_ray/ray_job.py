@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ MARK = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 REVISION = "QSIT_REVISION"
 """The environment variable that tells a job its git revision: .git is not uploaded."""
 ADDRESS = "RAY_ADDRESS"
+CONNECT_SECONDS = 10.0
 UNKNOWN = (
     f"git revision: unknown here, since .git is not uploaded; `qsit submit` passes it along, as "
     f"does {REVISION} in the job's env_vars"
@@ -41,13 +43,22 @@ def refuse_relative(names: Sequence[str]) -> None:
 
 
 def check_address() -> None:
-    """Raises InputError where RAY_ADDRESS is a dashboard's, to which no command can connect."""
+    """Raises InputError where RAY_ADDRESS is a dashboard's, to which no command can connect, or
+    nobody listens at its host and port: Ray would try again for minutes without a word."""
     address = os.environ.get(ADDRESS, "")
     if address.startswith(("http://", "https://")):
         raise InputError(
             f"{ADDRESS}={address}: a dashboard's address, which takes jobs only: `qsit submit` "
             f"makes the command one; on a node of the cluster itself, {ADDRESS}=auto"
         )
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"{ADDRESS}={address}: no Ray head answers there: {reason}") from None
 
 
 def revision(tree: Path) -> str | None:

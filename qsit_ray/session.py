@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -65,7 +64,6 @@ RUN_GIB = 1.0
 # Ray Train's own patience with the nodes of its ranks is longer by this than the user's, which ends
 # the command with words; its default is a minute.
 SLACK_SECONDS = 120
-CONNECT_SECONDS = 10.0
 # Trials that a rehearsal without a cluster runs at once; they only wait.
 REHEARSED_AT_ONCE = 4
 
@@ -101,7 +99,6 @@ def session(
     user's mistake that another process met is raised as the InputError that it was there.
     """
     check_address()
-    check_head()
     if not use_gpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     import ray
@@ -124,7 +121,8 @@ def session(
     end_at_sigterm()
     try:
         if on_cluster():
-            check_cluster(requests)
+            check_launcher(requests)
+            _check_spare(requests)
             with watched(say, cluster.wait_minutes, requests):
                 yield context.dashboard_url or ""
         else:
@@ -139,36 +137,28 @@ def session(
         ray.shutdown()
 
 
-def check_head() -> None:
-    """Raises InputError where nobody listens at the host and port of RAY_ADDRESS.
-
-    Ray would try again for minutes without a word.
-    """
-    address = os.environ.get("RAY_ADDRESS", "")
-    host, _, port = address.rpartition(":")
-    if not host or "/" in host or not port.isdigit():
+def check_launcher(requests: Sequence[Request]) -> None:
+    """Raises InputError for a request that the nodes of Ray's launcher never meet, on the head that
+    it started; needs no session. Elsewhere nothing is known."""
+    if not on_cluster() or not BOOTSTRAP.expanduser().exists():
         return
     try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"RAY_ADDRESS={address}: no Ray head answers there: {reason}") from None
+        launcher = read_launcher(BOOTSTRAP.expanduser())
+    except InputError:  # the file is not the user's: without its resources it tells nothing
+        return
+    for request in requests:
+        if (held := launcher.together(request)) < request.bundles:
+            raise InputError(
+                f"{request.what} asks for {request.asks}; the nodes that this cluster may "
+                f"bring hold {held} of {request.bundles}"
+            )
 
 
-def check_cluster(requests: Sequence[Request]) -> None:
-    """Raises InputError for a request that the nodes of Ray's launcher, on whose head this runs,
-    never meet, and for one that leaves no CPU for Ray Data on a cluster that does not grow."""
+def _check_spare(requests: Sequence[Request]) -> None:
+    """Raises InputError for a request that leaves no CPU for Ray Data where no node will come."""
     import ray
 
-    if BOOTSTRAP.expanduser().exists():
-        launcher = read_launcher(BOOTSTRAP.expanduser())
-        for request in requests:
-            if (held := launcher.together(request)) < request.bundles:
-                raise InputError(
-                    f"{request.what} asks for {request.asks}; the nodes that this cluster may "
-                    f"bring hold {held} of {request.bundles}"
-                )
-    elif not grows():
+    if not grows():
         there = ray.cluster_resources()  # a node that is missing may come back
         check([each for each in requests if not each.lacks(there)], there)
 

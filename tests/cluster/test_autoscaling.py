@@ -9,7 +9,7 @@ from evaluation.studies.autoscaling import KINDS, SETTINGS, rehearse
 from qsit_ray.config.presets import paper
 from qsit_ray.errors import InputError
 from qsit_ray.placement import ranks, trial
-from qsit_ray.session import check_cluster
+from qsit_ray.session import check_launcher
 
 
 @pytest.mark.slow
@@ -47,8 +47,9 @@ def test_what_the_launchers_nodes_never_hold_is_refused_on_its_head(tmp_path, mo
     content = {"head_node_type": "head", "max_workers": 3, "available_node_types": kinds}
     (tmp_path / "ray_bootstrap_config.yaml").write_text(yaml.safe_dump(content))
     monkeypatch.setenv("HOME", str(tmp_path))
-    check_cluster([ranks(train, 8)])
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    check_launcher([ranks(train, 8)])
     with pytest.raises(InputError, match=r"the training asks for 9 × .* hold 8 of 9$"):
-        check_cluster([ranks(train, 9)])
+        check_launcher([ranks(train, 9)])
     with pytest.raises(InputError, match=r"a trial asks for \(4 CPU, 1 GPU, qsit=proxy\)"):
-        check_cluster([trial(search)])
+        check_launcher([trial(search)])

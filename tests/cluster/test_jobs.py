@@ -13,6 +13,9 @@ from ray_head import BIN, head
 RATIOS = "[0.3, 1.0, 3.0]"
 SMALL = {
     "search.nodes": "{}",
+    # The one rank that a rehearsal holds on a cluster.
+    "train.nodes": "{}",
+    "train.workers": 1,
     "search.interpreting_general.ratios": RATIOS,
     "search.interpreting_general.seeds": "[0]",
     "search.interpreting_general.degree": 2,

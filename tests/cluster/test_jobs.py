@@ -13,6 +13,9 @@ from ray_head import BIN, head
 RATIOS = "[0.3, 1.0, 3.0]"
 SMALL = {
     "search.nodes": "{}",
+    # The one rank that a rehearsal holds on a cluster.
+    "train.nodes": "{}",
+    "train.workers": 1,
     "search.interpreting_general.ratios": RATIOS,
     "search.interpreting_general.seeds": "[0]",
     "search.interpreting_general.degree": 2,
@@ -176,7 +179,7 @@ def test_ctrl_c_stops_following_and_the_job_goes_on(cluster, tmp_path):
     commands = [line for line in told.splitlines() if " ray job " in line]
     follow, stop = (line.split("   ")[0].split() for line in commands)
     # The commands that are named work as they are.
-    plain = ["env", "-u", "RAY_AUTH_MODE", "-u", "RAY_ADDRESS"]
+    plain = ["env", "-u", "RAY_AUTH_MODE", "RAY_ADDRESS=http://127.0.0.1:1"]
     followed = call(cluster, *plain, *follow)
     assert "SUCCEEDED" in followed.stdout.upper()
     assert (out / "report.html").exists()

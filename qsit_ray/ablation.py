@@ -44,7 +44,7 @@ from qsit_ray.report import ablations
 from qsit_ray.report.ablations import ArmResult
 from qsit_ray.run_config import RunConfig, change
 from qsit_ray.run_files import FoundMix, read_epochs
-from qsit_ray.session import cores, trainings_at_once
+from qsit_ray.session import START_TIMEOUT, WATCHER, cores, on_cluster, trainings_at_once
 from qsit_ray.terminal import Bar, Terminal, quiet
 
 LOCK_SECONDS = 120.0
@@ -82,8 +82,9 @@ def ablate(
     unknown arm, or where a repeat was trained with other settings.
     """
     _check(config, study, only)
-    # The proxies and predictions of other arms may hold the place of a training for a while.
-    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", PLACE_SECONDS)
+    if not on_cluster():
+        # The proxies and predictions of other arms may hold the place of a training for a while.
+        os.environ.setdefault(START_TIMEOUT, PLACE_SECONDS)
     pipeline.build_data(run, config, terminal)
     trainings = max(1, cores() // config.train.workers)
     asked = placement.of_run(config)
@@ -159,7 +160,10 @@ def _train_all(
     limit = trainings_at_once(config.train)
     # Beside the driver, whose node stays as long as the command.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    prepare, train = (task.options(scheduling_strategy=here) for task in (_prepare, _train))
+    prepare, train = (
+        task.options(scheduling_strategy=here, runtime_env=_environment())
+        for task in (_prepare, _train)
+    )
     bases = {seed: folder / f"seed-{seed}" if seed else run.path for seed in seeds}
     method = next(arm for arm in arms if arm.name == METHOD)
     made_with = RunConfig.read(run).made_with
@@ -240,6 +244,14 @@ def _all_of(
         raise RuntimeError(
             f"{len(failed)} of {len(tasks)} failed; see their logs; first {first}: {reason}"
         )
+
+
+def _environment() -> dict[str, Any] | None:
+    """What Ray Train reads where it is called; processes of this machine have it already."""
+    if not on_cluster():
+        return None
+    names = (START_TIMEOUT, WATCHER)
+    return {"env_vars": {name: os.environ[name] for name in names if name in os.environ}}
 
 
 @ray.remote(num_cpus=0, max_retries=0)

@@ -8,7 +8,11 @@ import re
 
 from qsit_ray.errors import InputError
 
-_USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s]*@")
+# The second form: a secret with slashes, as those of AWS have; a number after a colon is a port.
+_USER = re.compile(
+    r"([A-Za-z][A-Za-z0-9+.-]*://)"
+    r"(?:[^/?#\s]*|[^/?#\s:@]*:(?!\d+(?:[/?#\s]|$))[^\s@]*)@"
+)
 REASON = "no user or password in an address; credentials are read from the environment"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 
 import ray
@@ -10,6 +11,11 @@ from ray.util.metrics import Gauge
 
 EVERY_SECONDS = 5.0
 """Ray exports every 10 seconds what was set since, and forgets it after 20."""
+
+
+_lock = threading.Lock()
+_held: list[HeldGauge] = []
+"""Those that have a value in this session; one thread exports them while there are any."""
 
 
 class HeldGauge:
@@ -22,21 +28,29 @@ class HeldGauge:
         """`description`: in ASCII, as Ray takes no other."""
         self._gauge = Gauge(name, description, tag_keys=tags)
         self._values: dict[tuple[tuple[str, str], ...], float] = {}
-        self._setting = threading.Lock()
 
     def set(self, value: float, tags: Mapping[str, str]) -> None:
-        with self._setting:
+        with _lock:
+            if not _held:
+                threading.Thread(target=_repeat, daemon=True).start()
             if not self._values:
-                threading.Thread(target=self._repeat, daemon=True).start()
+                _held.append(self)
             self._values[tuple(sorted(tags.items()))] = value
             self._gauge.set(value, tags=dict(tags))
 
-    def _repeat(self) -> None:
-        ended = threading.Event()
-        while not ended.wait(EVERY_SECONDS):
-            with self._setting:
-                if not ray.is_initialized():
-                    self._values.clear()
-                    return
-                for tags, value in self._values.items():
-                    self._gauge.set(value, tags=dict(tags))
+    def _export(self) -> None:
+        for tags, value in self._values.items():
+            self._gauge.set(value, tags=dict(tags))
+
+
+def _repeat() -> None:
+    while True:
+        time.sleep(EVERY_SECONDS)
+        with _lock:
+            if not ray.is_initialized():
+                for gauge in _held:
+                    gauge._values.clear()
+                _held.clear()
+                return
+            for gauge in _held:
+                gauge._export()

@@ -99,9 +99,10 @@ def ray_session(
             pretend_gpus=pretended,
             requests=requests,
             say=terminal.say,
-            cluster=config.cluster,
+            wait_minutes=config.cluster.wait_minutes,
         )
-    return session(held, config.train.use_gpu, 0, requests, terminal.say, config.cluster)
+    minutes = config.cluster.wait_minutes
+    return session(held, config.train.use_gpu, 0, requests, terminal.say, minutes)
 
 
 def run_all(run: RunFolder, config: Config, terminal: Terminal, yes: bool = False) -> None:

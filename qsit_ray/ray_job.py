@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from qsit_ray import addresses
 from qsit_ray.errors import InputError
 
 # Ray sets it, under this very name, for the entrypoint of every job and for nothing else.
@@ -46,6 +47,7 @@ def check_address() -> None:
     """Raises InputError where RAY_ADDRESS is a dashboard's, to which no command can connect, or
     nobody listens at its host and port: Ray would try again for minutes without a word."""
     address = os.environ.get(ADDRESS, "")
+    addresses.check(address)
     if address.startswith(("http://", "https://")):
         raise InputError(
             f"{ADDRESS}={address}: a dashboard's address, which takes jobs only: `qsit submit` "

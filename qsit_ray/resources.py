@@ -10,18 +10,18 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from qsit_ray.placement import Request
-from qsit_ray.waiting import Demand, Patience, Resources, Starved
+from qsit_ray.waiting import TASKS, Demand, Patience, Resources, Starved
 
 LOOK_SECONDS = 5.0
 SHOWN = ("CPU", "GPU")
 WAITING_GROUPS = ("PENDING", "RESCHEDULING", "PREPARED")
 WAITING_ACTORS = ("PENDING_CREATION", "RESTARTING")
-MANY = 10_000
-"""Placement groups and actors that Ray's state lists at most."""
+# As many as Ray's state lists at most. It drops tasks of a long job, and would raise for that.
+LISTED: dict[str, Any] = {"limit": 10_000, "detail": True, "raise_on_missing_output": False}
 SOME = 100
 """Tasks that are looked at, to know whether there are any."""
 
@@ -41,7 +41,8 @@ class _Cluster:
     """Placement groups that the autoscaler has no node for."""
 
     def demand(self, request: Request, waiting: int, held: int, refused: bool) -> Demand:
-        fitting = sum(request.fits(*node) > 0 for node in self.nodes)
+        needed = request.bundles if request.one_node else 1
+        fitting = sum(request.fits(*node) >= needed for node in self.nodes)
         return Demand(request.what, request.asks, waiting, held, fitting, refused)
 
 
@@ -51,7 +52,10 @@ def grows() -> bool:
 
 
 def look(named: Sequence[Request]) -> tuple[list[Demand], Resources]:
-    """What this job asks for, and what the cluster has. Needs a Ray session with a dashboard."""
+    """What this job asks for, by the names of `named`, and what the cluster has.
+
+    Needs a Ray session with a dashboard.
+    """
     cluster = _cluster()
     demands = [*_groups(cluster, named), *_actors(cluster, named), *_tasks(cluster)]
     return demands, cluster.resources
@@ -96,7 +100,7 @@ def _groups(cluster: _Cluster, named: Sequence[Request]) -> Iterator[Demand]:
 
     found: dict[tuple[object, ...], list[tuple[Request, Any]]] = defaultdict(list)
     mine = [_of_this_job("creator_job_id")]
-    for group in list_placement_groups(filters=mine, limit=MANY, detail=True):
+    for group in list_placement_groups(filters=mine, **LISTED):
         if group.state in (*WAITING_GROUPS, "CREATED"):
             bundle, number = group.bundles[0], len(group.bundles)
             resources, labels = bundle["unit_resources"], bundle.get("label_selector") or {}
@@ -114,7 +118,7 @@ def _actors(cluster: _Cluster, named: Sequence[Request]) -> Iterator[Demand]:
 
     counts: dict[tuple[object, ...], tuple[Request, Counter[bool]]] = {}
     alive = [_of_this_job("job_id"), ("state", "!=", "DEAD")]
-    for actor in list_actors(filters=alive, limit=MANY, detail=True):
+    for actor in list_actors(filters=alive, **LISTED):
         resources = actor.required_resources or {}
         if actor.placement_group_id or not any(resources.values()):
             continue
@@ -132,7 +136,7 @@ def _tasks(cluster: _Cluster) -> Iterator[Demand]:
 
     def some(state: str) -> list[Any]:
         mine = [_of_this_job("job_id"), ("type", "=", "NORMAL_TASK"), ("state", "=", state)]
-        return list(list_tasks(filters=mine, limit=SOME, detail=True))
+        return list(list_tasks(filters=mine, **{**LISTED, "limit": SOME}))
 
     # Ray's list of tasks may keep one as waiting that is long gone, with its node for instance.
     waiting = [
@@ -140,8 +144,10 @@ def _tasks(cluster: _Cluster) -> Iterator[Demand]:
     ]
     if waiting:
         first = waiting[0]
-        request = Request("tasks", {}, first.required_resources, first.label_selector or {})
-        yield cluster.demand(request, len(waiting), len(some("RUNNING")), refused=False)
+        request = Request(TASKS, {}, first.required_resources, first.label_selector or {})
+        # A task of no resources may wait for others, as those of an ablation do.
+        running = [task for task in some("RUNNING") if task.required_resources]
+        yield cluster.demand(request, len(waiting), len(running), refused=False)
 
 
 def _named(
@@ -152,9 +158,10 @@ def _named(
 ) -> Request:
     """The one of `named` that asks for this; one without a name where it is none of them."""
     for request in named:
-        if (dict(request.resources), request.bundles) == (dict(resources), bundles):
-            return replace(request, labels=labels)
-    return Request("an actor" if bundles == 1 else "actors", {}, resources, labels, bundles)
+        asked = dict(request.resources), dict(request.labels), request.bundles
+        if asked == (dict(resources), dict(labels), bundles):
+            return request
+    return Request("work", {}, resources, labels, bundles)
 
 
 def _key(request: Request) -> tuple[object, ...]:
@@ -179,30 +186,37 @@ def watched(
     Raises Starved in place of the body's end when work has waited for `minutes`. `named`: what the
     job is known to ask for.
     """
-    over, starved = threading.Event(), list[Starved]()
+    over, ending, starved = threading.Event(), threading.Lock(), list[Starved]()
     patience = Patience(minutes)
 
     def watch() -> None:
         while not over.wait(every):
             try:
-                for line in patience.look(*look(named), time.monotonic()):
-                    say(line)
+                lines = list(patience.look(*look(named), time.monotonic()))
             except Starved as error:
-                starved.append(error)
-                # Ends what the main thread waits in, as `ray job stop` does.
-                os.kill(os.getpid(), signal.SIGTERM)
+                with ending:  # not once the work has ended
+                    if not over.is_set():
+                        starved.append(error)
+                        # Ends what the main thread waits in, as `ray job stop` does.
+                        os.kill(os.getpid(), signal.SIGTERM)
                 return
             except Exception:  # the state of a busy head may be late; the work itself is not
-                logger.warning("can't tell what waits for resources", exc_info=True)
+                if not over.is_set():
+                    logger.warning("can't tell what waits for resources", exc_info=True)
+                continue
+            for line in lines:
+                say(line)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
-        yield
+        try:
+            yield
+        finally:
+            with ending:
+                over.set()
     except BaseException as error:
         if starved:
             raise starved[0] from error
         raise
-    finally:
-        over.set()
-        watcher.join(every)
+    watcher.join(every)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 import sys
@@ -13,7 +14,6 @@ from pathlib import Path
 
 import psutil
 
-from qsit_ray.config.cluster import Cluster
 from qsit_ray.config.config import Config
 from qsit_ray.config.data import DemoData
 from qsit_ray.config.train import Train
@@ -51,6 +51,7 @@ for _name, _value in (QUIET | ({} if "RAY_ADDRESS" in os.environ else LOOPBACK))
     os.environ.setdefault(_name, _value)
 
 # Whether Ray Train looks for notices that a node is about to go.
+START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 GIB = 2**30
 # What Ray's launcher writes on the head.
@@ -85,7 +86,7 @@ def session(
     pretend_gpus: int = 0,
     requests: Sequence[Request] = (),
     say: Callable[[str], None] = partial(print, file=sys.stderr),  # noqa: B008  as it is now
-    cluster: Cluster = Cluster(),  # noqa: B008  frozen
+    wait_minutes: float = math.inf,
 ) -> Iterator[str]:
     """Yield the dashboard's address of a Ray session with room for `processes` of one CPU each.
 
@@ -95,7 +96,7 @@ def session(
 
     Raises InputError for a RAY_ADDRESS that is a dashboard's, and when this machine, or the cluster
     as far as it is known, can never meet one of the `requests`. Otherwise a cluster may grow: `say`
-    is told what waits for its resources, and Starved is raised after `cluster.wait_minutes`. A
+    is told what waits for its resources, and Starved is raised after `wait_minutes`. A
     user's mistake that another process met is raised as the InputError that it was there.
     """
     check_address()
@@ -107,8 +108,8 @@ def session(
     os.environ.setdefault(WATCHER, "1" if on_cluster() else "0")
     shared = {"log_to_driver": False, "logging_level": logging.ERROR}
     if on_cluster():
-        patience = str(60 * cluster.wait_minutes + SLACK_SECONDS)
-        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", patience)
+        patience = str(60 * wait_minutes + SLACK_SECONDS)
+        os.environ.setdefault(START_TIMEOUT, patience)
         context = ray.init(**shared)
     else:
         context = ray.init(
@@ -123,7 +124,7 @@ def session(
         if on_cluster():
             check_launcher(requests)
             _check_spare(requests)
-            with watched(say, cluster.wait_minutes, requests):
+            with watched(say, wait_minutes, requests):
                 yield context.dashboard_url or ""
         else:
             check(requests, ray.cluster_resources())

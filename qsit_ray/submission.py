@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qsit_ray import addresses
 from qsit_ray.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,16 +50,20 @@ class Outcome:
     reason: str = ""
 
 
+def check_form(address: str) -> None:
+    """Raises InputError for what is no dashboard's address."""
+    addresses.check(address)
+    if not address.startswith(("http://", "https://")):
+        raise InputError(f"{address}: not a dashboard's address, such as http://127.0.0.1:8265")
+
+
 def connect(address: str) -> JobSubmissionClient:
     """The job API of a dashboard.
 
     Raises InputError when nothing answers there, or something else than Ray, or it refuses the
     token.
     """
-    if not address.startswith(("http://", "https://")):
-        raise InputError(f"{address}: not a dashboard's address, such as http://127.0.0.1:8265")
-    if "@" in address:
-        raise InputError("the dashboard's address: no user or password in it; Ray has a token")
+    check_form(address)
     # Of Ray's own, which would be taken instead of an address that is given.
     os.environ["RAY_API_SERVER_ADDRESS"] = address
     from ray.exceptions import AuthenticationError
@@ -70,7 +75,7 @@ def connect(address: str) -> JobSubmissionClient:
         return JobSubmissionClient(address)
     except AuthenticationError as error:
         raise _refused(address, error) from None
-    except ConnectionError:
+    except ConnectionError:  # also of TLS and proxies, which Ray does not tell apart
         reason = "nothing answers there; is the cluster up, and the tunnel to its dashboard open?"
     except (RuntimeError, ValueError, KeyError, OSError) as error:
         reason = f"not the dashboard of a Ray cluster: {_last_line(error)}"
@@ -113,8 +118,9 @@ def check_size(folder: Path, files: Mapping[Path, int]) -> None:
     large = [part for part, size in sizes.items() if size > 0.75 * total]
     worst = max(large, key=lambda part: len(part.parts), default=max(sizes, key=lambda p: sizes[p]))
     raise InputError(
-        f"{folder}: {total / MIB:,.0f} MiB to upload, and a dashboard takes {most / MIB:,.0f}; the "
-        f"largest folder is {worst}, {sizes[worst] / MIB:,.0f} MiB; list it in {folder}/.rayignore"
+        f"{folder}: {total / MIB:,.0f} MiB to upload, before compression, of {most / MIB:,.0f} at "
+        f"most; the largest folder is {worst}, {sizes[worst] / MIB:,.0f} MiB; list it in "
+        f"{folder}/.rayignore"
     )
 
 
@@ -134,7 +140,17 @@ def submit(client: JobSubmissionClient, job: Job) -> str:
 
 
 def follow(client: JobSubmissionClient, submission_id: str) -> Outcome:
-    """Print a job's log until the job ends."""
+    """Print a job's log until the job ends. Raises RuntimeError where the log can't be read."""
+    from aiohttp import ClientError
+    from ray.exceptions import AuthenticationError
+
+    try:
+        return _followed(client, submission_id)
+    except (ClientError, AuthenticationError, OSError) as error:
+        raise RuntimeError(str(error) or type(error).__name__) from error
+
+
+def _followed(client: JobSubmissionClient, submission_id: str) -> Outcome:
     shown = asyncio.run(_print_log(client, submission_id))
     while (info := client.get_job_info(submission_id)).status not in ENDED:
         shown += asyncio.run(_print_log(client, submission_id, shown))
@@ -163,7 +179,10 @@ def _refused(address: str, error: Exception) -> InputError:
     place = "in ~/.ray/auth_token or the file that RAY_AUTH_TOKEN_PATH names"
     if "Authentication failed" in str(error):  # Ray's words for 403
         return InputError(f"{address}: refuses the token {place}: it is not the cluster's")
-    return InputError(f"{address}: needs the cluster's token, {place}, and none was sent")
+    return InputError(
+        f"{address}: needs the cluster's token, {place}, and none was sent; of a "
+        "cluster without tokens: RAY_AUTH_MODE=disabled"
+    )
 
 
 def _last_line(error: Exception | str) -> str:

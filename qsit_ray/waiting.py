@@ -11,6 +11,8 @@ FIRST_SECONDS = 20.0
 NEVER_SECONDS = 120.0
 """After so long nothing changes a demand that the autoscaler has no node for, on a cluster that
 holds no other node to become free."""
+TASKS = "tasks"
+"""What tasks are called, whichever of them waits."""
 AGAIN = (60.0, 120.0, 300.0)
 """Seconds at which it is said again; afterwards each `AGAIN[-1]`."""
 
@@ -32,7 +34,8 @@ class Demand:
     held: int
     """Pieces that have them."""
     fitting: int = 0
-    """Nodes of the cluster that one piece would fit on if nothing else ran there."""
+    """Nodes of the cluster that could hold a piece, or a part of one that may be on several, if
+    nothing else ran there."""
     refused: bool = False
     """Whether the autoscaler says that no node it may bring now holds a piece."""
 
@@ -43,7 +46,7 @@ class Demand:
 
     @property
     def key(self) -> tuple[str, str]:
-        return self.what, self.asks
+        return self.what, "" if self.what == TASKS else self.asks
 
     def __str__(self) -> str:
         number = f"{self.waiting} × " if self.waiting > 1 else ""
@@ -107,12 +110,13 @@ class Patience:
         self.waits: dict[tuple[str, str], _Wait] = {}
 
     def look(self, demands: list[Demand], resources: Resources, seconds: float) -> Iterator[str]:
-        """The lines to be said now. Raises Starved for a demand that has waited `minutes`, or that
-        no node can ever meet."""
+        """The lines to be said now. Raises Starved for a demand that has waited `minutes`, unless
+        other work of the job may hold its place, and for one that no node can ever meet."""
         starved = {demand.key: demand for demand in demands if demand.starved}
+        held = {demand.key for demand in demands if demand.held}
         for key in [key for key in self.waits if key not in starved]:
             wait = self.waits.pop(key)
-            if wait.said:
+            if wait.said and key in held:
                 yield f"{key[0]}: no longer waiting, after {_clock(seconds - wait.since)}"
         for key, demand in starved.items():
             wait = self.waits.setdefault(key, _Wait(seconds))
@@ -121,7 +125,9 @@ class Patience:
             there = resources.beside(demand)
             if never and waited >= NEVER_SECONDS:
                 raise Starved(f"no node that the autoscaler may bring holds {demand}; {there}")
-            if waited >= 60 * self.minutes:
+            # Work of this job itself may be what holds its place.
+            taken = demand.fitting and held - {key}
+            if waited >= 60 * self.minutes and not taken:
                 raise Starved(
                     f"cluster.wait_minutes: waited {_clock(waited)} for {demand}; {there}"
                 )

@@ -25,6 +25,13 @@ def test_users_and_passwords_are_seen_and_masked(user, password, scheme):
     assert not addresses.has_user(addresses.masked(text).replace("…@", ""))
 
 
+def test_a_secret_with_slashes_is_seen():
+    """As those of AWS have; a number after the colon is a port."""
+    text = "s3://AKIAplanted:wJalr/K7MD/x@bucket/a"
+    assert addresses.masked(text) == "s3://…@bucket/a"
+    assert not addresses.has_user("http://host:8265/a@b")
+
+
 @pytest.mark.parametrize("text", ["a@b", "s3://bucket/a@b", "http://host/?to=a@b", "photos/a.png"])
 def test_other_names_with_an_at_sign_are_left_alone(text):
     assert addresses.masked(text) == text

@@ -67,6 +67,33 @@ def test_a_demand_that_no_node_can_meet_ends_earlier():
     lines(Patience(30), [refused], busy, range(0, 1000, 5))
 
 
+def test_a_place_that_other_work_of_the_job_holds_is_waited_for_without_end():
+    """As where one arm of an ablation predicts on the node that another's ranks wait for."""
+    ranks = Demand(RANKS.what, RANKS.asks, waiting=1, held=0, fitting=1)
+    evaluation = Demand("the evaluation", "(1 GPU)", waiting=0, held=1, fitting=1)
+    said = lines(Patience(1), [ranks, evaluation], HEAD, range(0, 700, 5))
+    assert list(said) == [20, 60, 120, 300, 600]
+    with pytest.raises(Starved, match=r"cluster\.wait_minutes"):
+        lines(Patience(1), [RANKS, evaluation], HEAD, range(0, 700, 5))
+
+
+def test_work_that_is_given_up_is_not_said_to_have_its_place():
+    patience = Patience(30)
+    assert lines(patience, [RANKS], HEAD, range(0, 30, 5))
+    assert not list(patience.look([], HEAD, 35))
+
+
+def test_tasks_of_two_kinds_are_one_wait():
+    kinds = [Demand("tasks", asks, waiting=1, held=0) for asks in ("(1 CPU)", "(2 CPU)")]
+    patience = Patience(30)
+    said = [
+        line
+        for seconds in range(0, 100, 5)
+        for line in patience.look([kinds[seconds // 5 % 2]], HEAD, seconds)
+    ]
+    assert [line.partition(" for ")[0] for line in said] == ["waiting 0:00:20", "waiting 0:01:00"]
+
+
 def test_failed_launches_and_a_missing_autoscaler_are_named():
     failed = Resources(1, {}, autoscaler=True, failed=("primary: no capacity",))
     assert failed.beside(RANKS).endswith("brings none; it failed: primary: no capacity")

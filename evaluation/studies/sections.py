@@ -20,7 +20,7 @@ Seed = Annotated[int, typer.Option(min=0)]
 def command_line(study: str, page: str = "docs/SEARCH.md", **options: int) -> str:
     """The command of a study, as its section quotes it."""
     given = "".join(f" --{name} {value}" for name, value in options.items())
-    return f"`python -m evaluation.studies {study} --out {page}{given}`"
+    return f"`python -m evaluation.studies {study.replace('_', '-')} --out {page}{given}`"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from qsit_ray import pipeline, ray_job
+from qsit_ray import addresses, pipeline, ray_job
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli import (
     ablate,
@@ -128,6 +128,8 @@ def main() -> None:
     143 for SIGTERM."""
     end_at_sigterm()
     try:
+        for word in sys.argv[1:]:
+            addresses.check(word)  # before any message repeats it
         if ray_job.in_job():
             _refuse_relative(sys.argv[1:])
         status = app(standalone_mode=False)

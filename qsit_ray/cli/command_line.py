@@ -35,11 +35,11 @@ class Parsed:
     shown: dict[str, str]
 
     @property
-    def run(self) -> Path | None:
-        """The run folder that it works on, or the folder or file that it writes."""
+    def run(self) -> str | None:
+        """The run folder that it works on, or the folder, file or address that it writes."""
         for name in ("run", "out", "output", "to"):
             if self.values.get(name) is not None:
-                return Path(self.values[name])
+                return str(self.values[name])
         return None
 
 
@@ -74,19 +74,21 @@ def relative_paths(command: Parsed, is_settings: Callable[[Path], bool]) -> list
     return [
         f"{command.shown[name]} {path}"
         for name, path in _paths(command)
-        if not path.startswith(("/", "~"))
-        and not (path.endswith(SETTINGS) and is_settings(Path(path)))
+        if not (path.endswith(SETTINGS) and is_settings(Path(path)))
     ]
 
 
 def _paths(command: Parsed) -> Iterator[tuple[str, str]]:
+    """The names and texts of the paths that are relative. A leading ~ is expanded in texts, and is
+    a folder's name in paths."""
     texts = TEXTS.get(command.verb, ())
     for name, value in command.values.items():
         if isinstance(value, Path):
-            yield name, str(value)
+            if not value.is_absolute():
+                yield name, str(value)
         elif name in texts and not (name == "model" and _is_name(command, value)):
             for each in value if isinstance(value, list) else [value] if value else []:
-                if each != "-" and "://" not in each:
+                if each != "-" and "://" not in each and not each.startswith(("/", "~")):
                     yield name, each
 
 

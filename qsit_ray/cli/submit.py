@@ -44,7 +44,10 @@ def submit(
     ] = False,
     env: Annotated[
         list[str],
-        typer.Option(help="KEY=VALUE for the job's processes; KEY takes the value from here."),
+        typer.Option(
+            help="KEY=VALUE for the job's processes; KEY takes the value from here. Not for "
+            "secrets: Ray writes them to logs of its nodes."
+        ),
     ] = [],  # noqa: B006
     working_dir: Annotated[
         Path | None,
@@ -65,11 +68,11 @@ def submit(
         raise InputError(
             "no --address and no RAY_ADDRESS: give the dashboard's, such as http://127.0.0.1:8265"
         )
-    variables = _variables(env)
-    folder = _folder(working_dir)
-
     from qsit_ray import submission
 
+    submission.check_form(place)
+    variables = _variables(env)
+    folder = _folder(working_dir)
     files = submission.uploaded(folder)
     _check_paths(command, folder, set(files))
     submission.check_size(folder, files)
@@ -80,7 +83,7 @@ def submit(
         say(f"{folder}: no git revision; the run's made_with will have none")
     metadata = {
         "verb": command.verb,
-        "run": str(command.run or ""),
+        "run": command.run or "",
         "revision": variables.get(ray_job.REVISION, ""),
         **({"job_name": name} if name else {}),
     }
@@ -90,10 +93,12 @@ def submit(
     size = sum(files.values()) / submission.MIB
     say(f"job {started}: submitted, {len(files)} files of {size:.1f} MiB; dashboard: {at}")
     # Without the mode, Ray's own commands send no token.
-    ray = f"RAY_AUTH_MODE={os.environ['RAY_AUTH_MODE']} ray job"
+    mode = os.environ["RAY_AUTH_MODE"]
+    # An address in the environment has precedence over Ray's own --address.
+    ray = f"RAY_AUTH_MODE={mode} RAY_API_SERVER_ADDRESS={at} ray job"
     hints = (
-        f"{ray} logs --address {at} --follow {started}   follows it\n"
-        f"{ray} stop --address {at} {started}   stops it; the same command then resumes"
+        f"{ray} logs --follow {started}   follows it\n"
+        f"{ray} stop {started}   stops it; the same command then resumes"
     )
     if no_wait:
         return say(hints)
@@ -102,7 +107,7 @@ def submit(
     except KeyboardInterrupt:
         print(f"qsit: no longer followed; job {started} goes on\n{hints}", file=sys.stderr)
         raise
-    except (RuntimeError, OSError) as error:
+    except RuntimeError as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         print(f"qsit: can't follow job {started}: {reason}\n{hints}", file=sys.stderr)
         raise typer.Exit(1) from None
@@ -114,7 +119,7 @@ def submit(
 
 
 def _variables(given: Sequence[str]) -> dict[str, str]:
-    """The environment of `--env`. Its values are never printed: they may be keys."""
+    """The environment of `--env`. Its values are not printed."""
     found = {}
     for each in given:
         name, equals, value = each.partition("=")
@@ -131,6 +136,11 @@ def _folder(working_dir: Path | None) -> Path:
     if working_dir is None:
         tree = Path(qsit_ray.__file__).parents[1]
         working_dir = tree if (tree / ".rayignore").is_file() else Path.cwd()
+        if not (working_dir / ".rayignore").is_file():
+            raise InputError(
+                f"{working_dir}: no .rayignore tells what stays here; write one, or name the "
+                "folder that is uploaded with --working-dir"
+            )
     if not working_dir.is_dir():
         raise InputError(f"--working-dir {working_dir}: no such folder")
     return working_dir.absolute()

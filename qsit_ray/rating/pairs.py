@@ -179,7 +179,11 @@ def _alone(folder: Path, image: str, other: Path) -> Reject:
     name, there = name_of(folder / image, 0), name_of(other, 0)
     place = other / image
     files = place.parent.glob(f"{glob.escape(place.stem)}.*")
-    unread = sorted(name_of(file.name, 0) for file in files if file.is_file())
+    unread = sorted(
+        name_of(file.name, 0)
+        for file in files
+        if file.is_file() and file.stem == place.stem and file.suffix.lower() not in endings()
+    )
     reason = f"Pillow does not read {', '.join(unread)} of {there}" if unread else (
         f"{there} has no image of this name"
     )  # fmt: skip

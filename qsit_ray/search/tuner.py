@@ -153,7 +153,7 @@ class ShowProgress(tune.Callback):
             return
         point, steps = point_of(trial.config), result["steps"]
         self.progress.report(point, steps, result["seconds"])
-        self._count_lost(point, running=True)
+        self.gauges.set(self.progress)
         if self.study is not None:
             self.study.report(point, steps, result["loss"])
         losses = "L_S {loss_scoring:.3f}, L_I {loss_interpreting:.3f}".format(**result)

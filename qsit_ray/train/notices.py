@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import ray.train
 
-EVERY_SECONDS = 2.0
-"""Ray's own look at the nodes is every five seconds; a spot machine has thirty or more left."""
+EVERY_SECONDS = 5.0
+"""As often as Ray looks at the nodes; a spot machine has thirty seconds or more left."""
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,8 @@ class Notices:
         return self.possible and time.monotonic() - self._looked >= EVERY_SECONDS
 
     def is_new(self) -> bool:
-        """Whether there is a notice that was not there before; all ranks wait for rank 0's."""
+        """Whether there is a notice that was not there before. A collective call: each rank gets
+        what rank 0 was told."""
         self._looked = time.monotonic()
         found = ray.train.get_preemption_info()
         if found is None or found == self._last:

@@ -179,7 +179,7 @@ def test_ctrl_c_stops_following_and_the_job_goes_on(cluster, tmp_path):
     commands = [line for line in told.splitlines() if " ray job " in line]
     follow, stop = (line.split("   ")[0].split() for line in commands)
     # The commands that are named work as they are.
-    plain = ["env", "-u", "RAY_AUTH_MODE", "-u", "RAY_ADDRESS"]
+    plain = ["env", "-u", "RAY_AUTH_MODE", "RAY_ADDRESS=http://127.0.0.1:1"]
     followed = call(cluster, *plain, *follow)
     assert "SUCCEEDED" in followed.stdout.upper()
     assert (out / "report.html").exists()

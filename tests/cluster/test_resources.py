@@ -19,6 +19,8 @@ from qsit_ray.resources import look
 
 ray.init(log_to_driver=False, logging_level="ERROR")
 
+RANKS = Request("the training", {}, {"GPU": 1.0}, {"qsit": "primary"}, 2, True)
+
 @ray.remote(num_cpus=0.5)
 class Actor:
     def ready(self):
@@ -32,11 +34,12 @@ def settled(count):
     # Ray tells of what waits within seconds.
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        demands, resources = look([Request("the training", {}, {"GPU": 1.0}, {}, 2, True)])
+        demands, resources = look([RANKS])
         if len(demands) == count:
             break
         time.sleep(0.5)
-    return {each.what: asdict(each) for each in demands}, asdict(resources)
+    assert len(demands) == count, demands
+    return [asdict(each) for each in demands], asdict(resources)
 
 running = Actor.remote()
 ray.get(running.ready.remote())
@@ -64,19 +67,23 @@ def told():
 
 
 def test_the_ranks_wait_by_their_name_with_their_labels(told):
-    ranks = told[0]["the training"]
+    (ranks,) = (each for each in told[0] if each["what"] == "the training")
     assert (ranks["waiting"], ranks["held"], ranks["fitting"]) == (1, 0, 0)
     assert ranks["asks"] == "2 × (1 GPU, qsit=primary) on one node"
 
 
 def test_tasks_wait_where_none_runs(told):
-    tasks = told[0]["tasks"]
+    (tasks,) = (each for each in told[0] if each["what"] == "tasks")
     assert (tasks["waiting"], tasks["held"]) == (1, 0)
     assert tasks["asks"] == "(3 CPU, qsit=cpu)"
 
 
 def test_what_has_its_resources_is_not_starved(told):
-    _, resources = told
+    demands, resources = told
+    others = {each["asks"]: each for each in demands if each["what"] == "work"}
+    states = {asks: (each["waiting"], each["held"]) for asks, each in others.items()}
+    assert states == {"(0.25 CPU)": (0, 1), "(0.5 CPU)": (0, 1), "(7 CPU)": (1, 0)}
+    assert (others["(0.5 CPU)"]["fitting"], others["(7 CPU)"]["fitting"]) == (1, 0)
     assert not resources["autoscaler"]
     assert resources["nodes"] == 1
     assert resources["free"]["CPU"] == [1.25, 2.0]

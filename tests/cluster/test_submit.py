@@ -22,6 +22,7 @@ from ray._private.runtime_env.packaging import create_package
 from ray._raylet import AuthenticationTokenLoader
 
 from qsit_ray import submission
+from qsit_ray.cli import submit as submit_verb
 from qsit_ray.cli.app import main
 from qsit_ray.errors import InputError
 
@@ -200,13 +201,27 @@ def test_data_beside_the_code_is_named_where_nothing_excludes_it(tree, refused):
         ("score /photos --model org/name --output scores", "--output scores: a relative path"),
         ("score photos --model org/name --output /scores", "IMAGES... photos: a relative path"),
         ("score s3://b/p --model ./mine --output s3://b/s", "--model ./mine: a relative path"),
+        ("run --preset demo --out ~/x", "--out ~/x: a relative path"),
+        ("score /photos --model o/n --output s3://AK:hidden@b/s", "s3://…@b/s: no user"),
+        ("search run /runs/x --set search.storage=s3://AK:hid/den@b/s", "s3://…@b/s: no user"),
         ("runn --out /runs/x", "No such command 'runn'"),
         ("submit -- run --out /runs/x", "a job can't submit itself"),
     ],
 )
 def test_what_a_job_would_refuse_is_refused_before_the_upload(tree, refused, words, named):
     given = ["submit", "--address", NOWHERE, "--working-dir", tree, "--"]
-    assert named in refused(*given, *words.split())
+    line = refused(*given, *words.split())
+    assert named in line
+    assert "hid" not in line
+
+
+def test_a_folder_that_lists_nothing_to_stay_is_not_uploaded_unasked(tmp_path, refused):
+    code = tmp_path / "site" / "qsit_ray" / "__init__.py"  # an installed package, not a checkout
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(submit_verb.qsit_ray, "__file__", str(code))
+        words = ["--", "run", "--preset", "demo", "--out", "/runs/x"]
+        line = refused("submit", "--address", NOWHERE, *words, cwd=tmp_path)
+    assert f"{tmp_path}: no .rayignore tells what stays here" in line
 
 
 @pytest.mark.parametrize(
@@ -215,7 +230,8 @@ def test_what_a_job_would_refuse_is_refused_before_the_upload(tree, refused, wor
         ([], {}, "no --address and no RAY_ADDRESS"),
         (["--address", "ray://127.0.0.1:10001"], {}, "not a dashboard's address"),
         ([], {"RAY_ADDRESS": "127.0.0.1:6379"}, "127.0.0.1:6379: not a dashboard's address"),
-        (["--address", "http://me:secret@127.0.0.1:1"], {}, "no user or password in it"),
+        (["--address", "http://me:secret@127.0.0.1:1"], {}, "no user or password in an address"),
+        ([], {"RAY_ADDRESS": "ray://me:secret@h:1"}, "no user or password in an address"),
         (["--address", NOWHERE], {"RAY_ADDRESS": "http://127.0.0.1:2"}, ":1: nothing answers"),
         (["--address", NOWHERE, "--env", "1=2"], {}, "--env: expected KEY=VALUE"),
         (["--address", NOWHERE, "--env", "NOT_SET_HERE"], {}, "--env NOT_SET_HERE: not set here"),

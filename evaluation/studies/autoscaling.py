@@ -33,7 +33,7 @@ import ray
 ray.init(log_to_driver=False, logging_level="ERROR")
 while True:
     alive = [node["Labels"].get("qsit", "head") for node in ray.nodes() if node["Alive"]]
-    print(json.dumps([time.time(), sorted(alive)]), flush=True)
+    print("nodes", json.dumps([time.time(), sorted(alive)]), flush=True)
     time.sleep(0.5)
 """
 IDLE_SECONDS = 90.0
@@ -72,8 +72,9 @@ def rehearse(
             watching.kill()  # at SIGTERM Ray prints a stack
         seen, _ = watching.communicate()
     changes: list[tuple[float, dict[str, int]]] = []
-    for line in seen.splitlines()[:-1]:  # the last may be half a line
-        at, kinds_there = json.loads(line)
+    told = [line for line in seen.splitlines() if line.startswith("nodes ")]  # Ray prints, too
+    for line in told[:-1]:  # the last may be half a line
+        at, kinds_there = json.loads(line.removeprefix("nodes "))
         count = {kind: kinds_there.count(kind) for kind in sorted({*kinds_there} - {"head"})}
         if not changes or changes[-1][1] != count:
             changes.append((at - began, count))

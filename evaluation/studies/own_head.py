@@ -98,8 +98,12 @@ def own_head(
     cpus: int = 0,
     kinds: Mapping[str, Mapping[str, Any]] | None = None,
     late: Mapping[str, float] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Head]:
-    """Start it, wait until its dashboard answers, and end all its processes afterwards."""
+    """Start it, wait until its dashboard answers, and end all its processes afterwards.
+
+    `environment` is the head's besides what is inherited, such as Ray's own settings.
+    """
     port, web = free_port(), free_port()
     with ExitStack() as stack:
         # Short: Ray's sockets lie in it, and their paths may have 107 letters.
@@ -143,7 +147,7 @@ def own_head(
         log = stack.enter_context((folder / "head.log").open("wb"))
         process = subprocess.Popen(
             command,
-            env=inherited | joining | own,
+            env=inherited | joining | own | dict(environment or {}),
             stdout=log,
             stderr=log,
             start_new_session=True,

@@ -7,10 +7,13 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
+
+from qsit_ray.step_lines import StepLog
 
 QSIT = str(Path(sys.executable).parent / "qsit")
 # All of the demo with the least of everything.
@@ -58,6 +61,17 @@ def epochs(run):
 
 def untimed(run):
     return [{k: v for k, v in line.items() if k != "timing"} for line in epochs(run)]
+
+
+def step_lines(run, batch):
+    """steps.jsonl without what depends on the clock; every step once, in order."""
+    clock = {"time": "", "seconds": 1.0, "stall_seconds": 0.0}
+    lines = [replace(line, **clock) for line in StepLog(run / "train" / "steps.jsonl").lines()]
+    planned = [line["rows_planned"] for line in epochs(run)]
+    steps = [(e, step) for e, rows in enumerate(planned) for step in range(-(-rows // batch))]
+    assert [(line.epoch, line.step) for line in lines] == steps
+    assert sum(line.rows for line in lines) == sum(planned)
+    return lines
 
 
 def committed(run):

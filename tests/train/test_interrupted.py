@@ -4,7 +4,6 @@ import random
 import re
 import shutil
 import signal
-from dataclasses import replace
 
 import pytest
 import yaml
@@ -17,13 +16,13 @@ from command_line import (
     read,
     sets,
     started,
+    step_lines,
     stopped,
     untimed,
     wait,
 )
 
 from qsit_ray.data.catalog import open_catalog
-from qsit_ray.step_lines import StepLog
 
 FINE = {
     "mix": "{scoring: 1, interpreting: 2, general: 1}",
@@ -56,17 +55,6 @@ def whole(ready, tmp_path_factory):
     done = call("train", "run", out)
     assert done.returncode == 0, done.stdout + done.stderr
     return out
-
-
-def step_lines(run):
-    """steps.jsonl without what depends on the clock; every step once, in order."""
-    clock = {"time": "", "seconds": 1.0, "stall_seconds": 0.0}
-    lines = [replace(line, **clock) for line in StepLog(run / "train" / "steps.jsonl").lines()]
-    batch, planned = 8, [line["rows_planned"] for line in epochs(run)]
-    steps = [(e, step) for e, rows in enumerate(planned) for step in range(-(-rows // batch))]
-    assert [(line.epoch, line.step) for line in lines] == steps
-    assert sum(line.rows for line in lines) == sum(planned)
-    return lines
 
 
 def changed(ready, out, **changes):
@@ -107,7 +95,7 @@ def test_a_training_killed_five_times_ends_the_same(ready, whole, tmp_path):
     done = call("train", "run", out)
     assert done.returncode == 0, done.stdout + done.stderr
     assert untimed(out) == untimed(whole)
-    assert step_lines(out) == step_lines(whole)
+    assert step_lines(out, 8) == step_lines(whole, 8)
     assert all(line["consumed"] == line["planned"] for line in epochs(out))
     weights = [r / "train" / "model" / "model.safetensors" for r in (out, whole)]
     assert weights[0].read_bytes() == weights[1].read_bytes()

@@ -18,20 +18,18 @@ SETTINGS = {
     **SMALL,
     "search.nodes": "{qsit: proxy}",
     "train.nodes": "{qsit: primary}",
+    "train.one_node": "false",
     "train.training.batch_size": BATCH,
     "train.micro_batch": 2,
     "train.checkpoint_steps": 2,
+    "data.scoring": 24,
     "train.epochs": 2,
     "train.max_failures": 5,
     "evaluate.batch_tokens": 400,
 }
-RATIOS = "[0.1, 0.3, 1.0, 3.0, 10.0]"
 SEARCH = {
-    "search.interpreting_general.ratios": RATIOS,
+    "search.interpreting_general.ratios": "[0.1, 0.3, 1.0, 3.0, 10.0]",
     "search.interpreting_general.seeds": "[0, 1]",
-    "search.interpreting_scoring.ratios": RATIOS,
-    "search.interpreting_scoring.seeds": "[0]",
-    "search.proxy_seeds": "[0]",
 }
 TRAINING = {"mix": "{scoring: 1, interpreting: 2, general: 1}", "search.proxy_seeds": "[0]"}
 COLUMNS = ("disturbance", "done again", "seconds until work went on")
@@ -90,12 +88,19 @@ def built(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def undisturbed(built, there, tmp_path_factory):
-    """Both after they ran on the cluster and nothing happened to it."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    for name, kind in (("search", Search), ("training", Training)):
-        kind(shutil.copytree(built / name, folder / name), there).start().finish()
-    return folder
+def searched(built, there, tmp_path_factory):
+    """A search to which nothing happens."""
+    run = shutil.copytree(built / "search", tmp_path_factory.mktemp("searched") / "run")
+    Search(run, there).start().finish()
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(built, there, tmp_path_factory):
+    """A training to which nothing happens."""
+    run = shutil.copytree(built / "training", tmp_path_factory.mktemp("trained") / "run")
+    Training(run, there).start().finish()
+    return run
 
 
 @pytest.fixture

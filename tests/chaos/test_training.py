@@ -22,17 +22,17 @@ pytestmark = pytest.mark.chaos
         ("tasks that decode rows are killed", "Map(encode)"),
     ],
 )
-def test_process(training, undisturbed, note, what, name):
+def test_process(training, trained, note, what, name):
     training.until(training.inside(0))
     doomed = training.until(lambda: training.cluster.named(name))
     with training.harm():
         for process in doomed:
             process.kill()
-    training.finish().same_as(undisturbed)
+    training.finish().same_as(trained)
     note(training, what)
 
 
-def test_controller(training, undisturbed, note):
+def test_controller(training, trained, note):
     """Training: Ray Train's controller is killed; the command is given again."""
     training.until(training.inside(0))
     (controller,) = training.cluster.named("TrainController")
@@ -40,51 +40,51 @@ def test_controller(training, undisturbed, note):
         controller.kill()
     if training.end() != 0:
         training.start().finish()
-    training.same_as(undisturbed)
+    training.same_as(trained)
     note(training)
 
 
-def test_node_of_a_rank(training, undisturbed, note):
+def test_node_of_a_rank(training, trained, note):
     """Training: a node with a rank dies inside an epoch; a new one takes its place."""
     training.until(training.inside(0))
     node = training.cluster.nodes_with("RayTrainWorker")[0]
     with training.harm():
         training.cluster.lose(node)
     training.cluster.add(node.cpus, node.labels)
-    training.finish().same_as(undisturbed)
+    training.finish().same_as(trained)
     note(training)
 
 
-def test_node_of_rows(training, undisturbed, note):
+def test_node_of_rows(training, trained, note):
     """Training: a node that decodes rows and holds them dies, and none replaces it."""
     training.until(training.inside(0))
     (node, *_) = training.until(lambda: training.cluster.nodes_with("Map(encode)"))
     with training.harm():
         training.cluster.lose(node)
-    training.finish().same_as(undisturbed)
+    training.finish().same_as(trained)
     note(training)
 
 
-def test_driver(training, undisturbed, note):
+def test_driver(training, trained, note):
     """Training: the command is killed, and given again."""
     training.until(training.inside(1))
     with training.harm():
         training.kill()
-    training.start().finish().same_as(undisturbed)
+    training.start().finish().same_as(trained)
     note(training)
 
 
-def test_moved(training, undisturbed, note):
+def test_moved(training, trained, note):
     """Training: the command is killed, and given again after the run folder was moved."""
     training.until(training.inside(0))
     with training.harm():
         training.kill()
     training.run = training.run.rename(training.run.with_name("elsewhere"))
-    training.start().finish().same_as(undisturbed)
+    training.start().finish().same_as(trained)
     note(training)
 
 
-def test_head(training, there, undisturbed, note):
+def test_head(training, there, trained, note):
     """Training: the head dies with all nodes; a new cluster is given the command."""
     training.kill()
     with ray_nodes.cluster(there.own, *there.kinds) as doomed:
@@ -95,11 +95,11 @@ def test_head(training, there, undisturbed, note):
             doomed.die()
             training.kill()
     training.cluster = there
-    training.start().finish().same_as(undisturbed)
+    training.start().finish().same_as(trained)
     note(training)
 
 
-def test_second_command(training, undisturbed, note):
+def test_second_command(training, trained, note):
     """Training: a second command works on the same run folder; it is refused."""
     training.until(training.inside(0))
     with training.harm():
@@ -111,11 +111,11 @@ def test_second_command(training, undisturbed, note):
         )
     assert second.returncode == 2
     assert str(training.run) in second.stderr
-    training.finish().same_as(undisturbed)
+    training.finish().same_as(trained)
     note(training)
 
 
-def test_refused_writes(training, undisturbed, note):
+def test_refused_writes(training, trained, note):
     """Training: the folder of the checkpoints takes no writes until a rank has failed."""
     training.until(training.inside(0))
     (folder,) = training.run.glob("train/ray-*")
@@ -129,11 +129,11 @@ def test_refused_writes(training, undisturbed, note):
     away.rename(folder)
     if training.end() != 0:
         training.start().finish()
-    training.same_as(undisturbed)
+    training.same_as(trained)
     note(training)
 
 
-def test_full_disk(training, undisturbed, note):
+def test_full_disk(training, trained, note):
     """Training: the disk is full at a checkpoint, of which only a part is written."""
     training.until(training.inside(0))
     ranks = training.cluster.named("RayTrainWorker")
@@ -142,11 +142,11 @@ def test_full_disk(training, undisturbed, note):
             # A write beyond these bytes of a file ends early with an error.
             rank.rlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
     training.until(lambda: not all(rank.is_running() for rank in ranks))
-    training.finish().same_as(undisturbed)
+    training.finish().same_as(trained)
     note(training)
 
 
-def test_notice(training, undisturbed, note):
+def test_notice(training, trained, note):
     """Training: a notice that a rank's node is reclaimed, and then SIGTERM; a new one comes."""
     training.until(training.inside(0))
     cluster = training.cluster
@@ -157,11 +157,11 @@ def test_notice(training, undisturbed, note):
     training.until(lambda: committed(training.run) > before)
     cluster.lose(node, gently=True)
     cluster.add(node.cpus, node.labels)
-    training.finish().same_as(undisturbed)
+    training.finish().same_as(trained)
     note(training)
 
 
-def test_clock(training, undisturbed, clock, note):
+def test_clock(training, trained, clock, note):
     """Training: the clock of all nodes goes back two hours; then a rank's process is killed."""
     training.until(training.inside(0))
     try:
@@ -170,7 +170,7 @@ def test_clock(training, undisturbed, clock, note):
         at = training.done()
         training.until(lambda: training.done() > at)
         training.cluster.named("RayTrainWorker")[0].kill()
-        training.finish().same_as(undisturbed)
+        training.finish().same_as(trained)
     finally:
         clock.unlink()
     note(training)

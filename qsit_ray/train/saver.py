@@ -34,8 +34,8 @@ class Saver:
         self._pending: tuple[Commit, TrainState, threading.Event] | None = None
 
     def restore(self) -> None:
-        """Load the engine's weights and optimiser from the last checkpoint. It is converted first if
-        another number of ranks wrote it: how many there are now is known here and no earlier."""
+        """Load the engine's weights and optimiser from the last checkpoint. It is converted first
+        if another number of ranks wrote it: how many there are now is known here and no earlier."""
         latest = self.job.checkpoints.latest()
         if latest is None:
             return

@@ -153,12 +153,13 @@ def cpu_task(train: Train) -> Request:
 
 
 def of_run(config: Config, cluster: bool = False) -> list[Request]:
-    """What the stages of a whole run ask for; a rehearsal for its ranks on a `cluster` alone."""
+    """What the stages of a whole run ask for; a rehearsal for its ranks on a `cluster` alone, and
+    for all of them."""
     asked = [trial(config.search)] if config.has_proxies else []
     training = ranks(config.train, config.train.workers)
     if config.search.rehearsal is None:
         return [*asked, training, prediction(config)]
-    return [*asked, replace(training, spare_cpus=0)] if cluster else asked
+    return [*asked, replace(training, spare_cpus=0, least=None)] if cluster else asked
 
 
 def check(requests: Iterable[Request], there: Mapping[str, float]) -> None:

@@ -102,6 +102,11 @@ def test_ranks_whose_number_may_change_need_the_fewest_of_them():
         placement.check([request], {"CPU": 16.0, "GPU": 1.0})
 
 
+def test_a_rehearsal_asks_for_all_ranks():
+    requests = placement.of_run(override(rehearsal(), ELASTIC), cluster=True)
+    assert requests[-1].enough == requests[-1].bundles == 8
+
+
 NODES = st.dictionaries(
     st.sampled_from("abcd"),
     st.builds(

@@ -19,6 +19,7 @@ LONG = {
     "train.micro_batch": 4,
     "train.checkpoint_steps": 10,
     "search.proxy_seeds": "[0]",
+    "models.remember_features": "false",  # which ZeRO stage 3 can't
 }
 
 
@@ -26,17 +27,29 @@ def steps(run):
     return StepLog(run / "train" / "steps.jsonl").lines()
 
 
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    return {**SMALL, **LONG, "cache": tmp_path_factory.mktemp("cache")}
+
+
+@pytest.fixture(scope="module")
+def alone(settings, tmp_path_factory):
+    """That run on two ranks from its beginning to its end."""
+    out = tmp_path_factory.mktemp("runs") / "alone"
+    done = subprocess.run(words(out, "demo", settings), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
 @pytest.mark.slow
-def test_a_training_goes_on_without_a_node_and_takes_it_in_when_it_returns(monkeypatch, tmp_path):
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_a_training_goes_on_without_a_node_and_takes_it_in_when_it_returns(
+    stage, settings, alone, monkeypatch, tmp_path
+):
     import ray
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    settings = {**SMALL, **LONG, "cache": tmp_path / "cache"}
-    alone = subprocess.run(
-        words(tmp_path / "alone", "demo", settings), capture_output=True, text=True
-    )
-    assert alone.returncode == 0, alone.stderr
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
 
     def node():
@@ -47,6 +60,7 @@ def test_a_training_goes_on_without_a_node_and_takes_it_in_when_it_returns(monke
     ray.init(address=cluster.address)
     out = tmp_path / "run"
     elastic = {
+        "train.zero_stage": stage,
         "train.min_workers": 1,
         "train.one_node": "false",
         "train.nodes": "{qsit: primary}",
@@ -78,13 +92,13 @@ def test_a_training_goes_on_without_a_node_and_takes_it_in_when_it_returns(monke
         line = steps(out)[number]
         words_of_it = f"{line.ranks} of 2 workers from epoch {line.epoch} step {line.step} on"
         assert words_of_it in said
-    undisturbed = epochs(tmp_path / "alone")
+    undisturbed = epochs(alone)
     for one, other in zip(epochs(out), undisturbed, strict=True):
         assert one["consumed"] == one["planned"] == other["planned"]
         assert one["rows_trained"] == one["rows_planned"]
         for loss in ("loss_scoring", "loss_interpreting"):
             assert one[loss] == pytest.approx(other[loss], rel=1e-3)
-    each, whole = steps(out), steps(tmp_path / "alone")
+    each, whole = steps(out), steps(alone)
     assert [line.epoch for line in each] == [line.epoch for line in whole]
     assert [line.step for line in each] == [line.step for line in whole]
     assert [line.rows for line in each] == [line.rows for line in whole]

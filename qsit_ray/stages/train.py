@@ -49,6 +49,8 @@ from qsit_ray.train.trackers import require
 from qsit_ray.train.worker import train_loop
 
 START_FAILURES, ELASTIC_START_FAILURES = 3, 20
+"""Starts of the workers that may fail; unlimited by Ray's default, and those that can't start would
+be tried for ever. Where their number may change, each death of a node may cost one."""
 
 # Its methods may run twice, so Ray may repeat a call that a death interrupted.
 CourseActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(ShownCourse)
@@ -188,6 +190,7 @@ def run_config(job: Job) -> RunConfig:
     """How Ray Train runs the training: its folder has the key of its inputs, while Ray's dashboard
     and metrics show the run and the primary."""
     folder, settings = job.checkpoints.folder, job.config.train
+    fixed = settings.min_workers is None
     config = RunConfig(
         name=folder.name,
         storage_path=str(folder.parent),
@@ -199,11 +202,7 @@ def run_config(job: Job) -> RunConfig:
             # The checkpoint at the notice needs each rank's part, also of the ranks that go: once
             # they are gone the others have nothing to end, and would only wait.
             preemption_grace_s=0.0,
-            # Unlimited by default: workers that can't start would be retried for ever. Where their
-            # number may change, the death of a node may cost a start or two.
-            controller_failure_limit=START_FAILURES
-            if settings.min_workers is None
-            else ELASTIC_START_FAILURES,
+            controller_failure_limit=START_FAILURES if fixed else ELASTIC_START_FAILURES,
         ),
         logging_config=LoggingConfig(log_level="WARNING"),
         callbacks=[EndAtMistake()],
@@ -270,14 +269,14 @@ def _progress_shown(job: Job, workers: int, bar: Bar, terminal: Terminal) -> Ite
     for left_by_a_kill in job.checkpoints.folder.glob("progress_*.json"):
         left_by_a_kill.unlink(missing_ok=True)
     ended, steps = threading.Event(), StepLog(job.run.steps)
-    epochs, ranks = len(read_epochs(job.run.epochs)), workers
+    epochs, shown = len(read_epochs(job.run.epochs)), workers
 
     def show_ranks(now: int) -> None:
-        nonlocal ranks
-        if now != ranks and (lines := steps.lines()):
-            ranks, first = now, first_of_ranks(lines)
+        nonlocal shown
+        if now != shown and (lines := steps.lines()):
+            shown, first = now, first_of_ranks(lines)
             terminal.say(
-                f"{ranks} of {workers} workers from epoch {first.epoch} step {first.step} on"
+                f"{now} of {workers} workers from epoch {first.epoch} step {first.step} on"
             )
 
     def show_epochs() -> None:

@@ -29,6 +29,13 @@ class Request:
     one_node: bool = False
     spare_cpus: int = 0
     """CPUs that its tasks need beside it."""
+    least: int | None = None
+    """Bundles that suffice; None: no fewer than all."""
+
+    @property
+    def enough(self) -> int:
+        """Bundles without which it waits."""
+        return self.bundles if self.least is None else self.least
 
     @property
     def strategy(self) -> str:
@@ -45,6 +52,8 @@ class Request:
     def asks(self) -> str:
         """All bundles in words: `8 × (1 GPU, qsit=primary) on one node`."""
         number = f"{self.bundles} × " if self.bundles > 1 else ""
+        if self.enough < self.bundles:
+            number = f"{self.enough} to {number}"
         together = " on one node" if self.bundles > 1 and self.one_node else ""
         return f"{number}({self.needs}){together}"
 
@@ -57,9 +66,13 @@ class Request:
     def total(self, resource: str) -> float:
         return self.bundles * self.resources.get(resource, 0.0)
 
+    def needed(self, resource: str) -> float:
+        """Of the bundles that suffice."""
+        return self.enough * self.resources.get(resource, 0.0)
+
     def lacks(self, there: Mapping[str, float]) -> str | None:
-        """The first resource of which all bundles ask for more than is `there`."""
-        names = (name for name in self.settings if self.total(name) > there.get(name, 0.0))
+        """The first resource of which the bundles that suffice ask for more than is `there`."""
+        names = (name for name in self.settings if self.needed(name) > there.get(name, 0.0))
         return next(names, None)
 
 
@@ -73,6 +86,32 @@ def _selects(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
     return True
 
 
+@dataclass(frozen=True)
+class Node:
+    """A node of a cluster: the resources that it has, its labels, and what is free there now."""
+
+    resources: Mapping[str, float]
+    labels: Mapping[str, str]
+    free: Mapping[str, float]
+
+
+def places(request: Request, nodes: Mapping[str, Node], held: Mapping[str, int] | None) -> int:
+    """Bundles of `request`, all of them at most, that the `nodes` have place for.
+
+    `nodes`: by id. `held`: the bundles that each holds already; None where that is not known, then
+    all that a node has counts as free. CPUs for its tasks stay free.
+    """
+    found = 0
+    for name, node in nodes.items():
+        whole = request.fits(node.resources, node.labels)
+        there = whole if held is None else request.fits(node.free, node.labels) + held.get(name, 0)
+        found += min(whole, there)
+    if cpus := request.resources.get("CPU"):
+        every = sum(node.resources.get("CPU", 0.0) for node in nodes.values())
+        found = min(found, int((every - request.spare_cpus) / cpus))
+    return max(0, min(found, request.bundles))
+
+
 def trial(search: Search) -> Request:
     """One trial of the proxy search."""
     resources = {"CPU": search.cpus_per_trial}
@@ -83,11 +122,19 @@ def trial(search: Search) -> Request:
 
 
 def ranks(train: Train, workers: int) -> Request:
-    """All ranks of the primary's training."""
+    """The ranks of the primary's training, `workers` at most."""
     settings = {"CPU": "train.workers", "GPU": "train.workers with train.use_gpu"}
     resources = {"GPU": 1.0} if train.use_gpu else {"CPU": 1.0}
+    least = train.least(workers)
     return Request(
-        "the training", settings, resources, train.nodes, workers, train.one_node, DATA_CPUS
+        "the training",
+        settings,
+        resources,
+        train.nodes,
+        workers,
+        train.one_node,
+        DATA_CPUS,
+        least if least < workers else None,
     )
 
 
@@ -106,24 +153,25 @@ def cpu_task(train: Train) -> Request:
 
 
 def of_run(config: Config, cluster: bool = False) -> list[Request]:
-    """What the stages of a whole run ask for; a rehearsal for its ranks on a `cluster` alone."""
+    """What the stages of a whole run ask for; a rehearsal for its ranks on a `cluster` alone, and
+    for all of them."""
     asked = [trial(config.search)] if config.has_proxies else []
     training = ranks(config.train, config.train.workers)
     if config.search.rehearsal is None:
         return [*asked, training, prediction(config)]
-    return [*asked, replace(training, spare_cpus=0)] if cluster else asked
+    return [*asked, replace(training, spare_cpus=0, least=None)] if cluster else asked
 
 
 def check(requests: Iterable[Request], there: Mapping[str, float]) -> None:
     """Raises InputError for a request of more than is `there`: it would wait for ever."""
     for request in requests:
         if resource := request.lacks(there):
-            asked, have = request.total(resource), there.get(resource, 0.0)
+            asked, have = request.needed(resource), there.get(resource, 0.0)
             raise InputError(
                 f"{request.settings[resource]}: {request.what} asks for {asked:g} {resource}, "
                 f"and {have:g} {'is' if have == 1 else 'are'} there"
             )
-        needed, have = request.total("CPU") + request.spare_cpus, there.get("CPU", 0.0)
+        needed, have = request.needed("CPU") + request.spare_cpus, there.get("CPU", 0.0)
         if needed > have:
             raise InputError(
                 f"train.workers: {request.what} and Ray Data's tasks need {needed:g} CPUs, and "

@@ -22,6 +22,8 @@ WAITING_GROUPS = ("PENDING", "RESCHEDULING", "PREPARED")
 WAITING_ACTORS = ("PENDING_CREATION", "RESTARTING")
 # As many as Ray's state lists at most. It drops tasks of a long job, and would raise for that.
 LISTED: dict[str, Any] = {"limit": 10_000, "detail": True, "raise_on_missing_output": False}
+CONTROLLER = "TrainController"
+"""The class of Ray Train's actor that starts the ranks."""
 SOME = 100
 """Tasks that are looked at, to know whether there are any."""
 
@@ -57,8 +59,9 @@ def look(named: Sequence[Request]) -> tuple[list[Demand], Resources]:
     Needs a Ray session with a dashboard.
     """
     cluster = _cluster()
-    demands = [*_groups(cluster, named), *_actors(cluster, named), *_tasks(cluster)]
-    return demands, cluster.resources
+    groups = list(_groups(cluster, named))
+    unsized = _unsized(cluster, named, groups)
+    return [*groups, *unsized, *_actors(cluster, named), *_tasks(cluster)], cluster.resources
 
 
 def _cluster() -> _Cluster:
@@ -112,6 +115,22 @@ def _groups(cluster: _Cluster, named: Sequence[Request]) -> Iterator[Demand]:
         yield cluster.demand(request, len(waiting), len(groups) - len(waiting), refused)
 
 
+def _unsized(
+    cluster: _Cluster, named: Sequence[Request], groups: Sequence[Demand]
+) -> Iterator[Demand]:
+    """Ranks whose number may change: Ray Train asks for a group of them once there is place for
+    enough, and until then only its controller is there."""
+    from ray.util.state import list_actors
+
+    asked = {demand.what for demand in groups}
+    for request in named:
+        if request.enough == request.bundles or request.what in asked:
+            continue
+        alive = [_of_this_job("job_id"), ("state", "=", "ALIVE")]
+        if list_actors(filters=[*alive, ("class_name", "=", CONTROLLER)], **LISTED):
+            yield cluster.demand(request, waiting=1, held=0, refused=False)
+
+
 def _actors(cluster: _Cluster, named: Sequence[Request]) -> Iterator[Demand]:
     """Actors outside placement groups, such as those that predict."""
     from ray.util.state import list_actors
@@ -158,8 +177,9 @@ def _named(
 ) -> Request:
     """The one of `named` that asks for this; one without a name where it is none of them."""
     for request in named:
-        asked = dict(request.resources), dict(request.labels), request.bundles
-        if asked == (dict(resources), dict(labels), bundles):
+        asked = dict(request.resources), dict(request.labels)
+        number = request.enough <= bundles <= request.bundles
+        if number and asked == (dict(resources), dict(labels)):
             return request
     return Request("work", {}, resources, labels, bundles)
 

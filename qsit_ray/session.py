@@ -65,6 +65,9 @@ RUN_GIB = 1.0
 # Ray Train's own patience with the nodes of its ranks is longer by this than the user's, which ends
 # the command with words; its default is a minute.
 SLACK_SECONDS = 120
+# Where the number of ranks may change they are started once their places are free; a place that is
+# gone meanwhile is not waited for.
+START_SECONDS = 60
 # Trials that a rehearsal without a cluster runs at once; they only wait.
 REHEARSED_AT_ONCE = 4
 
@@ -108,8 +111,10 @@ def session(
     os.environ.setdefault(WATCHER, "1" if on_cluster() else "0")
     shared = {"log_to_driver": False, "logging_level": logging.ERROR}
     if on_cluster():
-        patience = str(60 * wait_minutes + SLACK_SECONDS)
-        os.environ.setdefault(START_TIMEOUT, patience)
+        patience = 60 * wait_minutes + SLACK_SECONDS
+        if any(request.enough < request.bundles for request in requests):
+            patience = START_SECONDS
+        os.environ.setdefault(START_TIMEOUT, str(patience))
         context = ray.init(**shared)
     else:
         context = ray.init(
@@ -148,10 +153,10 @@ def check_launcher(requests: Sequence[Request]) -> None:
     except InputError:  # the file is not the user's: without its resources it tells nothing
         return
     for request in requests:
-        if (held := launcher.together(request)) < request.bundles:
+        if (held := launcher.together(request)) < request.enough:
             raise InputError(
                 f"{request.what} asks for {request.asks}; the nodes that this cluster may "
-                f"bring hold {held} of {request.bundles}"
+                f"bring hold {held} of {request.enough}"
             )
 
 

@@ -34,7 +34,8 @@ class StepLine:
     batch has no row of it. `gradient_norm`: before clipping, None where DeepSpeed computes none.
     `rate`: the learning rate. `tokens`: text and image, without padding. `seconds` include
     `stall_seconds`, the wait for rows. `mfu`: model FLOPs over the GPUs' peak, None where it is not
-    known. `peak_memory_gib`: of rank 0's GPU since the step before, None on a CPU.
+    known. `peak_memory_gib`: of rank 0's GPU since the step before, None on a CPU. `ranks`: those
+    that trained it, None in lines from before it was recorded.
     """
 
     time: str
@@ -52,6 +53,7 @@ class StepLine:
     stall_seconds: float
     mfu: float | None
     peak_memory_gib: float | None
+    ranks: int | None = None
 
     @property
     def rows_per_second(self) -> float:
@@ -143,6 +145,28 @@ class Rates:
             mfu=sum(used) / seconds if used else None,
             peak_memory_gib=max(peaks) if peaks else None,
         )
+
+
+def first_of_ranks(lines: Sequence[StepLine]) -> StepLine:
+    """The step from which on the ranks have been as many as they are at the last step.
+
+    Raises ValueError without a step.
+    """
+    if not lines:
+        raise ValueError("no steps")
+    first = lines[-1]
+    for line in reversed(lines):
+        if line.ranks != first.ranks:
+            break
+        first = line
+    return first
+
+
+def mean_ranks(lines: Sequence[StepLine], epoch: int) -> float | None:
+    """The mean number of ranks over the time of an epoch's steps; None where it is not known."""
+    known = [(line.ranks, line.seconds) for line in lines if line.epoch == epoch and line.ranks]
+    seconds = sum(taken for _, taken in known)
+    return sum(ranks * taken for ranks, taken in known) / seconds if seconds else None
 
 
 def _stored(text: str) -> dict[str, object]:

@@ -91,6 +91,53 @@ def test_trials_fit_on_nodes_that_the_labels_select(nodes, labels, fit):
     assert request.fits({"CPU": 8.0}, labels) == 0
 
 
+ELASTIC = ["train.workers=8", "train.min_workers=2", "train.one_node=false"]
+
+
+def test_ranks_whose_number_may_change_need_the_fewest_of_them():
+    request = placement.ranks(override(paper(), ELASTIC).train, 8)
+    assert request.asks == "2 to 8 × (1 GPU, qsit=primary)"
+    placement.check([request], {"CPU": 16.0, "GPU": 2.0})
+    with pytest.raises(InputError, match="the training asks for 2 GPU, and 1 is there"):
+        placement.check([request], {"CPU": 16.0, "GPU": 1.0})
+
+
+def test_a_rehearsal_asks_for_all_ranks():
+    requests = placement.of_run(override(rehearsal(), ELASTIC), cluster=True)
+    assert requests[-1].enough == requests[-1].bundles == 8
+
+
+NODES = st.dictionaries(
+    st.sampled_from("abcd"),
+    st.builds(
+        lambda gpus, free, label: placement.Node(
+            {"CPU": 8.0, "GPU": gpus}, {"qsit": label}, {"CPU": 8.0, "GPU": min(free, gpus)}
+        ),
+        st.integers(0, 4).map(float),
+        st.integers(0, 4).map(float),
+        st.sampled_from(["primary", "proxy"]),
+    ),
+)
+
+
+@given(NODES, st.dictionaries(st.sampled_from("abcd"), st.integers(0, 4)))
+def test_places_are_those_of_nodes_with_the_label(nodes, held):
+    request = placement.ranks(override(paper(), ELASTIC).train, 8)
+    primary = {name: node for name, node in nodes.items() if node.labels["qsit"] == "primary"}
+    every = placement.places(request, nodes, None)
+    assert every == min(8, sum(node.resources["GPU"] for node in primary.values()))
+    free = placement.places(request, nodes, {})
+    assert free == min(8, sum(node.free["GPU"] for node in primary.values()))
+    assert free <= placement.places(request, nodes, held) <= every
+
+
+def test_ranks_on_cpus_leave_those_that_the_data_need():
+    train = override(demo(), ["train.workers=8", *ELASTIC[1:]]).train
+    node = placement.Node({"CPU": 4.0}, {}, {"CPU": 4.0})
+    assert placement.places(placement.ranks(train, 8), {"a": node}, {}) == 2
+    assert placement.places(placement.ranks(train, 8), {"a": node, "b": node}, {}) == 6
+
+
 def taken(label, value):
     try:
         override(demo(), [f"search.nodes={json.dumps({label: value})}"])

@@ -30,6 +30,8 @@ OPERATIONAL = {
     "train.checkpoint_minutes": 5.0,
     "train.checkpoints_kept": 3,
     "train.max_failures": 7,
+    "train.one_node": False,
+    "train.min_workers": 8,
     "train.trackers": "[{wandb: {mode: offline}}]",
     "evaluate.batch_tokens": 800,
     "search.micro_batch": 4,

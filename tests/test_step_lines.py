@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from qsit_ray.errors import InputError
 from qsit_ray.models.architectures import architecture, on_meta
-from qsit_ray.step_lines import Rates, StepLine, StepLog, Work, peak_flops
+from qsit_ray.step_lines import (
+    Rates,
+    StepLine,
+    StepLog,
+    Work,
+    first_of_ranks,
+    mean_ranks,
+    peak_flops,
+)
 
 positive = st.floats(1e-6, 1e6)
 LINES = st.builds(
@@ -100,6 +108,19 @@ def test_a_steps_flops_are_six_a_weight_that_a_token_passes():
     assert work.mfu(tokens, 0, 8.0, 8 * 989e12) == pytest.approx(0.206, rel=0.01)
     frozen = replace(work, tower_trained=False)
     assert frozen.flops(0, tiles) == pytest.approx(work.flops(0, tiles) / 3)
+
+
+def test_a_change_of_the_ranks_has_its_step_and_an_epoch_their_mean():
+    line = StepLine("", 0, 0, 2.5, None, None, None, None, 1e-5, 64, 320_000, 2.0, 0.1, None, None)
+    ranks = [4, 4, 3, 3, 4, 3, 3]
+    lines = [replace(line, step=step, ranks=n) for step, n in enumerate(ranks)]
+    assert first_of_ranks(lines).step == 5
+    assert first_of_ranks(lines[:4]).step == 2
+    assert first_of_ranks(lines[:1]).step == 0
+    slow = replace(line, epoch=1, seconds=6.0, ranks=1)
+    assert mean_ranks([*lines, slow, replace(slow, seconds=2.0, ranks=2)], 1) == 1.25
+    assert mean_ranks(lines, 1) is None
+    assert mean_ranks([line], 0) is None  # from before ranks were recorded
 
 
 def test_rates_are_those_of_all_steps_together():

@@ -189,6 +189,15 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _one_number_of_ranks(self) -> Config:
+        if self.micro_batches_count and self.train.least(self.train.workers) < self.train.workers:
+            raise ValueError(
+                "train.min_workers: results depend on the number of workers with loss "
+                "micro_batch_mean or levels.ranking_weight, so it can't change"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _demo_models(self) -> Config:
         if self.pretraining is None and DEMO_MODELS & {self.models.proxy, self.models.primary}:
             raise ValueError("pretraining: the demo's models need it")

@@ -140,6 +140,10 @@ class Train(Section):
     """Passes over the mixture, which the controller changes between them."""
     workers: Annotated[Count, OPERATIONAL]
     """Ranks; `qsit train run --workers` may change it later, and the global batch stays."""
+    min_workers: Annotated[Count | None, OPERATIONAL] = None
+    """Ranks with which the training starts and goes on while nodes for all are not there; each node
+    that comes is taken in after the next checkpoint. The global batch stays. Null: it waits until
+    all ranks have their place."""
     micro_batch: Annotated[Count, OPERATIONAL]
     """Maximum number of rows that a rank takes at once; accumulation fills the global batch."""
     micro_tokens: Annotated[Count | None, OPERATIONAL] = None
@@ -218,6 +222,24 @@ class Train(Section):
             raise ValueError(
                 f"training.batch_size {self.training.batch_size} has fewer rows than the "
                 f"{self.workers} workers"
+            )
+        return self
+
+    def least(self, workers: int) -> int:
+        """The fewest ranks that it trains with, where `workers` are the most."""
+        return workers if self.min_workers is None else min(self.min_workers, workers)
+
+    @model_validator(mode="after")
+    def _some_of_the_ranks(self) -> Train:
+        if self.min_workers is None:
+            return self
+        if self.min_workers > self.workers:
+            raise ValueError(
+                f"min_workers {self.min_workers} is more than the {self.workers} workers"
+            )
+        if self.one_node and self.min_workers < self.workers:
+            raise ValueError(
+                "min_workers needs one_node false: the ranks of one node come and go together"
             )
         return self
 

@@ -372,6 +372,7 @@ class ProxyTraining:
                 stall_seconds=round(stalled, 4),
                 mfu=None,
                 peak_memory_gib=None,
+                ranks=1,
             )
         )
 

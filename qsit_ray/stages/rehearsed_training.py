@@ -62,7 +62,8 @@ def rehearse_training(run: RunFolder, config: Config, terminal: Terminal) -> Non
         trainer = Trainer(
             partial(_hold, rehearsed),
             torch_config=TorchConfig(backend="gloo"),  # pretended GPUs know no NCCL
-            scaling_config=scaling(train, train.workers),
+            # All of them: it has no checkpoints after which more could start.
+            scaling_config=scaling(train.model_copy(update={"min_workers": None}), train.workers),
             run_config=RunConfig(
                 name=f"rehearsal-{key}",
                 storage_path=str(run.train),

@@ -36,17 +36,21 @@ from qsit_ray.models.base import base_checkpoint, identity
 from qsit_ray.placement import cpu_task, ranks
 from qsit_ray.run_files import FoundMix, read_epochs
 from qsit_ray.session import labels_of
-from qsit_ray.step_lines import StepLog
+from qsit_ray.step_lines import StepLog, first_of_ranks, mean_ranks
 from qsit_ray.terminal import Bar, Terminal
 from qsit_ray.train.bad_loss import BadBatch
 from qsit_ray.train.checkpoint import Checkpoints, Inputs, check_resumable
 from qsit_ray.train.course import ShownCourse
 from qsit_ray.train.deepspeed_config import accumulation
-from qsit_ray.train.elastic import convert
-from qsit_ray.train.encoding import cpu_options, encode, layout, warm_up
+from qsit_ray.train.encoding import encode, layout, warm_up
+from qsit_ray.train.sizes import Sizes
 from qsit_ray.train.state import Job, TrainState
 from qsit_ray.train.trackers import require
 from qsit_ray.train.worker import train_loop
+
+START_FAILURES, ELASTIC_START_FAILURES = 3, 20
+"""Starts of the workers that may fail; unlimited by Ray's default, and those that can't start would
+be tried for ever. Where their number may change, each death of a node may cost one."""
 
 # Its methods may run twice, so Ray may repeat a call that a death interrupted.
 CourseActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(ShownCourse)
@@ -55,7 +59,8 @@ CourseActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Shown
 def train(run: RunFolder, config: Config, terminal: Terminal, workers: int | None = None) -> None:
     """Train the primary at the mixture, resized each epoch; write epochs.jsonl and the model.
 
-    `workers` replaces `train.workers` this time; the global batch stays the same.
+    `workers` replaces `train.workers` this time; the global batch stays the same, also where fewer
+    ranks train (`train.min_workers`).
 
     Raises InputError when there is no mixture yet, when the training so far can't be resumed, or
     when a row or the base checkpoint can't be trained on; FloatingPointError naming the rows of a
@@ -111,13 +116,16 @@ def train(run: RunFolder, config: Config, terminal: Terminal, workers: int | Non
         run.stage("train", inputs) as cost,
         _course_actor(job) as course,
         terminal.bar("Train the primary") as bar,
-        _progress_shown(job, bar, terminal),
+        _progress_shown(job, workers, bar, terminal),
     ):
         warm_up(job, workers)
         while True:
             checkpoints.claim(session, resumed)
             # Before the workers do it: Ray asks for the read tasks when the Dataset is made, too.
-            state = _state_to_resume(job, workers)
+            # How many ranks there will be is known to rank 0 alone, which sets it again.
+            latest = checkpoints.latest()
+            state = TrainState.read(latest[1]) if latest else TrainState()
+            state = replace(state, world_size=workers)
             ray.get(course.move_to.remote(job.position(state)))
             if state.lines:
                 ray.get(course.end_epoch.remote(state.lines[-1]))
@@ -126,24 +134,13 @@ def train(run: RunFolder, config: Config, terminal: Terminal, workers: int | Non
             if bad is None:
                 break
             _skip_or_stop(job, bad)
-        cost.device_seconds = workers * sum(
-            seconds
+        steps = StepLog(run.steps).lines()
+        cost.device_seconds = sum(
+            (mean_ranks(steps, line.epoch) or workers) * seconds
             for line in read_epochs(run.epochs)
             for name, seconds in line.timing.items()
             if name != "stall_seconds"  # contained in train_seconds
         )
-
-
-def _state_to_resume(job: Job, workers: int) -> TrainState:
-    """The state of the last checkpoint, which is converted if another number of ranks wrote it."""
-    latest = job.checkpoints.latest()
-    if latest is None:
-        return TrainState(world_size=workers)
-    state = TrainState.read(latest[1])
-    if state.world_size != workers and job.config.train.zero_stage:
-        converting = ray.remote(**cpu_options(job.config.train))(convert)
-        ray.get(converting.remote(latest[1], "deepspeed"))
-    return replace(state, world_size=workers)
 
 
 class EndAtMistake(UserCallback):
@@ -161,18 +158,27 @@ class EndAtMistake(UserCallback):
 class Trainer(TorchTrainer):
     """A TorchTrainer that Ctrl-C ends like any other work of the command.
 
-    Ray's own handler would abort the run and exit with the status of a failure.
+    Ray's own handler would abort the run and exit with the status of a failure. `sizes`, if any,
+    takes the place of Ray's own elastic policy.
     """
+
+    sizes: Sizes | None = None
+
+    def _initialize_and_run_controller(self, **controller: Any) -> Any:
+        if self.sizes is not None:
+            controller["scaling_policy"] = self.sizes
+        return super()._initialize_and_run_controller(**controller)
 
     def _register_sigint_handler(self, controller: object) -> None:
         pass
 
 
 def scaling(train: Train, workers: int) -> ScalingConfig:
-    """What Ray Train asks Ray for to run the ranks."""
+    """What Ray Train asks Ray for to run the ranks, `workers` at most."""
     request = ranks(train, workers)
+    fixed = request.enough == request.bundles
     return ScalingConfig(
-        num_workers=request.bundles,
+        num_workers=request.bundles if fixed else (request.enough, request.bundles),
         use_gpu="GPU" in request.resources,
         resources_per_worker=dict(request.resources),
         placement_strategy=request.strategy,
@@ -184,13 +190,19 @@ def run_config(job: Job) -> RunConfig:
     """How Ray Train runs the training: its folder has the key of its inputs, while Ray's dashboard
     and metrics show the run and the primary."""
     folder, settings = job.checkpoints.folder, job.config.train
+    fixed = settings.min_workers is None
     config = RunConfig(
         name=folder.name,
         storage_path=str(folder.parent),
         failure_config=FailureConfig(
             max_failures=settings.max_failures,
-            # Unlimited by default: workers that can't start would be retried for ever.
-            controller_failure_limit=3,
+            # A node that goes after a notice is no fault of the training, however often. One that
+            # just dies can't be told from a fault, and counts as one of `max_failures`.
+            max_preemption_failures=-1,
+            # The checkpoint at the notice needs each rank's part, also of the ranks that go: once
+            # they are gone the others have nothing to end, and would only wait.
+            preemption_grace_s=0.0,
+            controller_failure_limit=START_FAILURES if fixed else ELASTIC_START_FAILURES,
         ),
         logging_config=LoggingConfig(log_level="WARNING"),
         callbacks=[EndAtMistake()],
@@ -204,10 +216,11 @@ def run_config(job: Job) -> RunConfig:
 
 def _fit(job: Job, workers: int) -> None:
     settings = job.config.train
+    request, asked = ranks(settings, workers), scaling(settings, workers)
     trainer = Trainer(
         partial(train_loop, job),
         torch_config=TorchConfig(backend="nccl" if settings.use_gpu else "gloo"),
-        scaling_config=scaling(settings, workers),
+        scaling_config=asked,
         run_config=run_config(job),
         datasets={"train": plan_dataset(job.course, layout(job), partial(encode, job))},
         # Rows are trained in the plan's order: each rank gets the same stream in every run.
@@ -217,6 +230,9 @@ def _fit(job: Job, workers: int) -> None:
             )
         ),
     )
+    if asked.elasticity_enabled:
+        request = replace(request, labels=labels_of(request))
+        trainer.sizes = Sizes(asked, request, job.checkpoints, settings.epochs)
     trainer.fit()
 
 
@@ -247,13 +263,21 @@ def _course_actor(job: Job) -> Iterator[Any]:
 
 
 @contextmanager
-def _progress_shown(job: Job, bar: Bar, terminal: Terminal) -> Iterator[None]:
+def _progress_shown(job: Job, workers: int, bar: Bar, terminal: Terminal) -> Iterator[None]:
     """The bar follows rank 0's progress file, which is removed at the end, and the last line of
-    steps.jsonl; each new line of epochs.jsonl is shown as it comes."""
+    steps.jsonl; each new line of epochs.jsonl is shown as it comes, and another number of ranks."""
     for left_by_a_kill in job.checkpoints.folder.glob("progress_*.json"):
         left_by_a_kill.unlink(missing_ok=True)
     ended, steps = threading.Event(), StepLog(job.run.steps)
-    epochs = len(read_epochs(job.run.epochs))
+    epochs, shown = len(read_epochs(job.run.epochs)), workers
+
+    def show_ranks(now: int) -> None:
+        nonlocal shown
+        if now != shown and (lines := steps.lines()):
+            shown, first = now, first_of_ranks(lines)
+            terminal.say(
+                f"{now} of {workers} workers from epoch {first.epoch} step {first.step} on"
+            )
 
     def show_epochs() -> None:
         nonlocal epochs
@@ -265,8 +289,9 @@ def _progress_shown(job: Job, bar: Bar, terminal: Terminal) -> Iterator[None]:
     def watch() -> None:
         while not ended.wait(1.0):
             with suppress(InputError):  # not written yet
-                done, total = artifacts.read_json(job.progress_file)
+                done, total, now = artifacts.read_json(job.progress_file)
                 bar.update(done, total, figures=str(steps.last() or ""))
+                show_ranks(now)
                 show_epochs()
 
     watcher = threading.Thread(target=watch, daemon=True)

@@ -13,7 +13,10 @@ from torch import Tensor
 
 from qsit_ray import artifacts
 
+TAG = "deepspeed"
+"""The folder of DeepSpeed's files in a checkpoint, as the ranks wrote them."""
 UNIVERSAL = "universal"
+"""Those that any number of ranks loads."""
 
 
 def convert(folder: Path, tag: str) -> None:

@@ -32,12 +32,11 @@ from qsit_ray.schedule import share_of_peak
 from qsit_ray.step_lines import GIB, Work, peak_flops
 from qsit_ray.train.bad_loss import BadLoss
 from qsit_ray.train.deepspeed_config import Settings, deepspeed_config
-from qsit_ray.train.elastic import UNIVERSAL, loads_universal
+from qsit_ray.train.elastic import TAG, UNIVERSAL, loads_universal
 from qsit_ray.train.ranks import gather
 from qsit_ray.train.state import Job, Measured
 from qsit_ray.train.validation import Validation
 
-TAG = "deepspeed"
 MOST_ENCODERS = 8
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -211,17 +210,22 @@ class Engine:
             states["cuda"] = torch.cuda.get_rng_state()
         save_file(states, folder / f"random_{self.rank}.safetensors")
 
+    def converts(self, world_size: int) -> bool:
+        """Whether a checkpoint of `world_size` ranks must be converted before `load`: without ZeRO
+        each rank has all of it."""
+        return self.settings.zero_stage > 0 and world_size != self.world_size
+
     def load(self, folder: Path, world_size: int) -> None:
         """Load a checkpoint that `world_size` ranks wrote. For another number of ranks than ours it
         must have been converted (see `elastic`), and random numbers start from the seed again.
 
         Raises RuntimeError when the checkpoint can't be loaded.
         """
-        if world_size == self.world_size or self.settings.zero_stage == 0:
-            path, _ = self.deepspeed.load_checkpoint(str(folder), tag=TAG)
-        else:
+        if self.converts(world_size):
             with loads_universal(self.deepspeed):
                 path, _ = self.deepspeed.load_checkpoint(str(folder), tag=UNIVERSAL)
+        else:
+            path, _ = self.deepspeed.load_checkpoint(str(folder), tag=TAG)
         if path is None:
             raise RuntimeError(f"{folder}: no DeepSpeed checkpoint in it")
         if world_size == self.world_size:

@@ -110,7 +110,8 @@ def estimate(
     memory_gb: float,
     tokens_per_second: float | None,
 ) -> Estimate:
-    """Estimate a training on `gpus` GPUs, by default `train.workers`.
+    """Estimate a training on `gpus` GPUs, by default `train.workers`; its memory then on
+    `train.min_workers`, where each GPU holds most.
 
     `shape`: the model's configuration; it is built on the meta device. `run`: its mixture and its
     catalog are used as far as they exist. `memory_gb`: of one GPU, in 10^9 bytes.
@@ -118,6 +119,7 @@ def estimate(
     divided among these GPUs, and as `first_mixture` and `read_tokens` do.
     """
     mixture, mixture_from = first_mixture(config, run)
+    fewest = config.train.least(config.train.workers) if gpus is None else gpus
     gpus = config.train.workers if gpus is None else gpus
     accumulated = accumulation(config.train, gpus)
     if memory_gb <= 0:
@@ -128,9 +130,9 @@ def estimate(
     parameters = sum(p.numel() for p in model.parameters())
     prepare(model, config.models.freeze_vision, config.train)
     weights = Weights.of(model)
-    state, state_from = state_bytes(weights, config.train, gpus)
+    state, state_from = state_bytes(weights, config.train, fewest)
     row = Row(shape, weights, number_size(config.train), config.models.max_length)
-    found = peaks(config, shape, weights, gpus)
+    found = peaks(config, shape, weights, fewest)
     free = memory_gb * 1e9 - RESERVED_GIB * GIB
     assumed = [
         f"mixture of epoch 0: {mixture_from}; the controller may change later epochs",
@@ -139,6 +141,8 @@ def estimate(
         f"questions of {CANDIDATES} candidates",
         f"{RESERVED_GIB} GiB of each GPU reserved for CUDA, NCCL and fragmentation",
     ]
+    if fewest < gpus:
+        assumed.append(f"memory: on {fewest} GPUs (train.min_workers), where each holds most")
     if run is not None and run.tokens("primary").exists():
         tokens_per_row = row_tokens(run)
         assumed.append("tokens of a row: as counted in the run's data")
@@ -166,7 +170,7 @@ def estimate(
         export_host_gib=found.export_host / GIB,
         reserved_gib_per_gpu=RESERVED_GIB,
         fits=found.gpu <= free,
-        micro_batch_that_fits=_largest_micro_batch(config, row, found, gpus, free),
+        micro_batch_that_fits=_largest_micro_batch(config, row, found, fewest, free),
         batch_tokens_that_fit=_largest_budget(config, row, found, free),
         global_batch=batch,
         micro_batch=config.train.micro_batch,

@@ -8,16 +8,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import ray
 import ray.train
 from ray.train import Checkpoint, CheckpointUploadMode
 
 from qsit_ray import artifacts
 from qsit_ray.train.checkpoint import Commit
-from qsit_ray.train.ranks import gather
+from qsit_ray.train.elastic import TAG, convert
+from qsit_ray.train.encoding import cpu_options
+from qsit_ray.train.ranks import from_rank_zero, gather
 from qsit_ray.train.state import Job, Measured, TrainState
 
 if TYPE_CHECKING:
     from qsit_ray.train.engine import Engine
+
+# Ranks that wait for rank 0 any longer would be taken for lost.
+LOOK_SECONDS = 60.0
 
 
 class Saver:
@@ -28,16 +34,34 @@ class Saver:
         self._pending: tuple[Commit, TrainState, threading.Event] | None = None
 
     def restore(self) -> None:
-        """Load the engine's weights and optimiser from the last checkpoint."""
+        """Load the engine's weights and optimiser from the last checkpoint. It is converted first
+        if another number of ranks wrote it: how many there are now is known here and no earlier."""
         latest = self.job.checkpoints.latest()
         if latest is None:
             return
         state = TrainState.read(latest[1])
+        if self.engine.converts(state.world_size):
+            self._convert(latest[1])
         self.engine.load(latest[1], state.world_size)
         if self.rank == 0:
             self.job.checkpoints.tidy()
             # A kill between the commit and the writing of epochs.jsonl leaves one line too few.
             self._write_lines(state)
+
+    def _convert(self, folder: Path) -> None:
+        """Have a checkpoint converted for any number of ranks: by a task of rank 0, on a node that
+        may encode, while the others wait."""
+        task = None
+        if self.rank == 0:
+            options = cpu_options(self.job.config.train)
+            task = ray.remote(**options)(convert).remote(folder, TAG)
+        done = False
+        while not done:
+            if task is not None:
+                done = bool(ray.wait([task], timeout=LOOK_SECONDS)[0])
+            done = from_rank_zero(done)
+        if task is not None:
+            ray.get(task)  # raises what the task raised
 
     def save(self, state: TrainState, measured: Measured | None = None) -> None:
         """Write `state` and the engine's to local disk; Ray Train uploads them in the background.

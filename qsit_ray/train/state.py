@@ -171,7 +171,7 @@ class Job:
 
     @property
     def progress_file(self) -> Path:
-        """[rows trained, rows of the whole run], written by rank 0 for the driver's bar.
+        """[rows trained, rows of the whole run, ranks], written by rank 0 for the driver's bar.
 
         A file needs no process and no restart after a kill, and every worker can write to the run
         folder already. It has the session's name, so that workers of a killed session that still

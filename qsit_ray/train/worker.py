@@ -233,6 +233,7 @@ class Worker:
             stall_seconds=round(stalled, 4),
             mfu=self.work.mfu(tokens, tiles, seconds, peak),
             peak_memory_gib=peak_memory,
+            ranks=self.world_size,
         )
         self.log.append(line)
         self.gauges.set(line)
@@ -312,12 +313,13 @@ class Worker:
         return Consumed(checksum(np.full_like(rows, self.step), rows), len(rows), cut)
 
     def _report_progress(self, plan: EpochPlan) -> None:
-        """Rows trained, and rows of the whole run if later epochs were as large as this one."""
+        """Rows trained, rows of the whole run if later epochs were as large as this one, ranks."""
         if self.rank == 0:
             before = sum(line.rows_planned for line in self.state.lines)
             done = min((self.step + 1) * plan.global_batch, len(plan.rows))
             ahead = (self.settings.epochs - plan.epoch) * len(plan.rows)
-            artifacts.write_json(self.job.progress_file, [before + done, before + ahead])
+            figures = [before + done, before + ahead, self.world_size]
+            artifacts.write_json(self.job.progress_file, figures)
 
     def _add_seconds(self, name: str, since: float) -> None:
         self.timing[name] = round(self.timing.get(name, 0.0) + time.monotonic() - since, 3)

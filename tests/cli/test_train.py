@@ -88,6 +88,18 @@ def test_the_papers_seven_billion_parameters_and_their_states(paper_plan):
     assert paper_plan["fits"] is True
 
 
+def test_memory_is_that_of_the_fewest_ranks(paper_plan):
+    elastic = ["--set", "train.one_node=false", "--set", "train.min_workers=2"]
+    done = qsit("plan", "--preset", "paper", "--gpu-memory-gb", 80, "--json", *elastic)
+    found = json.loads(done.stdout)
+    assert found["gpus"] == 8
+    assert found["accumulation"] == paper_plan["accumulation"]
+    two = json.loads(qsit("plan", "--preset", "paper", "--gpus", 2, "--json").stdout)
+    assert found["peak_gib_per_gpu"] == two["peak_gib_per_gpu"]
+    assert found["state_gib_per_gpu"] == two["state_gib_per_gpu"]
+    assert "memory: on 2 GPUs (train.min_workers), where each holds most" in found["assumptions"]
+
+
 def test_the_papers_steps_tokens_and_hours(paper_plan):
     assert paper_plan["global_batch"] == 64 == 8 * paper_plan["micro_batch"]
     assert paper_plan["sizes"] == {"scoring": 14349, "interpreting": 35873, "general": 14923}

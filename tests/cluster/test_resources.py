@@ -21,6 +21,13 @@ ray.init(log_to_driver=False, logging_level="ERROR")
 
 RANKS = Request("the training", {}, {"GPU": 1.0}, {"qsit": "primary"}, 2, True)
 
+ELASTIC = Request("elastic ranks", {}, {"GPU": 1.0}, {"qsit": "spot"}, 4, False, 0, 2)
+
+@ray.remote(num_cpus=0)
+class TrainController:
+    def ready(self):
+        return True
+
 @ray.remote(num_cpus=0.5)
 class Actor:
     def ready(self):
@@ -34,7 +41,7 @@ def settled(count):
     # Ray tells of what waits within seconds.
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        demands, resources = look([RANKS])
+        demands, resources = look([RANKS, ELASTIC])
         if len(demands) == count:
             break
         time.sleep(0.5)
@@ -49,7 +56,15 @@ held = placement_group([{"CPU": 0.25}])
 ray.get(held.ready())
 waiting = Actor.options(num_cpus=7).remote()
 lost = task.options(num_cpus=3, label_selector={"qsit": "cpu"}).remote()
-print(json.dumps(settled(5)))
+told = settled(5)
+controller = TrainController.remote()
+ray.get(controller.ready.remote())
+before, _ = settled(6)
+ray.kill(controller)
+labels = [{"qsit": "spot"}] * 3
+some = placement_group([{"GPU": 1.0}] * 3, bundle_label_selector=labels)
+settled(6)
+print(json.dumps([*told, before, settled(6)[0]]))
 """
 
 
@@ -72,6 +87,13 @@ def test_the_ranks_wait_by_their_name_with_their_labels(told):
     assert ranks["asks"] == "2 × (1 GPU, qsit=primary) on one node"
 
 
+def test_ranks_whose_number_may_change_wait_before_ray_train_asks_for_them(told):
+    for demands in told[2:]:
+        (ranks,) = (each for each in demands if each["what"] == "elastic ranks")
+        assert (ranks["waiting"], ranks["held"]) == (1, 0)
+        assert ranks["asks"] == "2 to 4 × (1 GPU, qsit=spot)"
+
+
 def test_tasks_wait_where_none_runs(told):
     (tasks,) = (each for each in told[0] if each["what"] == "tasks")
     assert (tasks["waiting"], tasks["held"]) == (1, 0)
@@ -79,7 +101,7 @@ def test_tasks_wait_where_none_runs(told):
 
 
 def test_what_has_its_resources_is_not_starved(told):
-    demands, resources = told
+    demands, resources = told[:2]
     others = {each["asks"]: each for each in demands if each["what"] == "work"}
     states = {asks: (each["waiting"], each["held"]) for asks, each in others.items()}
     assert states == {"(0.25 CPU)": (0, 1), "(0.5 CPU)": (0, 1), "(7 CPU)": (1, 0)}

@@ -66,6 +66,8 @@ def test_descriptions_are_comments_above_their_keys():
         ("search.interpreting_general.ratios=[1, 1]", "ratios: values repeat"),
         ("search.interpreting_general.axis=interpreting_scoring", "interpreting_general: its axis"),
         ("train.workers=17", "train: training.batch_size 16 has fewer rows than the 17 workers"),
+        ("train.min_workers=3", "train: min_workers 3 is more than the 2 workers"),
+        ("train.min_workers=1", "train: min_workers needs one_node false: the ranks of one node"),
         ("data.general=0", "data.general"),
         ("search.adaptive={trials: 500}", r"adaptive.trials: 500; the \d seeds of interpreting_g"),
         ("train.epochs", "expected key=value"),
@@ -75,6 +77,19 @@ def test_descriptions_are_comments_above_their_keys():
 def test_a_wrong_setting_is_refused_by_its_dotted_name(assignment, words):
     with pytest.raises(InputError, match=words):
         files.override(presets.demo(), [assignment])
+
+
+ELASTIC = ["train.one_node=false", "train.min_workers=1"]
+
+
+@pytest.mark.parametrize(
+    "counted", ["loss=micro_batch_mean", "levels={target: soft, ranking_weight: 0.1}"]
+)
+def test_ranks_that_results_depend_on_do_not_change_in_number(counted):
+    assert files.override(presets.demo(), ELASTIC).train.least(2) == 1
+    with pytest.raises(InputError, match=r"train.min_workers: results depend on the number of wor"):
+        files.override(presets.demo(), [*ELASTIC, counted])
+    files.override(presets.demo(), [*ELASTIC, counted, "train.min_workers=2"])
 
 
 def test_an_override_changes_one_setting():

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,6 +96,16 @@ def wait(driver, moment):
     while not moment():
         with contextlib.suppress(psutil.TimeoutExpired):
             pytest.fail(f"the command ended early, with {driver.wait(timeout=0.05)}")
+
+
+def until(moment, process, patience=240.0):
+    """What is true of a command that runs, as soon as it is."""
+    end = time.monotonic() + patience
+    while not (found := moment()):
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    return found
 
 
 def kill(driver, *names):

@@ -11,9 +11,8 @@ from qsit_ray.config.files import override
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.mixture import Mixture, plan_epoch
 from qsit_ray.models import load
-from qsit_ray.train.elastic import convert
+from qsit_ray.train.elastic import TAG, convert
 from qsit_ray.train.encoding import layout
-from qsit_ray.train.engine import TAG
 
 COMBINATIONS = [(world, stage) for world in (1, 2, 4) for stage in (0, 1, 2, 3)]
 QUICK = (2, 3)

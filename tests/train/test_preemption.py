@@ -5,7 +5,7 @@ import subprocess
 import time
 
 import pytest
-from command_line import SMALL, committed, epochs, sets, untimed, words
+from command_line import SMALL, committed, epochs, sets, until, untimed, words
 
 from qsit_ray.train import notices
 from qsit_ray.train.notices import Notices
@@ -57,15 +57,6 @@ def node_of_the_rank():
 
     alive = list_actors(filters=[("class_name", "=", "RayTrainWorker"), ("state", "=", "ALIVE")])
     return alive[0].node_id if alive else None
-
-
-def until(moment, process, patience=240.0):
-    end = time.monotonic() + patience
-    while not (found := moment()):
-        assert process.poll() is None, process.stdout.read()
-        assert time.monotonic() < end
-        time.sleep(0.2)
-    return found
 
 
 @pytest.mark.slow

@@ -4,16 +4,20 @@ BIN := .venv/bin
 READY := .venv/.ready
 RUN ?= runs/demo
 
-.PHONY: demo test test-slow check gpu lock audit clean
+.PHONY: demo test test-slow chaos check gpu lock audit clean
 
 demo: $(READY)
 	$(BIN)/qsit run --preset demo --out $(RUN)
 
 test: $(READY)
-	OMP_NUM_THREADS=1 RAY_worker_niceness=0 $(BIN)/pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 RAY_worker_niceness=0 $(BIN)/pytest -m "not slow and not chaos" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow
+
+# Twenty minutes on two cores: disturbed searches and trainings, and their table in docs/RELIABILITY.md.
+chaos: $(READY)
+	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/pytest -v -m chaos tests/chaos --page docs/RELIABILITY.md
 
 check: $(READY)
 	$(BIN)/ruff format --check .

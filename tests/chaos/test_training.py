@@ -55,6 +55,16 @@ def test_node_of_a_rank(training, trained, note):
     note(training)
 
 
+def test_fewer_ranks(training, trained, note):
+    """Training with `train.min_workers`: a node with a rank dies, and none replaces it."""
+    training.kill()
+    training.start(min_workers=1).until(training.inside(0))
+    with training.harm():
+        training.cluster.lose(training.cluster.nodes_with("RayTrainWorker")[0])
+    training.finish().close_to(trained)
+    note(training)
+
+
 def test_node_of_rows(training, trained, note):
     """Training: a node that decodes rows and holds them dies, and none replaces it."""
     training.until(training.inside(0))

@@ -6,6 +6,7 @@ import subprocess
 import time
 
 import pyarrow.parquet as pq
+import pytest
 from command_line import QSIT, committed, epochs, sets, step_lines, untimed
 
 from qsit_ray.step_lines import StepLog
@@ -29,13 +30,20 @@ class Work:
         self.again, self.recovery = "", None
         self._struck, self._before = None, None
 
-    def start(self, *settings):
-        """Start the command, or the same command again."""
+    def start(self, **settings):
+        """Start the command, or the same command again, with other settings of its section."""
         environment = self.cluster.environment | {"OMP_NUM_THREADS": "1"}
+        changed = sets({f"{self.verb}.{name}": value for name, value in settings.items()})
         self.log = self.run.parent / f"{self.run.name}.shown"
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [QSIT, self.verb, "run", str(self.run), *sets(dict(settings))],
+                [
+                    QSIT,
+                    self.verb,
+                    "run",
+                    str(self.run),
+                    *sets({f"{self.verb}.{name}": value for name, value in settings.items()}),
+                ],
                 env=environment,
                 stdout=log,
                 stderr=log,
@@ -126,6 +134,15 @@ class Training(Work):
     def inside(self, epoch):
         """Whether it trains in the midst of an epoch and has a checkpoint there."""
         return lambda: (epoch, 2) <= committed(self.run) and self.done()[1] % 2
+
+    def close_to(self, whole):
+        """Assert that rows are those of the undisturbed training, and losses within rounding."""
+        lines, others = step_lines(self.run, BATCH), step_lines(whole, BATCH)
+        assert [line.rows for line in lines] == [line.rows for line in others]
+        losses = [line.loss for line in lines]
+        assert losses == pytest.approx([line.loss for line in others], rel=1e-3)
+        for line, other in zip(epochs(self.run), epochs(whole), strict=True):
+            assert line["consumed"] == line["planned"] == other["planned"]
 
     def same_as(self, whole):
         """Assert that rows, losses and weights are those of the undisturbed training."""

@@ -37,13 +37,7 @@ class Work:
         self.log = self.run.parent / f"{self.run.name}.shown"
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [
-                    QSIT,
-                    self.verb,
-                    "run",
-                    str(self.run),
-                    *sets({f"{self.verb}.{name}": value for name, value in settings.items()}),
-                ],
+                [QSIT, self.verb, "run", str(self.run), *changed],
                 env=environment,
                 stdout=log,
                 stderr=log,

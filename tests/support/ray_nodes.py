@@ -24,6 +24,7 @@ QUICK = {
     "RAY_health_check_failure_threshold": "3",
     "RAY_health_check_timeout_ms": "1000",
     "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_worker_niceness": "0",
 }
 
 

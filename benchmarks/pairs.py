@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ class Run:
 
 
 Side = Callable[[], Run]
+QSIT = (sys.executable, "-c", "from qsit_ray.cli.app import main; main()")
+"""The command line of this checkout."""
 
 
 def in_turn(sides: Mapping[str, Side], rounds: int) -> dict[str, list[Run]]:
@@ -62,12 +65,17 @@ def command(arguments: Sequence[str | Path], threads: int = 1) -> Run:
     return timed(lambda: _run([*map(str, arguments)], threads))
 
 
-def fresh(function: str, threads: int = 1, processes: int = 1, **arguments: Any) -> Run:
+def fresh(
+    function: str, threads: int = 1, processes: int = 1, inside: bool = False, **arguments: Any
+) -> Run:
     """A run of `module:function` in a fresh process, or in so many ranks of torchrun, of which rank
-    0's result counts. Arguments and result are JSON.
+    0's result counts. Arguments and result are JSON. `inside`: in this process, where only the
+    result is asked for.
 
     Raises RuntimeError as `command` does.
     """
+    if inside:
+        return timed(lambda: called(function, arguments))
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "result.json"
         launcher = [sys.executable]
@@ -77,6 +85,17 @@ def fresh(function: str, threads: int = 1, processes: int = 1, **arguments: Any)
         call = ["-m", "benchmarks.child", function, json.dumps(arguments), str(out)]
         run = command([*launcher, *call], threads)
         return Run(run.wall, run.cpu, json.loads(out.read_text()))
+
+
+def called(function: str, arguments: Mapping[str, Any]) -> Any:
+    """The result of `module:function`."""
+    module, _, name = function.partition(":")
+    return getattr(import_module(module), name)(**arguments)
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def _run(arguments: list[str], threads: int) -> str:

@@ -15,7 +15,7 @@ BATCH = 2
 
 
 def run(smoke: bool, folder: Path) -> Found:
-    rows, epochs, rounds = (2, 2, 1) if smoke else (4, 3, 3)
+    rows, epochs, rounds = (2, 1, 1) if smoke else (4, 3, 3)
     size = (384, 384) if smoke else (768, 768)
     steps = 3 * rows // BATCH
     made = make_run(
@@ -29,8 +29,9 @@ def run(smoke: bool, folder: Path) -> Found:
         words=40,
         frozen=False,
     )
-    found = compared(made, rows, epochs, BATCH, rounds, [TRAINER])
-    rates = {side: epoch_rates(runs, rows, epochs, warm=True) for side, runs in found.items()}
+    found = compared(made, rows, epochs, BATCH, rounds, [TRAINER], smoke)
+    warm = epochs > 1
+    rates = {side: epoch_rates(runs, rows, epochs, warm) for side, runs in found.items()}
     memory = {side: [run.result["memory"] for run in runs] for side, runs in found.items()}
     return Found(
         [

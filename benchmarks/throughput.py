@@ -21,10 +21,16 @@ which the second encodes."""
 
 
 def compared(
-    run: RunFolder, rows: int, epochs: int, batch: int, rounds: int, rivals: Sequence[str]
+    run: RunFolder,
+    rows: int,
+    epochs: int,
+    batch: int,
+    rounds: int,
+    rivals: Sequence[str],
+    smoke: bool,
 ) -> dict[str, list[Run]]:
-    """`ours` and the rivals in turn, each in a fresh process."""
-    given = {"run": str(run.path), "rows": rows, "epochs": epochs}
+    """`ours` and the rivals in turn, each in a fresh process unless `smoke`."""
+    given = {"run": str(run.path), "rows": rows, "epochs": epochs, "inside": smoke}
     sides: dict[str, Side] = {"ours": partial(fresh, "benchmarks.trainings:ours", THREADS, **given)}
     if TRAINER in rivals:
         sides[TRAINER] = partial(
@@ -82,7 +88,7 @@ def tiny(role: str, goals: dict[str, Goal], smoke: bool, folder: Any) -> Found:
         *("search.patience=null", "search.cpus_per_trial=2"),
         f"search.training.batch_size={batch}",
     )
-    found = compared(run, rows, epochs, batch, rounds, [TRAINER, LIMIT])
+    found = compared(run, rows, epochs, batch, rounds, [TRAINER, LIMIT], smoke)
     figures: list[Figure] = []
     for warm, name in ((True, "warm"), (False, "cold")):
         rates = {side: epoch_rates(runs, rows, epochs, warm) for side, runs in found.items()}

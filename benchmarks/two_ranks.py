@@ -1,0 +1,74 @@
+"""rim: an epoch of the primary on two ranks by Ray Train and DeepSpeed, beside transformers'
+Trainer and a plain loop, both under torch's DistributedDataParallel."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.bases import write_tiny
+from benchmarks.figures import Found, Goal, near, rate
+from benchmarks.pairs import Run, fresh, in_turn, timed
+from benchmarks.primary_runs import RANKS, trained
+from benchmarks.rows import make_run
+from benchmarks.throughput import TOLERANCE, TRAINER, WORKERS, epoch_rates
+
+TEXT = "Ray Train + DeepSpeed epoch, 2 ranks"
+DDP, LIMIT = f"{TRAINER}, DDP", "DDP in memory"
+RATE = 1e-3
+
+
+def run(smoke: bool, folder: Path) -> Found:
+    rows, epochs, batch, rounds = (16, 2, 16, 1) if smoke else (400, 4, 16, 3)
+    made = make_run(
+        folder,
+        write_tiny(folder / "base", "primary"),
+        rows,
+        *(f"train.workers={RANKS}", f"train.epochs={epochs}"),
+        *(f"{part}.training.batch_size={batch}" for part in ("train", "search")),
+        *(f"{part}.training.learning_rate={RATE}" for part in ("train", "search")),
+        "search.cpus_per_trial=1",
+    )
+    given = {"run": str(made.path), "rows": rows, "epochs": epochs, "processes": RANKS}
+    numbers = iter(range(rounds))
+    found = in_turn(
+        {
+            "ours": lambda: timed(lambda: trained(made, folder / f"run-{next(numbers)}", rows)),
+            DDP: partial(
+                fresh,
+                "benchmarks.trainings:by_trainer",
+                logged=3 * rows // batch,
+                workers=WORKERS,
+                **given,
+            ),
+            LIMIT: partial(fresh, "benchmarks.trainings:plain", **given),
+        },
+        rounds,
+    )
+    ours = [3 * rows * (epochs - 1) / sum(map(r.result.seconds, range(1, epochs))) for r in found["ours"]]
+    losses = [float(np.mean(found["ours"][0].result.losses(epoch))) for epoch in range(epochs)]
+    return Found(
+        [
+            rate(TEXT, name, "rows/s", ours, epoch_rates(found[name], rows, epochs, True), goal)
+            for name, goal in ((DDP, Goal(1.3)), (LIMIT, Goal(0.95)))
+        ],
+        [
+            near(f"{name}: mean loss of each epoch", losses, _means(found[name][0], epochs), TOLERANCE)
+            for name in (DDP, LIMIT)
+        ],
+        {
+            "rows an epoch": 3 * rows,
+            "epochs": epochs,
+            "counted": "those after the first",
+            "batch": batch,
+            "rounds": rounds,
+            "torch threads of a rank": 1,
+            "Trainer's loader processes of a rank": WORKERS,
+        },
+    )
+
+
+def _means(run: Run, epochs: int) -> list[float]:
+    return [float(part.mean()) for part in np.array_split(np.array(run.result["losses"]), epochs)]

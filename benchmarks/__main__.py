@@ -61,7 +61,7 @@ def bench(
     ),
 ) -> None:
     """Ask the questions, write their results and the table."""
-    wanted = [name for name in only.replace(",", " ").split()] or list(NAMES)
+    wanted = only.replace(",", " ").split() or list(NAMES)
     if unknown := [name for name in wanted if name not in NAMES]:
         raise InputError(f"no question {', '.join(unknown)}; expected {', '.join(NAMES)}")
     failed = []

@@ -24,7 +24,7 @@ def run(smoke: bool, folder: Path) -> Found:
     made = make_run(
         folder, write_real_shape(folder / "base", 4096), 2, sizes=[(SIDE, SIDE)], frozen=False
     )
-    found = fresh("benchmarks.blocks:bytes_of_row", 1, inside=smoke, run=str(made.path)).result
+    found = fresh("benchmarks.blocks:bytes_of_row", {"run": str(made.path)}, inside=smoke).result
     packed, floats = found["packed"], found["floats"]
     same = found["same"]
     figures = [
@@ -32,15 +32,13 @@ def run(smoke: bool, folder: Path) -> Found:
         alone("bytes of a row", "MB", [packed / 1e6], Goal(7.6, at_most=True)),
     ]
     if not smoke:
-        executions = fresh(
-            "benchmarks.blocks:executions", 1, micro_batches=micro_batches, read=read
-        ).result
-        later = executions[1]
+        asked = {"micro_batches": micro_batches, "read": read}
+        earlier, later = fresh("benchmarks.blocks:executions", asked).result
         what = f"first batch of {micro_batches:,} blocks, later epochs"
         figures = [
             alone("blocks a second", "a second", [later["rate"]], Goal(80)),
             alone(what, "s", [later["first"]], Goal(3, at_most=True)),
-            alone("the same, first epoch", "s", [executions[0]["first"]]),
+            alone("the same, first epoch", "s", [earlier["first"]]),
             *figures,
         ]
     return Found(

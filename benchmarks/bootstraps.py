@@ -20,10 +20,10 @@ def run(smoke: bool, folder: Path) -> Found:
     for rows, drawn in ((500, RESAMPLES),) if smoke else ((10**5, 100), (10**6, 20)):
         rounds = 1 if smoke else 3
         given = {"rows": rows, "drawn": drawn, "rounds": rounds}
-        found = fresh("benchmarks.bootstraps:sides", 1, inside=smoke, **given).result
+        found = fresh("benchmarks.bootstraps:sides", given, inside=smoke).result
         what = f"{TEXT}, {rows:,} rows"
         figures.append(faster(what, RIVAL, found["ours"], found["theirs"], GOALS.get(rows)))
-        checks.append(near(f"{rows:,} rows: SRCC", *found["srcc"], 1e-9))
+        checks.append(near(f"{rows:,} rows: SRCC", found["srcc"][0], found["srcc"][1], 1e-9))
         wide, narrow = max(found["widths"]), min(found["widths"])
         apart = f"{found['widths'][0]:.2e} and {found['widths'][1]:.2e}"
         # The width of an interval from `drawn` resamples varies by about its root.
@@ -34,7 +34,7 @@ def run(smoke: bool, folder: Path) -> Found:
         checks,
         {
             "ours": "all six metrics, with 400 to 1,000 resamples",
-            "scipy": f"SRCC alone, {RESAMPLES:,} resamples; 100 of 10^5 and 20 of 10^6 rows, scaled",
+            "scipy": f"SRCC, {RESAMPLES:,} resamples, scaled from 100 of 10^5 rows and 20 of 10^6",
             "noise": "truth + normal noise, 100 levels",
         },
     )

@@ -16,7 +16,7 @@ TWO_GIB = 2 * 2**30
 def run(smoke: bool, folder: Path) -> Found:
     few, many = (300, 600) if smoke else (100_000, 10_000_000)
     small, large = (
-        fresh("benchmarks.catalogs:measured", 1, inside=smoke, rows=rows).result
+        fresh("benchmarks.catalogs:measured", {"rows": rows}, inside=smoke).result
         for rows in (few, many)
     )
     checks = [Check("rows that were asked for are there", True, f"{many:,} rows")]

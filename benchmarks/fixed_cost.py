@@ -24,7 +24,7 @@ def run(smoke: bool, folder: Path) -> Found:
         32,
         *("search.max_steps=1", "search.evaluate_every=1", "search.patience=1"),
     )
-    found = fresh("benchmarks.fixed_cost:costs", 1, run=str(made.path), trials=trials).result
+    found = fresh("benchmarks.fixed_cost:costs", {"run": str(made.path), "trials": trials}).result
     ours, theirs = found[REUSED][1:], found[FRESH][1:]
     return Found(
         [share(TEXT, "a fresh process a trial", "s", ours, theirs, Goal(0.01, at_most=True))],

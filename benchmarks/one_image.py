@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.figures import Check, Found, Goal, alone
+from benchmarks.figures import Check, Condition, Figure, Found, Goal, alone
 from benchmarks.pairs import cores, fresh
 
 TEXT = "one image at the 0.5B shape, share of the matrix products' rate"
@@ -14,13 +14,14 @@ PRECISIONS = ("fp32", "bf16")
 def run(smoke: bool, folder: Path) -> Found:
     if smoke:
         return Found(missing="no rival gives a result to compare")
-    figures, checks, conditions = [], [], {"torch threads": cores(), "pixels": "1024 × 768"}
+    figures: list[Figure] = []
+    checks: list[Check] = []
+    conditions: dict[str, Condition] = {"torch threads": cores(), "pixels": "1024 × 768"}
     for precision in PRECISIONS:
         found = fresh(
             "benchmarks.one_image:limit_of",
+            {"folder": str(folder / precision), "precision": precision},
             cores(),
-            folder=str(folder / precision),
-            precision=precision,
         ).result
         what = f"one image at the 0.5B shape, {precision}: share of matrix products' rate"
         figures.append(alone(what, "", [found["share"]], Goal(0.9)))

@@ -66,7 +66,11 @@ def command(arguments: Sequence[str | Path], threads: int = 1) -> Run:
 
 
 def fresh(
-    function: str, threads: int = 1, processes: int = 1, inside: bool = False, **arguments: Any
+    function: str,
+    arguments: Mapping[str, Any],
+    threads: int = 1,
+    processes: int = 1,
+    inside: bool = False,
 ) -> Run:
     """A run of `module:function` in a fresh process, or in so many ranks of torchrun, of which rank
     0's result counts. Arguments and result are JSON. `inside`: in this process, where only the

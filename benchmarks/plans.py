@@ -22,7 +22,7 @@ def run(smoke: bool, folder: Path) -> Found:
     for rows in counts:
         found = in_turn(
             {
-                name: partial(fresh, f"benchmarks.plans:{name}", inside=smoke, rows=rows)
+                name: partial(fresh, f"benchmarks.plans:{name}", {"rows": rows}, inside=smoke)
                 for name in ("ours", "by_pandas")
             },
             rounds,
@@ -39,7 +39,9 @@ def run(smoke: bool, folder: Path) -> Found:
             figures.append(alone(f"{what}: {name}", "B", [results["ours"][key]], goal))
         same = results["ours"]["rows"] == results["by_pandas"]["rows"]
         checks.append(Check(f"{rows:,} rows: rows of each domain", same, str(results["ours"])))
-    return Found(figures, checks, {"mix": "1 : 2.5 : 1.04 of pools twice as large", "rounds": rounds})
+    return Found(
+        figures, checks, {"mix": "1 : 2.5 : 1.04 of pools twice as large", "rounds": rounds}
+    )
 
 
 def sizes_of(rows: int) -> tuple[dict[str, int], dict[str, int]]:
@@ -58,7 +60,7 @@ def ours(rows: int) -> dict[str, Any]:
     from qsit_ray.mixture import Mixture, plan_epoch
 
     taken, sizes = sizes_of(rows)
-    plan_epoch(Mixture(3, 3, 3), {name: 3 for name in sizes}, 0, 0, 3)
+    plan_epoch(Mixture(3, 3, 3), dict.fromkeys(sizes, 3), 0, 0, 3)
     found = _measured(lambda: plan_epoch(Mixture(**taken), sizes, 0, 0, 64).rows)
     planned = found.pop("result")
     ends = np.cumsum([*sizes.values()])
@@ -73,9 +75,7 @@ def by_pandas(rows: int) -> dict[str, Any]:
 
     taken, sizes = sizes_of(rows)
     ends = np.cumsum([0, *sizes.values()])
-    pools = [
-        pd.DataFrame({"row": np.arange(ends[i], ends[i + 1])}) for i in range(len(sizes))
-    ]
+    pools = [pd.DataFrame({"row": np.arange(ends[i], ends[i + 1])}) for i in range(len(sizes))]
 
     def plan() -> Any:
         parts = [

@@ -8,9 +8,9 @@ from datetime import datetime
 from pathlib import Path
 
 from benchmarks.pairs import QSIT, command
-from benchmarks.rows import mixture_of
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
+from qsit_ray.mixture import Mixture
 from qsit_ray.run_files import EpochLine, FoundMix, read_epochs
 from qsit_ray.step_lines import StepLine, StepLog
 
@@ -47,7 +47,7 @@ class Trained:
 
 
 def trained(made: RunFolder, to: Path, rows: int, *settings: str) -> Trained:
-    """Train a copy of `made` at `to` on `rows` rows a domain, with settings that are not its own."""
+    """Train a copy of `made` at `to`, on `rows` rows a domain, with these settings too."""
     from qsit_ray.run_config import opened
     from qsit_ray.stages.proxies import final_proxies
     from qsit_ray.terminal import Terminal
@@ -55,7 +55,7 @@ def trained(made: RunFolder, to: Path, rows: int, *settings: str) -> Trained:
     shutil.copytree(made.path, to, symlinks=True)
     run = RunFolder(to)
     final_proxies(run, opened(run), Terminal())  # a given mix: nothing is trained
-    mix = replace(FoundMix.read(run.mixture), rows=mixture_of(rows))
+    mix = replace(FoundMix.read(run.mixture), rows=Mixture(rows, rows, rows))
     artifacts.write_json(run.mixture, mix.to_json())
     options = [word for setting in settings for word in ("--set", setting)]
     command([*QSIT, "train", "run", to, *options])

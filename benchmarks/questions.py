@@ -23,13 +23,15 @@ def run(smoke: bool, folder: Path) -> Found:
     images, rounds = (1, 1) if smoke else (20, 3)
     tiny = fresh(
         "benchmarks.questions:sides",
+        {
+            "base": write_tiny(folder / "base", "primary"),
+            "folder": str(folder / "crops"),
+            "images": images,
+            "rounds": rounds,
+            "size": [64, 64],
+        },
         cores(),
         inside=smoke,
-        base=write_tiny(folder / "base", "primary"),
-        folder=str(folder / "crops"),
-        images=images,
-        rounds=rounds,
-        size=[64, 64],
     ).result
     times = {name: tiny[name] for name in ("ours", EACH, REUSE, OFFICIAL)}
     what = f"{TEXT}, demo model"
@@ -42,7 +44,9 @@ def run(smoke: bool, folder: Path) -> Found:
         for name, key in ((EACH, "each"), (REUSE, "reuse"))
     ]
     if not smoke:
-        large = fresh("benchmarks.questions:at_05b", cores(), folder=str(folder / "05b")).result
+        large = fresh(
+            "benchmarks.questions:at_05b", {"folder": str(folder / "05b")}, cores()
+        ).result
         what = f"{TEXT}, 0.5B shape"
         figures += [
             faster(what, OFFICIAL, large["ours"], large[OFFICIAL], Goal(4.0)),
@@ -115,7 +119,9 @@ def sides(
         return _flat(view.choose(question, CANDIDATES) for view in views for question in QUESTIONS)
 
     def official() -> list[str]:
-        return [official_answer(checkpoint, p, asked_of(q), ANSWER) for p in paths for q in QUESTIONS]
+        return [
+            official_answer(checkpoint, p, asked_of(q), ANSWER) for p in paths for q in QUESTIONS
+        ]
 
     works: dict[str, Any] = {"ours": together, EACH: each, REUSE: reuse, OFFICIAL: official}
     if warm:

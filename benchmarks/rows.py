@@ -17,7 +17,7 @@ from qsit_ray.config.data import LlavaData
 from qsit_ray.config.files import override
 from qsit_ray.config.presets import demo
 from qsit_ray.levels import LEVELS
-from qsit_ray.mixture import DOMAINS, Mixture
+from qsit_ray.mixture import DOMAINS
 from qsit_ray.terminal import Terminal
 
 WORDS = "it is rather sharp and a little noisy in darker parts".split()  # noqa: SIM905
@@ -98,8 +98,3 @@ def make_run(
     # A run at a given mix has no proxy; here it is the same model, which counts alike.
     shutil.copy(run.tokens("primary"), run.tokens("proxy"))
     return run
-
-
-def mixture_of(rows: int) -> Mixture:
-    """`rows` rows of each domain."""
-    return Mixture(rows, rows, rows)

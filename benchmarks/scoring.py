@@ -18,7 +18,7 @@ def run(smoke: bool, folder: Path) -> Found:
     images, rounds = (6, 1) if smoke else (200, 5)
     base = write_tiny(folder / "base", "primary")
     given = {"base": base, "folder": str(folder / "images"), "images": images, "rounds": rounds}
-    found = fresh("benchmarks.scoring:sides", cores(), inside=smoke, **given).result
+    found = fresh("benchmarks.scoring:sides", given, cores(), inside=smoke).result
     return Found(
         [faster(TEXT, RIVAL, found["ours"], found["theirs"], Goal(5.0))],
         [near("scores", found["scores"], found["official"], APART)],

@@ -30,19 +30,14 @@ def compared(
     smoke: bool,
 ) -> dict[str, list[Run]]:
     """`ours` and the rivals in turn, each in a fresh process unless `smoke`."""
-    given = {"run": str(run.path), "rows": rows, "epochs": epochs, "inside": smoke}
-    sides: dict[str, Side] = {"ours": partial(fresh, "benchmarks.trainings:ours", THREADS, **given)}
-    if TRAINER in rivals:
-        sides[TRAINER] = partial(
-            fresh,
-            "benchmarks.trainings:by_trainer",
-            THREADS,
-            **given,
-            logged=3 * rows // batch,
-            workers=WORKERS,
-        )
-    if LIMIT in rivals:
-        sides[LIMIT] = partial(fresh, "benchmarks.trainings:plain", THREADS, **given)
+    given = {"run": str(run.path), "rows": rows, "epochs": epochs}
+    loaded = {**given, "logged": 3 * rows // batch, "workers": WORKERS}
+    functions = {TRAINER: ("by_trainer", loaded), LIMIT: ("plain", given)}
+    asked = {"ours": ("ours", given), **{name: functions[name] for name in rivals}}
+    sides: dict[str, Side] = {
+        name: partial(fresh, f"benchmarks.trainings:{function}", arguments, THREADS, inside=smoke)
+        for name, (function, arguments) in asked.items()
+    }
     return in_turn(sides, rounds)
 
 

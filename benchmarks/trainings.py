@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.rows import mixture_of
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
+from qsit_ray.mixture import Mixture, plan_epoch
 from qsit_ray.run_config import opened
 
 Outcome = dict[str, Any]
@@ -32,7 +32,7 @@ def ours(run: str, rows: int, epochs: int) -> Outcome:
 
     bench = Bench(_task(run))
     began = time.perf_counter()
-    training = ProxyTraining(bench, mixture_of(rows), 0)
+    training = ProxyTraining(bench, Mixture(rows, rows, rows), 0)
     start = time.perf_counter() - began
     for _ in range(epochs):
         training.advance()
@@ -117,10 +117,10 @@ def plain(run: str, rows: int, epochs: int) -> Outcome:
     config = opened(RunFolder(Path(run)))
     steps = _steps(config, bench.run, rows, epochs)
     share = config.search.training.batch_size // ranks
-    batches = []
+    batches: list[list[dict[str, Any]]] = []
     for step in steps:
-        parts = bench.micro_batches(step[rank * share : (rank + 1) * share])
-        batches.append([tensors(bench.batches.of(part.tolist())) for part in parts])
+        own = bench.micro_batches(step[rank * share : (rank + 1) * share])
+        batches.append([tensors(bench.batches.of(part.tolist())) for part in own])
     model: Any = Rows(bench.model)
     if bench.keep:  # a forward computes the features, which are kept
         with torch.no_grad():
@@ -140,7 +140,8 @@ def plain(run: str, rows: int, epochs: int) -> Outcome:
         optimizer.zero_grad()
         loss = torch.zeros(())
         for part in parts:
-            found = objective(*model(part), "token_mean") / whole
+            sums, counts = model(part)
+            found = objective(sums, counts, "token_mean") / whole
             (found * ranks).backward()  # torch takes the mean over ranks
             loss += found.detach()
         torch.nn.utils.clip_grad_norm_(bench.model.parameters(), config.search.training.clip)
@@ -178,9 +179,9 @@ class Collator:
         batch = self.processor(text=texts, images=images, padding=True, return_tensors="pt")
         labels = batch["input_ids"].new_full(batch["input_ids"].shape, IGNORED)
         after = len(tokenizer(AFTER, add_special_tokens=False)["input_ids"])
-        for row, count in enumerate(answers):
-            end = int(batch["attention_mask"][row].sum()) - after
-            labels[row, end - count : end] = batch["input_ids"][row, end - count : end]
+        for place, count in enumerate(answers):
+            end = int(batch["attention_mask"][place].sum()) - after
+            labels[place, end - count : end] = batch["input_ids"][place, end - count : end]
         return {**batch, "labels": labels}
 
 
@@ -203,16 +204,19 @@ def _task(run: str) -> Any:
 
     folder = RunFolder(Path(run))
     config = opened(folder)
-    return Task(folder, config, folder.path / "trial", lambda ratio: mixture_of(1), "interpreting")
+    return Task(
+        folder, config, folder.path / "trial", lambda ratio: Mixture(1, 1, 1), "interpreting"
+    )
 
 
 def _steps(config: Config, folder: RunFolder, rows: int, epochs: int) -> list[Any]:
     """The catalog rows of each global batch, by the plans of a trial with seed 0."""
     from qsit_ray.data.catalog import open_catalog
-    from qsit_ray.mixture import plan_epoch
 
     sizes, batch = open_catalog(folder.catalog).sizes, config.search.training.batch_size
-    plans = [plan_epoch(mixture_of(rows), sizes, epoch, 0, batch) for epoch in range(epochs)]
+    plans = [
+        plan_epoch(Mixture(rows, rows, rows), sizes, epoch, 0, batch) for epoch in range(epochs)
+    ]
     return [plan.step_rows(step) for plan in plans for step in range(plan.steps)]
 
 

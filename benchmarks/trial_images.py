@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.bases import write_real_shape
 from benchmarks.figures import Check, Found, Goal, faster
 from benchmarks.pairs import fresh
-from benchmarks.rows import make_run, mixture_of
+from benchmarks.rows import make_run
 
 TEXT = "trial with real images, GPU step replaced by a stand-in"
 RIVAL = "encoding between steps"
@@ -33,7 +33,7 @@ def run(smoke: bool, folder: Path) -> Found:
         frozen=False,
     )
     given = {"run": str(made.path), "rows": batch * steps // 3, "rounds": rounds}
-    found = fresh("benchmarks.trial_images:ways", 1, inside=smoke, **given).result
+    found = fresh("benchmarks.trial_images:ways", given, inside=smoke).result
     same = found["same"]
     return Found(
         [faster(TEXT, RIVAL, found["ours"], found[RIVAL], Goal(2.4))],
@@ -56,7 +56,7 @@ def ways(run: str, rows: int, rounds: int) -> dict[str, Any]:
     from benchmarks.pairs import in_turn, timed, walls
     from qsit_ray.artifacts import RunFolder
     from qsit_ray.data.catalog import open_catalog
-    from qsit_ray.mixture import plan_epoch
+    from qsit_ray.mixture import Mixture, plan_epoch
     from qsit_ray.run_config import opened
     from qsit_ray.search.training import Bench
     from qsit_ray.search.trials import Task
@@ -64,13 +64,13 @@ def ways(run: str, rows: int, rounds: int) -> dict[str, Any]:
     folder = RunFolder(Path(run))
     config = opened(folder)
     batch = config.search.training.batch_size
-    plan = plan_epoch(mixture_of(rows), open_catalog(folder.catalog).sizes, 0, 0, batch)
+    plan = plan_epoch(Mixture(rows, rows, rows), open_catalog(folder.catalog).sizes, 0, 0, batch)
     steps = [plan.step_rows(step) for step in range(plan.steps)]
 
     def bench(cpus: int) -> Bench:
         search = config.search.model_copy(update={"cpus_per_trial": float(cpus)})
         changed = config.model_copy(update={"search": search})
-        return Bench(Task(folder, changed, folder.path, lambda _: mixture_of(1), "interpreting"))
+        return Bench(Task(folder, changed, folder.path, lambda _: Mixture(1, 1, 1), "interpreting"))
 
     benches = {name: bench(cpus) for name, cpus in CPUS.items()}
 

@@ -31,32 +31,30 @@ def run(smoke: bool, folder: Path) -> Found:
         *(f"{part}.training.learning_rate={RATE}" for part in ("train", "search")),
         "search.cpus_per_trial=1",
     )
-    given = {"run": str(made.path), "rows": rows, "epochs": epochs, "processes": RANKS}
+    given = {"run": str(made.path), "rows": rows, "epochs": epochs}
+    loaded = {**given, "logged": 3 * rows // batch, "workers": WORKERS}
     numbers = iter(range(rounds))
     found = in_turn(
         {
             "ours": lambda: timed(lambda: trained(made, folder / f"run-{next(numbers)}", rows)),
-            DDP: partial(
-                fresh,
-                "benchmarks.trainings:by_trainer",
-                logged=3 * rows // batch,
-                workers=WORKERS,
-                **given,
-            ),
-            LIMIT: partial(fresh, "benchmarks.trainings:plain", **given),
+            DDP: partial(fresh, "benchmarks.trainings:by_trainer", loaded, processes=RANKS),
+            LIMIT: partial(fresh, "benchmarks.trainings:plain", given, processes=RANKS),
         },
         rounds,
     )
-    ours = [3 * rows * (epochs - 1) / sum(map(r.result.seconds, range(1, epochs))) for r in found["ours"]]
-    losses = [float(np.mean(found["ours"][0].result.losses(epoch))) for epoch in range(epochs)]
+    later = range(1, epochs)
+    results = [run.result for run in found["ours"]]
+    ours = [3 * rows * len(later) / sum(map(each.seconds, later)) for each in results]
+    losses = [float(np.mean(results[0].losses(epoch))) for epoch in range(epochs)]
+    means = {name: _means(found[name][0], epochs) for name in (DDP, LIMIT)}
     return Found(
         [
             rate(TEXT, name, "rows/s", ours, epoch_rates(found[name], rows, epochs, True), goal)
             for name, goal in ((DDP, Goal(1.3)), (LIMIT, Goal(0.95)))
         ],
         [
-            near(f"{name}: mean loss of each epoch", losses, _means(found[name][0], epochs), TOLERANCE)
-            for name in (DDP, LIMIT)
+            near(f"{name}: mean loss of each epoch", losses, theirs, TOLERANCE)
+            for name, theirs in means.items()
         ],
         {
             "rows an epoch": 3 * rows,

@@ -1,4 +1,4 @@
-"""pure: the useful share of the GPUs' time on the paper's mix, simulated."""
+"""torch: the useful share of the GPUs' time on the paper's mix, simulated."""
 
 from __future__ import annotations
 

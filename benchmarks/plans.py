@@ -38,7 +38,9 @@ def run(smoke: bool, folder: Path) -> Found:
         ):
             figures.append(alone(f"{what}: {name}", "B", [results["ours"][key]], goal))
         same = results["ours"]["rows"] == results["by_pandas"]["rows"]
-        checks.append(Check(f"{rows:,} rows: rows of each domain", same, str(results["ours"])))
+        checks.append(
+            Check(f"{rows:,} rows: rows of each domain", same, str(results["ours"]["rows"]))
+        )
     return Found(
         figures, checks, {"mix": "1 : 2.5 : 1.04 of pools twice as large", "rounds": rounds}
     )

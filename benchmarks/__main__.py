@@ -64,6 +64,7 @@ def bench(
     wanted = only.replace(",", " ").split() or list(NAMES)
     if unknown := [name for name in wanted if name not in NAMES]:
         raise InputError(f"no question {', '.join(unknown)}; expected {', '.join(NAMES)}")
+    texts = {name: import_module(f"benchmarks.{name}").TEXT for name in NAMES}
     failed = []
     for name in wanted:
         began = time.monotonic()
@@ -81,9 +82,7 @@ def bench(
         if not smoke and name not in failed:
             date = str(datetime.now(UTC).date())
             Result(name, date, round(seconds, 1), this_machine(), found).write(RESULTS)
-    if not smoke:
-        texts = {name: import_module(f"benchmarks.{name}").TEXT for name in NAMES}
-        write_table(page, RESULTS, texts)
+            write_table(page, RESULTS, texts)  # now: a run of all may be interrupted
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
         raise SystemExit(1)

@@ -1,10 +1,12 @@
-# One command each: make demo, make test, make check, make gpu. The environment is made on first use.
+# One command each: make demo, make test, make check, make gpu, make bench. The environment is made on first use.
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 RUN ?= runs/demo
 
-.PHONY: demo test test-slow chaos check gpu lock audit clean
+ONLY ?=
+
+.PHONY: demo test test-slow chaos check gpu bench bench-smoke lock audit clean
 
 demo: $(READY)
 	$(BIN)/qsit run --preset demo --out $(RUN)
@@ -23,7 +25,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mypy --strict $$(grep -lr '^"""pure:' --include='*.py' qsit_ray evaluation)
+	$(BIN)/mypy --strict $$(grep -lr '^"""pure:' --include='*.py' qsit_ray evaluation benchmarks)
 	$(MAKE) test
 
 gpu: $(READY)
@@ -32,6 +34,14 @@ gpu: $(READY)
 	$(BIN)/pytest --gpu -n 4 -m "slow or not slow" tests/train/test_real_shape.py tests/models/test_batch.py tests/models/test_loss.py \
 	&& $(BIN)/python -m evaluation.studies gpu; \
 	else echo "no GPU here: nothing is tested or measured"; fi
+
+# Speed beside what users would run instead, into docs/PERFORMANCE.md: all questions, or `make bench ONLY=scoring`.
+bench: $(READY)
+	$(BIN)/python -m benchmarks --only "$(ONLY)"
+
+# Tiny sizes: whether both sides of each question give the same, never how fast.
+bench-smoke: $(READY)
+	OMP_NUM_THREADS=1 RAY_worker_niceness=0 $(BIN)/python -m benchmarks --smoke --only "$(ONLY)"
 
 # The versions of constraints.txt with the hashes of their files, for pip's --require-hashes (SECURITY.md).
 lock: $(READY)

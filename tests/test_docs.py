@@ -20,7 +20,7 @@ def test_the_readmes_tree_names_every_module_and_no_other():
     tree = text.partition("## Where things live")[2].split("```")[1]
     modules = {
         path.stem
-        for folder in ("qsit_ray", "evaluation")
+        for folder in ("qsit_ray", "evaluation", "benchmarks")
         for path in ROOT.glob(f"{folder}/**/*.py")
         if not path.stem.startswith("__")
     }
@@ -48,7 +48,8 @@ def test_links_to_files_lead_somewhere(page):
 def test_paths_in_the_text_exist(page):
     """Modules and YAML files, as folder/file.py, in commands too."""
     found = re.findall(
-        r"\b(?:qsit_ray|evaluation|search_spaces|tests)/[\w/.*]+\.(?:py|yaml)\b", page.read_text()
+        r"\b(?:qsit_ray|evaluation|benchmarks|search_spaces|tests)/[\w/.*]+\.(?:py|yaml)\b",
+        page.read_text(),
     )
     assert not [path for path in found if not list(ROOT.glob(path))]
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MODULES = sorted([*ROOT.glob("qsit_ray/**/*.py"), *ROOT.glob("evaluation/**/*.py")])
+PACKAGES = ("qsit_ray", "evaluation", "benchmarks")
+MODULES = sorted(path for package in PACKAGES for path in ROOT.glob(f"{package}/**/*.py"))
 HEAVY = {"ray", "torch", "deepspeed", "transformers"}
 FORBIDDEN = {"pure": HEAVY, "torch": {"ray"}, "rim": set()}
 
@@ -65,9 +66,13 @@ FLOORS = [
     ["qsit_ray.stages"],
     ["qsit_ray.ablation", "qsit_ray.pipeline", "qsit_ray.run_config"],
     ["qsit_ray.cli", "evaluation.studies"],
+    ["benchmarks"],
 ]
 # What may import the demo: everything that users run must do without it.
-DEMO_GUESTS = ("qsit_ray.ablation", "qsit_ray.demo", "qsit_ray.stages", "evaluation.studies")
+DEMO_GUESTS = (
+    *("qsit_ray.ablation", "qsit_ray.demo", "qsit_ray.stages"),
+    *("evaluation.studies", "benchmarks"),
+)
 
 
 def floor_of(module):

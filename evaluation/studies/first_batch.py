@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,18 @@ def _read(batches: Iterator[Any], count: int, times: list[float], processes: set
             return
 
 
-def measure(run: RunFolder, micro_batches: int, read: int) -> list[str]:
-    """A line for each of two executions: seconds to each rank's first batch, and the rate of the
-    next `read` batches."""
+@dataclass(frozen=True)
+class Execution:
+    """Seconds until every rank had its first batch, the batches a second after it, and the
+    processes that encoded."""
+
+    first: float
+    rate: float
+    processes: int
+
+
+def measure(run: RunFolder, micro_batches: int, read: int) -> list[Execution]:
+    """Two executions of the Dataset, of each of which a rank reads `read` batches."""
     import ray
 
     sizes = dict.fromkeys(DOMAINS, micro_batches // len(DOMAINS))
@@ -83,8 +93,8 @@ def measure(run: RunFolder, micro_batches: int, read: int) -> list[str]:
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     iterators = plan_dataset(COURSE, layout, stand_in).streaming_split(RANKS, equal=True)
-    lines = []
-    for execution in ("first", "second"):
+    found = []
+    for _ in range(2):
         times: list[list[float]] = [[] for _ in range(RANKS)]
         processes: set[int] = set()
         began = time.monotonic()
@@ -107,19 +117,27 @@ def measure(run: RunFolder, micro_batches: int, read: int) -> list[str]:
         first = max(each[0] for each in times) - began
         last = max(each[-1] for each in times) - began
         rate = RANKS * (read - 1) / (last - first)
-        lines.append(
-            f"{execution} execution: first batch after {first:.1f} s, then {rate:.0f} batches a "
-            f"second from {len(processes)} processes"
-        )
-    return lines
+        found.append(Execution(first, rate, len(processes)))
+    return found
 
 
-def write(micro_batches: int, read: int, cpus: int) -> None:
-    """Measure in an own Ray session, and print."""
+def measured(micro_batches: int, read: int, cpus: int) -> list[Execution]:
+    """Measure in a Ray session of its own, with so many CPUs."""
     import ray
 
     with tempfile.TemporaryDirectory() as folder:
         run = run_of(Path(folder), micro_batches)
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False)
-        print(*measure(run, micro_batches, read), sep="\n")
+        found = measure(run, micro_batches, read)
         ray.shutdown()
+    return found
+
+
+def write(micro_batches: int, read: int, cpus: int) -> None:
+    """Measure, and print a line for each execution."""
+    found = measured(micro_batches, read, cpus)
+    for name, execution in zip(("first", "second"), found, strict=True):
+        print(
+            f"{name} execution: first batch after {execution.first:.1f} s, then "
+            f"{execution.rate:.0f} batches a second from {execution.processes} processes"
+        )

@@ -139,8 +139,8 @@ def planned(config: Config, gpus: int, memory_gb: float) -> Estimate:
     return found
 
 
-def write(out: Path, layers: int, steps: int) -> None:
-    """Measure on all GPUs of this machine, and write the section."""
+def write(out: Path, layers: int, steps: int) -> Rates:
+    """Measure on all GPUs of this machine, write the section, and return the rates."""
     import torch
 
     from evaluation.studies.random_model import write_random
@@ -192,6 +192,7 @@ def write(out: Path, layers: int, steps: int) -> None:
             ],
         ),
     )
+    return found
 
 
 def _percent(share: float | None) -> str:

@@ -42,10 +42,15 @@ class Makespans:
 
 
 def simulated(
-    config: Config, axis: Axis, ending: str, searches: int = SEARCHES, seed: int = 0
+    config: Config,
+    axis: Axis,
+    ending: str,
+    searches: int = SEARCHES,
+    seed: int = 0,
+    slots: int = SLOTS,
 ) -> Makespans:
-    """`searches` runs of one axis; a trial takes at least the share SHORTEST[`ending`] of its
-    longest duration."""
+    """`searches` runs of one axis, `slots` trials at a time; a trial takes at least the share
+    SHORTEST[`ending`] of its longest duration."""
     space, sizes = config.space(axis), config.expected_sizes
     assert sizes is not None
     steps = {
@@ -62,9 +67,9 @@ def simulated(
             point: steps[point[0]] * share for point, share in zip(points, shares, strict=True)
         }
         by_duration = sorted(points, key=took.__getitem__, reverse=True)
-        bound = lower_bound(took.values(), SLOTS)
+        bound = lower_bound(took.values(), slots)
         for order, ordered in zip(ORDERS, (points, by_rows, by_duration), strict=True):
-            found[order].append(makespan((took[point] for point in ordered), SLOTS) / bound)
+            found[order].append(makespan((took[point] for point in ordered), slots) / bound)
     spread = max(steps.values()) / min(steps.values())
     over_bound = {order: np.array(ratios) for order, ratios in found.items()}
     return Makespans(axis, ending, spread, over_bound)

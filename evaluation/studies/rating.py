@@ -7,6 +7,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,6 +60,17 @@ def one_by_one(checkpoint: Checkpoint, paths: Sequence[Path]) -> list[float]:
             )
         scores.append(float(PAPER.score(found.logits[0][0, words].double().cpu().numpy())))
     return scores
+
+
+def official_answer(checkpoint: Checkpoint, path: Path, question: str, most_tokens: int) -> str:
+    """An answer as the released script makes it: image and question through the processor and
+    `generate`."""
+    with Image.open(path) as image:
+        inputs = _inputs(checkpoint, image.convert("RGB"), question, "")
+    with torch.no_grad():
+        found = checkpoint.model.generate(**inputs, max_new_tokens=most_tokens, do_sample=False)
+    answer: str = checkpoint.processor.tokenizer.decode(found[0, inputs["input_ids"].shape[1] :])
+    return answer
 
 
 def _inputs(checkpoint: Checkpoint, image: Image.Image, question: str, stem: str) -> dict[str, Any]:
@@ -132,25 +144,44 @@ def asking_row(checkpoint: Checkpoint, path: Path) -> list[str]:
     ]
 
 
-def limit(checkpoint: Checkpoint, path: Path) -> str:
-    """One score's FLOPs a second beside those of matrix products of the model's own shapes."""
+@dataclass(frozen=True)
+class Limit:
+    """One score's FLOPs and seconds, and the FLOPs a second of matrix products of the decoder's own
+    shapes and type. `share`: how much of that rate scoring reaches."""
+
+    tiles: int
+    tokens: int
+    flops: float
+    seconds: float
+    products: float
+
+    @property
+    def share(self) -> float:
+        return self.flops / self.seconds / self.products
+
+
+def limit(checkpoint: Checkpoint, path: Path) -> Limit:
+    """One score beside matrix products, reading and resizing included."""
     rater = Rater(checkpoint)
     row = rater.prompter.score_prompt(path)
     tiles, tokens = len(row["pixel_values"]), len(row["input_ids"])
     config = checkpoint.model.config
     flops = analytic_flops(config, tiles, tokens) + 2 * config.text_config.hidden_size * 5
-    text = config.text_config
-    left = torch.randn(tokens, text.hidden_size)
-    right = torch.randn(text.hidden_size, text.intermediate_size)
+    text, dtype = config.text_config, checkpoint.model.dtype
+    left = torch.randn(tokens, text.hidden_size, dtype=dtype)
+    right = torch.randn(text.hidden_size, text.intermediate_size, dtype=dtype)
     products = 2 * left.numel() * text.intermediate_size * 20
     scoring, multiplying = seconds(
         lambda: rater.score(path), lambda: [left @ right for _ in range(20)]
     )
-    share = (flops / scoring) / (products / multiplying)
+    return Limit(tiles, tokens, flops, scoring, products / multiplying)
+
+
+def limit_text(found: Limit) -> str:
     return (
-        f"One score at the 0.5B's shape ({tiles} tiles, {tokens:,} tokens, "
-        f"{flops / 1e12:.1f} TFLOP) takes {scoring:.1f} s: {100 * share:.0f} % of the "
-        f"{products / multiplying / 1e9:.0f} GFLOP/s "
+        f"One score at the 0.5B's shape ({found.tiles} tiles, {found.tokens:,} tokens, "
+        f"{found.flops / 1e12:.1f} TFLOP) takes {found.seconds:.1f} s: {100 * found.share:.0f} % "
+        f"of the {found.products / 1e9:.0f} GFLOP/s "
         "that matrix products of its decoder reach on this machine, reading and resizing included."
     )
 
@@ -164,7 +195,7 @@ def write(out: Path, images: int) -> None:
         checkpoint = load.load(base, torch.float32)
         (path,) = write_images(folder / "one", 1, KONIQ)
         rows.append(asking_row(checkpoint, path))
-        share = limit(checkpoint, path)
+        share = limit_text(limit(checkpoint, path))
     threads = torch.get_num_threads()
     write_section(
         out,

@@ -1,0 +1,66 @@
+"""rim: trainings of the primary by the command line, on copies of one run folder."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from benchmarks.pairs import QSIT, command
+from qsit_ray import artifacts
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.mixture import Mixture
+from qsit_ray.run_files import EpochLine, FoundMix, read_epochs
+from qsit_ray.step_lines import StepLine, StepLog
+
+RANKS = 2
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The lines of a training's epochs and steps."""
+
+    epochs: list[EpochLine]
+    steps: list[StepLine]
+
+    def seconds(self, epoch: int) -> float:
+        """Of an epoch's steps, with the wait for their rows."""
+        return self.epochs[epoch].timing["train_seconds"]
+
+    def losses(self, epoch: int) -> list[float]:
+        return [step.loss for step in self.steps if step.epoch == epoch]
+
+    def span(self, epoch: int) -> float:
+        """Seconds from the first to the last step of an epoch, checkpoints between them included;
+        times have whole seconds."""
+        times = [_time(step) for step in self.steps if step.epoch == epoch]
+        return times[-1] - times[0]
+
+    def change(self, epoch: int) -> float:
+        """Seconds from the last step of an epoch to the first of the next, without the validation
+        and that step."""
+        last = [step for step in self.steps if step.epoch == epoch][-1]
+        first = next(step for step in self.steps if step.epoch == epoch + 1)
+        apart = _time(first) - _time(last) - first.seconds
+        return max(0.0, apart - self.epochs[epoch].timing["validation_seconds"])
+
+
+def trained(made: RunFolder, to: Path, rows: int, *settings: str) -> Trained:
+    """Train a copy of `made` at `to`, on `rows` rows a domain, with these settings too."""
+    from qsit_ray.run_config import opened
+    from qsit_ray.stages.proxies import final_proxies
+    from qsit_ray.terminal import Terminal
+
+    shutil.copytree(made.path, to, symlinks=True)
+    run = RunFolder(to)
+    final_proxies(run, opened(run), Terminal())  # a given mix: nothing is trained
+    mix = replace(FoundMix.read(run.mixture), rows=Mixture(rows, rows, rows))
+    artifacts.write_json(run.mixture, mix.to_json())
+    options = [word for setting in settings for word in ("--set", setting)]
+    command([*QSIT, "train", "run", to, *options])
+    return Trained(read_epochs(run.epochs), StepLog(run.steps).lines())
+
+
+def _time(step: StepLine) -> float:
+    return datetime.fromisoformat(step.time).timestamp()

@@ -1,0 +1,145 @@
+"""rim: six multiple-choice questions on one image: together, one at a time, on an image that was
+read once, and by the official flow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.bases import write_tiny
+from benchmarks.figures import Found, Goal, faster, near
+from benchmarks.pairs import cores, fresh
+
+TEXT = "six questions on one image (18 candidates)"
+CANDIDATES = ("good", "fair", "poor")
+EACH, REUSE = "a prompt a question", "image read once"
+OFFICIAL = "official flow, one `generate` a question"
+APART = 1e-3
+
+
+def run(smoke: bool, folder: Path) -> Found:
+    images, rounds = (1, 1) if smoke else (20, 3)
+    tiny = fresh(
+        "benchmarks.questions:sides",
+        {
+            "base": write_tiny(folder / "base", "primary"),
+            "folder": str(folder / "crops"),
+            "images": images,
+            "rounds": rounds,
+            "size": [64, 64],
+        },
+        cores(),
+        inside=smoke,
+    ).result
+    times = {name: tiny[name] for name in ("ours", EACH, REUSE, OFFICIAL)}
+    what = f"{TEXT}, demo model"
+    figures = [
+        faster(what, EACH, times["ours"], times[EACH], Goal(2.0)),
+        faster(what, REUSE, times["ours"], times[REUSE], None),
+    ]
+    checks = [
+        near(f"demo model, shares of the candidates: {name}", tiny["shares"], tiny[key], APART)
+        for name, key in ((EACH, "each"), (REUSE, "reuse"))
+    ]
+    if not smoke:
+        large = fresh(
+            "benchmarks.questions:at_05b", {"folder": str(folder / "05b")}, cores()
+        ).result
+        what = f"{TEXT}, 0.5B shape"
+        figures += [
+            faster(what, OFFICIAL, large["ours"], large[OFFICIAL], Goal(4.0)),
+            faster(what, REUSE, large["ours"], large[REUSE], None),
+        ]
+        checks.append(near("0.5B shape, shares of the candidates", *_shares(large), 1e-2))
+    return Found(
+        figures,
+        checks,
+        {
+            "demo model": f"{images} images of 64 × 64, {rounds} rounds",
+            "0.5B shape": "one image of 1024 × 768, float32, once",
+            "torch threads": 1 if smoke else cores(),
+        },
+    )
+
+
+def _shares(found: dict[str, Any]) -> tuple[Any, Any]:
+    return found["shares"], found["reuse"]
+
+
+def at_05b(folder: str) -> dict[str, Any]:
+    """`sides` at the 0.5B's shape, with random weights."""
+    from evaluation.studies.random_model import write_random
+    from qsit_ray.models.architectures import architecture
+
+    base = write_random(Path(folder) / "base", architecture("0.5b"))
+    return sides(base, str(Path(folder) / "image"), 1, 1, (768, 1024), warm=False)
+
+
+def sides(
+    base: str, folder: str, images: int, rounds: int, size: Sequence[int], warm: bool = True
+) -> dict[str, Any]:
+    """Seconds of each way in turn, and the candidates' shares by ours and by two others."""
+    import torch
+
+    from benchmarks.pairs import in_turn, timed, walls
+    from evaluation.studies.rating import ANSWER, QUESTIONS, official_answer, write_images
+    from qsit_ray.data.catalog import Question
+    from qsit_ray.models import load
+    from qsit_ray.prompts import multiple_choice_prompt
+    from qsit_ray.rating.rater import Rater
+
+    checkpoint = load.load(base, torch.float32)
+    rater = Rater(checkpoint)
+    paths = write_images(Path(folder), images, (size[0], size[1]))
+    asked: list[Question] = [
+        {
+            "question": question,
+            "img_path": str(path.absolute()),
+            "candidates": [*CANDIDATES],
+            "correct_ans": CANDIDATES[0],
+            "photograph": "",
+        }
+        for path in paths
+        for question in QUESTIONS
+    ]
+
+    def asked_of(question: str) -> str:
+        return multiple_choice_prompt(question, CANDIDATES)
+
+    def together() -> list[float]:
+        return _flat(rater.answers(asked, Path("/")))
+
+    def each() -> list[float]:
+        return _flat(rater.choose(q["img_path"], q["question"], CANDIDATES) for q in asked)
+
+    def reuse() -> list[float]:
+        views = map(rater.view, paths)
+        return _flat(view.choose(question, CANDIDATES) for view in views for question in QUESTIONS)
+
+    def official() -> list[str]:
+        return [
+            official_answer(checkpoint, p, asked_of(q), ANSWER) for p in paths for q in QUESTIONS
+        ]
+
+    works: dict[str, Any] = {"ours": together, EACH: each, REUSE: reuse, OFFICIAL: official}
+    if warm:
+        for work in works.values():
+            work()
+    found = in_turn({name: _side(work, timed) for name, work in works.items()}, rounds)
+    return {
+        **{name: walls(runs) for name, runs in found.items()},
+        "shares": found["ours"][0].result,
+        "each": found[EACH][0].result,
+        "reuse": found[REUSE][0].result,
+    }
+
+
+def _side(work: Any, timed: Any) -> Any:
+    return lambda: timed(work)
+
+
+def _flat(choices: Any) -> list[float]:
+    """The logarithms of all shares, in nats: of random weights one share is often nearly 1."""
+    return [math.log(share) for choice in choices for share in choice.probabilities.values()]

@@ -1,0 +1,72 @@
+"""rim: an epoch of the primary on two ranks by Ray Train and DeepSpeed, beside transformers'
+Trainer and a plain loop, both under torch's DistributedDataParallel."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.bases import write_tiny
+from benchmarks.figures import Found, Goal, near, rate
+from benchmarks.pairs import Run, fresh, in_turn, timed
+from benchmarks.primary_runs import RANKS, trained
+from benchmarks.rows import make_run
+from benchmarks.throughput import TOLERANCE, TRAINER, WORKERS, epoch_rates
+
+TEXT = "Ray Train + DeepSpeed epoch, 2 ranks"
+DDP, LIMIT = f"{TRAINER}, DDP", "DDP in memory"
+RATE = 1e-3
+
+
+def run(smoke: bool, folder: Path) -> Found:
+    rows, epochs, batch, rounds = (16, 2, 16, 1) if smoke else (400, 4, 16, 3)
+    made = make_run(
+        folder,
+        write_tiny(folder / "base", "primary"),
+        rows,
+        *(f"train.workers={RANKS}", f"train.epochs={epochs}"),
+        *(f"{part}.training.batch_size={batch}" for part in ("train", "search")),
+        *(f"{part}.training.learning_rate={RATE}" for part in ("train", "search")),
+        "search.cpus_per_trial=1",
+    )
+    given = {"run": str(made.path), "rows": rows, "epochs": epochs}
+    loaded = {**given, "logged": 3 * rows // batch, "workers": WORKERS}
+    numbers = iter(range(rounds))
+    found = in_turn(
+        {
+            "ours": lambda: timed(lambda: trained(made, folder / f"run-{next(numbers)}", rows)),
+            DDP: partial(fresh, "benchmarks.trainings:by_trainer", loaded, processes=RANKS),
+            LIMIT: partial(fresh, "benchmarks.trainings:plain", given, processes=RANKS),
+        },
+        rounds,
+    )
+    later = range(1, epochs)
+    results = [run.result for run in found["ours"]]
+    ours = [3 * rows * len(later) / sum(map(each.seconds, later)) for each in results]
+    losses = [float(np.mean(results[0].losses(epoch))) for epoch in range(epochs)]
+    means = {name: _means(found[name][0], epochs) for name in (DDP, LIMIT)}
+    return Found(
+        [
+            rate(TEXT, name, "rows/s", ours, epoch_rates(found[name], rows, epochs, True), goal)
+            for name, goal in ((DDP, Goal(1.3)), (LIMIT, Goal(0.95)))
+        ],
+        [
+            near(f"{name}: mean loss of each epoch", losses, theirs, TOLERANCE)
+            for name, theirs in means.items()
+        ],
+        {
+            "rows an epoch": 3 * rows,
+            "epochs": epochs,
+            "counted": "those after the first",
+            "batch": batch,
+            "rounds": rounds,
+            "torch threads of a rank": 1,
+            "Trainer's loader processes of a rank": WORKERS,
+        },
+    )
+
+
+def _means(run: Run, epochs: int) -> list[float]:
+    return [float(part.mean()) for part in np.array_split(np.array(run.result["losses"]), epochs)]

@@ -47,7 +47,7 @@ def create(run: RunFolder, settings: Config) -> tuple[Config, list[Change]]:
     if before is None:
         revision = ray_job.revision(Path(__file__).parent)
         if revision is None and ray_job.in_job():
-            Terminal().say(ray_job.UNKNOWN)
+            Terminal(stamped=True).say(ray_job.UNKNOWN)
         made_with = {"versions": {name: version(name) for name in PACKAGES}, "git": revision}
         RunConfig(settings, made_with, []).write(run)
     else:

@@ -4,7 +4,7 @@ import json
 import socket
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray._private.label_utils import validate_label_selector
 
@@ -104,6 +104,7 @@ SEVERAL = st.builds("{}in({}{})".format, st.sampled_from(["", "!", "not"]), NAME
 LABEL = st.one_of(NAME, st.builds("{}/{}".format, NAME, NAME))
 
 
+@settings(deadline=None)
 @given(LABEL, st.one_of(NAME, st.builds("!{}".format, NAME), SEVERAL))
 def test_labels_that_are_taken_are_valid_in_ray(label, value):
     assert not taken(label, value) or validate_label_selector({label: value}) is None

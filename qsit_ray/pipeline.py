@@ -111,13 +111,16 @@ def run_all(run: RunFolder, config: Config, terminal: Terminal, yes: bool = Fals
     to stop."""
     asked = placement.of_run(config, on_cluster())
     check_launcher(asked)
-    build_data(run, config, terminal)
+    if not on_cluster():
+        build_data(run, config, terminal)
     with ray_session(config, terminal, *asked) as dashboard:
         from qsit_ray.stages.evaluate import evaluate_models
         from qsit_ray.stages.rehearsed_training import rehearse_training
         from qsit_ray.stages.train import train
 
         terminal.say(f"Ray dashboard: http://{dashboard}   log: {run.log}")
+        if on_cluster():  # what a cluster lacks is known, and refused, before data is built
+            build_data(run, config, terminal)
         find_mix(run, config, terminal, yes)
         if config.search.rehearsal is None:
             train(run, config, terminal)

@@ -36,10 +36,10 @@ def write(out: Path) -> None:
 
 def _submit(head: Head, run: Path) -> None:
     code = "from qsit_ray.cli.app import main; main()"
-    words = [word for setting in SETTINGS for word in ("--set", setting)]
+    words = ["run", "--preset", "rehearsal", "--out", str(run)]
+    words += [word for setting in SETTINGS for word in ("--set", setting)]
     subprocess.run(
-        [sys.executable, "-c", code, "submit", "--no-wait", "--name", run.name, "--", "run"]
-        + ["--preset", "rehearsal", "--out", str(run), *words],
+        [sys.executable, "-c", code, "submit", "--no-wait", "--name", run.name, "--", *words],
         env={**os.environ, **head.environment, "RAY_ADDRESS": head.dashboard},
         check=True,
     )

@@ -1,6 +1,7 @@
 """Jobs of a real Ray head with a token, on one machine: run, failed, refused, stopped, resumed."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -206,6 +207,32 @@ def test_nothing_is_taken_with_another_token(cluster, tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert "refuses the token" in done.stderr
     assert call(cluster, BIN / "ray", "job", "list").stdout.count("JobDetails") == before
+
+
+def test_a_cluster_without_the_labels_is_told_before_data_is_built(cluster, tmp_path):
+    words = ["run", "--preset", "rehearsal", "--out", tmp_path / "run"]
+    done = call(cluster, QSIT, *words, RAY_ADDRESS=cluster.address)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("qsit: search.nodes: a trial asks for a node with the label qsit")
+    assert done.stderr.endswith("--set search.nodes={} --set train.nodes={}\n")
+    assert not (tmp_path / "run" / "catalog").exists()
+
+
+def test_a_command_whose_head_dies_ends_with_words(tmp_path):
+    out = tmp_path / "run"
+    patience = {"RAY_gcs_rpc_server_reconnect_timeout_s": "30"}
+    with own_head(cpus=4, gpus=1) as found:
+        command = [QSIT, *rehearsal(out, SLOW)]
+        environment = known(found) | patience | {"RAY_ADDRESS": found.address}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        with subprocess.Popen(command, env=environment, text=True, **pipes) as driver:
+            wait(psutil.Process(driver.pid), (out / "search" / "interpreting_general").exists)
+            os.killpg(found.process.pid, signal.SIGKILL)
+            shown, _ = driver.communicate(timeout=120)
+    assert driver.returncode == 1
+    silent, failed = (line for line in shown.splitlines() if "head at" in line)
+    assert "does not answer; this command ends unless it does within 0:00:20" in silent
+    assert failed.endswith("finished work is kept, and the same command resumes")
 
 
 def test_a_head_without_cpus_takes_a_job_whose_code_comes_first(tmp_path):

@@ -47,7 +47,7 @@ def create(run: RunFolder, settings: Config) -> tuple[Config, list[Change]]:
     if before is None:
         revision = ray_job.revision(Path(__file__).parent)
         if revision is None and ray_job.in_job():
-            Terminal().say(ray_job.UNKNOWN)
+            Terminal(stamped=True).say(ray_job.UNKNOWN)
         made_with = {"versions": {name: version(name) for name in PACKAGES}, "git": revision}
         RunConfig(settings, made_with, []).write(run)
     else:
@@ -111,13 +111,16 @@ def run_all(run: RunFolder, config: Config, terminal: Terminal, yes: bool = Fals
     to stop."""
     asked = placement.of_run(config, on_cluster())
     check_launcher(asked)
-    build_data(run, config, terminal)
+    if not on_cluster():
+        build_data(run, config, terminal)
     with ray_session(config, terminal, *asked) as dashboard:
         from qsit_ray.stages.evaluate import evaluate_models
         from qsit_ray.stages.rehearsed_training import rehearse_training
         from qsit_ray.stages.train import train
 
         terminal.say(f"Ray dashboard: http://{dashboard}   log: {run.log}")
+        if on_cluster():  # what a cluster lacks is known, and refused, before data is built
+            build_data(run, config, terminal)
         find_mix(run, config, terminal, yes)
         if config.search.rehearsal is None:
             train(run, config, terminal)

@@ -31,6 +31,8 @@ class Request:
     """CPUs that its tasks need beside it."""
     least: int | None = None
     """Bundles that suffice; None: no fewer than all."""
+    nodes: str = ""
+    """The setting of its labels."""
 
     @property
     def enough(self) -> int:
@@ -118,7 +120,7 @@ def trial(search: Search) -> Request:
     if search.gpus_per_trial:
         resources["GPU"] = search.gpus_per_trial
     settings = {"CPU": "search.cpus_per_trial", "GPU": "search.gpus_per_trial"}
-    return Request("a trial", settings, resources, search.nodes)
+    return Request("a trial", settings, resources, search.nodes, nodes="search.nodes")
 
 
 def ranks(train: Train, workers: int) -> Request:
@@ -135,6 +137,7 @@ def ranks(train: Train, workers: int) -> Request:
         train.one_node,
         DATA_CPUS,
         least if least < workers else None,
+        "train.nodes",
     )
 
 
@@ -144,7 +147,7 @@ def prediction(config: Config) -> Request:
     if train.use_gpu:
         resources["GPU"] = 1.0
     settings = {"CPU": "evaluate.cpus", "GPU": "train.use_gpu"}
-    return Request("the evaluation", settings, resources, train.nodes)
+    return Request("the evaluation", settings, resources, train.nodes, nodes="train.nodes")
 
 
 def cpu_task(train: Train) -> Request:
@@ -177,3 +180,23 @@ def check(requests: Iterable[Request], there: Mapping[str, float]) -> None:
                 f"train.workers: {request.what} and Ray Data's tasks need {needed:g} CPUs, and "
                 f"{have:g} {'is' if have == 1 else 'are'} there"
             )
+
+
+def check_labels(requests: Iterable[Request], nodes: Iterable[Mapping[str, str]]) -> None:
+    """Raises InputError for a request with a label that none of the `nodes`' labels are of, with
+    whatever value: the cluster was started without these labels."""
+    known = {name for labels in nodes for name in labels}
+    asked = [
+        (request, name, text)
+        for request in requests
+        for name, text in request.labels.items()
+        if request.nodes and name not in known and not text.startswith("!")
+    ]
+    if asked:
+        request, name, text = asked[0]
+        any_node = " ".join(dict.fromkeys(f"--set {each.nodes}={{}}" for each, _, _ in asked))
+        raise InputError(
+            f"{request.nodes}: {request.what} asks for a node with the label {name}={text}, and no "
+            f"node of this cluster has a label {name}; start nodes with it (ray start --labels), "
+            f"or take any node: {any_node}"
+        )

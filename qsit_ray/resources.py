@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections import Counter, defaultdict
@@ -14,9 +15,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from qsit_ray.placement import Request
-from qsit_ray.waiting import TASKS, Demand, Patience, Resources, Starved
+from qsit_ray.waiting import TASKS, Demand, HeadLost, Patience, Resources, Silence, Starved
 
 LOOK_SECONDS = 5.0
+ANSWER_SECONDS = 5.0
+RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"
+"""Ray's setting of how long a process goes on without the head, and its default."""
+RECONNECT_SECONDS = 60.0
 SHOWN = ("CPU", "GPU")
 WAITING_GROUPS = ("PENDING", "RESCHEDULING", "PREPARED")
 WAITING_ACTORS = ("PENDING_CREATION", "RESTARTING")
@@ -194,6 +199,16 @@ def _of_this_job(name: str) -> tuple[str, str, str]:
     return name, "=", ray.get_runtime_context().get_job_id()
 
 
+def _answers(head: str) -> bool:
+    """Whether anything listens at the address of the GCS."""
+    host, _, port = head.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
 def watched(
     say: Callable[[str], None],
@@ -203,16 +218,29 @@ def watched(
 ) -> Iterator[None]:
     """Say what this job waits for, from another thread, while the body runs.
 
-    Raises Starved in place of the body's end when work has waited for `minutes`. `named`: what the
-    job is known to ask for.
+    Raises Starved in place of the body's end when work has waited for `minutes`. Ends the process
+    with status 1 when the head no longer answers. `named`: what the job is known to ask for.
     """
+    import ray
+
     over, ending, starved = threading.Event(), threading.Lock(), list[Starved]()
-    patience = Patience(minutes)
+    patience, head = Patience(minutes), ray.get_runtime_context().gcs_address
+    silence = Silence(head, float(os.environ.get(RECONNECT, RECONNECT_SECONDS)))
 
     def watch() -> None:
         while not over.wait(every):
             try:
-                lines = list(patience.look(*look(named), time.monotonic()))
+                answers = _answers(head)
+                lines = list(silence.look(answers, time.monotonic()))
+                if answers:  # without an answer, Ray's own calls would wait for it
+                    lines += patience.look(*look(named), time.monotonic())
+            except HeadLost as error:
+                with ending:
+                    if not over.is_set():
+                        say(f"failed: {error}; finished work is kept, and the same command resumes")
+                        # The main thread is within a call of Ray's that nothing interrupts.
+                        os._exit(1)
+                return
             except Starved as error:
                 with ending:  # not once the work has ended
                     if not over.is_set():

@@ -20,7 +20,7 @@ from qsit_ray.config.train import Train
 from qsit_ray.errors import InputError, mistake_in
 from qsit_ray.interrupt import end_at_sigterm
 from qsit_ray.launcher import read_launcher
-from qsit_ray.placement import DATA_CPUS, Request, check, ranks
+from qsit_ray.placement import DATA_CPUS, Request, check, check_labels, ranks
 from qsit_ray.ray_job import check_address
 from qsit_ray.resources import grows, watched
 
@@ -99,8 +99,9 @@ def session(
 
     Raises InputError for a RAY_ADDRESS that is a dashboard's, and when this machine, or the cluster
     as far as it is known, can never meet one of the `requests`. Otherwise a cluster may grow: `say`
-    is told what waits for its resources, and Starved is raised after `wait_minutes`. A
-    user's mistake that another process met is raised as the InputError that it was there.
+    is told what waits for its resources, and Starved is raised after `wait_minutes`; where the head
+    is lost, `say` is told, and the process ends. A user's mistake that another process met is
+    raised as the InputError that it was there.
     """
     check_address()
     if not use_gpu:
@@ -161,10 +162,12 @@ def check_launcher(requests: Sequence[Request]) -> None:
 
 
 def _check_spare(requests: Sequence[Request]) -> None:
-    """Raises InputError for a request that leaves no CPU for Ray Data where no node will come."""
+    """Raises InputError for a request that leaves no CPU for Ray Data, or whose label no node has
+    had, where no node will come."""
     import ray
 
     if not grows():
+        check_labels(requests, [node["Labels"] for node in ray.nodes()])
         there = ray.cluster_resources()  # a node that is missing may come back
         check([each for each in requests if not each.lacks(there)], there)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,9 @@ ENDED = (SUCCEEDED, STOPPED, "FAILED")
 STOP_SECONDS = "30"
 STOPPED_STATUS = 143  # that of SIGTERM
 COMMAND_NOT_FOUND = 127
+PROXY_LOGIN = 407
+GATEWAY = (502, 503, 504)
+PROXY = "HTTP_PROXY and HTTPS_PROXY name it, NO_PROXY the hosts that need none"
 
 
 @dataclass(frozen=True)
@@ -60,14 +64,15 @@ def check_form(address: str) -> None:
 def connect(address: str) -> JobSubmissionClient:
     """The job API of a dashboard.
 
-    Raises InputError when nothing answers there, or something else than Ray, or it refuses the
-    token.
+    Raises InputError when nothing answers there, or something else than Ray, its certificate is
+    not trusted, a proxy keeps it from answering, or it refuses the token.
     """
     check_form(address)
     # Of Ray's own, which would be taken instead of an address that is given.
     os.environ["RAY_API_SERVER_ADDRESS"] = address
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
+    from requests import HTTPError
 
     for name in ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -75,8 +80,11 @@ def connect(address: str) -> JobSubmissionClient:
         return JobSubmissionClient(address)
     except AuthenticationError as error:
         raise _refused(address, error) from None
-    except ConnectionError:  # also of TLS and proxies, which Ray does not tell apart
-        reason = "nothing answers there; is the cluster up, and the tunnel to its dashboard open?"
+    except ConnectionError as error:  # also of TLS and proxies, which Ray does not tell apart
+        reason = _unreachable(error.__context__)
+    except HTTPError as error:
+        assert error.response is not None
+        reason = _of_status(error.response.status_code, error.response.reason)
     except (RuntimeError, ValueError, KeyError, OSError) as error:
         reason = f"not the dashboard of a Ray cluster: {_last_line(error)}"
     raise InputError(f"{address}: {reason}") from None
@@ -173,6 +181,43 @@ async def _print_log(client: JobSubmissionClient, submission_id: str, shown: int
         print(text[max(0, shown - seen) :], end="", flush=True)
         seen += len(text)
     return max(0, seen - shown)
+
+
+def _unreachable(error: BaseException | None) -> str:
+    """Why nothing could be asked, of an error of requests."""
+    from requests.exceptions import ProxyError, SSLError
+
+    text = str(error)
+    if isinstance(error, ProxyError):
+        if tunnel := re.search(r"Tunnel connection failed: (\d+) ([\w ]*)", text):
+            return _of_status(int(tunnel[1]), tunnel[2])
+        return f"the proxy does not answer{_errno(text)}; {PROXY}"
+    if isinstance(error, SSLError):
+        if untrusted := re.search(r"certificate verify failed: ([^(]*[^( ])", text):
+            return (
+                f"its certificate is not trusted here: {untrusted[1]}; REQUESTS_CA_BUNDLE and "
+                "SSL_CERT_FILE name the file of an authority to trust"
+            )
+        return "no TLS there; an address of http:// in place of https://?"
+    return (
+        f"nothing answers there{_errno(text)}; is the cluster up, and the tunnel to its dashboard "
+        "open?"
+    )
+
+
+def _errno(text: str) -> str:
+    """`: Connection refused`, of an error that has it."""
+    known = re.search(r"\[Errno -?\d+\] ([\w ]+)|(timed out)", text)
+    return f": {known[1] or known[2]}" if known else ""
+
+
+def _of_status(status: int, reason: str) -> str:
+    told = f"{status} {reason}".strip()
+    if status == PROXY_LOGIN:
+        return f"a proxy asks for a login: {told}; {PROXY}"
+    if status in GATEWAY:
+        return f"a proxy answers {told}: it does not reach the dashboard; {PROXY}"
+    return f"not the dashboard of a Ray cluster: {told}"
 
 
 def _refused(address: str, error: Exception) -> InputError:

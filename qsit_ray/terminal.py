@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -21,39 +24,61 @@ from rich.progress import (
 )
 from rich.table import Table
 
+BETWEEN_SECONDS = 30.0
+"""Between two lines of one bar, where the output is no terminal."""
+QUIET_SECONDS = 300.0
+"""Between two lines that differ in the count or the figures alone."""
+
 
 @dataclass
 class Bar:
-    """The progress of one task: a bar, or without a terminal a line at each new note and tenth.
-
-    `figures` change all the time: they are shown beside the note and make no line of their own.
+    """The progress of one task: a bar, or without a terminal lines at some distance: of a new note
+    or tenth `BETWEEN_SECONDS`, of anything else `QUIET_SECONDS`. The first state and the last are
+    always told.
     """
 
     title: str
-    console: Console
+    say: Callable[[str], None]
     live: Progress | None = None
     task: TaskID | None = None
-    last: tuple[str, int] = ("", 0)
+    clock: Callable[[], float] = time.monotonic
+    _told: str = ""
+    _now: str = ""
+    _change: tuple[str, int] = ("", 0)
+    _at: float = -math.inf
 
     def update(self, done: int, total: int, note: str = "", figures: str = "") -> None:
         shown = " ".join(text for text in (note, figures) if text)
         if self.live is not None and self.task is not None:
             self.live.update(self.task, completed=done, total=total, note=shown)
             return
-        now = (note, 10 * done // total)
-        if now != self.last:
-            self.last = now
-            line = f"  {self.title}: {done} of {total} {shown}".rstrip()
-            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._now = f"{self.title}: {done} of {total} {shown}".rstrip()
+        change = (note, 10 * done // max(1, total))
+        distance = QUIET_SECONDS if change == self._change else BETWEEN_SECONDS
+        if self.clock() - self._at >= distance:
+            self._at, self._change = self.clock(), change
+            self.tell()
+
+    def tell(self) -> None:
+        """Say the last state, if it was not said."""
+        if self._now != self._told:
+            self._told = self._now
+            self.say(self._now)
 
 
 class Terminal:
-    """Prints to the user's terminal."""
+    """Prints to the user's terminal. What is said of work is `stamped` with the time where the
+    output is no terminal; results, which programs read, are not."""
 
-    def __init__(self, console: Console | None = None):
-        self.console = console or Console()
+    def __init__(self, console: Console | None = None, stamped: bool = False):
+        self.console, self.stamped = console or Console(), stamped
 
     def say(self, text: str) -> None:
+        self._print(text, self.stamped)
+
+    def _print(self, text: str, stamped: bool = True) -> None:
+        if stamped and not self.console.is_terminal:
+            text = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}"
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def confirm(self, question: str) -> bool:
@@ -73,8 +98,12 @@ class Terminal:
     @contextmanager
     def bar(self, title: str) -> Iterator[Bar]:
         if not self.console.is_terminal:
-            self.say(f"{title} ...")
-            yield Bar(title, self.console)
+            self._print(f"{title} ...")
+            bar = Bar(title, self._print)
+            try:
+                yield bar
+            finally:
+                bar.tell()
             return
         columns = (
             TextColumn("{task.description:<28}"),
@@ -84,7 +113,7 @@ class Terminal:
             TextColumn("{task.fields[note]}"),
         )
         with Progress(*columns, console=self.console) as live:
-            yield Bar(title, self.console, live, live.add_task(title, total=None, note=""))
+            yield Bar(title, self._print, live, live.add_task(title, total=None, note=""))
 
 
 @contextmanager
@@ -103,7 +132,7 @@ def quiet(log: Path, stdout: bool = True) -> Iterator[Terminal]:
         os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
         try:
-            yield Terminal(Console(file=stream))
+            yield Terminal(Console(file=stream), stamped=True)
         finally:
             sys.stdout.flush()
             sys.stderr.flush()

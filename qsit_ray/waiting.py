@@ -1,4 +1,4 @@
-"""pure: work that waits for resources of a cluster: what is said of it, and when it has to end."""
+"""pure: work that waits for a cluster: what is said of it and of the head, and when it ends."""
 
 from __future__ import annotations
 
@@ -15,10 +15,18 @@ TASKS = "tasks"
 """What tasks are called, whichever of them waits."""
 AGAIN = (60.0, 120.0, 300.0)
 """Seconds at which it is said again; afterwards each `AGAIN[-1]`."""
+SILENT_SECONDS = 10.0
+"""A head that is there answers sooner."""
+BEFORE_SECONDS = 10.0
+"""The command ends so long before Ray would end its process, without a word."""
 
 
 class Starved(RuntimeError):
     """Work got no resources for as long as the user wanted to wait."""
+
+
+class HeadLost(RuntimeError):
+    """The cluster's head has not answered for as long as Ray waits for it."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +143,38 @@ class Patience:
                 while waited >= wait.due():
                     wait.said += 1
                 yield f"waiting {_clock(waited)} for {demand}; {there}"
+
+
+@dataclass
+class Silence:
+    """What to say of a head that does not answer, of `patience` seconds until Ray gives it up.
+    Seconds are of any clock that only goes on."""
+
+    head: str
+    patience: float
+    since: float | None = None
+    said: bool = False
+
+    def look(self, answers: bool, seconds: float) -> Iterator[str]:
+        """The lines to be said now. Raises HeadLost when the patience is nearly over."""
+        if answers:
+            if self.said and self.since is not None:
+                yield f"the cluster's head answers again, after {_clock(seconds - self.since)}"
+            self.since, self.said = None, False
+            return
+        self.since = seconds if self.since is None else self.since
+        silent = seconds - self.since
+        if silent >= self.patience - BEFORE_SECONDS:
+            raise HeadLost(
+                f"the cluster's head at {self.head} has not answered for {_clock(silent)}"
+            )
+        if silent >= SILENT_SECONDS and not self.said:
+            self.said = True
+            yield (
+                f"the cluster's head at {self.head} does not answer; this command ends unless it "
+                f"does within {_clock(self.patience - silent)}; finished work is kept, and the "
+                "same command resumes"
+            )
 
 
 def _clock(seconds: float) -> str:

@@ -232,11 +232,11 @@ class Kept:
 
 
 def outcomes(out, axis, count):
-    return lambda line: len(list(out.glob(f"search/{axis}/outcomes/*.json"))) >= count
+    return lambda shown: len(list(out.glob(f"search/{axis}/outcomes/*.json"))) >= count
 
 
 def trained(out):
-    return lambda line: (out / "train" / "epochs.jsonl").exists()
+    return lambda shown: (out / "train" / "epochs.jsonl").exists()
 
 
 @pytest.mark.slow
@@ -268,7 +268,7 @@ def test_a_run_killed_in_every_stage_ends_the_same(run, tmp_path):
     out = tmp_path / "killed"
     chance = random.Random(7)
     cold, kept = command(out, tmp_path / "cache"), Kept(out)
-    kill_when(lambda line: "vision tower" in line, cold)
+    kill_when(lambda shown: "vision tower" in shown, cold)
     for axis in AXES:
         kill_when(outcomes(out, axis, chance.randint(1, 4)), cold)
         kept.check()

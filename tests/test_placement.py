@@ -4,7 +4,7 @@ import json
 import socket
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray._private.label_utils import validate_label_selector
 
@@ -151,6 +151,7 @@ SEVERAL = st.builds("{}in({}{})".format, st.sampled_from(["", "!", "not"]), NAME
 LABEL = st.one_of(NAME, st.builds("{}/{}".format, NAME, NAME))
 
 
+@settings(deadline=None)
 @given(LABEL, st.one_of(NAME, st.builds("!{}".format, NAME), SEVERAL))
 def test_labels_that_are_taken_are_valid_in_ray(label, value):
     assert not taken(label, value) or validate_label_selector({label: value}) is None
@@ -198,3 +199,29 @@ def test_ranks_that_leave_no_cpu_for_data_are_refused():
     placement.check(placement.of_run(config), {"CPU": 4.0})
     with pytest.raises(InputError, match=r"train\.workers: .* need 4 CPUs, and 3 are there"):
         placement.check(placement.of_run(config), {"CPU": 3.0})
+
+
+HEAD, PROXY = {"ray.io/node-id": "1"}, {"qsit": "proxy"}
+
+
+def test_a_cluster_that_was_started_without_the_labels_is_told_what_to_set():
+    requests = placement.of_run(rehearsal(), cluster=True)
+    with pytest.raises(InputError) as raised:
+        placement.check_labels(requests, [HEAD, HEAD])
+    assert str(raised.value) == (
+        "search.nodes: a trial asks for a node with the label qsit=proxy, and no node of this "
+        "cluster has a label qsit; start nodes with it (ray start --labels), or take any node: "
+        "--set search.nodes={} --set train.nodes={}"
+    )
+    chosen = override(rehearsal(), ["search.nodes={}", "train.nodes={}"])
+    placement.check_labels(placement.of_run(chosen, cluster=True), [HEAD, HEAD])
+
+
+def test_a_node_that_was_lost_or_is_not_there_yet_is_waited_for():
+    """Nodes of the other kind show that the cluster has these labels."""
+    placement.check_labels(placement.of_run(rehearsal(), cluster=True), [HEAD, PROXY])
+
+
+def test_nodes_without_a_label_are_enough_where_a_value_is_excluded():
+    chosen = override(rehearsal(), ["search.nodes={zone: '!a'}", "train.nodes={}"])
+    placement.check_labels(placement.of_run(chosen, cluster=True), [HEAD])

@@ -1,10 +1,10 @@
-"""What is said of work that waits for a cluster, and when it ends."""
+"""What is said of work that waits for a cluster, or for its head, and when it ends."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qsit_ray.waiting import Demand, Patience, Resources, Starved
+from qsit_ray.waiting import Demand, HeadLost, Patience, Resources, Silence, Starved
 
 HEAD = Resources(1, {"CPU": (0, 0), "GPU": (0, 0)}, autoscaler=True, coming={"primary": 1})
 RANKS = Demand("the training", "8 × (1 GPU, qsit=primary) on one node", waiting=1, held=0)
@@ -116,3 +116,34 @@ def test_only_unbroken_waits_count(starved, minutes):
             ended = True
             break
     assert ended == (longest >= 60 * minutes)
+
+
+def of_head(silence, seconds, answers):
+    """What is said of a head, by the second at which it is."""
+    times = {second: list(silence.look(answers(second), second)) for second in seconds}
+    return {second: lines for second, lines in times.items() if lines}
+
+
+def test_a_head_that_is_silent_is_named_once_with_what_follows():
+    said = of_head(Silence("10.0.0.1:6379", 60), range(0, 50, 5), lambda second: second < 10)
+    assert said == {
+        20: [
+            "the cluster's head at 10.0.0.1:6379 does not answer; this command ends unless it does "
+            "within 0:00:50; finished work is kept, and the same command resumes"
+        ]
+    }
+
+
+def test_the_command_ends_before_ray_ends_its_process():
+    silence = Silence("10.0.0.1:6379", 60)
+    with pytest.raises(HeadLost, match="has not answered for 0:00:50"):
+        of_head(silence, range(0, 100, 5), lambda second: False)
+    assert silence.said
+
+
+def test_a_head_that_comes_back_is_waited_for_anew():
+    """Twice, for longer together than the patience; a moment of silence is not told."""
+    gone = {5, *range(100, 145, 5), *range(200, 245, 5)}
+    said = of_head(Silence("h:1", 60), range(0, 300, 5), lambda second: second not in gone)
+    assert list(said) == [110, 145, 210, 245]
+    assert said[145] == ["the cluster's head answers again, after 0:00:45"]

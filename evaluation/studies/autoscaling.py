@@ -117,7 +117,8 @@ def write(out: Path, late: int) -> None:
         [f"{seconds:.0f}", _drawn(there.get("proxy", 0), 2), _drawn(there.get("primary", 0), 1)]
         for seconds, there in found.nodes
     ]
-    said = [line for line in found.printed.splitlines() if "waiting" in line]
+    stamped = [line for line in found.printed.splitlines() if "waiting" in line]
+    said = [line.partition(" ")[2] for line in stamped]
     write_section(
         out,
         "autoscaling",

@@ -1,5 +1,5 @@
-"""rim: a Ray head on loopback in its own process group, with Ray's fake autoscaler where asked: its
-nodes are raylets on this machine.
+"""rim: a Ray head on loopback with a token of its own, in its own process group; with Ray's fake
+autoscaler where asked, whose nodes are raylets on this machine.
 
 Ray's own AutoscalingCluster ends every Ray process of the machine; this one ends its own.
 """
@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,8 @@ class Head:
     """Of the GCS, as RAY_ADDRESS names it for a command of one's own."""
     dashboard: str
     environment: Mapping[str, str]
-    """What a command needs to join."""
+    """What a command needs to join, besides an address."""
+    token: Path
     process: subprocess.Popen[bytes]
 
 
@@ -98,22 +100,28 @@ def own_head(
     cpus: int = 0,
     kinds: Mapping[str, Mapping[str, Any]] | None = None,
     late: Mapping[str, float] | None = None,
+    gpus: int = 0,
+    programs: Sequence[Path] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Head]:
-    """Start it, wait until its dashboard answers, and end all its processes afterwards.
+    """Start it, wait until it takes jobs, and end all its processes afterwards.
 
-    `environment` is the head's besides what is inherited, such as Ray's own settings.
+    `cpus` and `gpus` are logical; `programs`: folders that come first on its PATH; `environment`:
+    variables of its processes alone.
     """
     port, web = free_port(), free_port()
     with ExitStack() as stack:
         # Short: Ray's sockets lie in it, and their paths may have 107 letters.
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ray", dir="/tmp")))
-        (folder / "token").write_text(secrets.token_hex(32))
+        token = folder / "token"
+        token.write_text(secrets.token_hex(32))
+        path = f"{RAY.parent}:{os.environ['PATH']}"
         joining = {
             "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
+            "RAY_AUTH_TOKEN_PATH": str(token),
             "RAY_USAGE_STATS_ENABLED": "0",
-            "PATH": f"{RAY.parent}:{os.environ['PATH']}",
+            "RAY_worker_niceness": "0",
+            "PATH": path,
             # The provider's module, and workers of this tree.
             "PYTHONPATH": str(Path(__file__).parents[2]),
         }
@@ -126,12 +134,16 @@ def own_head(
                 f"--port={port}",
                 "--node-ip-address=127.0.0.1",
             ),
-            *(f"--num-cpus={cpus}", "--num-gpus=0", "--dashboard-host=127.0.0.1"),
+            *(f"--num-cpus={cpus}", f"--num-gpus={gpus}", "--dashboard-host=127.0.0.1"),
             *(f"--dashboard-port={web}", f"--temp-dir={folder / 'ray'}"),
+            # The agent, which starts jobs, has one fixed port by default: a second head needs one.
             *(f"--dashboard-agent-listen-port={free_port()}", "--object-store-memory=200000000"),
             f"--ray-client-server-port={free_port()}",
         ]
-        own = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
+        own = {
+            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+            "PATH": ":".join([*map(str, programs), path]),
+        }
         if kinds is not None:
             config = folder / "autoscaling.json"
             config.write_text(json.dumps(autoscaling(kinds, late or {}, port)))
@@ -153,19 +165,26 @@ def own_head(
             start_new_session=True,
         )
         stack.callback(_end, process)
-        if not _answers(web, process):
+        dashboard = f"http://127.0.0.1:{web}"
+        if not _takes_jobs(dashboard, token, process):
             said = (folder / "head.log").read_text()[-3000:]
             raise RuntimeError(f"the head did not start:\n{said}")
-        yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{web}", joining, process)
+        yield Head(f"127.0.0.1:{port}", dashboard, joining, token, process)
 
 
-def _answers(port: int, process: subprocess.Popen[bytes], patience: float = 60.0) -> bool:
+def _takes_jobs(
+    dashboard: str, token: Path, process: subprocess.Popen[bytes], patience: float = 120.0
+) -> bool:
+    """Wait until a job is taken, which is some seconds after the dashboard answers."""
+    headers = {"Authorization": f"Bearer {token.read_text()}", "Content-Type": "application/json"}
+    job = urllib.request.Request(f"{dashboard}/api/jobs/", b'{"entrypoint": "true"}', headers)
     until = time.monotonic() + patience
     while time.monotonic() < until and process.poll() is None:
-        with socket.socket() as trying:
-            if trying.connect_ex(("127.0.0.1", port)) == 0:
-                return True
-        time.sleep(0.2)
+        try:
+            urllib.request.urlopen(job, timeout=30).close()
+            return True
+        except OSError:  # of HTTP, too
+            time.sleep(0.5)
     return False
 
 

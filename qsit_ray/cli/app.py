@@ -28,6 +28,7 @@ from qsit_ray.cli import (
     train,
 )
 from qsit_ray.cli.options import Out, Preset, Run, Set
+from qsit_ray.cli.printing import say
 from qsit_ray.cli.working import requested_config, working
 from qsit_ray.errors import InputError
 from qsit_ray.interrupt import end_at_sigterm, exit_status
@@ -96,8 +97,9 @@ def report(run: Run) -> None:
     from qsit_ray.report.page import build
 
     folder = RunFolder(run.absolute())
-    with working(folder) as (settings, terminal):
-        terminal.say(str(build(folder, settings)))
+    with working(folder) as (settings, _):
+        page = build(folder, settings)
+    say(str(page))
 
 
 config.register(groups["config"])

@@ -273,7 +273,7 @@ def _rater(
         return loaded(model, profile, precision, tokens)
     from qsit_ray.rating.remote import RemoteRater
 
-    Terminal(Console(stderr=True)).say(f"Asking the server of {model} ...")
+    Terminal(Console(stderr=True), stamped=True).say(f"Asking the server of {model} ...")
     return RemoteRater.load(address, model, profile)
 
 
@@ -282,7 +282,7 @@ def loaded(
 ) -> Rater:
     """The model of a folder, of a run's folder, or of the Hub; loading it is said on the screen."""
     folder = folder_of(model)
-    Terminal(Console(stderr=True)).say(f"Loading {folder} ...")
+    Terminal(Console(stderr=True), stamped=True).say(f"Loading {folder} ...")
     from qsit_ray.rating.rater import Rater
 
     return Rater.load(folder, profile, precision=precision, batch_tokens=tokens)

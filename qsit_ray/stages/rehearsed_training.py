@@ -20,7 +20,7 @@ from qsit_ray.config.section import meaning
 from qsit_ray.data.catalog import read_sizes
 from qsit_ray.mixture import plan_epoch
 from qsit_ray.run_files import FoundMix
-from qsit_ray.stages.train import Trainer, scaling
+from qsit_ray.stages.train import Trainer, scaling, titled
 from qsit_ray.terminal import Terminal
 
 
@@ -58,20 +58,22 @@ def rehearse_training(run: RunFolder, config: Config, terminal: Terminal) -> Non
     ended = run.train / f"rehearsal-{key}.json"
     rehearsed = Rehearsed(steps, batch / pretended.rows_per_second, ended)
     with run.stage("train", inputs) as cost:
+        how = RunConfig(
+            name=f"rehearsal-{key}",
+            storage_path=str(run.train),
+            failure_config=FailureConfig(
+                max_failures=train.max_failures, controller_failure_limit=3
+            ),
+            logging_config=LoggingConfig(log_level="WARNING"),
+        )
+        title = f"{run.path.name}: {config.models.primary}, rehearsed"
         terminal.say(f"Rehearse the primary: {train.workers} ranks, {sum(steps):,} steps ...")
         trainer = Trainer(
             partial(_hold, rehearsed),
             torch_config=TorchConfig(backend="gloo"),  # pretended GPUs know no NCCL
             # All of them: it has no checkpoints after which more could start.
             scaling_config=scaling(train.model_copy(update={"min_workers": None}), train.workers),
-            run_config=RunConfig(
-                name=f"rehearsal-{key}",
-                storage_path=str(run.train),
-                failure_config=FailureConfig(
-                    max_failures=train.max_failures, controller_failure_limit=3
-                ),
-                logging_config=LoggingConfig(log_level="WARNING"),
-            ),
+            run_config=titled(how, title),
         )
         trainer.fit()
         cost.device_seconds = train.workers * sum(steps) * rehearsed.seconds

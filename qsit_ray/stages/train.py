@@ -207,10 +207,15 @@ def run_config(job: Job) -> RunConfig:
         logging_config=LoggingConfig(log_level="WARNING"),
         callbacks=[EndAtMistake()],
     )
+    return titled(config, job.title)
+
+
+def titled(config: RunConfig, title: str) -> RunConfig:
+    """The same with a title for Ray's dashboard and metrics; its folder keeps its name."""
     # The folder follows from the name that the run has when this is first read, here; a folder
     # named after the run's would not be found again once that is moved.
-    assert config.storage_context.experiment_dir_name == folder.name
-    config.name = job.title
+    assert config.storage_context.experiment_dir_name == config.name
+    config.name = title
     return config
 
 

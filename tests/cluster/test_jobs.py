@@ -1,13 +1,19 @@
 """Jobs of a real Ray head with a token, on one machine: run, failed, refused, stopped, resumed."""
 
 import os
+import signal
 import subprocess
+import sys
+from pathlib import Path
 
 import psutil
 import pytest
 from cluster_files import ROOT
 from command_line import QSIT, sets, wait
-from ray_head import BIN, head
+
+from evaluation.studies.own_head import own_head
+
+BIN = Path(sys.executable).parent
 
 # The whole of the rehearsal's stages, with three trials an axis that take seconds.
 RATIOS = "[0.3, 1.0, 3.0]"
@@ -34,7 +40,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """A head with a GPU to count, for one trial at a time."""
-    with head(tmp_path_factory.mktemp("head"), cpus=4, gpus=1) as found:
+    home = {"HOME": str(tmp_path_factory.mktemp("home"))}
+    with own_head(cpus=4, gpus=1, environment=home) as found:
         yield found
 
 
@@ -42,10 +49,17 @@ def rehearsal(out, settings):
     return ["run", "--preset", "rehearsal", "--out", str(out), *sets(settings)]
 
 
+def known(cluster):
+    """The environment of a command that knows the cluster by the dashboard's address alone."""
+    inherited = {name: os.environ[name] for name in os.environ if not name.startswith("RAY_")}
+    home = {"HOME": str(cluster.token.parent)}  # with no token of its own
+    return inherited | cluster.environment | home | {"RAY_ADDRESS": cluster.dashboard}
+
+
 def call(cluster, *words, **environment):
     return subprocess.run(
         [str(word) for word in words],
-        env=cluster.environment | {"PYTHONPATH": str(ROOT)} | environment,
+        env=known(cluster) | environment,
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -83,7 +97,7 @@ def test_a_job_runs_to_its_end_and_tells_what_it_was(cluster, tmp_path):
     shown = done.stdout + done.stderr
     assert done.returncode == 0, shown
     assert "job whole: submitted" in done.stdout
-    assert f"dashboard: {cluster.address}" in done.stdout
+    assert f"dashboard: {cluster.dashboard}" in done.stdout
     # What a job prints last is shown, too.
     assert f"report: {out}/report.html\njob whole: SUCCEEDED\n" in done.stdout
     assert SECRET not in shown
@@ -135,9 +149,8 @@ def test_a_run_has_one_job_which_stops_cleanly_and_is_resumed_by_the_same_words(
     out, words = tmp_path / "run", rehearsal(tmp_path / "run", SLOW)
     outcomes = out / "search" / "interpreting_general" / "outcomes"
     command = [QSIT, "submit", "--submission-id", "stopped", "--", *words]
-    known = cluster.environment | {"PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=known, text=True, **pipes) as follower:
+    with subprocess.Popen(command, env=known(cluster), text=True, **pipes) as follower:
         first = psutil.Process(follower.pid)
         wait(first, (out / "qsit.log").exists)
 
@@ -168,9 +181,8 @@ def test_a_run_has_one_job_which_stops_cleanly_and_is_resumed_by_the_same_words(
 def test_ctrl_c_stops_following_and_the_job_goes_on(cluster, tmp_path):
     out = tmp_path / "run"
     command = [QSIT, "submit", "--submission-id", "followed", "--", *rehearsal(out, FAST)]
-    known = cluster.environment | {"PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=known, text=True, **pipes) as follower:
+    with subprocess.Popen(command, env=known(cluster), text=True, **pipes) as follower:
         wait(psutil.Process(follower.pid), (out / "config.yaml").exists)
         os.kill(follower.pid, 2)
         _, told = follower.communicate(timeout=60)
@@ -197,6 +209,32 @@ def test_nothing_is_taken_with_another_token(cluster, tmp_path):
     assert call(cluster, BIN / "ray", "job", "list").stdout.count("JobDetails") == before
 
 
+def test_a_cluster_without_the_labels_is_told_before_data_is_built(cluster, tmp_path):
+    words = ["run", "--preset", "rehearsal", "--out", tmp_path / "run"]
+    done = call(cluster, QSIT, *words, RAY_ADDRESS=cluster.address)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("qsit: search.nodes: a trial asks for a node with the label qsit")
+    assert done.stderr.endswith("--set search.nodes={} --set train.nodes={}\n")
+    assert not (tmp_path / "run" / "catalog").exists()
+
+
+def test_a_command_whose_head_dies_ends_with_words(tmp_path):
+    out = tmp_path / "run"
+    patience = {"RAY_gcs_rpc_server_reconnect_timeout_s": "30"}
+    with own_head(cpus=4, gpus=1) as found:
+        command = [QSIT, *rehearsal(out, SLOW)]
+        environment = known(found) | patience | {"RAY_ADDRESS": found.address}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        with subprocess.Popen(command, env=environment, text=True, **pipes) as driver:
+            wait(psutil.Process(driver.pid), (out / "search" / "interpreting_general").exists)
+            os.killpg(found.process.pid, signal.SIGKILL)
+            shown, _ = driver.communicate(timeout=120)
+    assert driver.returncode == 1
+    silent, failed = (line for line in shown.splitlines() if "head at" in line)
+    assert "does not answer; this command ends unless it does within 0:00:20" in silent
+    assert failed.endswith("finished work is kept, and the same command resumes")
+
+
 def test_a_head_without_cpus_takes_a_job_whose_code_comes_first(tmp_path):
     """The head of cluster.yaml has none. A stand-in for `qsit` tells what it finds."""
     tree, programs, seen = tmp_path / "tree", tmp_path / "programs", tmp_path / "seen"
@@ -209,7 +247,7 @@ def test_a_head_without_cpus_takes_a_job_whose_code_comes_first(tmp_path):
     )
     (programs / "qsit").chmod(0o755)
     resources = {"RAY_OVERRIDE_RESOURCES": '{"CPU": 0, "GPU": 0}'}
-    with head(tmp_path, programs=[programs], **resources) as found:
+    with own_head(programs=[programs], environment=resources) as found:
         words = ["--working-dir", tree, "--", "run", "--preset", "demo", "--out", "/runs/a b"]
         done = submit(found, *words)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -71,7 +71,7 @@ def test_a_killed_search_resumes_from_the_store(store, tmp_path):
         settings |= {f"search.{axis}.ratios": RATIOS, f"search.{axis}.seeds": "[0]"}
     command = words(out, "rehearsal", settings)
     environment = os.environ | store
-    kill_when(lambda line: ": 2 of 5 " in line, command, environment)
+    kill_when(lambda shown: ": 1 of 5 " in shown, command, environment)
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "finished before" in done.stdout

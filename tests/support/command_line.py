@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -119,20 +120,22 @@ def kill(driver, *names):
 
 
 def kill_when(moment, command, environment=None):
-    """Run a command and kill it with all its processes at the first line where `moment` is true."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    process = subprocess.Popen(command, text=True, env=environment, **pipes)
-    shown = []
-    for line in process.stdout:
-        shown.append(line)
-        if moment(line):
-            family = [*psutil.Process(process.pid).children(recursive=True), process]
-            for member in family:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(member.pid, signal.SIGKILL)
-            process.wait()
-            return
-    pytest.fail(f"the command ended before it was killed:\n{''.join(shown)}")
+    """Run a command and kill it with all its processes as soon as `moment` is true of its output
+    so far."""
+    with tempfile.NamedTemporaryFile("r") as output:
+        pipes = {"stdout": output.fileno(), "stderr": subprocess.STDOUT}
+        process = subprocess.Popen(command, env=environment, **pipes)
+        shown = ""
+        while not moment(shown):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.05)
+                pytest.fail(f"the command ended before it was killed:\n{shown}")
+            shown += output.read()
+        family = [*psutil.Process(process.pid).children(recursive=True), process]
+        for member in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(member.pid, signal.SIGKILL)
+        process.wait()
 
 
 def stopped(out, moment, sign, status):

@@ -1,7 +1,7 @@
 """Jobs of a real Ray head with a token, on one machine: run, failed, refused, stopped, resumed."""
 
+import contextlib
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -227,7 +227,10 @@ def test_a_command_whose_head_dies_ends_with_words(tmp_path):
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         with subprocess.Popen(command, env=environment, text=True, **pipes) as driver:
             wait(psutil.Process(driver.pid), (out / "search" / "interpreting_general").exists)
-            os.killpg(found.process.pid, signal.SIGKILL)
+            head = psutil.Process(found.process.pid)
+            for process in [head, *head.children(recursive=True)]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
             shown, _ = driver.communicate(timeout=120)
     assert driver.returncode == 1
     silent, failed = (line for line in shown.splitlines() if "head at" in line)

@@ -1,8 +1,8 @@
 """A rehearsal is the paper's search with trials that only wait; all but the training is real."""
 
+import contextlib
 import json
 import random
-import re
 import shutil
 import subprocess
 
@@ -65,17 +65,19 @@ def rehearsed(tmp_path_factory):
     chance = random.Random(11)
     moments = sorted(chance.sample(range(8, 50), KILLS))
     command = words(out, "rehearsal", QUICK)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    shown, killed = [], 0
-    for line in process.stdout:
-        shown.append(line)
-        ended = re.search(r": (\d+) of 57 ", line)
-        if killed < KILLS and ended and int(ended[1]) >= moments[killed]:
+    killed, log = 0, out.with_suffix(".log")
+    with log.open("w") as shown:
+        process = subprocess.Popen(command, stdout=shown, stderr=subprocess.STDOUT)
+    while process.poll() is None:
+        ended = len(list(out.glob("search/*/outcomes/*.json")))
+        if killed < KILLS and ended >= moments[killed]:
             there = trial_processes(process.pid)
-            if there:  # none where all wait for the next trial: then at the next line
+            if there:  # none where all wait for the next trial: then a moment later
                 chance.choice(there).kill()
                 killed += 1
-    assert process.wait() == 0, "".join(shown)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.2)
+    assert process.returncode == 0, log.read_text()
     assert killed == KILLS
     return out
 

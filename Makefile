@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 RUN ?= runs/demo
 
-.PHONY: demo test test-slow check gpu lock audit clean
+.PHONY: demo test test-slow coverage check gpu lock audit clean
 
 demo: $(READY)
 	$(BIN)/qsit run --preset demo --out $(RUN)
@@ -14,6 +14,11 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow
+
+# Also of the commands that tests start and of Ray's processes; one that is killed counts for nothing.
+coverage: $(READY)
+	OMP_NUM_THREADS=1 RAY_worker_niceness=0 $(BIN)/pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder \
+	--cov --cov-report=term-missing:skip-covered
 
 check: $(READY)
 	$(BIN)/ruff format --check .

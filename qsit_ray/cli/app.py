@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -36,9 +37,7 @@ from qsit_ray.terminal import Terminal
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="Find the data mix of a vision-language model with a small proxy, then train on it.",
 )
 groups: dict[str, typer.Typer] = {}
 for _name, _text in {
@@ -53,6 +52,24 @@ for _name, _text in {
 
 # Typer brings its own click; this is that click's error for a wrong option or argument.
 USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(version("qsit_ray"))
+        raise typer.Exit
+
+
+@app.callback()
+def qsit(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_say_version, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Find the data mix of a vision-language model with a small proxy, then train on it."""
 
 
 @app.command()
@@ -117,7 +134,7 @@ submit.register(app)
 
 def _refuse_relative(words: list[str]) -> None:
     """Raises InputError for a relative path of a job's command, whatever its verb."""
-    if not words or "--help" in words:
+    if not words or "--help" in words or words == ["--version"]:
         return
     command = command_line.parsed(typer.main.get_command(app), words)
     ray_job.refuse_relative(command_line.relative_paths(command, Path.is_file))

@@ -28,7 +28,7 @@ from qsit_ray.cli import (
     submit,
     train,
 )
-from qsit_ray.cli.options import Out, Preset, Run, Set
+from qsit_ray.cli.options import Out, Preset, Run, Set, local
 from qsit_ray.cli.working import requested_config, working
 from qsit_ray.errors import InputError
 from qsit_ray.interrupt import end_at_sigterm, exit_status
@@ -77,6 +77,14 @@ def run(
     out: Out,
     preset: Preset = None,
     assignments: Set = [],  # noqa: B006
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Begin a new run with another's settings, and its results that --set leaves.",
+            callback=local,
+        ),
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Go on whatever the searches leave open.")
     ] = False,
@@ -84,7 +92,9 @@ def run(
     """Run every stage in order; completed stages are skipped."""
     ray_job.check_address()
     folder = RunFolder(out.absolute())
-    with working(folder, requested_config(folder, preset, assignments)) as (settings, terminal):
+    other = None if source is None else RunFolder(source.absolute())
+    wanted = requested_config(folder, preset, assignments, other)
+    with working(folder, wanted, other) as (settings, terminal):
         pipeline.run_all(folder, settings, terminal, yes)
         terminal.table(f"{out}", ["result", "value"], pipeline.results(folder))
         terminal.say(f"report: {folder.report}")

@@ -6,7 +6,7 @@ RUN ?= runs/demo
 
 ONLY ?=
 
-.PHONY: demo test test-slow chaos check gpu bench bench-smoke lock audit clean
+.PHONY: demo test test-slow chaos coverage check gpu bench bench-smoke lock audit clean
 
 demo: $(READY)
 	$(BIN)/qsit run --preset demo --out $(RUN)
@@ -20,6 +20,11 @@ test-slow: $(READY)
 # Twenty minutes on two cores: disturbed searches and trainings, and their table in docs/RELIABILITY.md.
 chaos: $(READY)
 	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/pytest -v -m chaos tests/chaos --page docs/RELIABILITY.md
+
+# Also of the commands that tests start and of Ray's processes; one that is killed counts for nothing.
+coverage: $(READY)
+	OMP_NUM_THREADS=1 RAY_worker_niceness=0 $(BIN)/pytest -m "not slow and not chaos" -n 2 --dist loadfile --no-loadscope-reorder \
+	--cov --cov-report=term-missing:skip-covered
 
 check: $(READY)
 	$(BIN)/ruff format --check .

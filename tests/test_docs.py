@@ -10,7 +10,8 @@ from qsit_ray.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
-    *(ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "cluster" / "README.md"),
+    *sorted(ROOT.glob("*.md")),
+    ROOT / "cluster" / "README.md",
     *sorted(ROOT.glob("docs/*.md")),
 ]
 

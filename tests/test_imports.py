@@ -64,7 +64,7 @@ FLOORS = [
     ["qsit_ray.service"],
     ["qsit_ray.demo", "qsit_ray.report", "qsit_ray.train", "qsit_ray.search", "evaluation"],
     ["qsit_ray.stages"],
-    ["qsit_ray.ablation", "qsit_ray.pipeline", "qsit_ray.run_config"],
+    ["qsit_ray.ablation", "qsit_ray.fork", "qsit_ray.pipeline", "qsit_ray.run_config"],
     ["qsit_ray.cli", "evaluation.studies"],
     ["benchmarks"],
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +28,7 @@ from qsit_ray.cli import (
     submit,
     train,
 )
-from qsit_ray.cli.options import Out, Preset, Run, Set
+from qsit_ray.cli.options import Out, Preset, Run, Set, local
 from qsit_ray.cli.printing import say
 from qsit_ray.cli.working import requested_config, working
 from qsit_ray.errors import InputError
@@ -37,9 +38,7 @@ from qsit_ray.terminal import Terminal
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="Find the data mix of a vision-language model with a small proxy, then train on it.",
 )
 groups: dict[str, typer.Typer] = {}
 for _name, _text in {
@@ -56,11 +55,37 @@ for _name, _text in {
 USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(version("qsit_ray"))
+        raise typer.Exit
+
+
+@app.callback()
+def qsit(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_say_version, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Find the data mix of a vision-language model with a small proxy, then train on it."""
+
+
 @app.command()
 def run(
     out: Out,
     preset: Preset = None,
     assignments: Set = [],  # noqa: B006
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Begin a new run with another's settings, and its results that --set leaves.",
+            callback=local,
+        ),
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Go on whatever the searches leave open.")
     ] = False,
@@ -68,7 +93,9 @@ def run(
     """Run every stage in order; completed stages are skipped."""
     ray_job.check_address()
     folder = RunFolder(out.absolute())
-    with working(folder, requested_config(folder, preset, assignments)) as (settings, terminal):
+    other = None if source is None else RunFolder(source.absolute())
+    wanted = requested_config(folder, preset, assignments, other)
+    with working(folder, wanted, other) as (settings, terminal):
         pipeline.run_all(folder, settings, terminal, yes)
         terminal.table(f"{out}", ["result", "value"], pipeline.results(folder))
         terminal.say(f"report: {folder.report}")
@@ -119,7 +146,7 @@ submit.register(app)
 
 def _refuse_relative(words: list[str]) -> None:
     """Raises InputError for a relative path of a job's command, whatever its verb."""
-    if not words or "--help" in words:
+    if not words or "--help" in words or words == ["--version"]:
         return
     command = command_line.parsed(typer.main.get_command(app), words)
     ray_job.refuse_relative(command_line.relative_paths(command, Path.is_file))

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from qsit_ray.errors import InputError
 
+Folder = TypeVar("Folder", Path, Path | None)
 
-def local(folder: Path) -> Path:
-    """The folder itself. Raises InputError for a URL, of which Path would make a local folder."""
+
+def local(folder: Folder) -> Folder:
+    """The folder itself, or None where none is given.
+
+    Raises InputError for a URL, of which Path would make a local folder.
+    """
     if re.match(r"[a-z][a-z0-9+.-]+:/", str(folder)):
         raise InputError(
             f"{folder}: a run folder is on a local or shared disk; give an object store as "

@@ -15,14 +15,18 @@ from qsit_ray.config import presets
 from qsit_ray.config.config import Config
 from qsit_ray.config.files import override
 from qsit_ray.errors import InputError
+from qsit_ray.fork import fork
 from qsit_ray.models.base import relative_paths
 from qsit_ray.run_config import opened
 from qsit_ray.terminal import Terminal, quiet
 
 
 @contextmanager
-def working(run: RunFolder, config: Config | None = None) -> Iterator[tuple[Config, Terminal]]:
+def working(
+    run: RunFolder, config: Config | None = None, source: RunFolder | None = None
+) -> Iterator[tuple[Config, Terminal]]:
     """Hold the run and yield its configuration and terminal; libraries' output goes to its log.
+    `source`: the run that a new one begins with the results of.
 
     A failure that is not the user's mistake leaves its traceback in the log and exits with
     status 1.
@@ -32,6 +36,9 @@ def working(run: RunFolder, config: Config | None = None) -> Iterator[tuple[Conf
     if ray_job.in_job():
         ray_job.refuse_relative(relative_paths(config))
     with run.lock():
+        if source is not None and not run.config.exists():
+            stages = fork(source, run, config)
+            Terminal().say(f"from {source.path}: {', '.join(stages) or 'nothing'}")
         config, changed = pipeline.create(run, config)
         try:
             with quiet(run.log) as terminal:
@@ -60,11 +67,19 @@ def working(run: RunFolder, config: Config | None = None) -> Iterator[tuple[Conf
             raise typer.Exit(1) from error
 
 
-def requested_config(run: RunFolder, preset: str | None, assignments: list[str]) -> Config:
-    """The configuration of a preset, or of the existing run, with `--set` assignments applied.
+def requested_config(
+    run: RunFolder, preset: str | None, assignments: list[str], source: RunFolder | None = None
+) -> Config:
+    """The configuration of a preset, of another run, the `source`, or of the existing run, with
+    `--set` assignments applied.
 
-    Raises InputError when there is neither a run nor a preset, and as `override` does.
+    Raises InputError when there is neither a run nor a preset, or both a preset and a source, and
+    as `override` does.
     """
+    if source is not None:
+        if preset is not None:
+            raise InputError("--from and --preset: give one of them")
+        return override(opened(source), assignments)
     if preset is None and not run.config.exists():
         raise InputError(f"{run.path}: no run here yet; give the --preset to create it with")
     config = presets.resolve(preset) if preset else opened(run)

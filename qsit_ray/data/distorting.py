@@ -16,7 +16,7 @@ from PIL import Image
 
 from qsit_ray import artifacts
 from qsit_ray.data import images
-from qsit_ray.data.distortions import check_package, distorted, drawn
+from qsit_ray.data.distortions import check_packages, distorted, drawn
 from qsit_ray.data.readers import files
 from qsit_ray.errors import InputError
 from qsit_ray.session import cores, session
@@ -41,10 +41,10 @@ def distort(source: Path, out: Path, seed: int, report: Callable[[int, int], Non
 
     Writes `distortions.jsonl` with image, source, kind, severity and seed of each, and
     `rejects.jsonl` with those that can't be read and why. Raises InputError where there is no
-    image, one of the folders is within the other, `out` was made with another seed, or the package
-    of the distortions is missing.
+    image, one of the folders is within the other, `out` was made with another seed, or a package
+    that the distortions need is missing.
     """
-    check_package()
+    check_packages()
     alike = type(out) is type(source)
     if alike and (out.is_relative_to(source) or source.is_relative_to(out)):
         raise InputError(f"{out}: one within the other with {source}; give two folders")

@@ -7,6 +7,7 @@ the paper's Table III for COCO.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,10 @@ KINDS = (
 SEVERITIES = (1, 2, 3, 4, 5)
 SMALLEST = 32
 """Fewest pixels of a side that the distortions are defined for."""
+PACKAGES = ("imagecorruptions", "skimage", "cv2", "numba")
+"""What distortions import."""
+# Installed without their dependencies: these ask for an OpenCV that needs a display library.
+ALONE = {"imagecorruptions": "imagecorruptions-imaug", "imgaug": "imgaug"}
 
 
 @dataclass(frozen=True)
@@ -44,13 +49,19 @@ def drawn(name: str, seed: int) -> Distortion:
     return Distortion(KINDS[kind], SEVERITIES[severity], number % 2**31)
 
 
-def check_package() -> None:
-    """Raises InputError without the package of the distortions."""
-    if importlib.util.find_spec("imagecorruptions") is None:
-        raise InputError(
-            "distortions come from the package imagecorruptions-imaug, which the Makefile installs "
-            "with imgaug, both without their dependencies"
-        )
+def check_packages(others: Iterable[str] = ()) -> None:
+    """Raises InputError naming what is not installed of the packages that distortions, and
+    `others`, need."""
+    names = dict.fromkeys([*PACKAGES, *others])
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if not missing:
+        return
+    commands = []
+    if set(missing) - set(ALONE):
+        commands.append("pip install 'qsit_ray[demo]'")
+    if set(missing) & set(ALONE):
+        commands.append(f"pip install --no-deps {' '.join(ALONE.values())}")
+    raise InputError(f"{', '.join(missing)}: not installed; {', and '.join(commands)}")
 
 
 def distorted(image: NDArray[np.uint8], distortion: Distortion) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from qsit_ray.data import images
-from qsit_ray.data.distortions import Distortion, distorted
+from qsit_ray.data.distortions import Distortion, check_packages, distorted
 from qsit_ray.errors import InputError
 
 Split = Literal["train", "validation", "test"]
@@ -131,6 +131,12 @@ def own(folder: str) -> dict[str, float]:
 def label(photograph: str) -> str:
     """How rows name a photograph: the demo's by its name, a user's by its file's name."""
     return photograph if photograph in PHOTOGRAPHS else Path(photograph).name
+
+
+def check_installed() -> None:
+    """Raises InputError naming what is not installed of the packages that have the photographs or
+    distort them."""
+    check_packages(photograph.package for photograph in PHOTOGRAPHS.values())
 
 
 @functools.cache

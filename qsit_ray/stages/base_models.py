@@ -65,7 +65,7 @@ def check_checkpoint(name: str) -> None:
 
 def prepare(run: RunFolder, config: Config, terminal: Terminal) -> None:
     """Pre-train the demo's base models into the cache, where the run uses them and they are not
-    there yet."""
+    there yet. Raises InputError naming a package of the demo's that is missing."""
     if config.pretraining is None or not DEMO_MODELS & {config.models.proxy, config.models.primary}:
         return
     inputs = {"pretraining": pretraining_inputs(config)}
@@ -73,6 +73,10 @@ def prepare(run: RunFolder, config: Config, terminal: Terminal) -> None:
     there = all((folder / name.removeprefix("demo/")).is_dir() for name in DEMO_MODELS)
     if there and run.is_complete("pretrain", inputs):
         return
+    if not there:
+        from qsit_ray.demo import photographs
+
+        photographs.check_installed()
     with run.stage("pretrain", inputs), terminal.bar("Pre-train the base models") as bar:
         if there:
             return

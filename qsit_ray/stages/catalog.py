@@ -22,8 +22,9 @@ CHUNK = 4096
 def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
     """Write the run's catalog.
 
-    Raises InputError naming a file that can't be read or the domain without a row, whose rejects
-    are then in the run folder; and a scoring row that `levels` can't be trained on.
+    Raises InputError naming a file that can't be read, a package of the demo's that is missing, or
+    the domain without a row, whose rejects are then in the run folder; and a scoring row that
+    `levels` can't be trained on.
     """
     _make(run, config, terminal)
     if config.levels.need_shares and not isinstance(config.data, RehearsalData):
@@ -42,6 +43,10 @@ def _make(run: RunFolder, config: Config, terminal: Terminal) -> None:
         if isinstance(config.data, LlavaData) and not config.data.is_packed:
             _find_images(run.catalog, Path(config.data.images).absolute())
         return
+    if isinstance(config.data, DemoData):
+        from qsit_ray.demo import photographs
+
+        photographs.check_installed()
     artifacts.remove(run.rejects)
     with (
         run.stage("data", inputs),

@@ -1,7 +1,9 @@
 """The command line: one line and exit status 2 for a user's mistake, and config show."""
 
 import json
+import os
 import subprocess
+from importlib.metadata import version
 
 import pytest
 import typer.main
@@ -77,3 +79,14 @@ def test_config_write_makes_a_file_once(tmp_path):
     again = CliRunner().invoke(app, command)
     assert again.exit_code != 0
     assert CliRunner().invoke(app, [*command, "--force"]).exit_code == 0
+
+
+def test_the_version_is_that_of_the_package(tmp_path):
+    done = subprocess.run([QSIT, "--version"], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"{version('qsit_ray')}\n")
+
+
+def test_a_shell_completes_verbs(tmp_path):
+    asked = {"_QSIT_COMPLETE": "complete_bash", "COMP_WORDS": "qsit se", "COMP_CWORD": "1"}
+    done = subprocess.run([QSIT], capture_output=True, text=True, env={**os.environ, **asked})
+    assert set(done.stdout.split()) == {"search", "serve"}

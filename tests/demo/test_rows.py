@@ -1,16 +1,21 @@
 """The demo's rows are true of their images, split by scene, and the same for the same seed."""
 
 import hashlib
+import importlib.util
 import itertools
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.config import presets
 from qsit_ray.config.data import DemoData
 from qsit_ray.demo import photographs, questions, rows
 from qsit_ray.errors import InputError
 from qsit_ray.prompts import SCORING_QUESTION
+from qsit_ray.stages import catalog
+from qsit_ray.terminal import Terminal
 
 SIZES = DemoData(
     scoring=30,
@@ -207,3 +212,33 @@ def test_colour_words_are_those_people_use():
     }
     for word, rgb in words.items():
         assert questions.colour_of(np.full((8, 8, 3), rgb, np.uint8)) == word
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [
+        (["sklearn"], "sklearn: not installed; pip install 'qsit_ray[demo]'"),
+        (
+            ["imagecorruptions", "imgaug"],
+            "imagecorruptions, imgaug: not installed; pip install --no-deps imagecorruptions-imaug"
+            " imgaug",
+        ),
+        (
+            ["cv2", "imgaug"],
+            "cv2, imgaug: not installed; pip install 'qsit_ray[demo]', and pip install --no-deps"
+            " imagecorruptions-imaug imgaug",
+        ),
+    ],
+)
+def test_what_the_demo_lacks_is_told_before_anything_is_made(missing, told, tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+
+    def found(name, package=None):
+        return None if name in missing else find(name, package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", found)
+    run = RunFolder(tmp_path / "run")
+    with pytest.raises(InputError) as error:
+        catalog.build(run, presets.demo(), Terminal())
+    assert str(error.value) == told
+    assert not run.path.exists()

@@ -1,0 +1,108 @@
+"""pure: a run made from another with settings of its own: what they don't change is not made again.
+
+What is kept is copied. Large files that are only ever replaced whole are hard links where the disk
+has them: a later run can't write through these into the other run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from qsit_ray import artifacts
+from qsit_ray.artifacts import RunFolder
+from qsit_ray.config.changes import FIRST, SECOND, Change, Part, changes
+from qsit_ray.config.config import Config
+from qsit_ray.config.places import absolute
+from qsit_ray.data.catalog import IMAGES
+from qsit_ray.data.writing import link_images
+from qsit_ray.errors import InputError
+from qsit_ray.mixture import AXES
+from qsit_ray.run_config import opened
+
+# Each part depends on those before it.
+ORDER: tuple[Part, ...] = (FIRST, SECOND, "proxies", "train")
+# Files and folders of a run. Of the data the stages themselves tell whether it is what they need.
+DATA = ("catalog", "tokens", "features", "base_models.json", "hashes.json", "search/earlier")
+OF: dict[Part, tuple[str, ...]] = {
+    FIRST: (f"search/{AXES[0]}",),
+    SECOND: (f"search/{AXES[1]}",),
+    "proxies": ("proxy", "mixture.json"),
+    "train": ("train", "evaluation"),
+}
+STAGES: dict[Part, tuple[str, ...]] = {
+    FIRST: (FIRST, f"fit {AXES[0]}"),
+    SECOND: (SECOND, f"fit {AXES[1]}"),
+    "proxies": ("proxies",),
+    "train": ("train", "evaluate"),
+}
+LINKED = ("catalog", "tokens", "features", "proxy/model", "train/model")
+
+
+def fork(source: RunFolder, run: RunFolder, settings: Config) -> list[str]:
+    """Give a new run folder the results of another that `settings` leave as they are, without its
+    config.yaml. Returns the names of the stages that were complete there.
+
+    A search to which trials are added keeps those it has, and a training its checkpoints where
+    epochs are. Raises InputError where there is no such run, it is this one, a process works on it,
+    or both would have one `search.storage`.
+    """
+    before = opened(source)
+    if source.path.resolve() == run.path.resolve():
+        raise InputError(f"--from {source.path}: the run itself; give another --out")
+    if settings.search.storage is not None and settings.search.storage == before.search.storage:
+        raise InputError(
+            f"search.storage: {source.path} has its trials there; --set search.storage=… to another"
+        )
+    with source.lock():
+        parts = kept(changes(absolute(before), absolute(settings)))
+        if before.search.storage != settings.search.storage:
+            parts = ()  # the trials are elsewhere
+        for name in (*DATA, *(name for part in parts for name in OF[part])):
+            if (source.path / name).exists():
+                _copy(source.path, run.path, name)
+        images = source.catalog / IMAGES
+        if images.is_symlink():
+            link_images(run.catalog, images.resolve())
+        lost = {stage for part in ORDER if part not in parts for stage in STAGES[part]}
+        there = artifacts.read_json(source.stages) if source.stages.exists() else {}
+        records = {name: each for name, each in there.items() if name not in lost}
+        artifacts.write_json(run.stages, records)
+    return list(records)
+
+
+def kept(found: Iterable[Change]) -> tuple[Part, ...]:
+    """The parts of a run that changes of its settings leave as they are, or only add to."""
+    whole = len(ORDER)
+    for change in found:
+        whole = min([whole, *map(ORDER.index, change.parts)])
+        if change.kind == "extension" and change.key.startswith("search."):
+            whole = min(whole, ORDER.index(_added_to(change.key)) + 1)
+    return ORDER[:whole]
+
+
+def _added_to(key: str) -> Part:
+    """The first part to which a setting of the search adds trials."""
+    if key == "search.proxy_seeds":
+        return "proxies"
+    return SECOND if key.startswith(f"search.{AXES[1]}.") else FIRST
+
+
+def _copy(source: Path, to: Path, name: str) -> None:
+    def file(this: str, there: str) -> None:
+        below = Path(this).relative_to(source)
+        if any(below.is_relative_to(each) for each in LINKED):
+            try:
+                os.link(this, there)
+                return
+            except OSError:  # another disk, or one without links
+                pass
+        shutil.copy2(this, there)
+
+    with artifacts.atomic(to / name) as temporary:
+        if (source / name).is_dir():
+            shutil.copytree(source / name, temporary, symlinks=True, copy_function=file)
+        else:
+            file(str(source / name), str(temporary))

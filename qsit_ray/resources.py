@@ -196,7 +196,7 @@ def watched(
     named: Sequence[Request],
     every: float = LOOK_SECONDS,
 ) -> Iterator[None]:
-    """Say what this job waits for, from another thread, while the body runs.
+    """Say what this job waits for, from other threads, while the body runs.
 
     Raises Starved in place of the body's end when work has waited for `minutes`. Ends the process
     with status 1 when the head no longer answers. `named`: what the job is known to ask for.
@@ -207,13 +207,10 @@ def watched(
     patience, head = Patience(minutes), ray.get_runtime_context().gcs_address
     silence = Silence(head, float(os.environ.get(RECONNECT, RECONNECT_SECONDS)))
 
-    def watch() -> None:
+    def listen() -> None:
         while not over.wait(every):
             try:
-                answers = _answers(head)
-                lines = list(silence.look(answers, time.monotonic()))
-                if answers:  # without an answer, Ray's own calls would wait for it
-                    lines += patience.look(*look(named), time.monotonic())
+                lines = list(silence.look(_answers(head), time.monotonic()))
             except HeadLost as error:
                 with ending:
                     if not over.is_set():
@@ -221,6 +218,13 @@ def watched(
                         # The main thread is within a call of Ray's that nothing interrupts.
                         os._exit(1)
                 return
+            for line in lines:
+                say(line)
+
+    def watch() -> None:
+        while not over.wait(every):
+            try:
+                lines = list(patience.look(*look(named), time.monotonic()))
             except Starved as error:
                 with ending:  # not once the work has ended
                     if not over.is_set():
@@ -235,6 +239,8 @@ def watched(
             for line in lines:
                 say(line)
 
+    # Apart: without the head, a look waits for it.
+    threading.Thread(target=listen, daemon=True).start()
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:

@@ -190,21 +190,13 @@ def _answers(head: str) -> bool:
 
 
 @contextmanager
-def watched(
-    say: Callable[[str], None],
-    minutes: float,
-    named: Sequence[Request],
-    every: float = LOOK_SECONDS,
-) -> Iterator[None]:
-    """Say what this job waits for, from other threads, while the body runs.
-
-    Raises Starved in place of the body's end when work has waited for `minutes`. Ends the process
-    with status 1 when the head no longer answers. `named`: what the job is known to ask for.
-    """
+def heard(say: Callable[[str], None], every: float = LOOK_SECONDS) -> Iterator[None]:
+    """Say when the cluster's head no longer answers while the body runs, the session's end
+    included, and end the process with status 1 before Ray does it without a word."""
     import ray
 
-    over, ending, starved = threading.Event(), threading.Lock(), list[Starved]()
-    patience, head = Patience(minutes), ray.get_runtime_context().gcs_address
+    over, ending = threading.Event(), threading.Lock()
+    head = ray.get_runtime_context().gcs_address
     silence = Silence(head, float(os.environ.get(RECONNECT, RECONNECT_SECONDS)))
 
     def listen() -> None:
@@ -220,6 +212,29 @@ def watched(
                 return
             for line in lines:
                 say(line)
+
+    threading.Thread(target=listen, daemon=True).start()
+    try:
+        yield
+    finally:
+        with ending:
+            over.set()
+
+
+@contextmanager
+def watched(
+    say: Callable[[str], None],
+    minutes: float,
+    named: Sequence[Request],
+    every: float = LOOK_SECONDS,
+) -> Iterator[None]:
+    """Say what this job waits for, from another thread, while the body runs.
+
+    Raises Starved in place of the body's end when work has waited for `minutes`. `named`: what the
+    job is known to ask for.
+    """
+    over, ending, starved = threading.Event(), threading.Lock(), list[Starved]()
+    patience = Patience(minutes)
 
     def watch() -> None:
         while not over.wait(every):
@@ -239,8 +254,6 @@ def watched(
             for line in lines:
                 say(line)
 
-    # Apart: without the head, a look waits for it.
-    threading.Thread(target=listen, daemon=True).start()
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:

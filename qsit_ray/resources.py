@@ -210,6 +210,38 @@ def _answers(head: str) -> bool:
 
 
 @contextmanager
+def heard(say: Callable[[str], None], every: float = LOOK_SECONDS) -> Iterator[None]:
+    """Say when the cluster's head no longer answers while the body runs, the session's end
+    included, and end the process with status 1 before Ray does it without a word."""
+    import ray
+
+    over, ending = threading.Event(), threading.Lock()
+    head = ray.get_runtime_context().gcs_address
+    silence = Silence(head, float(os.environ.get(RECONNECT, RECONNECT_SECONDS)))
+
+    def listen() -> None:
+        while not over.wait(every):
+            try:
+                lines = list(silence.look(_answers(head), time.monotonic()))
+            except HeadLost as error:
+                with ending:
+                    if not over.is_set():
+                        say(f"failed: {error}; finished work is kept, and the same command resumes")
+                        # The main thread is within a call of Ray's that nothing interrupts.
+                        os._exit(1)
+                return
+            for line in lines:
+                say(line)
+
+    threading.Thread(target=listen, daemon=True).start()
+    try:
+        yield
+    finally:
+        with ending:
+            over.set()
+
+
+@contextmanager
 def watched(
     say: Callable[[str], None],
     minutes: float,
@@ -218,29 +250,16 @@ def watched(
 ) -> Iterator[None]:
     """Say what this job waits for, from another thread, while the body runs.
 
-    Raises Starved in place of the body's end when work has waited for `minutes`. Ends the process
-    with status 1 when the head no longer answers. `named`: what the job is known to ask for.
+    Raises Starved in place of the body's end when work has waited for `minutes`. `named`: what the
+    job is known to ask for.
     """
-    import ray
-
     over, ending, starved = threading.Event(), threading.Lock(), list[Starved]()
-    patience, head = Patience(minutes), ray.get_runtime_context().gcs_address
-    silence = Silence(head, float(os.environ.get(RECONNECT, RECONNECT_SECONDS)))
+    patience = Patience(minutes)
 
     def watch() -> None:
         while not over.wait(every):
             try:
-                answers = _answers(head)
-                lines = list(silence.look(answers, time.monotonic()))
-                if answers:  # without an answer, Ray's own calls would wait for it
-                    lines += patience.look(*look(named), time.monotonic())
-            except HeadLost as error:
-                with ending:
-                    if not over.is_set():
-                        say(f"failed: {error}; finished work is kept, and the same command resumes")
-                        # The main thread is within a call of Ray's that nothing interrupts.
-                        os._exit(1)
-                return
+                lines = list(patience.look(*look(named), time.monotonic()))
             except Starved as error:
                 with ending:  # not once the work has ended
                     if not over.is_set():

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from qsit_ray.interrupt import end_at_sigterm
 from qsit_ray.launcher import read_launcher
 from qsit_ray.placement import DATA_CPUS, Request, check, check_labels, ranks
 from qsit_ray.ray_job import check_address
-from qsit_ray.resources import grows, watched
+from qsit_ray.resources import grows, heard, watched
 
 QUIET = {
     # Token authentication stays on; naming the mode silences the notice about the default.
@@ -126,22 +126,23 @@ def session(
             **shared,
         )
     end_at_sigterm()
-    try:
-        if on_cluster():
-            check_launcher(requests)
-            _check_spare(requests)
-            with watched(say, wait_minutes, requests):
+    with heard(say) if on_cluster() else nullcontext():
+        try:
+            if on_cluster():
+                check_launcher(requests)
+                _check_spare(requests)
+                with watched(say, wait_minutes, requests):
+                    yield context.dashboard_url or ""
+            else:
+                check(requests, ray.cluster_resources())
                 yield context.dashboard_url or ""
-        else:
-            check(requests, ray.cluster_resources())
-            yield context.dashboard_url or ""
-    except Exception as error:
-        mistake = mistake_in(error)
-        if mistake is None or mistake is error:
-            raise
-        raise mistake from error  # the log has where it was met
-    finally:
-        ray.shutdown()
+        except Exception as error:
+            mistake = mistake_in(error)
+            if mistake is None or mistake is error:
+                raise
+            raise mistake from error  # the log has where it was met
+        finally:
+            ray.shutdown()
 
 
 def check_launcher(requests: Sequence[Request]) -> None:

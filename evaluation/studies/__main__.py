@@ -126,6 +126,16 @@ def page(
     page_pictures.write(out)
 
 
+@app.command()
+def dashboard(
+    out: Annotated[Path, typer.Option(help="The folder of the pictures.")] = Path("docs"),
+) -> None:
+    """Pictures of Ray's dashboard while a rehearsal runs."""
+    from evaluation.studies import dashboard_pictures  # here: the others need no Ray
+
+    dashboard_pictures.write(out)
+
+
 def main() -> None:
     try:
         app()

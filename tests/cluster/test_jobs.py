@@ -226,13 +226,13 @@ def test_a_command_whose_head_dies_ends_with_words(tmp_path):
         environment = known(found) | patience | {"RAY_ADDRESS": found.address}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         with subprocess.Popen(command, env=environment, text=True, **pipes) as driver:
-            wait(psutil.Process(driver.pid), (out / "search" / "interpreting_general").exists)
+            wait(psutil.Process(driver.pid), lambda: list(out.glob("search/*/attempts/*")))
             head = psutil.Process(found.process.pid)
             for process in [head, *head.children(recursive=True)]:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
             shown, _ = driver.communicate(timeout=120)
-    assert driver.returncode == 1
+    assert driver.returncode == 1, shown
     silent, failed = (line for line in shown.splitlines() if "head at" in line)
     assert "does not answer; this command ends unless it does within 0:00:20" in silent
     assert failed.endswith("finished work is kept, and the same command resumes")

@@ -3,9 +3,10 @@
 import os
 import subprocess
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
-from command_line import words
+from command_line import wait, words
 
 from qsit_ray.config.presets import rehearsal
 from qsit_ray.mixture import AXES
@@ -40,15 +41,15 @@ def test_trials_of_a_dead_node_resume_on_another(cluster, tmp_path):
     ranks = {"train.workers": 1, "train.nodes": "{qsit: proxy}"}
     command = words(out, "rehearsal", {"search.rehearsal.rows_per_second": 400000, **ranks})
     there = os.environ | {"RAY_ADDRESS": cluster.address}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=there
-    ) as process:
-        shown = []
-        for line in process.stdout:
-            shown.append(line)
-            if ": 20 of 57 " in line and len(nodes) == 2:
-                cluster.remove_node(nodes.pop(), allow_graceful=False)
-    assert process.returncode == 0, "".join(shown)
+    log = tmp_path / "shown"
+    with log.open("w") as shown:
+        process = subprocess.Popen(command, stdout=shown, stderr=subprocess.STDOUT, env=there)
+    wait(
+        psutil.Process(process.pid),
+        lambda: len(list(out.glob("search/*/outcomes/*.json"))) >= 20,
+    )
+    cluster.remove_node(nodes.pop(), allow_graceful=False)
+    assert process.wait() == 0, log.read_text()
     for axis in AXES:
         table = pq.read_table(out / "search" / axis / "trials.parquet").to_pylist()
         assert len({(row["ratio"], row["seed"]) for row in table}) == len(table) == 57

@@ -141,7 +141,7 @@ def mos_to_levels(
     the end level, so m itself, which Eq. 1 leaves out, is bad. `lower_better`: the values are DMOS,
     whose least is excellent; the levels are those of the values mirrored at the range's middle.
     Raises InputError for MOS that are missing or not finite (with their rows, from 1), for a range
-    of no width, and for a released range with another side than its labels' or as DMOS.
+    whose fifths floating-point numbers can't tell apart, and for a released range with another side than its labels' or as DMOS.
     """
     values = np.atleast_1d(np.asarray(mos, dtype=np.float64))
     if values.ndim != 1:
@@ -167,6 +167,8 @@ def mos_to_levels(
     # The release's own float64 order: 3 * 94 / 5 would put 56.4 on the edge and change three
     # labels.
     edges = SPAQ_EDGES if range_.name == "spaq-release" else inner_edges(low, high)
+    if not (np.diff([low, *edges, high]) > 0).all():
+        raise InputError(f"range {range_.name}: {low!r} to {high!r} is too narrow for five levels")
     # What is right-closed in the mirrored values is left-closed in the values themselves.
     closed_right = (side == "right") != lower_better
     levels = (np.searchsorted(edges, values, side="left" if closed_right else "right") + 1).astype(

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation import correlation
+from qsit_ray.errors import InputError
 from qsit_ray.levels import (
     LEVELS,
     Range,
@@ -18,7 +19,9 @@ from qsit_ray.levels import (
     two_level_score,
 )
 
-tables = st.lists(st.floats(-1000, 1000), min_size=2, max_size=30, unique=True)
+tables = st.lists(st.floats(-1000, 1000), min_size=2, max_size=30, unique=True).filter(
+    lambda mos: max(mos) - min(mos) > 1e-9
+)
 logit_rows = st.lists(st.floats(-60, 60), min_size=5, max_size=5)
 
 
@@ -51,6 +54,12 @@ def test_rows_outside_the_range_are_clipped_and_counted():
 def test_trimming_drops_the_share_at_each_end_before_the_ends_are_taken():
     found = mos_to_levels(np.arange(100.0), Range.parse("trimmed:0.05"))
     assert (found.low, found.high, found.clipped) == (5, 94, 10)
+
+
+@pytest.mark.parametrize("mos", [[0.0, 5e-324], [100.0, np.nextafter(100.0, 101.0)]])
+def test_a_range_too_narrow_for_five_levels_is_refused(mos):
+    with pytest.raises(InputError, match="range dataset: .* is too narrow for five levels"):
+        mos_to_levels(mos, Range.parse("dataset"))
 
 
 @given(tables, st.sampled_from(["right", "left"]))

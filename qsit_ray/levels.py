@@ -141,7 +141,8 @@ def mos_to_levels(
     the end level, so m itself, which Eq. 1 leaves out, is bad. `lower_better`: the values are DMOS,
     whose least is excellent; the levels are those of the values mirrored at the range's middle.
     Raises InputError for MOS that are missing or not finite (with their rows, from 1), for a range
-    whose fifths floating-point numbers can't tell apart, and for a released range with another side than its labels' or as DMOS.
+    whose fifths floating-point numbers can't tell apart, and for a released range with another
+    side than its labels' or as DMOS.
     """
     values = np.atleast_1d(np.asarray(mos, dtype=np.float64))
     if values.ndim != 1:

@@ -58,7 +58,7 @@ def test_trimming_drops_the_share_at_each_end_before_the_ends_are_taken():
 
 @pytest.mark.parametrize("mos", [[0.0, 5e-324], [100.0, np.nextafter(100.0, 101.0)]])
 def test_a_range_too_narrow_for_five_levels_is_refused(mos):
-    with pytest.raises(InputError, match="range dataset: .* is too narrow for five levels"):
+    with pytest.raises(InputError, match=r"range dataset: .* is too narrow for five levels"):
         mos_to_levels(mos, Range.parse("dataset"))
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import psutil
 import pytest
 from cluster_files import ROOT
-from command_line import QSIT, sets, wait
+from command_line import QSIT, epochs, read, sets, wait
+from command_line import SMALL as LEAST
 
 from evaluation.studies.own_head import own_head
+from qsit_ray.mixture import AXES
 
 BIN = Path(sys.executable).parent
 
@@ -30,6 +32,13 @@ SMALL = {
     "search.interpreting_scoring.degree": 2,
     "search.proxy_seeds": "[0]",
 }
+# All of the demo with the least of everything, and with as few trials.
+DEMO = {
+    **LEAST,
+    **{f"search.{axis}.{name}": SMALL[f"search.{axis}.{name}"]
+       for axis in AXES for name in ("ratios", "seeds", "degree")},
+    "search.proxy_seeds": "[0]",
+}  # fmt: skip
 FAST = {**SMALL, "search.rehearsal.rows_per_second": 3e6}
 SLOW = {**SMALL, "search.rehearsal.rows_per_second": 2e4}
 SECRET = "hf_never_printed"
@@ -111,6 +120,18 @@ def test_a_job_runs_to_its_end_and_tells_what_it_was(cluster, tmp_path):
     listed = call(cluster, BIN / "ray", "job", "list").stdout
     for stored in ("'verb': 'run'", f"'run': '{out}'", f"'revision': '{revision}'", "'a name'"):
         assert stored in listed
+
+
+def test_the_demo_at_small_size_trains_as_a_job(cluster, tmp_path):
+    out, settings = tmp_path / "run", {**DEMO, "cache": tmp_path / "cache"}
+    words = ["run", "--preset", "demo", "--out", out, *sets(settings)]
+    done = submit(cluster, "--submission-id", "demo", "--", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("job demo: SUCCEEDED\n")
+    assert len(epochs(out)) == 3
+    assert all(line["consumed"] == line["planned"] for line in epochs(out))
+    assert set(read(out / "evaluation" / "iqa.json")) == {"primary", "primary_untrained", "proxy"}
+    assert (out / "report.html").exists()
 
 
 def test_rays_own_command_does_the_same_and_says_that_the_revision_is_unknown(cluster, tmp_path):

@@ -17,7 +17,7 @@ test: $(READY)
 test-slow: $(READY)
 	$(BIN)/pytest -m slow
 
-# Twenty minutes on two cores: disturbed searches and trainings, and their table in docs/RELIABILITY.md.
+# Half an hour on two cores: disturbed searches and trainings, and their table in docs/RELIABILITY.md.
 chaos: $(READY)
 	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/pytest -v -m chaos tests/chaos --page docs/RELIABILITY.md
 

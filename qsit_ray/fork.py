@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
 from qsit_ray import artifacts
@@ -38,16 +40,20 @@ STAGES: dict[Part, tuple[str, ...]] = {
     "proxies": ("proxies",),
     "train": ("train", "evaluate"),
 }
-LINKED = ("catalog", "tokens", "features", "proxy/model", "train/model")
+LINKED = (
+    *("catalog/*", "tokens/*", "features/*", "proxy/model/*", "train/model/*"),
+    "train/ray-*/epoch_*",  # checkpoints
+)
 
 
 def fork(source: RunFolder, run: RunFolder, settings: Config) -> list[str]:
     """Give a new run folder the results of another that `settings` leave as they are, without its
-    config.yaml. Returns the names of the stages that were complete there.
+    config.yaml, and remove what an earlier call with other settings gave it. Returns the names of
+    the stages that were complete there, which are written last.
 
     A search to which trials are added keeps those it has, and a training its checkpoints where
     epochs are. Raises InputError where there is no such run, it is this one, a process works on it,
-    or both would have one `search.storage`.
+    both would have one `search.storage`, or the disk is full.
     """
     before = opened(source)
     if source.path.resolve() == run.path.resolve():
@@ -56,13 +62,16 @@ def fork(source: RunFolder, run: RunFolder, settings: Config) -> list[str]:
         raise InputError(
             f"search.storage: {source.path} has its trials there; --set search.storage=… to another"
         )
-    with source.lock():
+    with source.lock(), _told(source, run):
         parts = kept(changes(absolute(before), absolute(settings)))
         if before.search.storage != settings.search.storage:
             parts = ()  # the trials are elsewhere
-        for name in (*DATA, *(name for part in parts for name in OF[part])):
-            if (source.path / name).exists():
+        wanted = (*DATA, *(name for part in parts for name in OF[part]))
+        for name in (*DATA, *(name for names in OF.values() for name in names)):
+            if name in wanted and (source.path / name).exists():
                 _copy(source.path, run.path, name)
+            else:
+                artifacts.remove(run.path / name)
         images = source.catalog / IMAGES
         if images.is_symlink():
             link_images(run.catalog, images.resolve())
@@ -71,6 +80,15 @@ def fork(source: RunFolder, run: RunFolder, settings: Config) -> list[str]:
         records = {name: each for name, each in there.items() if name not in lost}
         artifacts.write_json(run.stages, records)
     return list(records)
+
+
+@contextmanager
+def _told(source: RunFolder, run: RunFolder) -> Iterator[None]:
+    """Raises InputError where a file can't be read or written."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{run.path}: can't be made from {source.path}: {error}") from None
 
 
 def kept(found: Iterable[Change]) -> tuple[Part, ...]:
@@ -92,8 +110,8 @@ def _added_to(key: str) -> Part:
 
 def _copy(source: Path, to: Path, name: str) -> None:
     def file(this: str, there: str) -> None:
-        below = Path(this).relative_to(source)
-        if any(below.is_relative_to(each) for each in LINKED):
+        below = str(Path(this).relative_to(source))
+        if any(fnmatch(below, pattern) for pattern in LINKED):
             try:
                 os.link(this, there)
                 return

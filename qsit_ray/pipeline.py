@@ -16,17 +16,20 @@ from qsit_ray.errors import InputError
 from qsit_ray.mixture import AXES
 from qsit_ray.models.base import record, recorded, resolved, with_names
 from qsit_ray.placement import Request
-from qsit_ray.run_config import RunConfig, change, opened
+from qsit_ray.run_config import FROM, RunConfig, change, opened
 from qsit_ray.run_files import FoundMix, read_epochs
-from qsit_ray.session import check_launcher, check_machine, on_cluster, processes, session
+from qsit_ray.session import check_machine, on_cluster, processes, session
 from qsit_ray.terminal import Terminal
 from qsit_ray.train.trackers import require
 
 PACKAGES = ("qsit_ray", "ray", "torch", "transformers", "deepspeed", "numpy", "scipy", "pyarrow")
 
 
-def create(run: RunFolder, settings: Config) -> tuple[Config, list[Change]]:
-    """Write the run's config.yaml; where there is one, give the run these settings.
+def create(
+    run: RunFolder, settings: Config, source: RunFolder | None = None
+) -> tuple[Config, list[Change]]:
+    """Write the run's config.yaml; where there is one, give the run these settings. `source`: the
+    run that a new one is made from.
 
     Returns the settings with absolute paths and base models as the run uses them, and what changed.
     Raises InputError when results of the run depend on a setting that differs, the machine is too
@@ -49,6 +52,8 @@ def create(run: RunFolder, settings: Config) -> tuple[Config, list[Change]]:
         if revision is None and ray_job.in_job():
             Terminal(stamped=True).say(ray_job.UNKNOWN)
         made_with = {"versions": {name: version(name) for name in PACKAGES}, "git": revision}
+        if source is not None:
+            made_with[FROM] = str(source.path)
         RunConfig(settings, made_with, []).write(run)
     else:
         changed = change(run, settings)
@@ -110,7 +115,6 @@ def run_all(run: RunFolder, config: Config, terminal: Terminal, yes: bool = Fals
     cluster with a training that holds its GPUs. `yes`: doubts that the searches leave are no reason
     to stop."""
     asked = placement.of_run(config, on_cluster())
-    check_launcher(asked)
     if not on_cluster():
         build_data(run, config, terminal)
     with ray_session(config, terminal, *asked) as dashboard:

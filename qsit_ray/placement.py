@@ -57,7 +57,9 @@ class Request:
         if self.enough < self.bundles:
             number = f"{self.enough} to {number}"
         together = " on one node" if self.bundles > 1 and self.one_node else ""
-        return f"{number}({self.needs}){together}"
+        beside = self.spare_cpus and "CPU" in self.resources
+        tasks = f" and {self.spare_cpus} CPU for the data" if beside else ""
+        return f"{number}({self.needs}){together}{tasks}"
 
     def fits(self, resources: Mapping[str, float], labels: Mapping[str, str]) -> int:
         """Bundles that a node of these resources and labels holds."""
@@ -97,21 +99,36 @@ class Node:
     free: Mapping[str, float]
 
 
-def places(request: Request, nodes: Mapping[str, Node], held: Mapping[str, int] | None) -> int:
+def places(request: Request, nodes: Mapping[str, Node], held: Mapping[str, int]) -> int:
     """Bundles of `request`, all of them at most, that the `nodes` have place for.
 
-    `nodes`: by id. `held`: the bundles that each holds already; None where that is not known, then
-    all that a node has counts as free. CPUs for its tasks stay free.
+    `nodes`: by id. `held`: the bundles that each holds already. CPUs for its tasks stay free.
     """
     found = 0
     for name, node in nodes.items():
         whole = request.fits(node.resources, node.labels)
-        there = whole if held is None else request.fits(node.free, node.labels) + held.get(name, 0)
-        found += min(whole, there)
+        found += min(whole, request.fits(node.free, node.labels) + held.get(name, 0))
     if cpus := request.resources.get("CPU"):
         every = sum(node.resources.get("CPU", 0.0) for node in nodes.values())
         found = min(found, int((every - request.spare_cpus) / cpus))
     return max(0, min(found, request.bundles))
+
+
+@dataclass
+class Settling:
+    """For how long there have been enough places, and no more than at its beginning have come."""
+
+    most: int = 0
+    since: float = 0.0
+
+    def seconds(self, found: int, enough: int, now: float) -> float | None:
+        """None while there are not enough. `now`: seconds of any clock that only goes on."""
+        if found < enough:
+            self.most = 0
+            return None
+        if found > self.most:
+            self.most, self.since = found, now
+        return now - self.since
 
 
 def trial(search: Search) -> Request:
@@ -152,7 +169,7 @@ def prediction(config: Config) -> Request:
 
 def cpu_task(train: Train) -> Request:
     """A task that holds no GPU: encoding, or the conversion of a checkpoint."""
-    return Request("a task", {}, {"CPU": 1.0}, train.cpu_nodes)
+    return Request("a task", {}, {"CPU": 1.0}, train.cpu_nodes, nodes="train.cpu_nodes")
 
 
 def of_run(config: Config, cluster: bool = False) -> list[Request]:
@@ -161,7 +178,7 @@ def of_run(config: Config, cluster: bool = False) -> list[Request]:
     asked = [trial(config.search)] if config.has_proxies else []
     training = ranks(config.train, config.train.workers)
     if config.search.rehearsal is None:
-        return [*asked, training, prediction(config)]
+        return [*asked, training, prediction(config), cpu_task(config.train)]
     return [*asked, replace(training, spare_cpus=0, least=None)] if cluster else asked
 
 

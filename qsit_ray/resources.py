@@ -221,8 +221,9 @@ def heard(say: Callable[[str], None], every: float = LOOK_SECONDS) -> Iterator[N
 
     def listen() -> None:
         while not over.wait(every):
+            asked = time.monotonic()
             try:
-                lines = list(silence.look(_answers(head), time.monotonic()))
+                lines = list(silence.look(_answers(head), asked))
             except HeadLost as error:
                 with ending:
                     if not over.is_set():

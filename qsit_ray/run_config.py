@@ -19,6 +19,8 @@ from qsit_ray.search.records import FINAL_PROXIES, finished, folder_of
 from qsit_ray.train.checkpoint import Committed
 
 MADE_WITH, HISTORY = files.RUN_ENTRIES
+FROM = "from"
+"""In made_with: the run that this one was made from."""
 YAML = dict[str, Any]
 """Values of a YAML file."""
 

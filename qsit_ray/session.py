@@ -101,13 +101,17 @@ def session(
     as far as it is known, can never meet one of the `requests`. Otherwise a cluster may grow: `say`
     is told what waits for its resources, and Starved is raised after `wait_minutes`; where the head
     is lost, `say` is told, and the process ends. A user's mistake that another process met is
-    raised as the InputError that it was there.
+    raised as the InputError that it was there. Within another session it is that one, and yields no
+    address.
     """
     check_address()
-    if not use_gpu:
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     import ray
 
+    if ray.is_initialized():  # within another session, which watches and ends it
+        yield ""
+        return
+    if not use_gpu:
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     # A machine of one's own gets no notice, and the watcher's end is an error in the log.
     os.environ.setdefault(WATCHER, "1" if on_cluster() else "0")
     shared = {"log_to_driver": False, "logging_level": logging.ERROR}

@@ -164,7 +164,7 @@ class Silence:
             return
         self.since = seconds if self.since is None else self.since
         silent = seconds - self.since
-        if silent >= self.patience - BEFORE_SECONDS:
+        if silent >= max(self.patience - BEFORE_SECONDS, self.patience / 2):
             raise HeadLost(
                 f"the cluster's head at {self.head} has not answered for {_clock(silent)}"
             )

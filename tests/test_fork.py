@@ -135,6 +135,33 @@ def test_what_a_killed_copy_left_is_copied_again(source, tmp_path):
     assert (run.path / "catalog" / "rows.parquet").read_text() == "catalog/rows.parquet"
 
 
+def test_what_an_earlier_call_with_other_settings_left_goes(source, tmp_path):
+    run = RunFolder(tmp_path / "new")
+    fork(source, run, presets.paper())
+    assert fork(source, run, settings("seed=1")) == STAGES[:3]
+    assert files_of(run) - {"stages.json"} == set(FILES[:4])
+
+
+def test_checkpoints_are_linked_and_their_list_is_not(source, tmp_path):
+    run = RunFolder(tmp_path / "new")
+    names = [
+        f"train/ray-1/{name}" for name in ("epoch_0000_step_4_ab/deepspeed/a", "committed.json")
+    ]
+    for name in names:
+        (source.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (source.path / name).write_text(name)
+    fork(source, run, presets.paper())
+    assert [(source.path / n).samefile(run.path / n) for n in names] == [True, False]
+
+
+def test_a_run_of_another_origin_is_not_resumed_with_it(source, tmp_path):
+    new = tmp_path / "new"
+    RunConfig(presets.paper(), {"git": None}, []).write(RunFolder(new))
+    done = call("run", "--from", source.path, "--out", new)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"qsit: {new}: a run that was not made from {source.path}; ")
+
+
 def test_two_runs_share_no_storage_and_another_one_has_no_trials(source, tmp_path):
     run, stored = RunFolder(tmp_path / "new"), settings("search.storage=s3://b/one")
     RunConfig(stored, {"git": None}, []).write(source)

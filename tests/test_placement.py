@@ -2,6 +2,7 @@
 
 import json
 import socket
+from itertools import takewhile
 
 import pytest
 from hypothesis import given, settings
@@ -124,8 +125,7 @@ NODES = st.dictionaries(
 def test_places_are_those_of_nodes_with_the_label(nodes, held):
     request = placement.ranks(override(paper(), ELASTIC).train, 8)
     primary = {name: node for name, node in nodes.items() if node.labels["qsit"] == "primary"}
-    every = placement.places(request, nodes, None)
-    assert every == min(8, sum(node.resources["GPU"] for node in primary.values()))
+    every = min(8, sum(node.resources["GPU"] for node in primary.values()))
     free = placement.places(request, nodes, {})
     assert free == min(8, sum(node.free["GPU"] for node in primary.values()))
     assert free <= placement.places(request, nodes, held) <= every
@@ -136,6 +136,16 @@ def test_ranks_on_cpus_leave_those_that_the_data_need():
     node = placement.Node({"CPU": 4.0}, {}, {"CPU": 4.0})
     assert placement.places(placement.ranks(train, 8), {"a": node}, {}) == 2
     assert placement.places(placement.ranks(train, 8), {"a": node, "b": node}, {}) == 6
+
+
+@given(st.lists(st.integers(0, 8), min_size=1, max_size=40))
+def test_places_have_lasted_since_the_last_time_that_there_were_more(founds):
+    """Another number each second, of which 2 are enough."""
+    settling = placement.Settling()
+    lasted = [settling.seconds(found, 2, float(now)) for now, found in enumerate(founds)]
+    enough = list(takewhile(lambda found: found >= 2, reversed(founds)))[::-1]
+    expected = len(enough) - 1 - enough.index(max(enough)) if enough else None
+    assert lasted[-1] == expected
 
 
 def taken(label, value):
@@ -215,6 +225,12 @@ def test_a_cluster_that_was_started_without_the_labels_is_told_what_to_set():
     )
     chosen = override(rehearsal(), ["search.nodes={}", "train.nodes={}"])
     placement.check_labels(placement.of_run(chosen, cluster=True), [HEAD, HEAD])
+
+
+def test_a_label_of_the_tasks_that_no_node_has_is_refused_too():
+    chosen = override(demo(), ["train.cpu_nodes={kind: cpu}"])
+    with pytest.raises(InputError, match=r"train\.cpu_nodes: a task asks .* kind=cpu"):
+        placement.check_labels(placement.of_run(chosen), [HEAD])
 
 
 def test_a_node_that_was_lost_or_is_not_there_yet_is_waited_for():

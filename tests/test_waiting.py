@@ -141,6 +141,13 @@ def test_the_command_ends_before_ray_ends_its_process():
     assert silence.said
 
 
+def test_a_short_patience_is_not_over_at_the_first_silence():
+    silence = Silence("10.0.0.1:6379", 6)
+    assert not list(silence.look(False, 0.0))
+    with pytest.raises(HeadLost, match="has not answered for 0:00:03"):
+        list(silence.look(False, 3.0))
+
+
 def test_a_head_that_comes_back_is_waited_for_anew():
     """Twice, for longer together than the patience; a moment of silence is not told."""
     gone = {5, *range(100, 145, 5), *range(200, 245, 5)}

@@ -48,7 +48,8 @@ def run(
         number = workers or config.train.workers
         sized = config.train.model_copy(update={"workers": number})
         resized = config.model_copy(update={"train": sized})
-        with pipeline.ray_session(resized, terminal, placement.ranks(sized, number)):
+        asked = placement.ranks(sized, number), placement.cpu_task(sized)
+        with pipeline.ray_session(resized, terminal, *asked):
             train(folder, config, terminal, number)
 
 

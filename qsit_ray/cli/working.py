@@ -17,7 +17,7 @@ from qsit_ray.config.files import override
 from qsit_ray.errors import InputError
 from qsit_ray.fork import fork
 from qsit_ray.models.base import relative_paths
-from qsit_ray.run_config import opened
+from qsit_ray.run_config import FROM, RunConfig, opened
 from qsit_ray.terminal import Terminal, quiet
 
 
@@ -37,9 +37,11 @@ def working(
         ray_job.refuse_relative(relative_paths(config))
     with run.lock():
         if source is not None and not run.config.exists():
+            said = Terminal(stamped=True)
+            said.say(f"Take over what stays of {source.path} ...")
             stages = fork(source, run, config)
-            Terminal().say(f"from {source.path}: {', '.join(stages) or 'nothing'}")
-        config, changed = pipeline.create(run, config)
+            said.say(f"from {source.path}: {', '.join(stages) or 'nothing'}")
+        config, changed = pipeline.create(run, config, source)
         try:
             with quiet(run.log) as terminal:
                 for each in changed:
@@ -73,13 +75,21 @@ def requested_config(
     """The configuration of a preset, of another run, the `source`, or of the existing run, with
     `--set` assignments applied.
 
-    Raises InputError when there is neither a run nor a preset, or both a preset and a source, and
-    as `override` does.
+    A run that was made from the source keeps its own settings. Raises InputError when there is
+    neither a run nor a preset, both a preset and a source, or a run that was not made from the
+    source, and as `override` does.
     """
     if source is not None:
         if preset is not None:
             raise InputError("--from and --preset: give one of them")
-        return override(opened(source), assignments)
+        if not run.config.exists():
+            return override(opened(source), assignments)
+        if RunConfig.read(run).made_with.get(FROM) != str(source.path):
+            raise InputError(
+                f"{run.path}: a run that was not made from {source.path}; leave out --from to "
+                "resume it, or give another --out"
+            )
+        return override(opened(run), assignments)
     if preset is None and not run.config.exists():
         raise InputError(f"{run.path}: no run here yet; give the --preset to create it with")
     config = presets.resolve(preset) if preset else opened(run)

@@ -190,7 +190,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _one_number_of_ranks(self) -> Config:
-        if self.micro_batches_count and self.train.least(self.train.workers) < self.train.workers:
+        if self.micro_batches_count and self.train.min_workers is not None:
             raise ValueError(
                 "train.min_workers: results depend on the number of workers with loss "
                 "micro_batch_mean or levels.ranking_weight, so it can't change"

@@ -237,7 +237,7 @@ class Train(Section):
             raise ValueError(
                 f"min_workers {self.min_workers} is more than the {self.workers} workers"
             )
-        if self.one_node and self.min_workers < self.workers:
+        if self.one_node:
             raise ValueError(
                 "min_workers needs one_node false: the ranks of one node come and go together"
             )

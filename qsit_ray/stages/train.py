@@ -186,11 +186,11 @@ def scaling(train: Train, workers: int) -> ScalingConfig:
     )
 
 
-def run_config(job: Job) -> RunConfig:
-    """How Ray Train runs the training: its folder has the key of its inputs, while Ray's dashboard
-    and metrics show the run and the primary."""
+def run_config(job: Job, elastic: bool) -> RunConfig:
+    """How Ray Train runs the training, whose number of ranks may change if it is `elastic`: its
+    folder has the key of its inputs, while Ray's dashboard and metrics show the run and the
+    primary."""
     folder, settings = job.checkpoints.folder, job.config.train
-    fixed = settings.min_workers is None
     config = RunConfig(
         name=folder.name,
         storage_path=str(folder.parent),
@@ -202,7 +202,7 @@ def run_config(job: Job) -> RunConfig:
             # The checkpoint at the notice needs each rank's part, also of the ranks that go: once
             # they are gone the others have nothing to end, and would only wait.
             preemption_grace_s=0.0,
-            controller_failure_limit=START_FAILURES if fixed else ELASTIC_START_FAILURES,
+            controller_failure_limit=ELASTIC_START_FAILURES if elastic else START_FAILURES,
         ),
         logging_config=LoggingConfig(log_level="WARNING"),
         callbacks=[EndAtMistake()],
@@ -226,7 +226,7 @@ def _fit(job: Job, workers: int) -> None:
         partial(train_loop, job),
         torch_config=TorchConfig(backend="nccl" if settings.use_gpu else "gloo"),
         scaling_config=asked,
-        run_config=run_config(job),
+        run_config=run_config(job, asked.elasticity_enabled),
         datasets={"train": plan_dataset(job.course, layout(job), partial(encode, job))},
         # Rows are trained in the plan's order: each rank gets the same stream in every run.
         dataset_config=DataConfig(

@@ -55,13 +55,17 @@ class Saver:
         if self.rank == 0:
             options = cpu_options(self.job.config.train)
             task = ray.remote(**options)(convert).remote(folder, TAG)
-        done = False
+        done, failed = False, None
         while not done:
-            if task is not None:
-                done = bool(ray.wait([task], timeout=LOOK_SECONDS)[0])
-            done = from_rank_zero(done)
-        if task is not None:
-            ray.get(task)  # raises what the task raised
+            if task is not None and ray.wait([task], timeout=LOOK_SECONDS)[0]:
+                done = True
+                try:
+                    ray.get(task)
+                except Exception as error:  # each rank ends with it, and loads nothing
+                    failed = str(error)
+            done, failed = from_rank_zero((done, failed))
+        if failed is not None:
+            raise RuntimeError(failed)
 
     def save(self, state: TrainState, measured: Measured | None = None) -> None:
         """Write `state` and the engine's to local disk; Ray Train uploads them in the background.

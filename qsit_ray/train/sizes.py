@@ -21,12 +21,12 @@ from ray.train.v2._internal.execution.scaling_policy import (
 )
 from ray.train.v2._internal.execution.worker_group import WorkerGroupPollStatus, WorkerGroupState
 
-from qsit_ray.placement import Node, Request, places
+from qsit_ray.placement import Node, Request, Settling, places
 from qsit_ray.train.checkpoint import Checkpoints
 
 LOOK_SECONDS = 1.0
 SETTLE_SECONDS = 15.0
-"""For so long the number of places must stay before fewer ranks than all start: nodes come one by
+"""For so long no more places must come before fewer ranks than all start: nodes come one by
 one, and Ray takes about as long to learn that one is dead."""
 
 
@@ -45,25 +45,23 @@ class Sizes(ElasticScalingPolicy):
         self.request, self.checkpoints, self.epochs = request, checkpoints, epochs
         self._considered: str | None = None  # the checkpoint after which places were counted
         self._failed = False  # the ranks ended, and Ray Train gives their places back at the start
-        self._found, self._since = 0, 0.0
+        self._held: Mapping[str, int] = {}
+        self._settling = Settling()
 
     def after_controller_state_update(
         self, previous_state: TrainControllerState, current_state: TrainControllerState
     ) -> None:
         if type(previous_state) is not type(current_state):
             self._failed = isinstance(current_state, RestartingState)
-            self._found = 0
+            self._settling = Settling()
 
     def make_decision_for_non_running_worker_group(self) -> ScalingDecision:
         self._maybe_send_resource_request()
-        found = places(self.request, _nodes(), None if self._failed else {})
-        now = time.monotonic()
-        if found != self._found:
-            self._found, self._since = found, now
-        settled = now - self._since >= SETTLE_SECONDS
+        found = places(self.request, _nodes(), self._held if self._failed else {})
+        lasted = self._settling.seconds(found, self.request.enough, time.monotonic())
         # A node that has just died may still count.
         whole = found == self.request.bundles and not self._failed
-        if found >= self.request.enough and (whole or settled):
+        if lasted is not None and (whole or lasted >= SETTLE_SECONDS):
             return self._get_resize_decision(found)
         time.sleep(LOOK_SECONDS)  # Ray Train asks again at once
         return NoopDecision()
@@ -72,12 +70,15 @@ class Sizes(ElasticScalingPolicy):
         self, worker_group_state: WorkerGroupState, worker_group_status: WorkerGroupPollStatus
     ) -> ScalingDecision:
         self._maybe_send_resource_request()
+        workers = worker_group_state.workers
+        self._held = Counter(worker.metadata.node_id for worker in workers)
+        if len(workers) == self.request.bundles:
+            return NoopDecision()
         commits = self.checkpoints.commits()
         if not commits or commits[-1].name == self._considered or commits[-1].epoch >= self.epochs:
             return NoopDecision()
         self._considered = commits[-1].name
-        held = Counter(worker.metadata.node_id for worker in worker_group_state.workers)
-        found = places(self.request, _nodes(), held)
+        found = places(self.request, _nodes(), self._held)
         if found <= worker_group_state.num_workers:
             return NoopDecision()
         return self._get_resize_decision(found)

@@ -32,7 +32,7 @@ SEARCH = {
     "search.interpreting_general.seeds": "[0, 1]",
 }
 TRAINING = {"mix": "{scoring: 1, interpreting: 2, general: 1}", "search.proxy_seeds": "[0]"}
-COLUMNS = ("disturbance", "done again", "seconds until work went on")
+COLUMNS = ("disturbance", "not saved then", "seconds until work went on")
 LINES = pytest.StashKey[list[tuple[str, str, str]]]()
 
 
@@ -130,6 +130,6 @@ def note(request):
 
     def add(work, what=""):
         what = what or request.node.function.__doc__.splitlines()[0].removesuffix(".")
-        request.config.stash[LINES].append((what, work.again, f"{work.recovery:.0f}"))
+        request.config.stash[LINES].append((what, work.unsaved_then, f"{work.recovery:.0f}"))
 
     return add

@@ -16,10 +16,10 @@ pytestmark = pytest.mark.chaos
 @pytest.mark.parametrize(
     ("what", "name"),
     [
-        ("a rank's process is killed", "RayTrainWorker"),
-        ("the actor that holds the epoch's plan is killed", "ShownCourse"),
-        ("Ray Data's coordinator of the ranks' rows is killed", "SplitCoordinator"),
-        ("tasks that decode rows are killed", "Map(encode)"),
+        ("Training: a rank's process is killed", "RayTrainWorker"),
+        ("Training: the actor that holds the epoch's plan is killed", "ShownCourse"),
+        ("Training: Ray Data's coordinator of the ranks' rows is killed", "SplitCoordinator"),
+        ("Training: tasks that decode rows are killed", "Map(encode)"),
     ],
 )
 def test_process(training, trained, note, what, name):
@@ -172,11 +172,14 @@ def test_notice(training, trained, note):
 
 
 def test_clock(training, trained, clock, note):
-    """Training: the clock of all nodes goes back two hours; then a rank's process is killed."""
+    """Training: Python's clock goes back two hours everywhere; then a rank's process is killed."""
     training.until(training.inside(0))
     try:
         with training.harm():
             clock.write_text("-7200")
+        look = [sys.executable, "-c", "import time; print(time.time())"]
+        there = subprocess.check_output(look, env=training.cluster.environment)
+        assert float(there) == pytest.approx(time.time() - 7200, abs=600)
         at = training.done()
         training.until(lambda: training.done() > at)
         training.cluster.named("RayTrainWorker")[0].kill()

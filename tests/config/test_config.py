@@ -89,7 +89,7 @@ def test_ranks_that_results_depend_on_do_not_change_in_number(counted):
     assert files.override(presets.demo(), ELASTIC).train.least(2) == 1
     with pytest.raises(InputError, match=r"train.min_workers: results depend on the number of wor"):
         files.override(presets.demo(), [*ELASTIC, counted])
-    files.override(presets.demo(), [*ELASTIC, counted, "train.min_workers=2"])
+    files.override(presets.demo(), [*ELASTIC, counted, "train.min_workers=null"])
 
 
 def test_an_override_changes_one_setting():

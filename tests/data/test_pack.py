@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import ray
 from llava_files import Told
 from PIL import Image
 from upath import UPath
@@ -14,6 +15,7 @@ from qsit_ray.config import presets
 from qsit_ray.data import catalog, images, pack, sizing
 from qsit_ray.data.audit import audit
 from qsit_ray.errors import InputError
+from qsit_ray.session import session
 from qsit_ray.stages.catalog import build
 
 
@@ -163,7 +165,9 @@ def test_many_images_are_looked_at_by_ray(data, tmp_path, monkeypatch):
     (tmp_path / "images" / "7.jpg").write_bytes(b"")
     expected, _ = built(described, tmp_path / "threads", packed=True)
     monkeypatch.setattr(sizing, "FEW", 3)
-    run, _ = built(described, tmp_path / "ray", packed=True)
+    with session(processes=1):  # as on a cluster, where the whole run is in one
+        run, _ = built(described, tmp_path / "ray", packed=True)
+        assert ray.is_initialized()
     rows = pq.read_table(run.catalog / "rows.parquet")
     assert rows.equals(pq.read_table(expected.catalog / "rows.parquet"))
     (reject,) = (run.catalog / "rejects.jsonl").read_text().splitlines()

@@ -18,7 +18,7 @@ BATCH = 8
 class Work:
     """A `qsit` command on a run folder, and what harm does to it.
 
-    `again`: work that was finished or under way at the harm and done a second time, in words.
+    `unsaved_then`: what was done and not saved at the harm, in words; at most this is done again.
     `recovery`: seconds from the harm until there was more finished work than before it.
     """
 
@@ -27,7 +27,7 @@ class Work:
     def __init__(self, run, cluster):
         self.run, self.cluster = run, cluster
         self.process = None
-        self.again, self.recovery = "", None
+        self.unsaved_then, self.recovery = "", None
         self._struck, self._before = None, None
 
     def start(self, **settings):
@@ -56,10 +56,11 @@ class Work:
 
     @contextlib.contextmanager
     def harm(self):
-        """Harm is done in this block."""
-        self._before, self.again = self.done(), self.unsaved()
-        self._struck = time.monotonic()
+        """Harm is done in this block. What was under way and is still recorded in it is no sign
+        that work went on."""
+        self.unsaved_then, struck = self.unsaved(), time.monotonic()
         yield
+        self._before, self._struck = self.done(), struck
 
     def end(self, patience=600.0):
         """Wait for the command's end; its exit status."""
@@ -100,7 +101,7 @@ class Search(Work):
 
     def unsaved(self):
         self._kept = self.finished()
-        return "no finished trial"
+        return "trials under way"
 
     def same_as(self, whole):
         """Assert that the trials are those of the undisturbed search, each finished once."""

@@ -75,12 +75,15 @@ def test_a_training_goes_on_without_a_node_and_takes_it_in_when_it_returns(
             text=True,
             env=os.environ | {"RAY_ADDRESS": cluster.address},
         ) as process:
-            until(lambda: committed(out) > (0, 0), process)
-            cluster.remove_node(first, allow_graceful=False)
-            until(lambda: steps(out)[-1].ranks == 1, process)
-            node()
-            until(lambda: steps(out)[-1].ranks == 2, process)
-            said, _ = process.communicate()
+            try:
+                until(lambda: committed(out) > (0, 0), process)
+                cluster.remove_node(first, allow_graceful=False)
+                until(lambda: steps(out)[-1].ranks == 1, process)
+                node()
+                until(lambda: steps(out)[-1].ranks == 2, process)
+                said, _ = process.communicate()
+            finally:
+                process.kill()
         assert process.returncode == 0, said
     finally:
         ray.shutdown()

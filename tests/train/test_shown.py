@@ -85,6 +85,8 @@ def test_an_epochs_line_has_its_rows_losses_reference_decision_and_the_next_rows
 
 
 def test_a_train_run_is_called_after_the_run_and_its_base_and_keeps_its_folder(job):
-    made = pickle.loads(pickle.dumps(run_config(job)))  # as it reaches the controller
+    made = pickle.loads(
+        pickle.dumps(run_config(job, elastic=False))
+    )  # as it reaches the controller
     assert made.name == f"{job.run.path.name}: {job.config.models.primary}"
     assert made.storage_context.experiment_fs_path == str(job.checkpoints.folder)

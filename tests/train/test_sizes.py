@@ -89,6 +89,7 @@ def test_nothing_starts_below_the_minimum(policy, cluster, monkeypatch):
 def test_a_node_that_has_just_died_is_not_counted_at_once(policy, cluster, monkeypatch):
     cluster.update(a=node(2.0), b=node(2.0))
     assert started(policy) == 4
+    assert resized(policy, "a", "a", "b", "b") is None
     policy.after_controller_state_update(RunningState(), RestartingState(ERROR))
     # The places of the ranks that ended are still taken.
     cluster.update(a=node(0.0), b=node(0.0))
@@ -100,9 +101,11 @@ def test_a_node_that_has_just_died_is_not_counted_at_once(policy, cluster, monke
 
 def test_after_a_start_that_failed_only_what_is_free_counts(policy, cluster, monkeypatch):
     monkeypatch.setattr(sizes, "SETTLE_SECONDS", 0.0)
-    cluster.update(a=node(2.0), b=node(0.0))
+    cluster.update(a=node(0.0), b=node(0.0))  # other work holds half of b
+    assert resized(policy, "a", "a", "b") is None
     policy.after_controller_state_update(RunningState(), RestartingState(ERROR))
-    assert started(policy) == 4
+    assert started(policy) == 3
+    cluster.update(a=node(2.0))
     waiting = SchedulingState(ResizeDecision(4, {"GPU": 1.0}))
     policy.after_controller_state_update(waiting, ReschedulingState(ERROR))
     assert started(policy) == 2

@@ -23,6 +23,7 @@ from benchmarks.table import Result, number, write_table
 from qsit_ray.errors import InputError
 
 RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "PERFORMANCE.md"
 # The modules of the questions, in the table's order.
 NAMES = (
     "tiny_primary",
@@ -56,9 +57,6 @@ def bench(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Tiny sizes: whether both sides give the same.")
     ] = False,
-    page: Annotated[Path, typer.Option(help="The page of the table.")] = Path(
-        "docs/PERFORMANCE.md"
-    ),
 ) -> None:
     """Ask the questions, write their results and the table."""
     wanted = only.replace(",", " ").split() or list(NAMES)
@@ -67,7 +65,7 @@ def bench(
     texts = {name: import_module(f"benchmarks.{name}").TEXT for name in NAMES}
     failed = []
     for name in wanted:
-        began = time.monotonic()
+        machine, began = this_machine(), time.monotonic()
         try:
             found = ask(name, smoke)
         except InputError:
@@ -79,10 +77,10 @@ def bench(
         seconds = time.monotonic() - began
         say(name, found, seconds, smoke)
         failed += [name] if not all(check.holds for check in found.checks) else []
-        if not smoke and name not in failed:
+        if not smoke and name not in failed and found.missing is None:
             date = str(datetime.now(UTC).date())
-            Result(name, date, round(seconds, 1), this_machine(), found).write(RESULTS)
-            write_table(page, RESULTS, texts)  # now: a run of all may be interrupted
+            Result(name, date, round(seconds, 1), machine, found).write(RESULTS)
+            write_table(PAGE, RESULTS, texts)  # now: a run of all may be interrupted
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
         raise SystemExit(1)

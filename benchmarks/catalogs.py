@@ -19,7 +19,7 @@ def run(smoke: bool, folder: Path) -> Found:
         fresh("benchmarks.catalogs:measured", {"rows": rows}, inside=smoke).result
         for rows in (few, many)
     )
-    checks = [Check("rows that were asked for are there", True, f"{many:,} rows")]
+    checks = []
     if not smoke:
         held = large["size"] > TWO_GIB
         checks.append(Check("over 2 GiB of text", held, f"{large['size'] / 2**30:.1f} GiB"))

@@ -81,31 +81,7 @@ def faster(
     what: str, rival: str, ours: Sequence[float], theirs: Sequence[float], goal: Goal | None
 ) -> Figure:
     """How many times as fast as the rival, from the seconds of both sides, round by round."""
-    return _ratio(what, rival, "s", ours, theirs, goal, invert=True)
-
-
-def rate(
-    what: str,
-    rival: str,
-    unit: str,
-    ours: Sequence[float],
-    theirs: Sequence[float],
-    goal: Goal | None,
-) -> Figure:
-    """Our rate over the rival's, from the rates of both sides, round by round."""
-    return _ratio(what, rival, unit, ours, theirs, goal)
-
-
-def share(
-    what: str,
-    rival: str,
-    unit: str,
-    ours: Sequence[float],
-    theirs: Sequence[float],
-    goal: Goal | None,
-) -> Figure:
-    """Our cost over the rival's, such as memory."""
-    return _ratio(what, rival, unit, ours, theirs, goal)
+    return ratio(what, rival, "s", ours, theirs, goal, invert=True)
 
 
 def alone(what: str, unit: str, values: Sequence[float], goal: Goal | None = None) -> Figure:
@@ -113,7 +89,7 @@ def alone(what: str, unit: str, values: Sequence[float], goal: Goal | None = Non
     return Figure(what, Spread.of(values), unit, goal)
 
 
-def _ratio(
+def ratio(
     what: str,
     rival: str,
     of: str,
@@ -122,6 +98,8 @@ def _ratio(
     goal: Goal | None,
     invert: bool = False,
 ) -> Figure:
+    """Ours over the rival's, or with `invert` the rival's over ours, of values in the unit `of`,
+    round by round."""
     above, below = (theirs, ours) if invert else (ours, theirs)
     rounds = [a / b for a, b in zip(above, below, strict=True)]
     whole = statistics.median(above) / statistics.median(below)

@@ -24,6 +24,10 @@ class Machine:
     load: float
     versions: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def is_busy(self) -> bool:
+        return self.load > self.cores / 2
+
     def __str__(self) -> str:
         return (
             f"{self.processor}, {self.cores} cores, {self.memory_gib:.0f} GiB, "

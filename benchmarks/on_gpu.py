@@ -27,6 +27,11 @@ def run(smoke: bool, folder: Path) -> Found:
     figures = [
         alone("primary, 4 layers of the 7B: rows", "a second", [rates.rows_per_second]),
         alone("the same: share of a step that waits for rows", "", [rates.stall]),
+        *(
+            alone("the same: model FLOPs utilisation", "", [m])
+            for m in [rates.mfu]
+            if m is not None
+        ),
         faster(
             "scoring at the 0.5B's shape, bf16",
             RIVAL,
@@ -35,10 +40,8 @@ def run(smoke: bool, folder: Path) -> Found:
             Goal(1),
         ),
     ]
-    if rates.mfu is not None:
-        figures.append(alone("the same: model FLOPs utilisation", "", [rates.mfu]))
     return Found(
         figures,
-        [Check("scores of batches, bf16", speed.apart < 0.1, f"{speed.apart:.1e} apart")],
+        [Check("scores, bf16, of both", speed.apart < 0.1, f"{speed.apart:.1e} apart")],
         {"GPU": torch.cuda.get_device_name(), "images": IMAGES},
     )

@@ -1,10 +1,10 @@
-"""rim: one score at the 0.5B's shape, beside the matrix products that this machine can do."""
+"""torch: one score at the 0.5B's shape, beside the matrix products that this machine can do."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.figures import Check, Condition, Figure, Found, Goal, alone
+from benchmarks.figures import Condition, Figure, Found, Goal, alone
 from benchmarks.pairs import cores, fresh
 
 TEXT = "one image at the 0.5B shape, share of the matrix products' rate"
@@ -15,7 +15,6 @@ def run(smoke: bool, folder: Path) -> Found:
     if smoke:
         return Found(missing="no rival gives a result to compare")
     figures: list[Figure] = []
-    checks: list[Check] = []
     conditions: dict[str, Condition] = {"torch threads": cores(), "pixels": "1024 × 768"}
     for precision in PRECISIONS:
         found = fresh(
@@ -25,10 +24,9 @@ def run(smoke: bool, folder: Path) -> Found:
         ).result
         what = f"one image at the 0.5B shape, {precision}: share of matrix products' rate"
         figures.append(alone(what, "", [found["share"]], Goal(0.9)))
-        checks.append(Check(f"{precision}: a score", found["score"] > 0, f"{found['score']:.4f}"))
         conditions[f"{precision}, seconds a score"] = round(found["seconds"], 2)
         conditions[f"{precision}, GFLOP/s of products"] = round(found["products"] / 1e9)
-    return Found(figures, checks, conditions)
+    return Found(figures, [], conditions)
 
 
 def limit_of(folder: str, precision: str) -> dict[str, float]:
@@ -39,7 +37,6 @@ def limit_of(folder: str, precision: str) -> dict[str, float]:
     from evaluation.studies.rating import KONIQ, limit, write_images
     from qsit_ray.models import load
     from qsit_ray.models.architectures import architecture
-    from qsit_ray.rating.rater import Rater
 
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     checkpoint = load.load(write_random(Path(folder) / "base", architecture("0.5b")), dtype)
@@ -49,5 +46,4 @@ def limit_of(folder: str, precision: str) -> dict[str, float]:
         "share": found.share,
         "seconds": found.seconds,
         "products": found.products,
-        "score": Rater(checkpoint).score(path).score,
     }

@@ -32,8 +32,7 @@ class Trained:
         return [step.loss for step in self.steps if step.epoch == epoch]
 
     def span(self, epoch: int) -> float:
-        """Seconds from the first to the last step of an epoch, checkpoints between them included;
-        times have whole seconds."""
+        """Seconds from the first to the last step of an epoch, with checkpoints between them."""
         times = [_time(step) for step in self.steps if step.epoch == epoch]
         return times[-1] - times[0]
 

@@ -1,16 +1,17 @@
-"""rim: six multiple-choice questions on one image: together, one at a time, on an image that was
+"""torch: six multiple-choice questions on one image: together, one at a time, on an image that was
 read once, and by the official flow."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.bases import write_tiny
 from benchmarks.figures import Found, Goal, faster, near
-from benchmarks.pairs import cores, fresh
+from benchmarks.pairs import cores, fresh, in_turn, timed, walls
 
 TEXT = "six questions on one image (18 candidates)"
 CANDIDATES = ("good", "fair", "poor")
@@ -33,11 +34,10 @@ def run(smoke: bool, folder: Path) -> Found:
         cores(),
         inside=smoke,
     ).result
-    times = {name: tiny[name] for name in ("ours", EACH, REUSE, OFFICIAL)}
     what = f"{TEXT}, demo model"
     figures = [
-        faster(what, EACH, times["ours"], times[EACH], Goal(2.0)),
-        faster(what, REUSE, times["ours"], times[REUSE], None),
+        faster(what, name, tiny["ours"], tiny[name], goal)
+        for name, goal in ((EACH, Goal(2.0)), (REUSE, None), (OFFICIAL, None))
     ]
     checks = [
         near(f"demo model, shares of the candidates: {name}", tiny["shares"], tiny[key], APART)
@@ -52,7 +52,8 @@ def run(smoke: bool, folder: Path) -> Found:
             faster(what, OFFICIAL, large["ours"], large[OFFICIAL], Goal(4.0)),
             faster(what, REUSE, large["ours"], large[REUSE], None),
         ]
-        checks.append(near("0.5B shape, shares of the candidates", *_shares(large), 1e-2))
+        same = near("0.5B shape, shares of the candidates", large["shares"], large["reuse"], 1e-2)
+        checks.append(same)
     return Found(
         figures,
         checks,
@@ -64,27 +65,21 @@ def run(smoke: bool, folder: Path) -> Found:
     )
 
 
-def _shares(found: dict[str, Any]) -> tuple[Any, Any]:
-    return found["shares"], found["reuse"]
-
-
 def at_05b(folder: str) -> dict[str, Any]:
     """`sides` at the 0.5B's shape, with random weights."""
     from evaluation.studies.random_model import write_random
     from qsit_ray.models.architectures import architecture
 
     base = write_random(Path(folder) / "base", architecture("0.5b"))
-    return sides(base, str(Path(folder) / "image"), 1, 1, (768, 1024), warm=False)
+    return sides(base, str(Path(folder) / "image"), 1, 1, (768, 1024))
 
 
-def sides(
-    base: str, folder: str, images: int, rounds: int, size: Sequence[int], warm: bool = True
-) -> dict[str, Any]:
-    """Seconds of each way in turn, and the candidates' shares by ours and by two others."""
+def sides(base: str, folder: str, images: int, rounds: int, size: Sequence[int]) -> dict[str, Any]:
+    """Seconds of each way in turn, and the candidates' shares by ours and by two others. The
+    official flow generates a text, as long as a candidate at most."""
     import torch
 
-    from benchmarks.pairs import in_turn, timed, walls
-    from evaluation.studies.rating import ANSWER, QUESTIONS, official_answer, write_images
+    from evaluation.studies.rating import QUESTIONS, official_answer, write_images
     from qsit_ray.data.catalog import Question
     from qsit_ray.models import load
     from qsit_ray.prompts import multiple_choice_prompt
@@ -105,6 +100,9 @@ def sides(
         for question in QUESTIONS
     ]
 
+    tokens = checkpoint.processor.tokenizer(list(CANDIDATES), add_special_tokens=False)
+    longest = max(map(len, tokens["input_ids"]))
+
     def asked_of(question: str) -> str:
         return multiple_choice_prompt(question, CANDIDATES)
 
@@ -120,24 +118,19 @@ def sides(
 
     def official() -> list[str]:
         return [
-            official_answer(checkpoint, p, asked_of(q), ANSWER) for p in paths for q in QUESTIONS
+            official_answer(checkpoint, p, asked_of(q), longest) for p in paths for q in QUESTIONS
         ]
 
     works: dict[str, Any] = {"ours": together, EACH: each, REUSE: reuse, OFFICIAL: official}
-    if warm:
-        for work in works.values():
-            work()
-    found = in_turn({name: _side(work, timed) for name, work in works.items()}, rounds)
+    for work in works.values():
+        work()
+    found = in_turn({name: partial(timed, work) for name, work in works.items()}, rounds)
     return {
         **{name: walls(runs) for name, runs in found.items()},
         "shares": found["ours"][0].result,
         "each": found[EACH][0].result,
         "reuse": found[REUSE][0].result,
     }
-
-
-def _side(work: Any, timed: Any) -> Any:
-    return lambda: timed(work)
 
 
 def _flat(choices: Any) -> list[float]:

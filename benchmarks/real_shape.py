@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.bases import VOCABULARY, write_real_shape
-from benchmarks.figures import Found, Goal, rate, share
+from benchmarks.figures import Found, Goal, ratio
 from benchmarks.rows import make_run
 from benchmarks.throughput import THREADS, TRAINER, compared, epoch_rates, same_losses
 
@@ -34,8 +34,8 @@ def run(smoke: bool, folder: Path) -> Found:
     memory = {side: [run.result["memory"] for run in runs] for side, runs in found.items()}
     return Found(
         [
-            rate("real shape", TRAINER, "rows/s", rates["ours"], rates[TRAINER], Goal(2.5)),
-            share(
+            ratio("real shape", TRAINER, "rows/s", rates["ours"], rates[TRAINER], Goal(2.5)),
+            ratio(
                 "real shape, memory at most",
                 TRAINER,
                 "GiB",

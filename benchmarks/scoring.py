@@ -1,4 +1,4 @@
-"""rim: scores of many small images by a Rater, beside the released script's flow."""
+"""torch: scores of many small images by a Rater, beside the released script's flow."""
 
 from __future__ import annotations
 

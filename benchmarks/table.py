@@ -60,12 +60,16 @@ def write_table(page: Path, folder: Path, questions: Mapping[str, str]) -> None:
 
 
 def _conditions(results: Any) -> Iterator[str]:
-    """Where the results are from: a line for each machine, with its dates."""
-    dates: dict[str, set[str]] = {}
+    """Where the results are from: a line for each machine, with its dates and how busy it was."""
+    of: dict[str, list[Result]] = {}
     for result in results:
-        dates.setdefault(str(result.machine), set()).add(result.date)
-    for machine, days in dates.items():
-        yield f"By `make bench`, {' and '.join(sorted(days))}: {machine}."
+        of.setdefault(str(result.machine), []).append(result)
+    for machine, found in of.items():
+        days = " and ".join(sorted({result.date for result in found}))
+        yield f"By `make bench`, {days}: {machine}."
+        busy = [f"{r.question} {r.machine.load:g}" for r in found if r.machine.is_busy]
+        if busy:
+            yield f"Other work ran beside some, with a load of: {', '.join(busy)}."
 
 
 def _lines(text: str, result: Result | None) -> Iterator[Sequence[str]]:

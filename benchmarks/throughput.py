@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.figures import Check, Figure, Found, Goal, near, rate
+from benchmarks.figures import Check, Figure, Found, Goal, near, ratio
 from benchmarks.pairs import Run, Side, fresh, in_turn
 from qsit_ray.artifacts import RunFolder
 
@@ -89,10 +89,10 @@ def tiny(role: str, goals: dict[str, Goal], smoke: bool, folder: Any) -> Found:
         rates = {side: epoch_rates(runs, rows, epochs, warm) for side, runs in found.items()}
         rival = rates[TRAINER]
         what = f"tiny {role}, {name}"
-        figures.append(rate(what, TRAINER, "rows/s", rates["ours"], rival, goals[name]))
+        figures.append(ratio(what, TRAINER, "rows/s", rates["ours"], rival, goals[name]))
         if warm:
             limit = rates[LIMIT]
-            figures.append(rate(what, LIMIT, "rows/s", rates["ours"], limit, goals["limit"]))
+            figures.append(ratio(what, LIMIT, "rows/s", rates["ours"], limit, goals["limit"]))
     return Found(
         figures,
         same_losses(found, epochs),

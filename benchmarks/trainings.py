@@ -8,7 +8,7 @@ over answer tokens. Functions take and return JSON (`benchmarks.pairs.fresh`).
 from __future__ import annotations
 
 import os
-import resource
+import re
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -242,5 +242,7 @@ def _optimizer(model: Any, config: Config, steps: int) -> tuple[Any, Any]:
 
 
 def _outcome(start: float, seconds: list[float], losses: list[float]) -> Outcome:
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    # Not ru_maxrss, in which a new process begins with that of its parent.
+    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    memory = int(peak) / 2**20
     return {"start": start, "seconds": seconds, "losses": losses, "memory": memory}

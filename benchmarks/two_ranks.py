@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.bases import write_tiny
-from benchmarks.figures import Found, Goal, near, rate
+from benchmarks.figures import Found, Goal, near, ratio
 from benchmarks.pairs import Run, fresh, in_turn, timed
 from benchmarks.primary_runs import RANKS, trained
 from benchmarks.rows import make_run
@@ -49,7 +49,7 @@ def run(smoke: bool, folder: Path) -> Found:
     means = {name: _means(found[name][0], epochs) for name in (DDP, LIMIT)}
     return Found(
         [
-            rate(TEXT, name, "rows/s", ours, epoch_rates(found[name], rows, epochs, True), goal)
+            ratio(TEXT, name, "rows/s", ours, epoch_rates(found[name], rows, epochs, True), goal)
             for name, goal in ((DDP, Goal(1.3)), (LIMIT, Goal(0.95)))
         ],
         [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.figures import Check, Found, Goal, alone, share
+from benchmarks.figures import Check, Found, Goal, alone, ratio
 
 TEXT = "useful share of GPU time on the paper's mix, simulated"
 EVEN = "sorted by characters, 2 rows"
@@ -20,7 +20,7 @@ def run(smoke: bool, folder: Path) -> Found:
     return Found(
         [
             alone(TEXT, "", [ours], Goal(0.93)),
-            share(f"{TEXT}, beside equal counts", EVEN, "", [ours], [theirs], None),
+            ratio(f"{TEXT}, beside equal counts", EVEN, "", [ours], [theirs], None),
         ],
         [Check("no more work than there is", 0 < ours <= 1, f"{ours:.3f}")],
         {"steps": steps, "ranks": 8, "seed": 0},

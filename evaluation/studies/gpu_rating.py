@@ -40,8 +40,8 @@ def scores(rater: Rater, paths: Sequence[Path]) -> tuple[np.ndarray, float]:
 
 @dataclass(frozen=True)
 class Speed:
-    """Images a second in bf16: of the best batch, and of the official flow; and how far apart the
-    scores of batches are."""
+    """Images a second in bf16: of the best batch, and of the official flow; and how far apart their
+    scores are."""
 
     best: float
     official: float
@@ -101,7 +101,7 @@ def write(out: Path, images: int) -> Speed:
         f"{apart['bf16']:.1e} in bf16 and {apart['fp32']:.1e} in float32; between bf16 and one by "
         f"one {apart['one by one']:.1e}.",
     )
-    return Speed(best, slow, apart["bf16"])
+    return Speed(best, slow, apart["one by one"])
 
 
 def _timed(rater: Rater, path: Path) -> float:

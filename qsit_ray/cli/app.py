@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from qsit_ray import addresses, pipeline, ray_job
+from qsit_ray import __version__, addresses, pipeline, ray_job
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli import (
     ablate,
@@ -57,7 +56,7 @@ USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
 
 def _say_version(wanted: bool) -> None:
     if wanted:
-        print(version("qsit_ray"))
+        print(__version__)
         raise typer.Exit
 
 

@@ -357,7 +357,7 @@ class ProxyTraining:
         epoch, step = divmod(self.steps - 1, self.epoch_steps)
         self.lines.append(
             StepLine(
-                time=datetime.now(UTC).isoformat(timespec="seconds"),
+                time=datetime.now(UTC).isoformat(timespec="milliseconds"),
                 epoch=epoch,
                 step=step,
                 loss=loss,

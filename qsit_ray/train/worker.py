@@ -218,7 +218,7 @@ class Worker:
         tokens, tiles = served.layout.counted(rows)
         scoring, interpreting, general = step.losses
         line = StepLine(
-            time=datetime.now(UTC).isoformat(timespec="seconds"),
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             epoch=plan.epoch,
             step=self.step,
             loss=step.loss,

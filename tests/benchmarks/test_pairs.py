@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from benchmarks import pairs
-from benchmarks.figures import Goal, Spread, alone, faster, near, rate, share
+from benchmarks.figures import Goal, Spread, alone, faster, near, ratio
 from benchmarks.pairs import Run, command, fresh, in_turn
 
 
@@ -41,8 +41,8 @@ def test_a_ratio_is_of_medians_with_the_least_and_greatest_round():
     figure = faster("what", "rival", [1.0, 2.0, 4.0], [6.0, 6.0, 6.0], Goal(3))
     assert figure.value == Spread(3.0, 1.5, 6.0)
     assert figure.is_met and figure.ours == Spread(2.0, 1.0, 4.0)
-    assert rate("what", "rival", "a second", [6.0], [2.0], Goal(3.1)).is_met is False
-    assert share("what", "rival", "GiB", [6.0], [12.0], Goal(0.5, at_most=True)).is_met
+    assert ratio("what", "rival", "a second", [6.0], [2.0], Goal(3.1)).is_met is False
+    assert ratio("what", "rival", "GiB", [6.0], [12.0], Goal(0.5, at_most=True)).is_met
     assert alone("what", "s", [1.0, 5.0, 2.0]).value == Spread(2.0, 1.0, 5.0)
     assert alone("what", "s", [1.0]).is_met is None
 

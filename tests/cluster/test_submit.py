@@ -1,16 +1,12 @@
 """qsit submit: what is uploaded, what is refused before that, and what is told of a cluster that
 does not take it."""
 
-import contextlib
 import os
 import shutil
 import signal
-import ssl
 import subprocess
 import sys
-import threading
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -20,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray._private.ray_constants import get_runtime_env_default_excludes
 from ray._private.runtime_env.packaging import create_package
-from ray._raylet import AuthenticationTokenLoader
 
 from qsit_ray import submission
 from qsit_ray.cli import submit as submit_verb
@@ -247,133 +242,6 @@ def test_what_was_forgotten_is_one_line(tmp_path, refused, given, environment, n
     line = refused("submit", *given, *words, **known)
     assert named in line
     assert "secret" not in line
-
-
-@contextlib.contextmanager
-def answering(status, body, tls=None):
-    """The address of a server that answers everything alike, in TLS where a context is given."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_CONNECT = do_GET
-
-        def log_message(self, *words):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        if tls is not None:
-            server.socket = tls.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "named"),
-    [
-        (401, b"Unauthorized: Missing authentication token", "needs the cluster's token"),
-        (403, b"Forbidden: Invalid authentication token", "refuses the token"),
-        (404, b"", "not the dashboard of a Ray cluster"),
-        (200, b"<html>a page</html>", "not the dashboard of a Ray cluster"),
-        (200, b"{}", "not the dashboard of a Ray cluster"),
-        (500, b"error", "not the dashboard of a Ray cluster: 500 Internal Server Error"),
-        (502, b"bad gateway", "a proxy answers 502 Bad Gateway: it does not reach the dashboard"),
-        (407, b"", "a proxy asks for a login: 407 Proxy Authentication Required"),
-    ],
-)
-def test_a_server_that_takes_no_job_is_one_line(monkeypatch, status, body, named):
-    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", NOWHERE)  # overridden, and restored afterwards
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "5" * 64)
-    with answering(status, body) as address, pytest.raises(InputError) as raised:
-        submission.connect(address)
-    assert str(raised.value).startswith(f"{address}: {named}")
-    assert "\n" not in str(raised.value)
-    assert "555" not in str(raised.value)
-
-
-def unreachable(monkeypatch, address, **environment):
-    """The one line of an address that can't be asked."""
-    for name in [each for each in os.environ if each.upper().endswith("_PROXY")]:
-        monkeypatch.delenv(name)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", NOWHERE)  # overridden, and restored afterwards
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "5" * 64)
-    with pytest.raises(InputError) as raised:
-        submission.connect(address)
-    line = str(raised.value)
-    assert line.startswith(f"{address}: ")
-    assert "\n" not in line
-    assert "555" not in line
-    assert "secret" not in line
-    return line.removeprefix(f"{address}: ")
-
-
-def test_a_refused_connection_is_told_as_such(monkeypatch):
-    line = unreachable(monkeypatch, NOWHERE)
-    assert line.startswith("nothing answers there: Connection refused; is the cluster up")
-
-
-@pytest.mark.parametrize(
-    ("status", "told"),
-    [
-        (502, "a proxy answers 502 Bad Gateway: it does not reach the dashboard; "),
-        (407, "a proxy asks for a login: 407 Proxy Authentication Required; "),
-    ],
-)
-@pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_proxy_that_does_not_reach_the_dashboard_is_named(monkeypatch, scheme, status, told):
-    with answering(status, b"") as proxy:
-        named = proxy.replace("http://", "http://me:secret@")
-        address = f"{scheme}://dashboard.invalid:8265"
-        line = unreachable(monkeypatch, address, **{f"{scheme}_proxy": named})
-    assert line.startswith(told)
-    assert "NO_PROXY" in line
-
-
-def test_a_proxy_that_is_not_there_is_told_apart_from_the_dashboard(monkeypatch):
-    line = unreachable(monkeypatch, "http://dashboard.invalid:8265", http_proxy=NOWHERE)
-    assert line.startswith("the proxy does not answer: Connection refused; HTTP_PROXY")
-
-
-def test_a_certificate_of_an_unknown_authority_is_named(monkeypatch, tmp_path):
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    words = [
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "1",
-        "-subj",
-        "/CN=localhost",
-    ]
-    files = ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(["openssl", *words, *files], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    with answering(200, b"{}", context) as address:
-        line = unreachable(monkeypatch, address)
-    assert line.startswith("its certificate is not trusted here: self-signed certificate; REQUESTS")
-
-
-def test_https_for_a_dashboard_without_tls_is_told(monkeypatch):
-    with answering(200, b"{}") as address:
-        line = unreachable(monkeypatch, address.replace("http://", "https://"))
-    assert line.startswith("no TLS there")
-
-
-@pytest.fixture(autouse=True)
-def forgotten():
-    """Ray keeps the token that it reads first, for the tests of other files in this process too."""
-    yield
-    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def test_a_missing_token_is_one_line(tmp_path):

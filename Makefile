@@ -30,7 +30,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mypy --strict $$(grep -lr '^"""pure:' --include='*.py' qsit_ray evaluation benchmarks)
+	$(BIN)/mypy --strict $$(grep -lR '^"""pure:' --include='*.py' qsit_ray benchmarks)
 	$(MAKE) test
 
 gpu: $(READY)

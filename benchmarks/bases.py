@@ -24,7 +24,7 @@ def write_tiny(folder: Path, role: str) -> str:
 def write_real_shape(folder: Path, vocabulary: int = VOCABULARY) -> str:
     """Tiles of 384 pixels on any-resolution grids, the released vocabulary's size, narrow layers:
     87 million weights with the whole vocabulary. Returns the folder."""
-    from evaluation.studies.random_model import write_random
+    from qsit_ray.evaluation.studies.random_model import write_random
 
     return write_random(folder, real_shape(vocabulary), GRIDS)
 

@@ -59,7 +59,7 @@ def run(smoke: bool, folder: Path) -> Found:
 
 def executions(micro_batches: int, read: int) -> list[dict[str, Any]]:
     """Two epochs of the Dataset."""
-    from evaluation.studies.first_batch import measured
+    from qsit_ray.evaluation.studies.first_batch import measured
 
     return [asdict(execution) for execution in measured(micro_batches, read, CPUS)]
 

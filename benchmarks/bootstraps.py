@@ -55,7 +55,7 @@ def sides(rows: int, drawn: int, rounds: int) -> dict[str, Any]:
     from scipy.stats import spearmanr
 
     from benchmarks.pairs import in_turn, timed, walls
-    from evaluation.iqa import score_predictions
+    from qsit_ray.evaluation.iqa import score_predictions
 
     truth, prediction = columns(rows)
 

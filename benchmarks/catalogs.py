@@ -40,6 +40,6 @@ def run(smoke: bool, folder: Path) -> Found:
 
 def measured(rows: int) -> dict[str, Any]:
     """The study's figures of one size."""
-    from evaluation.studies.catalog_size import measured as of
+    from qsit_ray.evaluation.studies.catalog_size import measured as of
 
     return asdict(of(rows))

@@ -15,7 +15,7 @@ TEXT = "fixed cost of a trial"
 def run(smoke: bool, folder: Path) -> Found:
     if smoke:
         return Found(missing="both ways run the same function; nothing to compare")
-    from evaluation.studies.trial_cost import FRESH, REUSED
+    from qsit_ray.evaluation.studies.trial_cost import FRESH, REUSED
 
     trials = 6
     made = make_run(
@@ -35,9 +35,9 @@ def run(smoke: bool, folder: Path) -> Found:
 
 def costs(run: str, trials: int) -> dict[str, list[float]]:
     """Seconds before the first step of each trial, by way."""
-    from evaluation.studies.trial_cost import measure
     from qsit_ray import pipeline
     from qsit_ray.artifacts import RunFolder
+    from qsit_ray.evaluation.studies.trial_cost import measure
     from qsit_ray.run_config import opened
     from qsit_ray.terminal import quiet
 

@@ -14,8 +14,8 @@ SLOTS = (8, 16, 32, 64, 128, 256, 512)
 
 
 def run(smoke: bool, folder: Path) -> Found:
-    from evaluation.studies.order import SHORTEST, simulated
     from qsit_ray.config.presets import paper
+    from qsit_ray.evaluation.studies.order import SHORTEST, simulated
     from qsit_ray.mixture import AXES
 
     config, searches = paper(), 3 if smoke else 300

@@ -20,7 +20,7 @@ def run(smoke: bool, folder: Path) -> Found:
         return Found(missing="measures only")
     if not torch.cuda.is_available():
         return Found(missing="no GPU here")
-    from evaluation.studies import gpu, gpu_rating
+    from qsit_ray.evaluation.studies import gpu, gpu_rating
 
     rates = gpu.write(PAGE, 4, 30)
     speed = gpu_rating.write(PAGE, IMAGES)

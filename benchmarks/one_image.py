@@ -33,8 +33,8 @@ def limit_of(folder: str, precision: str) -> dict[str, float]:
     """The seconds of a score and their limit."""
     import torch
 
-    from evaluation.studies.random_model import write_random
-    from evaluation.studies.rating import KONIQ, limit, write_images
+    from qsit_ray.evaluation.studies.random_model import write_random
+    from qsit_ray.evaluation.studies.rating import KONIQ, limit, write_images
     from qsit_ray.models import load
     from qsit_ray.models.architectures import architecture
 

@@ -67,7 +67,7 @@ def run(smoke: bool, folder: Path) -> Found:
 
 def at_05b(folder: str) -> dict[str, Any]:
     """`sides` at the 0.5B's shape, with random weights."""
-    from evaluation.studies.random_model import write_random
+    from qsit_ray.evaluation.studies.random_model import write_random
     from qsit_ray.models.architectures import architecture
 
     base = write_random(Path(folder) / "base", architecture("0.5b"))
@@ -79,8 +79,8 @@ def sides(base: str, folder: str, images: int, rounds: int, size: Sequence[int])
     official flow generates a text, as long as a candidate at most."""
     import torch
 
-    from evaluation.studies.rating import QUESTIONS, official_answer, write_images
     from qsit_ray.data.catalog import Question
+    from qsit_ray.evaluation.studies.rating import QUESTIONS, official_answer, write_images
     from qsit_ray.models import load
     from qsit_ray.prompts import multiple_choice_prompt
     from qsit_ray.rating.rater import Rater

@@ -34,7 +34,7 @@ def run(smoke: bool, folder: Path) -> Found:
 def sides(base: str, folder: str, images: int, rounds: int) -> dict[str, list[float]]:
     """Seconds of both sides in turn, after once, and their scores."""
     from benchmarks.pairs import in_turn, timed, walls
-    from evaluation.studies.rating import CROP, batched, one_by_one, write_images
+    from qsit_ray.evaluation.studies.rating import CROP, batched, one_by_one, write_images
     from qsit_ray.models import load
 
     checkpoint = load.load(base)

@@ -13,9 +13,9 @@ PAPER = "57 trials, paper's quartic"
 
 
 def run(smoke: bool, folder: Path) -> Found:
-    from evaluation.studies.eighth import SEARCHES, TRIALS, simulated
-    from evaluation.studies.families import FAMILIES, NOISES
-    from evaluation.studies.response_curves import POINT
+    from qsit_ray.evaluation.studies.eighth import SEARCHES, TRIALS, simulated
+    from qsit_ray.evaluation.studies.families import FAMILIES, NOISES
+    from qsit_ray.evaluation.studies.response_curves import POINT
 
     families, noises = (list(FAMILIES)[:1], list(NOISES)[:1]) if smoke else (FAMILIES, NOISES)
     curves = 1 if smoke else 20

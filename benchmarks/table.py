@@ -10,8 +10,8 @@ from typing import Any
 
 from benchmarks.figures import Check, Figure, Found, Goal, Spread
 from benchmarks.machine import Machine
-from evaluation.studies.sections import table, write_section
 from qsit_ray import artifacts
+from qsit_ray.evaluation.studies.sections import table, write_section
 
 SECTION = "benchmarks"
 COLUMNS = ("question", "rival", "ours", "rival's", "figure [least, most]", "goal", "met")

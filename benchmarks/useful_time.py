@@ -11,7 +11,7 @@ EVEN = "sorted by characters, 2 rows"
 
 
 def run(smoke: bool, folder: Path) -> Found:
-    from evaluation.studies.useful_share import primary
+    from qsit_ray.evaluation.studies.useful_share import primary
 
     steps = 5 if smoke else 400
     found = primary(steps, seed=0)

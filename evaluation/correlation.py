@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evaluation.intervals import Floats
+from qsit_ray.evaluation.intervals import Floats
 
 # The logistic mapping is first fitted to about this many points.
 MANY_POINTS = 20_000

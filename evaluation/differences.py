@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evaluation.intervals import DEFAULT, Bootstrap, Floats, Interval
+from qsit_ray.evaluation.intervals import DEFAULT, Bootstrap, Floats, Interval
 
 FLIPS = 9_999
 """Random sign flips of a p-value; all flips where they are no more than these."""

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evaluation.intervals import DEFAULT, Bootstrap, Interval
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation.intervals import DEFAULT, Bootstrap, Interval
 from qsit_ray.levels import LEVEL_WEIGHTS, Conversion
 from qsit_ray.soft_levels import spread
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from evaluation.llvisionqa import Question
 from qsit_ray import reading, tables
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation.llvisionqa import Question
 from qsit_ray.parsing import describe_value
 from qsit_ray.tables import Table
 

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evaluation import correlation
-from evaluation.intervals import (
+from qsit_ray.errors import InputError
+from qsit_ray.evaluation import correlation
+from qsit_ray.evaluation.intervals import (
     DEFAULT,
     Bootstrap,
     Difference,
@@ -26,7 +27,6 @@ from evaluation.intervals import (
     cluster_numbers,
     resampled_clusters,
 )
-from qsit_ray.errors import InputError
 
 METRICS = ("srcc", "plcc", "plcc_logistic", "krcc", "rmse", "rmse_logistic")
 COLUMNS = ("truth", "prediction", "rank_on")

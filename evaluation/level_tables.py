@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation import iqa
-from evaluation.intervals import DEFAULT, Bootstrap, Floats
-from evaluation.iqa import IqaResult
 from qsit_ray import tables
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation import iqa
+from qsit_ray.evaluation.intervals import DEFAULT, Bootstrap, Floats
+from qsit_ray.evaluation.iqa import IqaResult
 from qsit_ray.levels import Boundary, Conversion, Range, mos_to_levels
 
 

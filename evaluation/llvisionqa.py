@@ -10,10 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evaluation.intervals import DEFAULT, Bootstrap, Difference, Interval, cluster_numbers
-from evaluation.matching import match, official_matches
 from qsit_ray.data.catalog import CONCERNS, TYPES
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation.intervals import DEFAULT, Bootstrap, Difference, Interval, cluster_numbers
+from qsit_ray.evaluation.matching import match, official_matches
 
 Rule = Literal["default", "official"]
 RULES: tuple[Rule, ...] = ("default", "official")

@@ -23,7 +23,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from evaluation.wrappers import unwrapped
+from qsit_ray.evaluation.wrappers import unwrapped
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _ONLY_LETTER = re.compile(r"\(?([A-Za-z])\)?[.):,]?")

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation import distributions, iqa
-from evaluation.distributions import DistributionResult, LevelResult
-from evaluation.intervals import DEFAULT, Bootstrap, Difference, Floats
-from evaluation.iqa import IqaResult, TableIvRow
 from qsit_ray import tables
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation import distributions, iqa
+from qsit_ray.evaluation.distributions import DistributionResult, LevelResult
+from qsit_ray.evaluation.intervals import DEFAULT, Bootstrap, Difference, Floats
+from qsit_ray.evaluation.iqa import IqaResult, TableIvRow
 from qsit_ray.levels import (
     LEVELS,
     Range,

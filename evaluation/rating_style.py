@@ -25,8 +25,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.intervals import Interval, check_confidence
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation.intervals import Interval, check_confidence
 from qsit_ray.levels import LEVELS
 
 SIMILAR = (

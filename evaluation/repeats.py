@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation import correlation
-from evaluation.intervals import DEFAULT, Bootstrap, Difference, Floats, resampled_clusters
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation import correlation
+from qsit_ray.evaluation.intervals import DEFAULT, Bootstrap, Difference, Floats, resampled_clusters
 
 Metric = Callable[[Floats, Floats], float]
 """Of the truth and one model's values, both of shape (rows,)."""

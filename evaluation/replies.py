@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation import harnesses, llvisionqa
-from evaluation.intervals import DEFAULT, Bootstrap
-from evaluation.llvisionqa import AnswerResult, Graded, Question, Rule
-from evaluation.outputs import IDS, FileComparison, common_ids
 from qsit_ray import reading, tables
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation import harnesses, llvisionqa
+from qsit_ray.evaluation.intervals import DEFAULT, Bootstrap
+from qsit_ray.evaluation.llvisionqa import AnswerResult, Graded, Question, Rule
+from qsit_ray.evaluation.outputs import IDS, FileComparison, common_ids
 from qsit_ray.parsing import describe_value
 from qsit_ray.tables import Table
 

@@ -21,7 +21,6 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from evaluation.intervals import Bootstrap
 from qsit_ray import artifacts, pipeline, placement
 from qsit_ray.arms import (
     METHOD,
@@ -39,6 +38,7 @@ from qsit_ray.config.config import Config, Mix
 from qsit_ray.data.catalog import read_sizes
 from qsit_ray.demo import photographs
 from qsit_ray.errors import InputError, mistake_in
+from qsit_ray.evaluation.intervals import Bootstrap
 from qsit_ray.mixture import DOMAINS
 from qsit_ray.report import ablations
 from qsit_ray.report.ablations import ArmResult

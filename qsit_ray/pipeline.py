@@ -194,8 +194,8 @@ def results(run: RunFolder) -> list[tuple[str, str]]:
 
 
 def _scores(run: RunFolder) -> list[tuple[str, str]]:
-    from evaluation.iqa import IqaResult
-    from evaluation.llvisionqa import AnswerResult
+    from qsit_ray.evaluation.iqa import IqaResult
+    from qsit_ray.evaluation.llvisionqa import AnswerResult
 
     lines = []
     for model, datasets in artifacts.read_json(run.evaluation / "iqa.json").items():

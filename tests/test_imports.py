@@ -15,7 +15,9 @@ FORBIDDEN = {"pure": HEAVY, "torch": {"ray"}, "rim": set()}
 
 
 def name_of(path):
+    """Of evaluation/ by its link in qsit_ray/."""
     parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = ("qsit_ray", *parts) if parts[0] == "evaluation" else parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
@@ -62,16 +64,25 @@ FLOORS = [
     ["qsit_ray.models"],
     ["qsit_ray.rating"],
     ["qsit_ray.service"],
-    ["qsit_ray.demo", "qsit_ray.report", "qsit_ray.train", "qsit_ray.search", "evaluation"],
+    [
+        "qsit_ray.demo",
+        "qsit_ray.report",
+        "qsit_ray.train",
+        "qsit_ray.search",
+        "qsit_ray.evaluation",
+    ],
     ["qsit_ray.stages"],
     ["qsit_ray.ablation", "qsit_ray.fork", "qsit_ray.pipeline", "qsit_ray.run_config"],
-    ["qsit_ray.cli", "evaluation.studies"],
+    ["qsit_ray.cli", "qsit_ray.evaluation.studies"],
     ["benchmarks"],
 ]
 # What may import the demo: everything that users run must do without it.
 DEMO_GUESTS = (
-    *("qsit_ray.ablation", "qsit_ray.demo", "qsit_ray.stages"),
-    *("evaluation.studies", "benchmarks"),
+    "qsit_ray.ablation",
+    "qsit_ray.demo",
+    "qsit_ray.stages",
+    "qsit_ray.evaluation.studies",
+    "benchmarks",
 )
 
 
@@ -107,6 +118,13 @@ def test_modules_import_each_other_in_no_circle():
         for name in free:
             del graph[name]
     assert not graph, f"in or above a circle: {sorted(graph)}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_the_wheels_one_name_is_imported(path):
+    """The wheel has evaluation/ and search_spaces/ within qsit_ray/ alone."""
+    roots = {module.split(".")[0] for module in imports_of(path, everywhere=True)}
+    assert not roots & {"evaluation", "search_spaces", "tests"}
 
 
 def test_help_and_presets_load_neither_ray_nor_torch():

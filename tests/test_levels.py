@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation import correlation
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation import correlation
 from qsit_ray.levels import (
     LEVELS,
     Range,

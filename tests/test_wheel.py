@@ -17,6 +17,7 @@ from qsit_ray.mixture import AXES
 
 SOURCES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 PACKAGES = ("qsit_ray", "evaluation", "search_spaces")
+MODULES = ("qsit_ray", "qsit_ray.evaluation", "qsit_ray.search_spaces")
 LEAST = {
     **SMALL,
     **{f"search.{axis}.ratios": "[0.1, 0.3, 1.0, 3.0, 10.0]" for axis in AXES},
@@ -76,19 +77,25 @@ def called(installed, tmp_path_factory):
 def test_every_file_of_the_packages_is_in_the_wheel(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     files = {p.relative_to(ROOT) for name in PACKAGES for p in (ROOT / name).rglob("*")}
-    kept = {str(p) for p in files if (ROOT / p).is_file() and "__pycache__" not in p.parts}
+    kept = [p for p in files if (ROOT / p).is_file() and "__pycache__" not in p.parts]
     assert len(kept) > 200
-    assert not kept - names
+    within = {str(p if p.parts[0] == "qsit_ray" else "qsit_ray" / p) for p in kept}
+    assert not within - names
+
+
+def test_the_wheel_has_one_name(wheel):
+    roots = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert roots == {"qsit_ray", f"qsit_ray-{version('qsit_ray')}.dist-info"}
 
 
 def test_nothing_is_found_in_the_checkout(called, installed):
     code = (
         f"import sys; from importlib import import_module; print(*sys.path); "
-        f"print(*(import_module(name).__file__ for name in {PACKAGES}), sep='\\n')"
+        f"print(*(import_module(name).__file__ for name in {MODULES}), sep='\\n')"
     )
     path, *files = called("python", "-c", code).splitlines()
     assert str(ROOT) not in path.split()
-    assert len(files) == len(PACKAGES)
+    assert len(files) == len(MODULES)
     assert all(Path(file).is_relative_to(installed) for file in files)
 
 

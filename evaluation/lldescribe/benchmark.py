@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.intervals import DEFAULT, Bootstrap, Interval, resampled_clusters
-from evaluation.lldescribe.judge import Progress, Question
-from evaluation.lldescribe.log import Reply, ReplyLog
-from evaluation.lldescribe.rubric import DIMENSIONS, prompt
 from qsit_ray import tables
 from qsit_ray.endpoint import Endpoint
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation.intervals import DEFAULT, Bootstrap, Interval, resampled_clusters
+from qsit_ray.evaluation.lldescribe.judge import Progress, Question
+from qsit_ray.evaluation.lldescribe.log import Reply, ReplyLog
+from qsit_ray.evaluation.lldescribe.rubric import DIMENSIONS, prompt
 
 ROUNDS = 5
 SCORES = (0, 1, 2)
@@ -204,7 +204,7 @@ def judge_descriptions(
     `openai`.
     """
     try:
-        from evaluation.lldescribe.client import ask_all
+        from qsit_ray.evaluation.lldescribe.client import ask_all
     except ImportError as error:
         message = f"a judge is asked through the package openai: install qsit_ray[judge] ({error})"
         raise InputError(message) from None

@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from evaluation.lldescribe.judge import Progress, Question
-from evaluation.lldescribe.log import Reply, ReplyLog
-from evaluation.lldescribe.rubric import read_score
 from qsit_ray.chat import Chat, NoReply
 from qsit_ray.endpoint import Endpoint
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation.lldescribe.judge import Progress, Question
+from qsit_ray.evaluation.lldescribe.log import Reply, ReplyLog
+from qsit_ray.evaluation.lldescribe.rubric import read_score
 
 # So many questions in a row without a reply mean that the endpoint is down, not the question.
 FAILURES_IN_A_ROW = 3

@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 
-from evaluation.studies.sections import Page
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation.studies.sections import Page
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Computes the figures of the docs' pages."
@@ -34,7 +34,7 @@ for name in (
     "surrogate",
     "useful_share",
 ):
-    app.command(name)(import_module(f"evaluation.studies.{name}").write)
+    app.command(name)(import_module(f"qsit_ray.evaluation.studies.{name}").write)
 
 
 @app.command("trial-cost")
@@ -44,7 +44,7 @@ def trial_cost(
     trials: Annotated[int, typer.Option(min=2)] = 5,
 ) -> None:
     """The fixed cost of a trial, in a reused process and in a fresh one."""
-    from evaluation.studies import trial_cost  # here: the others need no Ray
+    from qsit_ray.evaluation.studies import trial_cost  # here: the others need no Ray
 
     trial_cost.write(run, out, trials)
 
@@ -56,7 +56,7 @@ def first_batch(
     cpus: Annotated[int, typer.Option(min=1)] = 4,
 ) -> None:
     """Seconds to the first batch of an epoch of many micro-batches; printed."""
-    from evaluation.studies import first_batch  # here: the others need no Ray
+    from qsit_ray.evaluation.studies import first_batch  # here: the others need no Ray
 
     first_batch.write(micro_batches, read, cpus)
 
@@ -68,7 +68,7 @@ def gpu(
     steps: Annotated[int, typer.Option(min=1)] = 30,
 ) -> None:
     """A short training of the 7B's layers on this machine's GPUs."""
-    from evaluation.studies import gpu  # here: the others need no Ray
+    from qsit_ray.evaluation.studies import gpu  # here: the others need no Ray
 
     gpu.write(out, layers, steps)
 
@@ -78,7 +78,7 @@ def autoscaling(
     out: Page = Path("docs/CLUSTER.md"), late: Annotated[int, typer.Option(min=0)] = 90
 ) -> None:
     """A rehearsal on a cluster that grows and shrinks, of nodes on this machine."""
-    from evaluation.studies import autoscaling  # here: the others need no Ray
+    from qsit_ray.evaluation.studies import autoscaling  # here: the others need no Ray
 
     autoscaling.write(out, late)
 
@@ -88,7 +88,7 @@ def gpu_rating(
     out: Page = Path("docs/GPU.md"), images: Annotated[int, typer.Option(min=8)] = 256
 ) -> None:
     """Images a second of scoring on this machine's GPU."""
-    from evaluation.studies import gpu_rating  # here: the others need no torch
+    from qsit_ray.evaluation.studies import gpu_rating  # here: the others need no torch
 
     gpu_rating.write(out, images)
 
@@ -101,7 +101,7 @@ def load(
     seconds: Annotated[int, typer.Option(min=10)] = 60,
 ) -> None:
     """A service under many clients, and without one of its replicas."""
-    from evaluation.studies import load  # here: the others need no Ray
+    from qsit_ray.evaluation.studies import load  # here: the others need no Ray
 
     load.write(out, model, clients, seconds)
 
@@ -111,7 +111,7 @@ def rating(
     out: Page = Path("docs/USE.md"), images: Annotated[int, typer.Option(min=1)] = 200
 ) -> None:
     """Scores and answers of a Rater beside one image at a time."""
-    from evaluation.studies import rating  # here: the others need no torch
+    from qsit_ray.evaluation.studies import rating  # here: the others need no torch
 
     rating.write(out, images)
 
@@ -121,7 +121,7 @@ def page(
     out: Annotated[Path, typer.Option(help="The folder of the pictures.")] = Path("docs"),
 ) -> None:
     """Pictures of the service's page, with example values, in light, in dark and on a phone."""
-    from evaluation.studies import page_pictures  # here: the others need no server
+    from qsit_ray.evaluation.studies import page_pictures  # here: the others need no server
 
     page_pictures.write(out)
 
@@ -131,7 +131,7 @@ def dashboard(
     out: Annotated[Path, typer.Option(help="The folder of the pictures.")] = Path("docs"),
 ) -> None:
     """Pictures of Ray's dashboard while a rehearsal runs."""
-    from evaluation.studies import dashboard_pictures  # here: the others need no Ray
+    from qsit_ray.evaluation.studies import dashboard_pictures  # here: the others need no Ray
 
     dashboard_pictures.write(out)
 

@@ -12,10 +12,10 @@ from typing import Annotated, Any, get_args
 import numpy as np
 import typer
 
-from evaluation.studies.panels import write_panels
-from evaluation.studies.sections import Page, table, write_section
 from qsit_ray.arms import Study
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation.studies.panels import write_panels
+from qsit_ray.evaluation.studies.sections import Page, table, write_section
 from qsit_ray.report import ablations
 from qsit_ray.report.ablations import ArmResult
 

@@ -14,10 +14,26 @@ from numpy.polynomial import Chebyshev
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, FloatDistribution
 
-from evaluation.studies.response_curves import HIGH, KINDS, LOW, NOISES, POINT, Curve, Kind, family
-from evaluation.studies.sections import Count, Page, Seed, command_line, table, write_section
 from qsit_ray.config.presets import space
 from qsit_ray.config.search import Adaptive, Space
+from qsit_ray.evaluation.studies.response_curves import (
+    HIGH,
+    KINDS,
+    LOW,
+    NOISES,
+    POINT,
+    Curve,
+    Kind,
+    family,
+)
+from qsit_ray.evaluation.studies.sections import (
+    Count,
+    Page,
+    Seed,
+    command_line,
+    table,
+    write_section,
+)
 from qsit_ray.search.adaptive import Observed, Progress, Rounds
 from qsit_ray.surrogate.coordinates import Scale
 from qsit_ray.surrogate.gaussian_process import posterior

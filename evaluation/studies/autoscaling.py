@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.studies.own_head import Head, own_head
-from evaluation.studies.sections import command_line, table, write_section
+from qsit_ray.evaluation.studies.own_head import Head, own_head
+from qsit_ray.evaluation.studies.sections import command_line, table, write_section
 
 KINDS = {
     "proxy": {"resources": {"CPU": 1, "GPU": 1}, "labels": {"qsit": "proxy"}, "max_workers": 2},

@@ -22,9 +22,9 @@ import numpy as np
 import typer
 from PIL import Image
 
-from evaluation.studies.sections import Page, table, write_section
 from qsit_ray.config.data import LlavaData
 from qsit_ray.data.catalog import open_catalog
+from qsit_ray.evaluation.studies.sections import Page, table, write_section
 from qsit_ray.levels import LEVELS
 from qsit_ray.mixture import DOMAINS, Mixture, plan_epoch
 from qsit_ray.prompts import LEVEL_STEM, SCORING_QUESTION

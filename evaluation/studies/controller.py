@@ -18,10 +18,10 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from evaluation.studies.panels import write_panels
-from evaluation.studies.sections import Page, Seed, command_line, table, write_section
 from qsit_ray.config.train import Controller
 from qsit_ray.controller import MixtureController, Reference
+from qsit_ray.evaluation.studies.panels import write_panels
+from qsit_ray.evaluation.studies.sections import Page, Seed, command_line, table, write_section
 from qsit_ray.mixture import Mixture
 
 Floats = NDArray[np.float64]

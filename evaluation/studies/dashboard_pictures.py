@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from evaluation.studies.own_head import Head, own_head
-from evaluation.studies.page_pictures import browsing
+from qsit_ray.evaluation.studies.own_head import Head, own_head
+from qsit_ray.evaluation.studies.page_pictures import browsing
 
 SETTINGS = (
     "search.nodes={}",

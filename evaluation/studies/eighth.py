@@ -11,12 +11,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.studies.adaptive import BY_PROCESS, PAPERS, peak
-from evaluation.studies.families import FAMILIES, NOISES, log_ratios, response, scores
-from evaluation.studies.response_curves import HIGH, LOW, POINT, Floats
-from evaluation.studies.sections import Count, Page, Seed, command_line, table, write_section
 from qsit_ray.config.presets import paper
 from qsit_ray.config.search import Adaptive
+from qsit_ray.evaluation.studies.adaptive import BY_PROCESS, PAPERS, peak
+from qsit_ray.evaluation.studies.families import FAMILIES, NOISES, log_ratios, response, scores
+from qsit_ray.evaluation.studies.response_curves import HIGH, LOW, POINT, Floats
+from qsit_ray.evaluation.studies.sections import (
+    Count,
+    Page,
+    Seed,
+    command_line,
+    table,
+    write_section,
+)
 from qsit_ray.search.adaptive import Observed, Rounds
 
 CURVES = 20  # of each family and noise

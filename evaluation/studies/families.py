@@ -11,9 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.studies.response_curves import HIGH, LOW, POINT, Floats
-from evaluation.studies.sections import Count, Page, Seed, command_line, table, write_section
 from qsit_ray.config.presets import paper
+from qsit_ray.evaluation.studies.response_curves import HIGH, LOW, POINT, Floats
+from qsit_ray.evaluation.studies.sections import (
+    Count,
+    Page,
+    Seed,
+    command_line,
+    table,
+    write_section,
+)
 from qsit_ray.surrogate.comparison import RECOMMENDED, compare_curves
 from qsit_ray.surrogate.observations import observed
 

@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from evaluation.studies.sections import command_line, table, write_section
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config, Mix
 from qsit_ray.config.data import LlavaData, Rows
@@ -29,6 +28,7 @@ from qsit_ray.config.files import dump, override
 from qsit_ray.config.presets import paper
 from qsit_ray.data.tokens import read_tokens
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation.studies.sections import command_line, table, write_section
 from qsit_ray.levels import LEVELS
 from qsit_ray.models.architectures import architecture
 from qsit_ray.stages.base_models import model_config
@@ -143,7 +143,7 @@ def write(out: Path, layers: int, steps: int) -> Rates:
     """Measure on all GPUs of this machine, write the section, and return the rates."""
     import torch
 
-    from evaluation.studies.random_model import write_random
+    from qsit_ray.evaluation.studies.random_model import write_random
 
     if not torch.cuda.is_available():
         raise InputError("no GPU here: this study measures GPUs")

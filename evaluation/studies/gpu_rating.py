@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from evaluation.studies.random_model import write_random
-from evaluation.studies.rating import KONIQ, one_by_one, write_images
-from evaluation.studies.sections import command_line, table, write_section
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation.studies.random_model import write_random
+from qsit_ray.evaluation.studies.rating import KONIQ, one_by_one, write_images
+from qsit_ray.evaluation.studies.sections import command_line, table, write_section
 from qsit_ray.models.architectures import architecture
 from qsit_ray.rating.rater import Rater
 from qsit_ray.rating.results import Reject

@@ -14,11 +14,11 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from evaluation.studies.sections import Page, table, write_section
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.config.search import Adaptive
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation.studies.sections import Page, table, write_section
 from qsit_ray.mixture import AXES, Axis
 from qsit_ray.report.searches import AXIS_TITLES
 from qsit_ray.run_config import RunConfig

@@ -22,8 +22,8 @@ import psutil
 import requests
 from PIL import Image
 
-from evaluation.studies.sections import command_line, table, write_section
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation.studies.sections import command_line, table, write_section
 
 IMAGES = 32
 SIZE = (64, 64)

@@ -13,11 +13,11 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from evaluation import correlation
-from evaluation.intervals import Floats
-from evaluation.studies.sections import Page, table, write_section
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation import correlation
+from qsit_ray.evaluation.intervals import Floats
+from qsit_ray.evaluation.studies.sections import Page, table, write_section
 from qsit_ray.mixture import AXES
 from qsit_ray.search.trials import TrialOutcome, read_trials
 from qsit_ray.surrogate.curve import process

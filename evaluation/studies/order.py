@@ -10,9 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.studies.sections import Count, Page, Seed, command_line, table, write_section
 from qsit_ray.config.config import Config
 from qsit_ray.config.presets import paper
+from qsit_ray.evaluation.studies.sections import (
+    Count,
+    Page,
+    Seed,
+    command_line,
+    table,
+    write_section,
+)
 from qsit_ray.mixture import AXES, Axis, mixture_on_axis
 from qsit_ray.search.estimate import longest_first, lower_bound, makespan
 from qsit_ray.search.trials import Point

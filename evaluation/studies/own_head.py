@@ -24,6 +24,8 @@ from typing import Any
 
 import psutil
 
+import qsit_ray
+
 RAY = Path(sys.executable).with_name("ray")
 HEAD_ID = "f" * 51 + "00000"
 
@@ -77,7 +79,7 @@ def autoscaling(
         "provider": {
             # `fake_multinode` asks for a file that Ray's wheel lacks.
             "type": "external",
-            "module": "evaluation.studies.late_nodes.LateNodes",
+            "module": "qsit_ray.evaluation.studies.late_nodes.LateNodes",
             "seconds": dict(late),
             "gcs_address": f"127.0.0.1:{port}",
             "head_node_id": HEAD_ID,
@@ -123,7 +125,7 @@ def own_head(
             "RAY_worker_niceness": "0",
             "PATH": path,
             # The provider's module, and workers of this tree.
-            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PYTHONPATH": str(Path(qsit_ray.__file__).parents[1]),
         }
         command = [
             *(

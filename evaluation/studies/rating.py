@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from evaluation.efficiency import analytic_flops
-from evaluation.studies.random_model import write_random
-from evaluation.studies.sections import command_line, table, write_section
 from qsit_ray.demo import models
 from qsit_ray.demo.pretrain import make_tokenizer
+from qsit_ray.evaluation.efficiency import analytic_flops
+from qsit_ray.evaluation.studies.random_model import write_random
+from qsit_ray.evaluation.studies.sections import command_line, table, write_section
 from qsit_ray.models import load
 from qsit_ray.models.architectures import architecture
 from qsit_ray.models.load import Checkpoint

@@ -14,10 +14,17 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from evaluation.correlation import rmse, srcc
-from evaluation.studies.sections import Count, Page, Seed, command_line, table, write_section
 from qsit_ray import tables
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation.correlation import rmse, srcc
+from qsit_ray.evaluation.studies.sections import (
+    Count,
+    Page,
+    Seed,
+    command_line,
+    table,
+    write_section,
+)
 from qsit_ray.surrogate.alternatives import LAW, PROCESS, polynomial_name
 from qsit_ray.surrogate.coordinates import COORDINATES, Coordinate, Scale
 from qsit_ray.surrogate.gaussian_process import posterior

@@ -16,10 +16,10 @@ import pandas as pd
 import typer
 from numpy.typing import ArrayLike
 
-from evaluation import llvisionqa
-from evaluation.correlation import plcc, srcc
-from evaluation.studies.sections import Page, table, write_section
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation import llvisionqa
+from qsit_ray.evaluation.correlation import plcc, srcc
+from qsit_ray.evaluation.studies.sections import Page, table, write_section
 from qsit_ray.levels import (
     LEVELS,
     Range,

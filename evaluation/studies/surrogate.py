@@ -11,9 +11,24 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.studies.response_curves import HIGH, KINDS, LOW, NOISES, POINT, Kind, family
-from evaluation.studies.sections import Count, Page, Seed, command_line, table, write_section
 from qsit_ray.config.presets import paper
+from qsit_ray.evaluation.studies.response_curves import (
+    HIGH,
+    KINDS,
+    LOW,
+    NOISES,
+    POINT,
+    Kind,
+    family,
+)
+from qsit_ray.evaluation.studies.sections import (
+    Count,
+    Page,
+    Seed,
+    command_line,
+    table,
+    write_section,
+)
 from qsit_ray.surrogate.alternatives import leave_one_out_errors, polynomial_name
 from qsit_ray.surrogate.comparison import PAPER_DEGREE, RECOMMENDED
 from qsit_ray.surrogate.coordinates import COORDINATES

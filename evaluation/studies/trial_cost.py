@@ -16,11 +16,11 @@ from pathlib import Path
 
 import psutil
 
-from evaluation.studies.sections import table, write_section
 from qsit_ray import pipeline
 from qsit_ray.artifacts import RunFolder, read_jsonl
 from qsit_ray.config.config import Config
 from qsit_ray.config.files import override
+from qsit_ray.evaluation.studies.sections import table, write_section
 from qsit_ray.mixture import Mixture
 from qsit_ray.run_config import opened
 from qsit_ray.search.trial import Trial, TunePoint, point_of

@@ -14,9 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.studies.sections import Count, Page, Seed, command_line, table, write_section
 from qsit_ray.config.presets import FOUND, POOLS, paper
 from qsit_ray.data.micro_batches import Bounds, MicroBatches, micro_batches, work
+from qsit_ray.evaluation.studies.sections import (
+    Count,
+    Page,
+    Seed,
+    command_line,
+    table,
+    write_section,
+)
 from qsit_ray.mixture import DOMAINS, PADDING, EpochPlan, from_ratios, plan_epoch
 from qsit_ray.models.architectures import architecture, image_tiles, image_tokens
 

@@ -30,7 +30,7 @@ from qsit_ray.rating.results import Reject
 from qsit_ray.terminal import Terminal
 
 if TYPE_CHECKING:
-    from evaluation.differences import PairedDifference
+    from qsit_ray.evaluation.differences import PairedDifference
     from qsit_ray.rating.pairs import ScoredPair
     from qsit_ray.report.pairs_page import Compared
 
@@ -62,7 +62,7 @@ def compare(
     Images pair by their paths in the folders; endings may differ. An image without a partner or
     that can't be read is named at the end, with exit status 2; the other pairs are compared.
     """
-    from evaluation.differences import paired_difference
+    from qsit_ray.evaluation.differences import paired_difference
     from qsit_ray.rating import outputs, pairs
     from qsit_ray.rating.pictures import name_of
     from qsit_ray.report import pairs_page

@@ -22,8 +22,8 @@ from qsit_ray.reading import TABLES
 from qsit_ray.terminal import Terminal
 
 if TYPE_CHECKING:
-    from evaluation.efficiency import Efficiency
-    from evaluation.outputs import Scoring
+    from qsit_ray.evaluation.efficiency import Efficiency
+    from qsit_ray.evaluation.outputs import Scoring
 
 
 Logits = Annotated[
@@ -99,8 +99,8 @@ def iqa(
     confidence: Confidence = 0.95,
 ) -> None:
     """SRCC, PLCC, KRCC and RMSE of predictions, from scores or from level logits."""
-    from evaluation.intervals import Bootstrap
-    from evaluation.outputs import score_iqa, word_columns
+    from qsit_ray.evaluation.intervals import Bootstrap
+    from qsit_ray.evaluation.outputs import score_iqa, word_columns
     from qsit_ray.levels import Range
 
     result = score_iqa(
@@ -174,10 +174,10 @@ def llvisionqa(
     confidence: Confidence = 0.95,
 ) -> None:
     """Accuracy of replies to LLVisionQA, by type and by concern (Table V)."""
-    from evaluation import llvisionqa as benchmark
-    from evaluation.intervals import Bootstrap
-    from evaluation.replies import score_llvisionqa
     from qsit_ray.artifacts import write_json
+    from qsit_ray.evaluation import llvisionqa as benchmark
+    from qsit_ray.evaluation.intervals import Bootstrap
+    from qsit_ray.evaluation.replies import score_llvisionqa
 
     bootstrap = Bootstrap(seed, confidence)
     scored = score_llvisionqa(questions, answers, rule=rule, bootstrap=bootstrap)
@@ -223,9 +223,9 @@ def compare(
     confidence: Confidence = 0.95,
 ) -> None:
     """Two models on the same ids, A - B, with a p-value and an interval."""
-    from evaluation.intervals import Bootstrap
-    from evaluation.outputs import compare_iqa
-    from evaluation.replies import compare_llvisionqa
+    from qsit_ray.evaluation.intervals import Bootstrap
+    from qsit_ray.evaluation.outputs import compare_iqa
+    from qsit_ray.evaluation.replies import compare_llvisionqa
 
     bootstrap = Bootstrap(seed, confidence)
     if task == "iqa":
@@ -283,7 +283,7 @@ def _say_few(clusters: int | None) -> None:
 def _scoring(
     score: str | None, logits: str | None, two_level: str | None, temperature: float | None
 ) -> Scoring:
-    from evaluation.outputs import Scoring, word_columns
+    from qsit_ray.evaluation.outputs import Scoring, word_columns
 
     words = word_columns(logits, "--logits"), word_columns(two_level, "--two-level")
     return Scoring(score, *words, temperature)
@@ -319,7 +319,7 @@ def efficiency(
 
     import torch
 
-    from evaluation import efficiency as benchmark
+    from qsit_ray.evaluation import efficiency as benchmark
     from qsit_ray.models.architectures import TEXT_MODELS
 
     if model in TEXT_MODELS:

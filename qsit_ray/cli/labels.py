@@ -179,9 +179,9 @@ def levels(
     confidence: Confidence = 0.95,
 ) -> None:
     """Convert MOS to level words, and correlate the levels with the MOS (Table II)."""
-    from evaluation.intervals import Bootstrap
-    from evaluation.level_tables import convert_mos
     from qsit_ray import tables
+    from qsit_ray.evaluation.intervals import Bootstrap
+    from qsit_ray.evaluation.level_tables import convert_mos
 
     tables.check_output(out)
     if out.exists() and table.exists() and out.samefile(table):

@@ -22,7 +22,7 @@ from qsit_ray.errors import InputError
 from qsit_ray.terminal import Bar, Terminal
 
 if TYPE_CHECKING:
-    from evaluation.lldescribe.benchmark import Judged, Usage
+    from qsit_ray.evaluation.lldescribe.benchmark import Judged, Usage
 
 
 def register(evaluate: typer.Typer) -> None:
@@ -62,10 +62,10 @@ def lldescribe(
     A key, if the endpoint needs one, is read from the environment variable QSIT_JUDGE_KEY.
     """
     # Here, so that `qsit --help` loads no benchmark.
-    from evaluation.intervals import Bootstrap
-    from evaluation.lldescribe import benchmark
-    from evaluation.lldescribe.log import open_log
     from qsit_ray.endpoint import Endpoint
+    from qsit_ray.evaluation.intervals import Bootstrap
+    from qsit_ray.evaluation.lldescribe import benchmark
+    from qsit_ray.evaluation.lldescribe.log import open_log
 
     if not base_url or not model:
         raise InputError("give --base-url and --model, or set QSIT_JUDGE_URL and QSIT_JUDGE_MODEL")
@@ -113,7 +113,7 @@ def rating_style(
     as_json: Json = False,
 ) -> None:
     """Shares of free answers that rate with qualitative adjectives and with numbers."""
-    from evaluation import rating_style as benchmark
+    from qsit_ray.evaluation import rating_style as benchmark
 
     result = benchmark.rating_style(_read_texts(answers, text), confidence=confidence)
     if as_json:

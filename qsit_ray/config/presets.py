@@ -20,7 +20,7 @@ EXTENDS = "extends"
 
 def space(name: str) -> Space:
     """A file of search_spaces/ by its name."""
-    path = Path(str(files("search_spaces"))) / f"{name}.yaml"
+    path = Path(str(files("qsit_ray.search_spaces"))) / f"{name}.yaml"
     return validated(Space, read_yaml(path), str(path))
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from evaluation import correlation
-from evaluation.intervals import Bootstrap, Difference
-from evaluation.repeats import Metric, Repeat, difference, share_right
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.files import validated
 from qsit_ray.controller import Reference, reference_after
+from qsit_ray.evaluation import correlation
+from qsit_ray.evaluation.intervals import Bootstrap, Difference
+from qsit_ray.evaluation.repeats import Metric, Repeat, difference, share_right
 from qsit_ray.run_files import EpochLine, FoundMix, ReferenceKind, read_epochs
 
 RESULTS = "results.json"

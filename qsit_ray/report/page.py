@@ -12,13 +12,13 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from evaluation.iqa import IqaResult
-from evaluation.llvisionqa import AnswerResult
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.config.files import read_yaml
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation.iqa import IqaResult
+from qsit_ray.evaluation.llvisionqa import AnswerResult
 from qsit_ray.mixture import AXES
 from qsit_ray.report import ablations, ledger, plots
 from qsit_ray.report.searches import AXIS_TITLES, search_view

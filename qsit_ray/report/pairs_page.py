@@ -15,10 +15,10 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from evaluation.differences import PairedDifference
-from evaluation.intervals import DEFAULT, RESAMPLES
 from qsit_ray.data import images
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation.differences import PairedDifference
+from qsit_ray.evaluation.intervals import DEFAULT, RESAMPLES
 from qsit_ray.rating.pairs import ScoredPair
 from qsit_ray.rating.results import Reject
 from qsit_ray.report import plots

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from evaluation import correlation
 from qsit_ray import artifacts
 from qsit_ray.ahead import ahead
 from qsit_ray.data.encode import Encoded, Picture, collate
 from qsit_ray.data.micro_batches import Bounds, micro_batches
 from qsit_ray.data.tokens import RowTokens, read_tokens
+from qsit_ray.evaluation import correlation
 from qsit_ray.mixture import DOMAINS, Mixture, plan_epoch
 from qsit_ray.models import choice, load, score
 from qsit_ray.models.base import base_checkpoint

@@ -14,8 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from evaluation import iqa, llvisionqa
-from evaluation.intervals import Bootstrap
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
@@ -24,6 +22,8 @@ from qsit_ray.data.catalog import BenchmarkImage, Question, open_catalog
 from qsit_ray.data.images import Content
 from qsit_ray.data.pack import place
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation import iqa, llvisionqa
+from qsit_ray.evaluation.intervals import Bootstrap
 from qsit_ray.models.base import base_checkpoint, identity
 from qsit_ray.placement import prediction
 from qsit_ray.pool import on_actors

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluation import correlation
 from qsit_ray.ahead import ahead
 from qsit_ray.data.catalog import CatalogRow, Question
 from qsit_ray.data.encode import IGNORED, Encoded, Picture, collate
+from qsit_ray.evaluation import correlation
 from qsit_ray.models.batch import Batches
 from qsit_ray.models.budget import batches
 from qsit_ray.models.choice import (

@@ -1,8 +1,8 @@
 """The questions of a GPU: not measured without one, from the two studies' figures with one."""
 
 from benchmarks import on_gpu
-from evaluation.studies import gpu, gpu_rating
-from evaluation.studies.gpu_rating import Speed
+from qsit_ray.evaluation.studies import gpu, gpu_rating
+from qsit_ray.evaluation.studies.gpu_rating import Speed
 from qsit_ray.step_lines import Rates
 
 

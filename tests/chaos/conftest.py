@@ -10,7 +10,7 @@ import ray_nodes
 from command_line import SMALL, call, sets
 from disturbed import BATCH, Search, Training
 
-from evaluation.studies.sections import table, write_section
+from qsit_ray.evaluation.studies.sections import table, write_section
 
 CLOCK = Path(__file__).with_name("clock")
 NODES = ((1, "qsit=primary"), (1, "qsit=primary"), (2, "qsit=proxy"), (2, "qsit=proxy"))

@@ -5,9 +5,9 @@ import json
 import pytest
 import yaml
 
-from evaluation.studies.autoscaling import KINDS, SETTINGS, rehearse
 from qsit_ray.config.presets import paper
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation.studies.autoscaling import KINDS, SETTINGS, rehearse
 from qsit_ray.placement import ranks, trial
 from qsit_ray.session import check_launcher
 

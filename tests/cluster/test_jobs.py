@@ -12,7 +12,7 @@ from cluster_files import ROOT
 from command_line import QSIT, epochs, read, sets, wait
 from command_line import SMALL as LEAST
 
-from evaluation.studies.own_head import own_head
+from qsit_ray.evaluation.studies.own_head import own_head
 from qsit_ray.mixture import AXES
 
 BIN = Path(sys.executable).parent

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from evaluation.studies.own_head import own_head
+from qsit_ray.evaluation.studies.own_head import own_head
 
 PROGRAM = """
 import json, sys, time

@@ -13,7 +13,6 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 )
 from typer.testing import CliRunner
 
-from evaluation import correlation
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli.app import app
 from qsit_ray.config import presets
@@ -21,6 +20,7 @@ from qsit_ray.config.data import LlavaData
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.data.encode import Encoder
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation import correlation
 from qsit_ray.levels import LEVELS
 from qsit_ray.stages.catalog import build
 

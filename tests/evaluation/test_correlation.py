@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from evaluation import correlation
+from qsit_ray.evaluation import correlation
 from qsit_ray.levels import two_level_margin, two_level_score
 
 columns = st.lists(st.tuples(st.integers(0, 8), st.integers(-4, 4)), min_size=3, max_size=40)

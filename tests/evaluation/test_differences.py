@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.differences import FEW, FLIPS, paired_difference
+from qsit_ray.evaluation.differences import FEW, FLIPS, paired_difference
 
 SCORES = st.floats(1, 5, allow_nan=False)
 PAIRS = st.lists(st.tuples(SCORES, SCORES), min_size=1, max_size=12)

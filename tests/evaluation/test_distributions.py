@@ -11,9 +11,9 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import entropy, wasserstein_distance
 from typer.testing import CliRunner
 
-from evaluation import distributions
 from qsit_ray.cli.app import app
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation import distributions
 from qsit_ray.levels import LEVELS
 
 FIGURES = ("kl", "js", "wasserstein", "std_error", "calibration_error")

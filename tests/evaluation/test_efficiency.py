@@ -11,12 +11,12 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
-from evaluation import efficiency
 from qsit_ray.cli import evaluate
 from qsit_ray.data.encode import collate
 from qsit_ray.demo import models
 from qsit_ray.demo.pretrain import make_tokenizer
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation import efficiency
 from qsit_ray.models import load
 from qsit_ray.models.architectures import architecture
 from qsit_ray.models.load import Checkpoint

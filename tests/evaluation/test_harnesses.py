@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation import harnesses, replies
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation import harnesses, replies
 
 ASKED = [
     # question, candidates, right letter, reply, type and concern (Q-Bench's numbers)

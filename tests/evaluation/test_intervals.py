@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from evaluation.intervals import DEFAULT, Bootstrap, cluster_numbers, resampled_clusters
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation.intervals import DEFAULT, Bootstrap, cluster_numbers, resampled_clusters
 
 
 def test_the_same_arguments_give_the_same_draws_and_a_generator_continues():

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from evaluation import iqa
+from qsit_ray.evaluation import iqa
 from qsit_ray.levels import two_level_score
 
 

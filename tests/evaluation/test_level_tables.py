@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from evaluation.level_tables import convert_mos
+from qsit_ray.evaluation.level_tables import convert_mos
 from qsit_ray.levels import level_numbers
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation import llvisionqa as qa
+from qsit_ray.evaluation import llvisionqa as qa
 
 YES_NO = ["Yes", "No"]
 BLUR = ["Blur", "Motion blur", "Noise"]

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation import llvisionqa
-from evaluation.matching import match, official_matches
-from evaluation.wrappers import unwrapped
+from qsit_ray.evaluation import llvisionqa
+from qsit_ray.evaluation.matching import match, official_matches
+from qsit_ray.evaluation.wrappers import unwrapped
 from qsit_ray.reading import read_values
 
 YES_NO = ["Yes", "No"]

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from evaluation import correlation, iqa, outputs
 from qsit_ray import tables
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation import correlation, iqa, outputs
 from qsit_ray.levels import LEVELS, Range
 
 WORDS = {word: word for word in LEVELS}

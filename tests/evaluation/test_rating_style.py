@@ -7,9 +7,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from evaluation import rating_style as style
 from qsit_ray.cli import lldescribe
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation import rating_style as style
 
 
 @pytest.mark.parametrize(

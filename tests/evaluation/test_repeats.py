@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation import correlation
-from evaluation.repeats import Repeat, difference, share_right
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation import correlation
+from qsit_ray.evaluation.repeats import Repeat, difference, share_right
 
 
 def repeat(seed, better=0.0, photographs=6, crops=20):

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation import llvisionqa, replies
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation import llvisionqa, replies
 
 
 def table(folder, name="t.csv", **columns):

@@ -6,12 +6,12 @@ import pyarrow.parquet as pq
 import pytest
 from pages import read_section
 
-from evaluation.intervals import Bootstrap
-from evaluation.studies import ablation
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
 from qsit_ray.controller import Decision
+from qsit_ray.evaluation.intervals import Bootstrap
+from qsit_ray.evaluation.studies import ablation
 from qsit_ray.mixture import Mixture
 from qsit_ray.report import ablations, page
 from qsit_ray.run_files import EpochLine, FoundMix

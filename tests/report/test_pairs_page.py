@@ -5,8 +5,8 @@ import pytest
 from matplotlib.axes import Axes
 from PIL import Image
 
-from evaluation.differences import PairedDifference, paired_difference
 from qsit_ray.cli.compare import MOST_CASES
+from qsit_ray.evaluation.differences import PairedDifference, paired_difference
 from qsit_ray.rating.pairs import Pair, ScoredPair
 from qsit_ray.rating.results import Reject
 from qsit_ray.report import plots

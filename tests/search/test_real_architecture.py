@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
-from evaluation.studies.random_model import write_random
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
 from qsit_ray.config.data import DemoData
 from qsit_ray.config.files import override
 from qsit_ray.data import writing
 from qsit_ray.demo.rows import build
+from qsit_ray.evaluation.studies.random_model import write_random
 from qsit_ray.mixture import Mixture
 from qsit_ray.models.architectures import architecture
 from qsit_ray.session import session

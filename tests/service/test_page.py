@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from evaluation.studies.page_pictures import browsing, serving
+from qsit_ray.evaluation.studies.page_pictures import browsing, serving
 from qsit_ray.prompts import DESCRIBE, PROFILES
 from qsit_ray.rating.results import Choice, Reject, Reply, Score
 from qsit_ray.service.app import build

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from evaluation.studies.own_head import RAY, Head, free_port, own_head
+from qsit_ray.evaluation.studies.own_head import RAY, Head, free_port, own_head
 
 # A dead node is found within seconds, not half a minute.
 QUICK = {

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from evaluation.studies.random_model import write_random
+from qsit_ray.evaluation.studies.random_model import write_random
 from qsit_ray.models import load
 from qsit_ray.models.architectures import architecture
 from qsit_ray.session import GIB

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation import correlation
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.data.encode import collate
+from qsit_ray.evaluation import correlation
 from qsit_ray.models import load
 from qsit_ray.models.batch import Batches
 from qsit_ray.models.choice import answer

@@ -19,13 +19,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from evaluation.intervals import Bootstrap, cluster_numbers
-from evaluation.lldescribe import benchmark
-from evaluation.lldescribe.log import open_log
-from evaluation.lldescribe.rubric import DIMENSIONS, prompt, read_score
 from qsit_ray.cli import lldescribe
 from qsit_ray.endpoint import Endpoint
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation.intervals import Bootstrap, cluster_numbers
+from qsit_ray.evaluation.lldescribe import benchmark
+from qsit_ray.evaluation.lldescribe.log import open_log
+from qsit_ray.evaluation.lldescribe.rubric import DIMENSIONS, prompt, read_score
 
 SECRET = "sk-verysecret/0123456789"
 GOLDEN = {"a.jpg": "Sharp, but noisy.", "b.jpg": "Blurred {dark}.", "c.jpg": "Well exposed."}
@@ -348,7 +348,7 @@ def test_nothing_of_the_package_own_environment_is_sent(served, tmp_path, monkey
 
 
 def test_without_the_package_its_extra_is_named(tmp_path, monkeypatch):
-    for name in ("evaluation.lldescribe.client", "qsit_ray.chat"):
+    for name in ("qsit_ray.evaluation.lldescribe.client", "qsit_ray.chat"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(InputError, match=r"install qsit_ray\[judge\]"):

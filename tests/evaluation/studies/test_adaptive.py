@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pages import read_section
 
-from evaluation.studies.adaptive import (
+from qsit_ray.evaluation.studies.adaptive import (
     BY_PROCESS,
     OVER_LOG,
     PAPERS,
@@ -14,7 +14,7 @@ from evaluation.studies.adaptive import (
     simulated,
     write,
 )
-from evaluation.studies.response_curves import HIGH, KINDS, LOW, NOISES
+from qsit_ray.evaluation.studies.response_curves import HIGH, KINDS, LOW, NOISES
 
 RATIOS = np.geomspace(LOW, HIGH, 15)
 

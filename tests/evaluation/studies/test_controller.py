@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from pages import read_section
 
-from evaluation.studies.controller import (
+from qsit_ray.config.train import Controller
+from qsit_ray.evaluation.studies.controller import (
     EPOCHS,
     RULES,
     Toy,
@@ -14,7 +15,6 @@ from evaluation.studies.controller import (
     within,
     write,
 )
-from qsit_ray.config.train import Controller
 
 # Deviations that twice the rows can correct in this toy.
 REACHABLE = (0.85, 0.9, 1.1, 1.15)

@@ -3,10 +3,10 @@
 import pytest
 import wide_model
 
-from evaluation.studies import gpu
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.data.tokens import read_tokens
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation.studies import gpu
 
 
 def test_without_a_gpu_nothing_is_measured(tmp_path, monkeypatch):

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from evaluation.studies.__main__ import app
-from evaluation.studies.eighth import SEARCHES, simulated
-from evaluation.studies.hours import WAYS, hours_table, recorded
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation.studies.__main__ import app
+from qsit_ray.evaluation.studies.eighth import SEARCHES, simulated
+from qsit_ray.evaluation.studies.hours import WAYS, hours_table, recorded
 from qsit_ray.mixture import AXES
 from qsit_ray.run_config import RunConfig
 from qsit_ray.search.trials import TrialOutcome, write_trials

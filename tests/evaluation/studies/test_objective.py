@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pages import read_section
 
-from evaluation.studies import objective
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation.studies import objective
 from qsit_ray.mixture import AXES
 from qsit_ray.search.trials import TrialOutcome, write_trials
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from pages import read_section
 
-from evaluation.studies.order import GOAL, SHORTEST, orders_table, simulated, write
 from qsit_ray.config.presets import paper
+from qsit_ray.evaluation.studies.order import GOAL, SHORTEST, orders_table, simulated, write
 
 PLATEAU, LONGEST = SHORTEST
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from pages import read_section
 
-from evaluation.studies.regmix import (
+from qsit_ray.errors import InputError
+from qsit_ray.evaluation.studies.regmix import (
     MIXTURES,
     RATIOS,
     Mixing,
@@ -14,7 +15,6 @@ from evaluation.studies.regmix import (
     read,
     write,
 )
-from qsit_ray.errors import InputError
 
 
 def made(models=120, noise=0.01, seed=0):

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from pages import read_section
 
-from evaluation.studies import reproduction
-from evaluation.studies.reproduction import Row
 from qsit_ray.errors import InputError
+from qsit_ray.evaluation.studies import reproduction
+from qsit_ray.evaluation.studies.reproduction import Row
 
 PAGE = Path(__file__).parents[3] / "docs" / "REPRODUCTION.md"
 

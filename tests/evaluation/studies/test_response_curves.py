@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from evaluation.studies.response_curves import HIGH, KINDS, LOW, NOISES, family
+from qsit_ray.evaluation.studies.response_curves import HIGH, KINDS, LOW, NOISES, family
 
 RATIOS = np.geomspace(LOW, HIGH, 4001)
 

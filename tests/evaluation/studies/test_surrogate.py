@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from pages import read_section
 
-from evaluation.studies.response_curves import KINDS, NOISES
-from evaluation.studies.surrogate import LEAST, QUARTICS, coverage_table, simulated, write
+from qsit_ray.evaluation.studies.response_curves import KINDS, NOISES
+from qsit_ray.evaluation.studies.surrogate import LEAST, QUARTICS, coverage_table, simulated, write
 from qsit_ray.surrogate.comparison import RECOMMENDED
 
 SEARCH = Path(__file__).parents[3] / "docs" / "SEARCH.md"

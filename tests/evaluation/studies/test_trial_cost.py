@@ -2,7 +2,7 @@
 
 import pytest
 
-from evaluation.studies.trial_cost import FRESH, REUSED, Tick, costs_table, fixed_costs
+from qsit_ray.evaluation.studies.trial_cost import FRESH, REUSED, Tick, costs_table, fixed_costs
 
 
 def test_the_first_trial_counts_from_its_process_and_later_ones_from_the_end_before():

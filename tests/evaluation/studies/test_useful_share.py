@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from evaluation.studies.useful_share import catalog, equal_counts, primary, proxy
 from qsit_ray.config.presets import paper
+from qsit_ray.evaluation.studies.useful_share import catalog, equal_counts, primary, proxy
 from qsit_ray.mixture import PADDING
 
 

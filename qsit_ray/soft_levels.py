@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
-from scipy.special import log_ndtr, logsumexp
-from scipy.stats import norm
 
 from qsit_ray.levels import LEVEL_WEIGHTS
 
@@ -34,6 +31,8 @@ def on_levels(mos: float, low: float, high: float) -> float:
 def from_opinion(mos: float, std: float, low: float, high: float) -> Shares:
     """The distribution over the levels, [5], of a MOS with its deviation on a scale from `low` to
     `high`. Its mean is the MOS on the scale of the levels."""
+    from scipy.special import log_ndtr, ndtr  # here: a score needs no SciPy
+
     mean, spread = on_levels(mos, low, high), max(4 * std / (high - low), NARROWEST)
     edges = np.array([-np.inf, 1.5, 2.5, 3.5, 4.5, np.inf])
     above = (edges - mean) / spread
@@ -46,7 +45,7 @@ def from_opinion(mos: float, std: float, low: float, high: float) -> Shares:
         _log_difference(from_above[:-1], from_above[1:]),
     )
     around = (above[:-1] < 0) & (above[1:] > 0)
-    mass[around] = np.log(np.diff(norm.cdf(above))[around])
+    mass[around] = np.log(np.diff(ndtr(above))[around])
     return tilted(mass, mean)
 
 
@@ -59,6 +58,9 @@ def _log_difference(larger: NDArray[np.float64], smaller: NDArray[np.float64]) -
 
 def tilted(logs: ArrayLike, mean: float) -> Shares:
     """The distribution nearest to exp(`logs`), [5], whose mean is `mean`, from 1 to 5."""
+    from scipy.optimize import brentq
+    from scipy.special import logsumexp
+
     if mean <= 1 or mean >= 5:
         return np.asarray(round(mean) == NUMBERS, np.float64)
     mass = np.asarray(logs, np.float64)

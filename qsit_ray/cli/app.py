@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from qsit_ray import __version__, addresses, pipeline, ray_job
+from qsit_ray import __version__, addresses, ray_job
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli import (
     ablate,
@@ -32,7 +32,6 @@ from qsit_ray.cli.printing import say
 from qsit_ray.cli.working import requested_config, working
 from qsit_ray.errors import InputError
 from qsit_ray.interrupt import end_at_sigterm, exit_status
-from qsit_ray.run_config import opened
 from qsit_ray.terminal import Terminal
 
 app = typer.Typer(
@@ -90,6 +89,8 @@ def run(
     ] = False,
 ) -> None:
     """Run every stage in order; completed stages are skipped."""
+    from qsit_ray import pipeline
+
     ray_job.check_address()
     folder = RunFolder(out.absolute())
     other = None if source is None else RunFolder(source.absolute())
@@ -106,6 +107,9 @@ app.command()(ablate.ablate)
 @app.command()
 def show(run: Run) -> None:
     """Print a run's state and results."""
+    from qsit_ray import pipeline
+    from qsit_ray.run_config import opened
+
     folder = RunFolder(run.absolute())
     opened(folder)
     terminal = Terminal()

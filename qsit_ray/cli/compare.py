@@ -26,12 +26,12 @@ from qsit_ray.cli.rating import (
     refuse,
     watched,
 )
-from qsit_ray.rating.results import Reject
 from qsit_ray.terminal import Terminal
 
 if TYPE_CHECKING:
     from qsit_ray.evaluation.differences import PairedDifference
     from qsit_ray.rating.pairs import ScoredPair
+    from qsit_ray.rating.results import Reject
     from qsit_ray.report.pairs_page import Compared
 
 MOST_CASES = 24
@@ -65,6 +65,7 @@ def compare(
     from qsit_ray.evaluation.differences import paired_difference
     from qsit_ray.rating import outputs, pairs
     from qsit_ray.rating.pictures import name_of
+    from qsit_ray.rating.results import Reject
     from qsit_ray.report import pairs_page
 
     if out is not None:

@@ -8,13 +8,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from qsit_ray import pipeline
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli.options import Json, Preset, Run, Seed, Set
 from qsit_ray.cli.printing import print_json, print_table, say
 from qsit_ray.cli.working import requested_config, working
-from qsit_ray.config.data import LlavaData
-from qsit_ray.config.places import absolute
 from qsit_ray.errors import InputError
 from qsit_ray.terminal import Terminal
 
@@ -90,6 +87,9 @@ def init(
 
 def build(run: Run, preset: Preset = None, assignments: Set = []) -> None:  # noqa: B006
     """Build the catalog, the demo's base models, and count the tokens of each row."""
+    from qsit_ray import pipeline
+    from qsit_ray.config.data import LlavaData
+    from qsit_ray.config.places import absolute
     from qsit_ray.stages.catalog import build as build_catalog
 
     folder = RunFolder(run.absolute())
@@ -151,6 +151,7 @@ def audit(
     as_json: Json = False,
 ) -> None:
     """Find images of two splits, repeated rows, labels that contradict each other, cut answers."""
+    from qsit_ray import pipeline
     from qsit_ray.data.audit import audit as audited
     from qsit_ray.data.catalog import open_catalog
     from qsit_ray.data.tokens import read_cut

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.markup import escape
 
-from qsit_ray import pipeline, placement
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli.options import Confidence, Json, LowerBetter, Run, Seed
 from qsit_ray.cli.printing import print_json, print_reasons, print_table, say
 from qsit_ray.cli.working import working
-from qsit_ray.data import images
 from qsit_ray.errors import InputError
 from qsit_ray.reading import TABLES
 from qsit_ray.terminal import Terminal
@@ -59,14 +57,14 @@ def register(evaluate: typer.Typer) -> None:
 
 def run(run: Run) -> None:
     """Evaluate the primary, the untrained primary and the proxy on the test benchmarks."""
-    from qsit_ray.stages.evaluate import evaluate_models
+    from qsit_ray import pipeline, placement
 
     folder = RunFolder(run.absolute())
-    with (
-        working(folder) as (config, terminal),
-        pipeline.ray_session(config, terminal, placement.prediction(config)),
-    ):
-        evaluate_models(folder, config, terminal)
+    with working(folder) as (config, terminal):
+        from qsit_ray.stages.evaluate import evaluate_models  # here: a held run is refused at once
+
+        with pipeline.ray_session(config, terminal, placement.prediction(config)):
+            evaluate_models(folder, config, terminal)
 
 
 def iqa(
@@ -311,6 +309,7 @@ def efficiency(
     as_json: Json = False,
 ) -> None:
     """Cost of scoring and answering: latency, peak memory, FLOPs, parameters."""
+    from qsit_ray.data import images
     from qsit_ray.prompts import profile_named
 
     asked = profile_named(profile)

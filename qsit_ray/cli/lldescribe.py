@@ -15,7 +15,6 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from qsit_ray import reading, tables
 from qsit_ray.cli.options import Confidence, Json, Seed
 from qsit_ray.cli.printing import print_json
 from qsit_ray.errors import InputError
@@ -134,6 +133,8 @@ def _read_texts(path: Path, column: str) -> list[str | None]:
 
     Raises InputError as `tables.read` and its `texts` do.
     """
+    from qsit_ray import reading, tables
+
     if path.name.lower().removesuffix(".gz").endswith((".json", ".jsonl", ".ndjson")):
         value = reading.read_values(path)
         if isinstance(value, list) and not any(isinstance(item, dict) for item in value):

@@ -17,12 +17,12 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli.options import Json
 from qsit_ray.cli.printing import print_json, print_table, say
 from qsit_ray.errors import InputError
-from qsit_ray.rating.results import Choice, Reject, Reply, Score, check_candidates
 from qsit_ray.terminal import Terminal
 
 if TYPE_CHECKING:
     from qsit_ray.rating.rater import Rater
     from qsit_ray.rating.remote import RemoteRater
+    from qsit_ray.rating.results import Choice, Reject, Reply, Score
 
 Model = Annotated[
     str,
@@ -130,6 +130,7 @@ def score(
     What can't be read is named at the end, with exit status 2; the rest is scored.
     """
     from qsit_ray.rating import inputs, outputs  # here: other verbs need neither pyarrow nor Pillow
+    from qsit_ray.rating.results import Reject, Score
 
     given = [*(images or []), *(source or [])]
     if selftest == bool(given):
@@ -194,6 +195,8 @@ def ask(
     as_json: Json = False,
 ) -> None:
     """Ask an image questions; it is read once for all of them."""
+    from qsit_ray.rating.results import Choice, check_candidates
+
     if choice is not None:
         check_candidates(choice)
     place = _address(backend, endpoint, precision)
@@ -306,6 +309,8 @@ def printed(
     found: Iterable[Scored | Reject], writer: csv.DictWriter[str]
 ) -> Iterator[Scored | Reject]:
     """The same; the row of each score is printed as it comes."""
+    from qsit_ray.rating.results import Reject
+
     for each in found:
         if not isinstance(each, Reject):
             writer.writerow(each.to_row())

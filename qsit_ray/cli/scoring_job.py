@@ -18,7 +18,6 @@ from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli.printing import print_json, say
 from qsit_ray.errors import InputError
-from qsit_ray.placement import Request
 from qsit_ray.terminal import Terminal, quiet
 
 if TYPE_CHECKING:
@@ -69,6 +68,7 @@ def run(job: Job, images: Sequence[str], output: str, as_json: bool) -> None:
 def _scored(
     job: Job, model: str, images: Sequence[str], folder: Folder, terminal: Terminal
 ) -> Counts:
+    from qsit_ray.placement import Request
     from qsit_ray.rating import job as scoring
     from qsit_ray.session import cores, on_cluster, session
 

@@ -6,20 +6,19 @@ import os
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qsit_ray import pipeline, placement
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli.options import Json, Run, Set
 from qsit_ray.cli.printing import print_json
 from qsit_ray.cli.working import working
-from qsit_ray.config.config import Config
-from qsit_ray.config.files import override
 from qsit_ray.errors import InputError
-from qsit_ray.run_config import opened
 from qsit_ray.terminal import Terminal
+
+if TYPE_CHECKING:
+    from qsit_ray.config.config import Config
 
 
 def register(search: typer.Typer) -> None:
@@ -32,6 +31,10 @@ def register(search: typer.Typer) -> None:
 
 def run(run: Run, assignments: Set = []) -> None:  # noqa: B006
     """Run the next search: an axis, or the final proxies once both axes are fitted."""
+    from qsit_ray import pipeline, placement
+    from qsit_ray.config.files import override
+    from qsit_ray.run_config import opened
+
     folder = RunFolder(run.absolute())
     with working(folder, override(opened(folder), assignments)) as (config, terminal):
         with pipeline.ray_session(config, terminal, placement.trial(config.search)):
@@ -44,6 +47,8 @@ def merge_check(run: Run, as_json: Json = False) -> None:
 
     Trains three components and four mixtures between them, with the run's own settings.
     """
+    from qsit_ray import pipeline, placement
+
     folder = RunFolder(run.absolute())
     with working(folder) as (config, terminal):
         from rich.console import Console
@@ -108,6 +113,7 @@ def estimate(
     A range: from every trial ending at its first plateau to each as long as it may be.
     """
     from qsit_ray.config import presets
+    from qsit_ray.config.files import override
     from qsit_ray.search.estimate import AxisEstimate, estimate
 
     config = override(presets.resolve(preset), assignments)
@@ -168,6 +174,7 @@ def _hours(hours: float) -> str:
 
 def show(run: Run, as_json: Json = False) -> None:
     """A run's trials, the reasons of failures, the best ratio of each axis, and the cost."""
+    from qsit_ray.run_config import opened
     from qsit_ray.search import summary
 
     folder = RunFolder(run.absolute())
@@ -208,6 +215,8 @@ def show(run: Run, as_json: Json = False) -> None:
 def _slots(config: Config, cluster: Path | None) -> tuple[int, str]:
     """Trials at once on the `cluster` that a file describes, on that of RAY_ADDRESS, or on the
     resources of the primary's run. Raises InputError where no node of the file holds a trial."""
+    from qsit_ray import placement
+
     if cluster is not None:
         from qsit_ray.launcher import read_launcher
 

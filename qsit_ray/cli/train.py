@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qsit_ray import pipeline, placement
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli.options import Json, Run, Set
 from qsit_ray.cli.printing import print_json
 from qsit_ray.cli.working import working
-from qsit_ray.config.files import override
 from qsit_ray.errors import InputError
-from qsit_ray.run_config import opened
 from qsit_ray.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -41,10 +38,14 @@ def run(
     assignments: Set = [],  # noqa: B006
 ) -> None:
     """Train the primary at the mixture, or resume it, also on another number of workers."""
-    from qsit_ray.stages.train import train
+    from qsit_ray import pipeline, placement
+    from qsit_ray.config.files import override
+    from qsit_ray.run_config import opened
 
     folder = RunFolder(run.absolute())
     with working(folder, override(opened(folder), assignments)) as (config, terminal):
+        from qsit_ray.stages.train import train  # here: a run that is held is refused at once
+
         number = workers or config.train.workers
         sized = config.train.model_copy(update={"workers": number})
         resized = config.model_copy(update={"train": sized})
@@ -77,6 +78,9 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Estimate the training's memory, steps, tokens and hours; or write one epoch's rows."""
+    from qsit_ray.config.files import override
+    from qsit_ray.run_config import opened
+
     if (epoch is None) != (out is None):
         raise InputError("--epoch and --out go together")
     if (run is None) == (preset is None):
@@ -113,6 +117,7 @@ def plan(
 
 def show(run: Run, as_json: Json = False) -> None:
     """A run's epochs: losses, the controller's decisions, and the share of time waited for data."""
+    from qsit_ray.run_config import opened
     from qsit_ray.run_files import read_epochs
     from qsit_ray.train.planned import stall_fraction
 
@@ -162,6 +167,7 @@ def export(
     of reference images for `qsit score --selftest`."""
     from qsit_ray.models import push as hub
     from qsit_ray.models.export import HERE, export
+    from qsit_ray.run_config import opened
 
     if public and push is None:
         raise InputError("--public belongs to --push")
@@ -194,6 +200,7 @@ def _add_reference(folder: Path) -> None:
 
 def _write_epoch(run: Path, epoch: int, out: Path, as_json: bool) -> None:
     from qsit_ray.data.catalog import read_sizes
+    from qsit_ray.run_config import opened
     from qsit_ray.train import planned
 
     folder = RunFolder(run.absolute())

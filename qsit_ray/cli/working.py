@@ -6,19 +6,17 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 
-from qsit_ray import pipeline, ray_job
+from qsit_ray import ray_job
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.config import presets
-from qsit_ray.config.config import Config
-from qsit_ray.config.files import override
 from qsit_ray.errors import InputError
-from qsit_ray.fork import fork
-from qsit_ray.models.base import relative_paths
-from qsit_ray.run_config import FROM, RunConfig, opened
 from qsit_ray.terminal import Terminal, quiet
+
+if TYPE_CHECKING:
+    from qsit_ray.config.config import Config
 
 
 @contextmanager
@@ -31,6 +29,11 @@ def working(
     A failure that is not the user's mistake leaves its traceback in the log and exits with
     status 1.
     """
+    from qsit_ray import pipeline
+    from qsit_ray.fork import fork
+    from qsit_ray.models.base import relative_paths
+    from qsit_ray.run_config import opened
+
     if config is None:
         config = opened(run)
     if ray_job.in_job():
@@ -79,6 +82,10 @@ def requested_config(
     neither a run nor a preset, both a preset and a source, or a run that was not made from the
     source, and as `override` does.
     """
+    from qsit_ray.config import presets
+    from qsit_ray.config.files import override
+    from qsit_ray.run_config import FROM, RunConfig, opened
+
     if source is not None:
         if preset is not None:
             raise InputError("--from and --preset: give one of them")

@@ -43,13 +43,10 @@ SCHEMA = pa.schema(
 )
 
 
-_EMPTY = pa.table(
-    {
-        "name": pa.array([], pa.large_string()),
-        "part": pa.array([], pa.int32()),
-        "place": pa.array([], pa.int32()),
-    }
-)
+# Of a schema: an array made here would import pandas.
+_EMPTY = pa.schema(
+    [("name", pa.large_string()), ("part", pa.int32()), ("place", pa.int32())]
+).empty_table()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
 
 from qsit_ray.errors import InputError
 
@@ -51,6 +50,8 @@ def select(mos: ArrayLike, count: int, seed: int, mean: float | None = None) -> 
     the greatest entropy. Within a part the rows are drawn by `seed`. Raises InputError for a count
     beyond the number of rows, or scores that are all equal.
     """
+    from scipy.optimize import brentq  # here: half a second, and other verbs of labels need none
+
     values = np.asarray(mos, np.float64)
     low, high = (float(end) for end in (values.min(), values.max()))
     if not 0 < count <= values.size:

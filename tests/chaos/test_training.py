@@ -112,13 +112,18 @@ def test_head(training, there, trained, note):
 def test_second_command(training, trained, note):
     """Training: a second command works on the same run folder; it is refused."""
     training.until(training.inside(0))
+    ranks = training.cluster.named("RayTrainWorker")
     with training.harm():
+        for rank in ranks:  # they would else end before the second command has begun
+            rank.suspend()
         second = subprocess.run(
             [QSIT, "train", "run", training.run],
             env=training.cluster.environment,
             capture_output=True,
             text=True,
         )
+        for rank in ranks:
+            rank.resume()
     assert second.returncode == 2
     assert str(training.run) in second.stderr
     training.finish().same_as(trained)

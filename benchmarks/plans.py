@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import Check, Figure, Found, Goal, alone, faster
+from benchmarks.figures import Check, Figure, Found, Goal, alone, faster, ratio
 from benchmarks.pairs import fresh, in_turn
 
 TEXT = "plan of an epoch"
 PANDAS = "pandas, sample and concat"
+SHUFFLES = "limit: NumPy's shuffles of the same numbers alone"
 BYTES = Goal(16, at_most=True)
 
 
@@ -23,7 +24,7 @@ def run(smoke: bool, folder: Path) -> Found:
         found = in_turn(
             {
                 name: partial(fresh, f"benchmarks.plans:{name}", {"rows": rows}, inside=smoke)
-                for name in ("ours", "by_pandas")
+                for name in ("ours", "by_pandas", "shuffles")
             },
             rounds,
         )
@@ -31,6 +32,11 @@ def run(smoke: bool, folder: Path) -> Found:
         what = f"{TEXT}, {rows:,} rows"
         theirs = seconds["by_pandas"]
         figures.append(faster(f"{what}, CPU", PANDAS, seconds["ours"], theirs, Goal(3.0)))
+        figures.append(
+            ratio(
+                f"{what}: of the limit", SHUFFLES, "s", seconds["ours"], seconds["shuffles"], None
+            )
+        )
         results = {name: runs[0].result for name, runs in found.items()}
         for key, name, goal in (
             ("kept", "bytes a row kept", None),
@@ -92,6 +98,21 @@ def by_pandas(rows: int) -> dict[str, Any]:
     held = np.bincount(np.searchsorted(ends[1:], planned["row"], side="right"), minlength=3)
     kept = float(planned.memory_usage(index=True).sum()) / rows
     return {**found, "kept": kept, "rows": [*held.tolist(), int(planned["row"].nunique())]}
+
+
+def shuffles(rows: int) -> dict[str, Any]:
+    """CPU seconds of shuffling the pools and the order: what any such plan has to do."""
+    import numpy as np
+
+    taken, sizes = sizes_of(rows)
+
+    def shuffled() -> None:
+        for count in (*sizes.values(), sum(taken.values())):
+            np.random.Generator(np.random.Philox(0)).permutation(count)
+
+    cpu = time.process_time()
+    shuffled()
+    return {"cpu": time.process_time() - cpu}
 
 
 def _measured(plan: Any) -> dict[str, Any]:

@@ -154,21 +154,24 @@ def plan_epoch(
 
     Raises ValueError when the mixture takes rows of an empty domain.
     """
-    chosen: list[NDArray[np.int64]] = []
-    offset = 0
+    rows = np.empty(mixture.total, np.int64)
+    offset = filled = 0
     for key, domain in enumerate(DOMAINS):
         size, count = sizes[domain], mixture.counts()[domain]
         if count and not size:
             raise ValueError(f"domain {domain} is empty, but the mixture takes {count} rows of it")
         first = used.get(domain, 0)
         for number in range(first // max(size, 1), -(-(first + count) // max(size, 1))):
-            one_pass = _generator(seed, key, number).permutation(size)
+            # 32 bits where they suffice: a pass over a large domain is the most memory of a plan.
+            one_pass = np.arange(size, dtype=np.int32 if size <= 2**31 else np.int64)
+            _generator(seed, key, number).shuffle(one_pass)
             before = number * size
-            chosen.append(offset + one_pass[max(first - before, 0) : first + count - before])
+            taken = one_pass[max(first - before, 0) : first + count - before]
+            np.add(taken, offset, out=rows[filled : filled + len(taken)], dtype=np.int64)
+            filled += len(taken)
         offset += size
-    rows = np.concatenate(chosen)
-    order = _generator(seed, _ORDER_KEY, epoch).permutation(len(rows))
-    return EpochPlan(epoch, global_batch, rows[order])
+    _generator(seed, _ORDER_KEY, epoch).shuffle(rows)
+    return EpochPlan(epoch, global_batch, rows)
 
 
 def splitmix64(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

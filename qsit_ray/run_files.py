@@ -106,17 +106,18 @@ class EpochLine:
         wanted = self.reference_loss_ratio
         skipped = f" ({self.rows_skipped:,} skipped)" if self.rows_skipped else ""
         text = (
-            f"epoch {self.epoch}: {_rows(self.sizes)}{skipped}, L_S {self.loss_scoring:.4f}, "
+            f"epoch {self.epoch}: {in_rows(self.sizes)}{skipped}, L_S {self.loss_scoring:.4f}, "
             f"L_I {self.loss_interpreting:.4f}, ratio {self.loss_ratio:.3f}"
         )
         if wanted is not None:
             text += f" (λ {wanted:.3f}): {self.verdict.replace('_', ' ')}"
         if self.next_sizes is None:
             return text
-        return f"{text}; next {_rows(self.next_sizes)}"
+        return f"{text}; next {in_rows(self.next_sizes)}"
 
 
-def _rows(sizes: Mixture) -> str:
+def in_rows(sizes: Mixture) -> str:
+    """The rows of the domains as the terminal shows them."""
     return " : ".join(f"{count:,}" for count in sizes.counts().values()) + " rows"
 
 

@@ -6,13 +6,13 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -23,11 +23,22 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 BETWEEN_SECONDS = 30.0
 """Between two lines of one bar, where the output is no terminal."""
 QUIET_SECONDS = 300.0
 """Between two lines that differ in the count or the figures alone."""
+
+
+class Live(Progress):
+    """Bars, and below them what is said of their tasks, a line each; a long one is cut."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            for line in task.fields["said"]:
+                yield Text(f"  {line}", style="dim", no_wrap=True, overflow="ellipsis")
 
 
 @dataclass
@@ -39,25 +50,46 @@ class Bar:
 
     title: str
     say: Callable[[str], None]
-    live: Progress | None = None
+    live: Live | None = None
     task: TaskID | None = None
     clock: Callable[[], float] = time.monotonic
     _told: str = ""
     _now: str = ""
     _change: tuple[str, int] = ("", 0)
     _at: float = -math.inf
+    _begun: tuple[int, float] | None = None
 
-    def update(self, done: int, total: int, note: str = "", figures: str = "") -> None:
-        shown = " ".join(text for text in (note, figures) if text)
+    def update(
+        self, done: int, total: int, note: str = "", figures: str = "", left: float | None = None
+    ) -> None:
+        """`note`: what happened last; `figures` change all the time. `left`: the seconds that are
+        left, where they are known better than from the pace so far."""
+        if self._begun is None:
+            self._begun = done, self.clock()
+        if left is None:
+            left = self._left(done, total)
+        shown = [text for text in (note, figures) if text]
+        if left is not None and done < total:
+            shown.append(f"about {in_words(left)} left")
         if self.live is not None and self.task is not None:
-            self.live.update(self.task, completed=done, total=total, note=shown)
+            last = ", ".join(shown[1:] if note else shown)
+            said = [text for text in (note, last) if text]
+            self.live.update(self.task, completed=done, total=total, said=said)
             return
-        self._now = f"{self.title}: {done} of {total} {shown}".rstrip()
+        self._now = ", ".join([f"{self.title}: {done} of {total}", *shown])
         change = (note, 10 * done // max(1, total))
         distance = QUIET_SECONDS if change == self._change else BETWEEN_SECONDS
         if self.clock() - self._at >= distance:
             self._at, self._change = self.clock(), change
             self.tell()
+
+    def _left(self, done: int, total: int) -> float | None:
+        """Seconds at the pace since the first state, None before there is one."""
+        assert self._begun is not None
+        first, begun = self._begun
+        if done == first:
+            return None
+        return (total - done) * (self.clock() - begun) / (done - first)
 
     def tell(self) -> None:
         """Say the last state, if it was not said."""
@@ -110,10 +142,17 @@ class Terminal:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
         )
-        with Progress(*columns, console=self.console) as live:
-            yield Bar(title, self._print, live, live.add_task(title, total=None, note=""))
+        with Live(*columns, console=self.console) as live:
+            yield Bar(title, self._print, live, live.add_task(title, total=None, said=()))
+
+
+def in_words(seconds: float) -> str:
+    """A duration in the largest unit of which it has two or more: 40 s, 12 min."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 @contextmanager

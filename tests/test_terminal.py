@@ -9,7 +9,7 @@ import pytest
 from command_line import call
 from rich.console import Console
 
-from qsit_ray.terminal import BETWEEN_SECONDS, QUIET_SECONDS, Bar, Terminal, quiet
+from qsit_ray.terminal import BETWEEN_SECONDS, QUIET_SECONDS, Bar, Terminal, in_words, quiet
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ "
 
@@ -56,8 +56,8 @@ def test_a_bar_in_a_log_is_lines_without_control_characters():
         bar.update(1, 8, "ratio=1 seed=0", "2 running")
         bar.update(2, 8, "ratio=2 seed=0")
         bar.update(8, 8, "ratio=3 seed=0")
-    texts = ["Search ...", "Search: 1 of 8 ratio=1 seed=0 2 running",
-             "Search: 8 of 8 ratio=3 seed=0"]  # fmt: skip
+    texts = ["Search ...", "Search: 1 of 8, ratio=1 seed=0, 2 running",
+             "Search: 8 of 8, ratio=3 seed=0"]  # fmt: skip
     lines = "".join(f"{STAMP}{re.escape(text)}\n" for text in texts)
     assert re.fullmatch(lines, output.getvalue())
 
@@ -68,7 +68,7 @@ def test_the_state_at_an_error_is_told():
         bar.update(1, 8)
         bar.update(2, 8)
         raise ValueError
-    assert output.getvalue().endswith("Search: 2 of 8\n")
+    assert "Search: 2 of 8" in output.getvalue().splitlines()[-1]
 
 
 def test_lines_of_a_bar_have_a_distance():
@@ -87,7 +87,42 @@ def test_figures_alone_are_told_now_and_then():
     for now in range(1_000):
         bar.update(1 + now, 100_000, figures=f"loss {now}")
     assert [at for at, _ in told] == [0, *range(int(QUIET_SECONDS), 1_000, int(QUIET_SECONDS))]
-    assert told[-1][1] == "Train: 901 of 100000 loss 900"
+    assert told[-1][1] == "Train: 901 of 100000, loss 900, about 28 h left"
+
+
+def test_the_time_left_is_that_of_the_pace_since_the_work_went_on():
+    now, told = 0, []
+    bar = Bar("Train", told.append, clock=lambda: now)
+    for moment, done in ((0, 600), (400, 610), (800, 620)):
+        now = moment
+        bar.update(done, 1_000)
+    bar.tell()
+    assert told == ["Train: 600 of 1000", "Train: 610 of 1000, about 4 h left",
+                    "Train: 620 of 1000, about 4 h left"]  # fmt: skip
+    bar.update(621, 1_000, left=50)
+    bar.update(1_000, 1_000)
+    bar.tell()
+    assert told[3:] == ["Train: 1000 of 1000"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (119, "119 s"), (120, "2 min"), (7_199, "120 min"), (7_200, "2 h"),
+     (172_800, "2 d"), (1e6, "12 d")],
+)  # fmt: skip
+def test_a_duration_in_words(seconds, text):
+    assert in_words(seconds) == text
+
+
+def test_a_terminal_shows_what_is_said_below_the_bar_and_cuts_it():
+    shown, output = terminal(True)
+    with shown.bar("Search") as bar:
+        bar.update(3, 8, "ratio 2.42 seed 1: score 0.61" + " and more" * 9, "2 running", left=600)
+    last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.getvalue()).splitlines()
+    assert any("3/8" in line and "Search" in line for line in last)
+    (note,) = {line.strip() for line in last if "ratio 2.42" in line}
+    assert note.endswith("…") and len(note) <= 80
+    assert any(line.strip() == "2 running, about 10 min left" for line in last)
 
 
 def test_nothing_is_painted_where_the_output_of_a_command_goes_to_a_file(tmp_path, capfd):

@@ -1,4 +1,4 @@
-"""rim: the verbs of the proxy search: search run, estimate and show."""
+"""rim: the verbs of the proxy search: search run, end, estimate, show and merge-check."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 def register(search: typer.Typer) -> None:
     """Add the verbs to the command group `search`."""
     search.command("run")(run)
+    search.command("end")(end)
     search.command("estimate")(estimate)
     search.command("show")(show)
     search.command("merge-check")(merge_check)
@@ -40,6 +41,18 @@ def run(run: Run, assignments: Set = []) -> None:  # noqa: B006
         with pipeline.ray_session(config, terminal, placement.trial(config.search)):
             done = pipeline.search_next(folder, config, terminal)
         terminal.say(f"{done}: done" if done else "every search is complete")
+
+
+def end(run: Run) -> None:
+    """End a grid search that was stopped: the trials that have finished are all of its axis."""
+    from qsit_ray.run_config import opened
+
+    folder = RunFolder(run.absolute())
+    with working(folder, opened(folder)) as (config, terminal):
+        from qsit_ray.stages.search import end_axis
+
+        axis, count = end_axis(folder, config)
+        terminal.say(f"{axis}: ended with {count} trials; `qsit fit {run}` or `qsit run` goes on")
 
 
 def merge_check(run: Run, as_json: Json = False) -> None:

@@ -12,7 +12,7 @@ from ray.tune.execution import class_cache
 from ray.tune.search import Searcher
 
 from qsit_ray import artifacts
-from qsit_ray.config.search import Search
+from qsit_ray.config.search import Adaptive, Search
 from qsit_ray.errors import InputError
 from qsit_ray.placement import trial
 from qsit_ray.search.estimate import longest_first
@@ -106,6 +106,8 @@ class ShowProgress(tune.Callback):
     gauges: SearchGauges
     progress: Progress
     scores: dict[Point, float]
+    whole: tuple[float, float]
+    """The least ratio and the greatest."""
     reasons: dict[Point, str]
     """Of failed trials, which Tune's results do not know where a trial reported nothing."""
     note: str = ""
@@ -123,9 +125,12 @@ class ShowProgress(tune.Callback):
         done = finished(cls.task.folder)
         if isinstance(points, Sequence):
             asked = {point: done[point] for point in points if point in done}
+            ratios = [ratio for ratio, _ in points]
+            cls.whole = min(ratios), max(ratios)
             cls.progress = Progress(len(points), cls.task.longest, points, asked)
         else:
             cls.progress = Progress(points.settings.trials, cls.task.longest, ended=dict(done))
+            cls.whole = points.low, points.high
         unreported = {point_name(*point) for point in done}
         cls.progress.wasted = wasted_seconds(cls.task.folder, unreported)
         cls.mistake, cls.note, cls.reasons = None, "", {}
@@ -138,7 +143,15 @@ class ShowProgress(tune.Callback):
 
     @classmethod
     def _show(cls, note: str, figures: str = "") -> None:
-        cls.bar.update(len(cls.progress.ended), cls.progress.total, note, figures)
+        states = cls.progress.states()
+        told = [f"{states[s]} {s}" for s in ("running", "waiting", "failed") if states[s]]
+        cls.bar.update(
+            len(cls.progress.ended),
+            cls.progress.total,
+            note,
+            ", ".join([text for text in (figures, *told) if text]),
+            cls.progress.seconds_left(),
+        )
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         point = point_of(trial.config)
@@ -203,15 +216,20 @@ class ShowProgress(tune.Callback):
         self._show(self.note)
 
     def _standing(self) -> str:
-        """The best ratio so far and what it may lose, once three ratios have scores."""
+        """The best ratio so far and what it may lose, once three ratios have scores; of a grid also
+        whether that is little enough to stop."""
         ratios = [ratio for ratio, _ in self.scores]
         # Only the trials of an axis have a study; others are not asked for a best ratio.
         if self.study is None or len(set(ratios)) < LEAST_RATIOS:
             return ""
         from qsit_ray.search.adaptive import standing  # lazily: optuna is slow to import
 
-        best, left = standing(ratios, list(self.scores.values()), min(ratios), max(ratios), 0)
-        return f"; best so far {best:.3g}, which loses at most {left:.2g}"
+        best, left = standing(ratios, list(self.scores.values()), *self.whole, 0)
+        text = f"; best so far {best:.3g}, which loses at most {left:.2g}"
+        search = self.task.config.search
+        if search.adaptive is None and left <= Adaptive().tolerance:
+            text += ", enough to stop and `qsit search end`"
+        return text
 
 
 class StopAtMistake(tune.Stopper):

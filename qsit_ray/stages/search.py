@@ -109,6 +109,37 @@ def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) 
     return True
 
 
+def end_axis(run: RunFolder, config: Config) -> tuple[Axis, int]:
+    """Take the trials that have finished as all those of the axis under way; write trials.parquet.
+    Returns the axis and their number.
+
+    Raises InputError where no grid is under way, or too few ratios have a score to be fitted.
+    """
+    if config.search.adaptive is not None:
+        raise InputError(
+            "search.adaptive: such a search ends by itself; lower search.adaptive.trials instead"
+        )
+    for axis in AXES if config.mix is None else ():
+        inputs, whole = search_inputs(run, config, axis), _stage_inputs(run, config, axis)
+        if run.is_complete(name := f"search {axis}", whole):
+            continue
+        space = config.space(axis)
+        done = finished(open_folder(folder_of(run, axis, config.search.storage), inputs))
+        points = [(ratio, seed) for ratio in space.ratios for seed in space.seeds]
+        rows = [done[point] for point in points if point in done]
+        scored = {row.ratio for row in rows if row.score is not None}
+        if len(scored) <= space.degree:
+            raise InputError(
+                f"{axis}: {len(scored)} ratios have a score, too few for a curve of degree "
+                f"{space.degree}; `qsit search run {run.path}` goes on"
+            )
+        with run.stage(name, whole) as cost:
+            trials.write_trials(run.trials(axis), rows)
+            cost.device_seconds = sum(row.device_seconds or 0.0 for row in rows)
+        return axis, len(rows)
+    raise InputError(f"{run.path}: no search is under way")
+
+
 def _scout(
     run: RunFolder, task: Task, axis: Axis, inputs: dict[str, object], terminal: Terminal
 ) -> list[TrialOutcome]:

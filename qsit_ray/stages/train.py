@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -32,9 +32,10 @@ from qsit_ray.data.catalog import open_catalog
 from qsit_ray.data.source import NAMESPACE, plan_dataset
 from qsit_ray.data.tokens import read_tokens
 from qsit_ray.errors import InputError, mistake_in
+from qsit_ray.mixture import Mixture
 from qsit_ray.models.base import base_checkpoint, identity
 from qsit_ray.placement import cpu_task, ranks
-from qsit_ray.run_files import FoundMix, read_epochs
+from qsit_ray.run_files import EpochLine, FoundMix, in_rows, read_epochs
 from qsit_ray.session import labels_of
 from qsit_ray.step_lines import StepLog, first_of_ranks, mean_ranks
 from qsit_ray.terminal import Bar, Terminal
@@ -267,6 +268,13 @@ def _course_actor(job: Job) -> Iterator[Any]:
         ray.kill(actor)
 
 
+def _sizes_after(job: Job, lines: Sequence[EpochLine]) -> Mixture:
+    """The rows of the epoch that follows; of the last one, once the training has ended."""
+    if not lines:
+        return job.mixture.rows
+    return lines[-1].next_sizes or lines[-1].sizes
+
+
 @contextmanager
 def _progress_shown(job: Job, workers: int, bar: Bar, terminal: Terminal) -> Iterator[None]:
     """The bar follows rank 0's progress file, which is removed at the end, and the last line of
@@ -274,7 +282,8 @@ def _progress_shown(job: Job, workers: int, bar: Bar, terminal: Terminal) -> Ite
     for left_by_a_kill in job.checkpoints.folder.glob("progress_*.json"):
         left_by_a_kill.unlink(missing_ok=True)
     ended, steps = threading.Event(), StepLog(job.run.steps)
-    epochs, shown = len(read_epochs(job.run.epochs)), workers
+    lines = read_epochs(job.run.epochs)
+    epochs, shown, sizes = len(lines), workers, _sizes_after(job, lines)
 
     def show_ranks(now: int) -> None:
         nonlocal shown
@@ -285,17 +294,19 @@ def _progress_shown(job: Job, workers: int, bar: Bar, terminal: Terminal) -> Ite
             )
 
     def show_epochs() -> None:
-        nonlocal epochs
+        nonlocal epochs, sizes
         lines = read_epochs(job.run.epochs)
         for line in lines[epochs:]:
             terminal.say(str(line))
-        epochs = len(lines)
+        epochs, sizes = len(lines), _sizes_after(job, lines)
 
     def watch() -> None:
         while not ended.wait(1.0):
             with suppress(InputError):  # not written yet
                 done, total, now = artifacts.read_json(job.progress_file)
-                bar.update(done, total, figures=str(steps.last() or ""))
+                all_of = job.config.train.epochs
+                mix = f"epoch {min(epochs, all_of - 1)} ({all_of} in all): {in_rows(sizes)}"
+                bar.update(done, total, mix, str(steps.last() or ""))
                 show_ranks(now)
                 show_epochs()
 

@@ -15,7 +15,6 @@ from qsit_ray.config.changes import FIRST, SECOND, Change, Part, changes
 from qsit_ray.config.config import Config
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import AXES
-from qsit_ray.search.records import FINAL_PROXIES, finished, folder_of
 from qsit_ray.train.checkpoint import Committed
 
 MADE_WITH, HISTORY = files.RUN_ENTRIES
@@ -83,6 +82,9 @@ def change(run: RunFolder, settings: Config) -> list[Change]:
 
 def work(run: RunFolder, settings: Config) -> dict[Part, str]:
     """What a run has computed that must not be lost, in words, by part."""
+    # Here: to open a run needs no pyarrow.
+    from qsit_ray.search.records import FINAL_PROXIES, finished, folder_of
+
     found: dict[Part, str] = {}
     names: dict[Part, str] = {FIRST: AXES[0], SECOND: AXES[1], "proxies": FINAL_PROXIES}
     for part, search in names.items():

@@ -30,11 +30,12 @@ for name in (
     "order",
     "regmix",
     "reproduction",
+    "settings",
     "shares",
     "surrogate",
     "useful_share",
 ):
-    app.command(name)(import_module(f"qsit_ray.evaluation.studies.{name}").write)
+    app.command(name.replace("_", "-"))(import_module(f"qsit_ray.evaluation.studies.{name}").write)
 
 
 @app.command("trial-cost")

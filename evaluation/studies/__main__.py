@@ -118,6 +118,16 @@ def rating(
 
 
 @app.command()
+def method(
+    out: Annotated[Path, typer.Option(help="The folder of the pictures.")] = Path("docs"),
+) -> None:
+    """Pictures of the method: the path of the data, a fitted search, the controller."""
+    from qsit_ray.evaluation.studies import method_pictures  # here: the others need no matplotlib
+
+    method_pictures.write(out)
+
+
+@app.command()
 def page(
     out: Annotated[Path, typer.Option(help="The folder of the pictures.")] = Path("docs"),
 ) -> None:

@@ -166,8 +166,8 @@ def _entry(key: Key) -> str:
     facts.append("no default" if key.default is None else f"default `{key.default}`")
     facts += [f"{preset} `{value}`" for preset, value in key.in_presets.items()]
     facts += ["operational"] if key.operational else []
-    first = _wrapped(f"- `{key.name}`: {'; '.join(facts)}")
-    lines = [*first[:-1], first[-1] + "\\", *_wrapped(key.meaning)]
+    first = _wrapped(f"- **`{key.name}`**: {'; '.join(facts)}")
+    lines = [*first[:-1], first[-1] + "<br>", *_wrapped(key.meaning)]
     return "\n".join([lines[0], *(f"  {line}" for line in lines[1:])])
 
 

@@ -19,6 +19,7 @@ from qsit_ray.config.presets import demo
 from qsit_ray.controller import MixtureController, Reference
 from qsit_ray.data import writing
 from qsit_ray.mixture import Mixture, plan_epoch
+from qsit_ray.models.architectures import architecture
 from qsit_ray.run_files import FoundMix
 from qsit_ray.search.trials import TrialOutcome, write_trials
 from qsit_ray.train.checkpoint import Checkpoints
@@ -218,16 +219,19 @@ def own_data(folder):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with the files that commands name, and /data below it."""
+    """A folder with the files that commands name; those of /data are in databases/."""
     folder = tmp_path_factory.mktemp("place")
-    for name in ("runs", "downloads", "data", "d2"):
+    for name in ("runs", "downloads", "data", "d2", "databases"):
         (folder / name).mkdir()
     for name in ("RUN", "runs/demo"):
         planted_run(RunFolder(folder / name))
-    (folder / "FILE").symlink_to(folder / "RUN")
+    (folder / "other.yaml").write_text("{extends: demo, seed: 3}")
+    (folder / "databases" / "downloads").symlink_to(folder / "downloads")
+    (folder / "models" / "my-0.5b").mkdir(parents=True)
+    architecture("0.5b").to_json_file(folder / "models" / "my-0.5b" / "config.json")
     (folder / "cluster.yaml").symlink_to(ROOT / "cluster.yaml")
     tables(folder)
     questions(folder)
-    databases(folder / "root")
+    databases(folder / "databases")
     own_data(folder)
     return folder

@@ -17,7 +17,13 @@ from qsit_ray.cli.app import app
 from qsit_ray.evaluation.studies.__main__ import app as studies
 
 # What a page writes for what a reader fills in.
-PLACEHOLDERS = {"--tokens-per-second N": "--tokens-per-second 9000", "--epoch N": "--epoch 0"}
+PLACEHOLDERS = {
+    "--tokens-per-second N": "--tokens-per-second 9000",
+    "--epoch N": "--epoch 0",
+    " FILE": " other.yaml",
+}
+# Folders of other machines, and where the fixture `place` has them.
+ABSOLUTE = {"/data/": "databases/", "=/models/": "=models/"}
 
 # Run below, in a folder that has their files.
 HERE = (
@@ -273,11 +279,10 @@ def test_the_commands_of_a_page_run(page, place, monkeypatch):
         ((_, program),) = blocks(ROOT / page, ("python",))
         subprocess.run([sys.executable, "-c", program], check=True)
     for command in by_page()[page]:
-        if command.text.startswith("qsit data init /data/downloads"):
-            words = [word.replace("/data/", f"{place}/") for word in words_of(command.text)]
-        else:
-            words = [word.replace("/data/", f"{place}/root/") for word in words_of(command.text)]
-            words = [str(place / "runs") if word == "/models/my-0.5b" else word for word in words]
+        text = command.text
+        for written, there in ABSOLUTE.items():
+            text = text.replace(written, there)
+        words = words_of(text)
         done = CliRunner().invoke(app, words[1:])
         assert done.exit_code == 0, (str(command), done.output, done.exception)
         assert done.output, str(command)

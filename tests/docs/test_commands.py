@@ -16,6 +16,8 @@ from qsit_ray.cli import command_line
 from qsit_ray.cli.app import app
 from qsit_ray.evaluation.studies.__main__ import app as studies
 
+QSIT = typer.main.get_command(app)
+
 # What a page writes for what a reader fills in.
 PLACEHOLDERS = {
     "--tokens-per-second N": "--tokens-per-second 9000",
@@ -181,7 +183,7 @@ def test_the_tests_that_run_commands_are_there(named):
 
 def parsed(words):
     """The words after `qsit`, read as the command line does."""
-    return command_line.parsed(typer.main.get_command(app), words)
+    return command_line.parsed(QSIT, words)
 
 
 def words_of(text):
@@ -215,7 +217,7 @@ def test_the_command_line_takes_its_words(command):
 
 def options_of(words):
     """The options that a verb has; None where the words name no verb."""
-    found = typer.main.get_command(app)
+    found = QSIT
     for word in words:
         if not hasattr(found, "commands"):
             break

@@ -14,6 +14,9 @@ from typer.testing import CliRunner
 
 from qsit_ray.cli import command_line
 from qsit_ray.cli.app import app
+from qsit_ray.config import presets
+from qsit_ray.config.files import override
+from qsit_ray.errors import InputError
 from qsit_ray.evaluation.studies.__main__ import app as studies
 
 QSIT = typer.main.get_command(app)
@@ -213,6 +216,19 @@ OF_QSIT = [
 def test_the_command_line_takes_its_words(command):
     for words in qsit_words(command.text):
         parsed(words)
+
+
+@pytest.mark.parametrize("command", [c for c in OF_QSIT if "--set" in c.text], ids=str)
+def test_settings_that_a_command_changes_may_have_these_values(command):
+    """Of one preset or another: those of a file or a run are not known here."""
+    *_, words = qsit_words(command.text)
+    wrong = []
+    for preset in ("demo", "paper"):
+        try:
+            override(presets.resolve(preset), parsed(words).values["assignments"])
+        except InputError as error:
+            wrong.append(str(error))
+    assert len(wrong) < 2, wrong
 
 
 def options_of(words):

@@ -44,8 +44,8 @@ HERE = (
     r"qsit evaluate (iqa|llvisionqa|compare|rating-style) ",
 )
 
-# By a test of its own, with the same options: a model, Ray, a server, or minutes. The second column
-# has those of USE.md, which run as the page has them.
+# By another test, of the same verb on files of its own: they need a model, Ray, a server, or
+# minutes. Those of USE.md run as the page has them.
 ELSEWHERE = {
     r"docs/USE\.md:\d+: qsit (?!serve)(?!.*--output)": (
         "tests/cli/test_rating.py::test_the_commands_of_the_page_run"

@@ -1,4 +1,4 @@
-# One command each: make demo, make test, make check, make gpu, make bench. The environment is made on first use.
+# One command each: make demo, make test, make check, make docs, make gpu, make bench. The environment is made on first use.
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
@@ -6,7 +6,7 @@ RUN ?= runs/demo
 
 ONLY ?=
 
-.PHONY: demo test test-slow chaos coverage check gpu bench bench-smoke lock audit clean
+.PHONY: demo test test-slow chaos coverage check gpu bench bench-smoke docs lock audit clean
 
 demo: $(READY)
 	$(BIN)/qsit run --preset demo --out $(RUN)
@@ -47,6 +47,10 @@ bench: $(READY)
 # Tiny sizes: whether both sides of each question give the same, never how fast.
 bench-smoke: $(READY)
 	OMP_NUM_THREADS=1 RAY_worker_niceness=0 $(BIN)/python -m benchmarks --smoke --only "$(ONLY)"
+
+# docs/ and the pages beside it as a site in build/site, which loads nothing from elsewhere.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # The versions of constraints.txt with the hashes of their files, for pip's --require-hashes (SECURITY.md).
 lock: $(READY)

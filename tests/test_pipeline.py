@@ -26,6 +26,7 @@ from command_line import (
     untimed,
     words,
 )
+from run_page import unnamed
 
 from qsit_ray.mixture import half_up, ratios_at
 
@@ -169,6 +170,11 @@ def test_the_report_and_the_ledger_are_written(run):
     assert "D1" in (run / "report.html").read_text()
     stages = read(run / "ledger.json")["stages"]
     assert {"data", "pretrain", "proxies", "train", "evaluate"} <= set(stages)
+
+
+def test_every_file_of_a_run_is_on_its_page(run):
+    """docs/RUN_FOLDER.md. The one that it does not name is the fixture's."""
+    assert unnamed(run) == ["stdout.txt"]
 
 
 def test_the_terminal_shows_progress_and_results_and_nothing_else(run):

@@ -30,11 +30,12 @@ for name in (
     "order",
     "regmix",
     "reproduction",
+    "settings",
     "shares",
     "surrogate",
     "useful_share",
 ):
-    app.command(name)(import_module(f"qsit_ray.evaluation.studies.{name}").write)
+    app.command(name.replace("_", "-"))(import_module(f"qsit_ray.evaluation.studies.{name}").write)
 
 
 @app.command("trial-cost")
@@ -114,6 +115,16 @@ def rating(
     from qsit_ray.evaluation.studies import rating  # here: the others need no torch
 
     rating.write(out, images)
+
+
+@app.command()
+def method(
+    out: Annotated[Path, typer.Option(help="The folder of the pictures.")] = Path("docs"),
+) -> None:
+    """Pictures of the method: the path of the data, a fitted search, the controller."""
+    from qsit_ray.evaluation.studies import method_pictures  # here: the others need no matplotlib
+
+    method_pictures.write(out)
 
 
 @app.command()

@@ -126,7 +126,7 @@ def write(out: Path, late: int) -> None:
         "given mix, on nodes that are processes of one machine; a proxy's node comes 5 s after it "
         f"is asked for, the primary's {late} s after.",
         table(["seconds", "nodes for proxies", "nodes for the primary"], rows),
-        "The command said meanwhile:\n\n```\n" + "\n".join(said) + "\n```",
+        "The command said meanwhile:\n\n```text\n" + "\n".join(said) + "\n```",
     )
 
 

@@ -142,6 +142,6 @@ def write(
     ]
     options = "".join(f" --rows {count}" for count in rows)
     command = (
-        f"By `python -m evaluation.studies catalog_size --out {out}{options}`, in CPU seconds:"
+        f"By `python -m evaluation.studies catalog-size --out {out}{options}`, in CPU seconds:"
     )
     write_section(out, "catalog-size", command, table(columns, lines))

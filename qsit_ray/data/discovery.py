@@ -73,17 +73,19 @@ def discover(root: Path, skip: Path, report: Callable[[int, int], None]) -> Foun
     """Judge every label file and every file of records below a folder, but for the folder `skip`.
     `report` gets the files judged and their number.
 
-    Raises InputError for a folder that does not exist or has no image.
+    Raises InputError for a folder that does not exist, has no image, or lies in `skip`.
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
+    own = skip.resolve()
+    if root.resolve().is_relative_to(own):
+        raise InputError(f"{root}: what is made goes to {skip}; give --out another name")
     root = root.absolute()
     images = files.images(root)
     if not images:
         raise InputError(f"{root}: no image below it")
     places = _Places(root, images)
     found = Found(images=len(images))
-    own = skip.resolve()
     judged = sorted(
         path
         for path in files.walk(root)

@@ -107,6 +107,17 @@ def test_a_folder_without_images_and_a_wrong_ending_are_refused(tmp_path):
         discovery.discover(tmp_path / "no", tmp_path / "x", lambda done, total: None)
 
 
+def test_a_folder_to_which_its_own_files_would_go_is_refused(tmp_path):
+    """All of it would be passed over as written by an earlier call."""
+    root = tmp_path / "mine"
+    (root / "photos").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(root / "photos" / "a.jpg")
+    for folder in (root, root / "photos"):
+        with pytest.raises(InputError, match="another name"):
+            init(folder, tmp_path / "mine.yaml")
+    assert not (tmp_path / "mine.yaml").exists()
+
+
 def test_held_out_images_keep_a_reference_together_and_owners_splits():
     rows = [Label(f"{n}", f"{n}.png", float(n % 7), reference=f"r{n % 10}") for n in range(100)]
     held = scoring.hold_out(Labels("own", rows), 0.2, 1)

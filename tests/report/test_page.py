@@ -9,7 +9,8 @@ from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
 from qsit_ray.errors import InputError
-from qsit_ray.report.page import build, fixed, percent, significant
+from qsit_ray.report.formats import fixed, percent, significant
+from qsit_ray.report.page import build
 from qsit_ray.search.trials import TrialOutcome, write_trials
 from qsit_ray.surrogate.comparison import compare_curves
 from qsit_ray.surrogate.observations import observed

@@ -61,14 +61,15 @@ def told(epochs: Sequence[EpochLine]) -> list[str]:
             text += ", so the sizes stay"
         else:
             ahead = "scoring" if line.verdict == "grow_interpreting" else "interpreting"
-            text += f"; {ahead} is ahead, so the other side is to grow"
+            text += f"; {ahead} is ahead"
+            text += "" if line.next_sizes is None else ", so the other side is to grow"
         sentences.append(f"{text}{_change(line)}.")
     return sentences
 
 
 def _change(line: EpochLine) -> str:
     if line.next_sizes is None:
-        return " (it was the last epoch)"
+        return "" if line.verdict == "hold" else ", and no epoch follows"
     if line.next_sizes == line.sizes:
         return "" if line.verdict == "hold" else ", but a limit keeps the sizes"
     now, then = line.sizes, line.next_sizes

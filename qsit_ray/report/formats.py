@@ -18,19 +18,18 @@ def significant(value: float | None) -> str:
 
 def fixed(value: float | None) -> str:
     """A correlation or a share, three decimals."""
-    return "–" if value is None else _minus(f"{value:.3f}")
+    return "–" if value is None else _minus(f"{round(value, 3) + 0.0:.3f}")
 
 
 def signed(value: float | None) -> str:
     """A difference of such, with its sign; none at 0."""
     if value is None:
         return "–"
-    text = fixed(round(value, 3) + 0.0)
-    return f"+{text}" if round(value, 3) > 0 else text
+    return f"+{fixed(value)}" if round(value, 3) > 0 else fixed(value)
 
 
 def percent(value: float | None) -> str:
-    return "–" if value is None else _minus(f"{100 * value:.1f}\u00a0%")
+    return "–" if value is None else _minus(f"{round(100 * value, 1) + 0.0:.1f}\u00a0%")
 
 
 def points(value: float | None) -> str:

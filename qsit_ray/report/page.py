@@ -120,7 +120,7 @@ def build(run: RunFolder, config: Config) -> Path:
         questions=examples.example_questions(own.questions, run.catalog),
         ablations=_ablations(run),
         ablation_columns=ablations.COLUMNS,
-        facts=summary.facts(tests, costs, searches),
+        facts=summary.facts(tests, costs, searches, config.search.rehearsal is not None),
         costs=costs,
         against_paper=summary.against_paper(costs),
         unit=_unit(costs),
@@ -200,7 +200,7 @@ def _scatters(
         bins, others = _bins(images, bootstrap), _bins(_of(before, dataset), bootstrap)
         plot = Markup(score_plots.scatter(images, bins, others, dataset, labels))
         drawn = min(len(images), score_plots.MOST_DRAWN)
-        found.append(Scatter(dataset, len(images), drawn, bool(others), plot))
+        found.append(Scatter(dataset, len(images), drawn, len(others) > 1, plot))
     return found
 
 

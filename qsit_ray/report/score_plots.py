@@ -60,7 +60,7 @@ def _mix(axes: Any, mix: Mix) -> None:
     if not mix.on_front and mix.search != "final_proxies":
         inside = PAPER
     drawing.point(
-        axes, mix.interpreting, mix.scoring, mix.told, marker=_MARKERS[mix.search], zorder=3,
+        axes, mix.interpreting, mix.scoring, mix.told, marker=_MARKERS[mix.search], zorder=4 if mix.search == "final_proxies" else 3,
         markersize=13 if mix.search == "final_proxies" else 7.5, color=inside, **style,
     )  # fmt: skip
 
@@ -93,7 +93,7 @@ def scatter(
         else:
             style |= {"markersize": 3, "alpha": 0.35}
             axes.plot([one.truth for one in shown], [one.score for one in shown], **style)
-        if before:
+        if len(before) > 1:
             axes.plot(
                 [one.truth for one in before], [one.prediction for one in before],
                 color=MUTED, linewidth=1.4, linestyle=(0, (1, 2)),
@@ -149,7 +149,9 @@ def radar(axes_names: Sequence[str], models: Mapping[str, Sequence[float]]) -> s
         axes.set_ylim(0, 1)
         axes.set_yticks([0.25, 0.5, 0.75, 1.0], ["", "0.5", "", "1"])
         axes.set_rlabel_position(180 / len(axes_names))
-        axes.set_xticks(angles, axes_names)
+        for label in axes.get_yticklabels():
+            label.set_bbox({"facecolor": PAPER, "edgecolor": "none", "pad": 1})
+        axes.set_xticks(angles, [_short(name) for name in axes_names])
         for label, angle in zip(axes.get_xticklabels(), angles, strict=True):
             across = np.sin(angle)
             label.set_horizontalalignment(
@@ -160,6 +162,11 @@ def radar(axes_names: Sequence[str], models: Mapping[str, Sequence[float]]) -> s
         axes.spines["polar"].set_visible(False)
 
     return drawing.svg(draw, 4.4, "Models over all benchmarks")
+
+
+def _short(name: str) -> str:
+    """In two lines where it is long."""
+    return name.replace(" ", "\n", 1) if len(name) > 12 else name
 
 
 def differences(values: Sequence[float], x_title: str) -> str:

@@ -116,6 +116,9 @@ def losses(trials: Sequence[TrialOutcome], curves: Mapping[str, Curve], x_title:
     ]
 
     def draw(figure: Figure) -> None:
+        engine = figure.get_layout_engine()
+        if engine is not None:
+            engine.set(wspace=0.1)  # type: ignore[call-arg]
         done = [row for row in trials if row.loss_scoring and row.loss_interpreting]
         low, high = min(row.ratio for row in done), max(row.ratio for row in done)
         for axes, (title, names) in zip(figure.subplots(1, 2), panels, strict=True):

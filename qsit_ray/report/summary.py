@@ -18,20 +18,25 @@ PRIMARY, UNTRAINED = "primary", "primary_untrained"
 
 @dataclass(frozen=True)
 class Fact:
-    """A line of the answer: its name and its sentence."""
+    """A line of the answer: its name and its sentences."""
 
     name: str
-    text: str
+    sentences: tuple[str, ...]
 
 
-def facts(tests: Sequence[PairedTest], costs: Ledger, searches: Sequence[SearchView]) -> list[Fact]:
-    """Gain, cost and certainty, each where it is known."""
+def facts(
+    tests: Sequence[PairedTest],
+    costs: Ledger,
+    searches: Sequence[SearchView],
+    rehearsed: bool = False,
+) -> list[Fact]:
+    """Gain, cost and certainty, each where it is known. A rehearsal's cost is not the paper's."""
     found = [
-        Fact("Gain", gain(tests)),
-        Fact("Cost", cost(costs)),
-        Fact("How sure", certainty(searches)),
+        Fact("Gain", tuple(filter(None, [gain(tests)]))),
+        Fact("Cost", tuple(filter(None, [cost(costs, rehearsed)]))),
+        Fact("How sure", tuple(certainty(searches))),
     ]
-    return [fact for fact in found if fact.text]
+    return [fact for fact in found if fact.sentences]
 
 
 def gain(tests: Sequence[PairedTest]) -> str:
@@ -47,8 +52,8 @@ def gain(tests: Sequence[PairedTest]) -> str:
             mean = float(np.mean([test.difference.difference for test in found]))
             above = sum(_is_above(test) for test in found)
             parts.append(
-                f"{metric} {signed(mean)} in the mean of {len(found)} data sets, of which "
-                f"{above} rose significantly"
+                f"{metric} {signed(mean)} in the mean of {len(found)} data sets, with an "
+                f"interval above 0 in {above} of them"
             )
     parts += [f"accuracy {_shown(test)}" for test in known if test.metric == "accuracy"]
     return f"Against the untrained primary: {'; '.join(parts)}." if parts else ""
@@ -74,14 +79,19 @@ def _is_above(test: PairedTest) -> bool:
     return test.difference.interval is not None and test.difference.interval[0] > 0
 
 
-def cost(costs: Ledger) -> str:
+def cost(costs: Ledger, rehearsed: bool = False) -> str:
     """Device time by part, and what the paper reports; empty before any stage has ended."""
     if not costs.stages:
         return ""
-    parts = [f"{duration(costs.search_seconds)} of search"] if costs.trials else []
-    parts += [f"{duration(costs.primary_seconds)} of the primary"] if costs.primary_seconds else []
+    parts = [f"{duration(costs.search_seconds)} for the search"] if costs.trials else []
+    if costs.primary_seconds:
+        parts.append(f"{duration(costs.primary_seconds)} for the primary")
     text = f"{duration(costs.device_seconds)} of device time"
-    return f"{text}, {' and '.join(parts)} among it." if parts else f"{text}."
+    text += f", of which {' and '.join(parts)}" if parts else ""
+    if rehearsed:
+        return f"{text}."
+    hours = "{search:g} and {primary:g}".format(**PAPER_HOURS)
+    return f"{text}; the paper: {hours} GPU-hours of an A800."
 
 
 def against_paper(costs: Ledger) -> list[tuple[str, float | None, float]]:
@@ -97,8 +107,8 @@ def against_paper(costs: Ledger) -> list[tuple[str, float | None, float]]:
     ]
 
 
-def certainty(searches: Sequence[SearchView]) -> str:
-    """How well the searches know their optimum; empty before one is fitted."""
+def certainty(searches: Sequence[SearchView]) -> list[str]:
+    """How well each search knows its optimum, once it is fitted."""
     sentences = []
     for search in searches:
         if search.fitted is None:
@@ -106,14 +116,14 @@ def certainty(searches: Sequence[SearchView]) -> str:
         fit = search.fitted.fit
         share = f"{100 * fit.confidence:g} %"
         low, high = map(significant, fit.interval)
-        text = f"{search.title}: {significant(search.fitted.ratio)}, {share} interval {low} to {high}"
+        text = f"{search.title} = {significant(search.fitted.ratio)}, {share} interval {low} to {high}"
         if fit.noise is not None:
-            zone = " to ".join(map(significant, fit.regret_zone))
-            text += f"; from {zone} no more than {significant(fit.tolerance)} is lost"
+            zone = " and ".join(map(significant, fit.regret_zone))
+            text += f"; between {zone} no more than {fit.tolerance:.2g} of the score is lost"
         if search.fitted.doubts:
-            text += f" (doubtful: {'; '.join(search.fitted.doubts)})"
+            text += f". In doubt: {'; '.join(search.fitted.doubts)}"
         sentences.append(f"{text}.")
-    return " ".join(sentences)
+    return sentences
 
 
 def duration(seconds: float) -> str:

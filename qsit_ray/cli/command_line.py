@@ -83,9 +83,11 @@ def _paths(command: Parsed) -> Iterator[tuple[str, str]]:
     a folder's name in paths."""
     texts = TEXTS.get(command.verb, ())
     for name, value in command.values.items():
-        if isinstance(value, Path):
-            if not value.is_absolute():
-                yield name, str(value)
+        values = value if isinstance(value, list) else [value]
+        if any(isinstance(each, Path) for each in values):
+            for each in values:
+                if not each.is_absolute():
+                    yield name, str(each)
         elif name in texts and not (name == "model" and _is_name(command, value)):
             for each in value if isinstance(value, list) else [value] if value else []:
                 if each != "-" and "://" not in each and not each.startswith(("/", "~")):

@@ -36,8 +36,7 @@ def summary(epochs: Sequence[EpochLine]) -> str:
     ]
     first, last = known[0], known[-1]
     text = (
-        f"Over {len(known)} epoch{'s' * (len(known) != 1)} the controller decided "
-        f"{_and(counted)}. "
+        f"Over {len(known)} epoch{'s' * (len(known) != 1)} the controller decided {_and(counted)}. "
     )
     if len(known) == 1:
         return f"{text}The loss ratio was {_distance(last)}."

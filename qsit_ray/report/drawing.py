@@ -56,7 +56,7 @@ def plain_values(axes: Axes) -> None:
     low, high = axes.get_ylim()
     middle = (low + high) / 2
     if high - low <= SAME * max(abs(middle), 1e-3):
-        room = 0.1 * abs(middle) or 0.1
+        room = 0.1 * abs(middle) if abs(middle) > 1e-3 else 0.1
         axes.set_ylim(middle - room, middle + room)
     axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
 

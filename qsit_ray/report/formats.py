@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 
@@ -49,6 +50,11 @@ def p_value(value: float | None) -> str:
     if value is None:
         return "–"
     return "< 0.001" if value < 0.001 else f"{value:#.2g}".rstrip(".")
+
+
+def setting(value: object) -> str:
+    """A setting's value as a configuration file may have it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _minus(text: str) -> str:

@@ -1,5 +1,5 @@
-// The point nearest to the pointer tells what it is; without this script the browser shows the same
-// words after a while.
+/* The point nearest to the pointer tells what it is; without this script the browser shows the same
+   words after a while. */
 const told = document.createElement("div");
 told.id = "told";
 told.hidden = true;

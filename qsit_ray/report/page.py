@@ -173,7 +173,7 @@ def _mean(tables: Sequence[Any], model: str) -> SimpleNamespace | None:
 
 def _trials(run: RunFolder) -> dict[str, list[TrialOutcome]]:
     """Completed trials by search; the final proxies' too."""
-    tables = {axis: run.trials(axis) for axis in AXES}
+    tables: dict[str, Path] = {axis: run.trials(axis) for axis in AXES}
     tables[FINAL_PROXIES] = run.path / "proxy" / "trials.parquet"
     return {
         name: [row for row in read_trials(table) if row.status == "completed"]

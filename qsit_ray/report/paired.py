@@ -57,6 +57,7 @@ def _scores(
         for image in models[a].images
         if (image.dataset, image.name) in others
     ]
+    both = [(x, y) for x, y in both if x.truth == y.truth]
     for dataset in dict.fromkeys(image.dataset for image, _ in both):
         rows = [(x, y) for x, y in both if x.dataset == dataset]
         differences = iqa.compare_predictions(
@@ -90,6 +91,4 @@ def _answers(
         return []
     right = np.array([[x.right, y.right] for x, y in rows])
     found = llvisionqa.compare_replies(right[:, 0], right[:, 1], bootstrap)
-    return [
-        PairedTest(a, b, "questions", "accuracy", len(rows), found, found.p_value, "McNemar")
-    ]
+    return [PairedTest(a, b, "questions", "accuracy", len(rows), found, found.p_value, "McNemar")]

@@ -1,4 +1,4 @@
-"""pure: the predictions of a run's models on test images and questions, as its report shows them."""
+"""pure: predictions of a run's models on test images and questions, as its report shows them."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from qsit_ray.config import files, presets
 from qsit_ray.config.changes import changes
 from qsit_ray.config.config import Config
 from qsit_ray.errors import InputError
+from qsit_ray.report.formats import setting
 from qsit_ray.run_files import EpochLine
 
 
@@ -38,7 +39,7 @@ def recipe(
         _commands(run, made_with),
         _settings(config),
         tuple(
-            (str(entry["time"]), key, str(values[0]), str(values[1]))
+            (str(entry["time"]), key, setting(values[0]), setting(values[1]))
             for entry in content.get("history") or ()
             for key, values in entry["changed"].items()
         ),
@@ -70,7 +71,7 @@ def _settings(config: Config) -> tuple[tuple[str, str, str], ...]:
     except InputError:  # the preset was a file, or is of another version
         return ()
     return tuple(
-        (each.key, str(each.before), str(each.now))
+        (each.key, setting(each.before), setting(each.now))
         for each in changes(base, config)
         if each.key != "cache"
     )

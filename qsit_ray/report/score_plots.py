@@ -14,13 +14,14 @@ from qsit_ray.report.drawing import DOMAIN, INK, MUTED, PAPER
 from qsit_ray.report.formats import significant
 from qsit_ray.report.predictions import ScoredImage
 from qsit_ray.report.tradeoff import Mix, Tradeoff
+from qsit_ray.search.records import FINAL_PROXIES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HOVERED, MOST_DRAWN = 300, 1500
 """Images that tell what they are, and images that are drawn, of one data set."""
-_MARKERS = {"interpreting_general": "o", "interpreting_scoring": "^", "final_proxies": "*"}
+_MARKERS = {"interpreting_general": "o", "interpreting_scoring": "^", FINAL_PROXIES: "*"}
 
 
 def tradeoff(found: Tradeoff) -> str:
@@ -53,15 +54,15 @@ def tradeoff(found: Tradeoff) -> str:
 
 
 def _mix(axes: Any, mix: Mix) -> None:
-    style: dict[str, Any] = {"markeredgecolor": INK, "markeredgewidth": 1.2}
-    if mix.on_front or mix.search == "final_proxies":
-        style = {"markeredgecolor": PAPER, "markeredgewidth": 1.2}
-    inside = DOMAIN["interpreting"] if mix.search == "final_proxies" else INK
-    if not mix.on_front and mix.search != "final_proxies":
-        inside = PAPER
+    if mix.search == FINAL_PROXIES:
+        style = {"color": DOMAIN["interpreting"], "markeredgecolor": PAPER, "markersize": 13}
+    elif mix.on_front:
+        style = {"color": INK, "markeredgecolor": PAPER, "markersize": 7.5}
+    else:
+        style = {"color": PAPER, "markeredgecolor": INK, "markersize": 7.5}
     drawing.point(
-        axes, mix.interpreting, mix.scoring, mix.told, marker=_MARKERS[mix.search], zorder=4 if mix.search == "final_proxies" else 3,
-        markersize=13 if mix.search == "final_proxies" else 7.5, color=inside, **style,
+        axes, mix.interpreting, mix.scoring, mix.told, marker=_MARKERS[mix.search],
+        markeredgewidth=1.2, zorder=4 if mix.search == FINAL_PROXIES else 3, **style,
     )  # fmt: skip
 
 

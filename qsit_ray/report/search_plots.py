@@ -45,13 +45,14 @@ def curve(
     x_title: str,
     y_title: str,
     shares: Shares | None,
+    span: tuple[float, float] | None = None,
 ) -> str:
     """Score over ratio: trials, mean and standard deviation of each ratio, the fit, its optimum.
 
     The curve is thick in the fit's regret zone. Dotted: the recommended curve, or the paper's where
     the recommended one is used. `shares` gives the rows of each domain at a ratio, in any unit;
-    they are drawn as a strip below. `y_title` is for those who can't see the drawing; the page has
-    it above.
+    they are drawn as a strip below. `span`: least and greatest score of the axis, by default of
+    what is drawn. `y_title` is for those who can't see the drawing; the page has it above.
     """
 
     def draw(figure: Figure) -> None:
@@ -78,6 +79,9 @@ def curve(
                 top, row.ratio, row.score or 0.0, told(row, x_title),
                 **style, markeredgewidth=0, transform=top.transData + left,
             )  # fmt: skip
+        if span is not None:
+            room = 0.08 * (span[1] - span[0])
+            top.set_ylim(span[0] - room, span[1] + room)
         drawing.plain_values(top)
         if shares:
             _strip(bottom, shares, low, high)
@@ -85,6 +89,17 @@ def curve(
         bottom.set_xlabel(x_title, color=INK)
 
     return drawing.svg(draw, 4.5, f"{y_title} over {x_title}")
+
+
+def heights(trials: Sequence[TrialOutcome], fitted: Comparison | None) -> list[float]:
+    """The scores of trials, and those of the used curve over its interval."""
+    found = [row.score for row in trials if row.score is not None]
+    if fitted is None:
+        return found
+    ratios = np.clip(
+        np.geomspace(fitted.fit.low, fitted.fit.high, 100), fitted.fit.low, fitted.fit.high
+    )
+    return [*found, *predict(fitted.fit, ratios).tolist()]
 
 
 def _means(axes: Axes, done: Sequence[TrialOutcome], x_title: str) -> None:
@@ -182,9 +197,7 @@ def _second_curve(axes: Axes, fitted: Comparison) -> None:
     if others:
         other = fitted.curves[others[0]]
         ratios = np.clip(np.geomspace(other.low, other.high, 200), other.low, other.high)
-        axes.plot(
-            ratios, predict(other, ratios), color=MUTED, linewidth=1.2, linestyle=(0, (1, 2))
-        )
+        axes.plot(ratios, predict(other, ratios), color=MUTED, linewidth=1.2, linestyle=(0, (1, 2)))
 
 
 def _strip(axes: Axes, shares: Shares, low: float, high: float) -> None:

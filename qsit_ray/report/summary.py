@@ -116,7 +116,9 @@ def certainty(searches: Sequence[SearchView]) -> list[str]:
         fit = search.fitted.fit
         share = f"{100 * fit.confidence:g} %"
         low, high = map(significant, fit.interval)
-        text = f"{search.title} = {significant(search.fitted.ratio)}, {share} interval {low} to {high}"
+        text = (
+            f"{search.title} = {significant(search.fitted.ratio)}, {share} interval {low} to {high}"
+        )
         if fit.noise is not None:
             zone = " and ".join(map(significant, fit.regret_zone))
             text += f"; between {zone} no more than {fit.tolerance:.2g} of the score is lost"

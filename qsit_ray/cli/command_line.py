@@ -36,10 +36,12 @@ class Parsed:
 
     @property
     def run(self) -> str | None:
-        """The run folder that it works on, or the folder, file or address that it writes."""
-        for name in ("run", "out", "output", "to"):
-            if self.values.get(name) is not None:
-                return str(self.values[name])
+        """The run folder that it works on, the first of several, or the folder, file or address
+        that it writes."""
+        for name in ("run", "runs", "out", "output", "to"):
+            value = self.values.get(name)
+            if value is not None:
+                return str(value[0] if isinstance(value, list) else value)
         return None
 
 

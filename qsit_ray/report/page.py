@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +14,6 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.config.files import read_yaml
 from qsit_ray.data.catalog import Question
-from qsit_ray.evaluation.calibration import Bin, calibration
 from qsit_ray.evaluation.intervals import Bootstrap
 from qsit_ray.mixture import AXES
 from qsit_ray.report import (
@@ -32,9 +30,10 @@ from qsit_ray.report import (
 )
 from qsit_ray.report.contents import contents
 from qsit_ray.report.drawing import LABELS
-from qsit_ray.report.predictions import Predictions, ScoredImage
+from qsit_ray.report.predictions import Predictions
 from qsit_ray.report.recipe import recipe
 from qsit_ray.report.results import MODELS, Results, radar_values, results
+from qsit_ray.report.scatters import scatters
 from qsit_ray.report.searches import AXIS_TITLES, search_view
 from qsit_ray.report.templates import template
 from qsit_ray.report.tradeoff import tradeoff
@@ -46,17 +45,6 @@ from qsit_ray.step_lines import Rates, StepLine, StepLog
 PAIRS = (("primary", "primary_untrained"), ("primary", "proxy"))
 LEAST_AXES = 3
 """Axes of a radar: fewer have no area."""
-
-
-@dataclass(frozen=True)
-class Scatter:
-    """Predicted scores over labels of one data set. `before`: the untrained model is drawn too."""
-
-    dataset: str
-    images: int
-    drawn: int
-    before: bool
-    plot: Markup
 
 
 def build(run: RunFolder, config: Config) -> Path:
@@ -112,7 +100,7 @@ def build(run: RunFolder, config: Config) -> Path:
         table_v=found.table_v(_questions(run)),
         tests=tests,
         radar=Markup(score_plots.radar(names, values)) if len(names) >= LEAST_AXES else None,
-        scatters=_scatters(predicted, labels, bootstrap),
+        scatters=scatters(predicted, labels, bootstrap),
         efficiency=kept.efficiency(run),
         described=kept.lldescribe(run),
         examples=shown,
@@ -186,34 +174,6 @@ def _rates(lines: Sequence[StepLine]) -> dict[int, Rates]:
     """The speed of each epoch so far."""
     numbers = dict.fromkeys(line.epoch for line in lines)
     return {epoch: Rates.of([line for line in lines if line.epoch == epoch]) for epoch in numbers}
-
-
-def _scatters(
-    predicted: dict[str, Predictions], labels: str, bootstrap: Bootstrap
-) -> list[Scatter]:
-    """Of the primary, by data set."""
-    own = predicted.get("primary")
-    before = predicted.get("primary_untrained")
-    found = []
-    for dataset in dict.fromkeys(image.dataset for image in own.images) if own else ():
-        images = _of(own, dataset)
-        bins, others = _bins(images, bootstrap), _bins(_of(before, dataset), bootstrap)
-        plot = Markup(score_plots.scatter(images, bins, others, dataset, labels))
-        drawn = min(len(images), score_plots.MOST_DRAWN)
-        found.append(Scatter(dataset, len(images), drawn, len(others) > 1, plot))
-    return found
-
-
-def _of(predicted: Predictions | None, dataset: str) -> list[ScoredImage]:
-    return [image for image in predicted.images if image.dataset == dataset] if predicted else []
-
-
-def _bins(images: Sequence[ScoredImage], bootstrap: Bootstrap) -> list[Bin]:
-    if not images:
-        return []
-    truth, score = [image.truth for image in images], [image.score for image in images]
-    photographs = [image.photograph for image in images]
-    return calibration(truth, score, cluster=photographs, bootstrap=bootstrap)
 
 
 def _questions(run: RunFolder) -> list[Question]:

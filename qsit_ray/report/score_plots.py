@@ -148,10 +148,9 @@ def radar(axes_names: Sequence[str], models: Mapping[str, Sequence[float]]) -> s
                     marker="o", markersize=5, color=style["color"], markeredgewidth=0,
                 )  # fmt: skip
         axes.set_ylim(0, 1)
-        axes.set_yticks([0.25, 0.5, 0.75, 1.0], ["", "0.5", "", "1"])
-        axes.set_rlabel_position(180 / len(axes_names))
-        for label in axes.get_yticklabels():
-            label.set_bbox({"facecolor": PAPER, "edgecolor": "none", "pad": 1})
+        axes.set_yticks(
+            [0.25, 0.5, 0.75, 1.0], [""] * 4
+        )  # the caption tells: they would lie on lines
         axes.set_xticks(angles, [_short(name) for name in axes_names])
         for label, angle in zip(axes.get_xticklabels(), angles, strict=True):
             across = np.sin(angle)

@@ -64,3 +64,4 @@ def test_a_mistake_is_said(runs, words, message, monkeypatch):
 def test_a_job_is_told_of_each_run_that_is_relative():
     parsed = command_line.parsed(typer.main.get_command(app), ["report", "/runs/a", "runs/b"])
     assert command_line.relative_paths(parsed, lambda path: False) == ["RUN... runs/b"]
+    assert parsed.run == "/runs/a"

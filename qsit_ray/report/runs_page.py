@@ -69,7 +69,6 @@ def build(runs: Sequence[tuple[RunFolder, Config]], out: Path) -> Path:
         searches=_searches(views),
         tests=_tests(views),
         confidence=f"{100 * views[0].config.evaluate.confidence:g}",
-        unit=("s", "seconds", 1),
     )
     artifacts.write_text(out, page)
     return out
@@ -95,12 +94,9 @@ def _view(name: str, run: RunFolder, config: Config) -> RunView:
 def _names(paths: Sequence[Path]) -> list[str]:
     """The folders' names, or as much of their paths as tells them apart."""
     parts = [path.resolve().parts for path in paths]
-    longest = max(map(len, parts))
-    for length in range(1, longest + 1):
-        names = ["/".join(each[-length:]) for each in parts]
-        if len(set(names)) == len(set(paths)):
-            return names
-    return [str(path) for path in paths]
+    lengths = range(1, max(map(len, parts)) + 1)
+    names = (["/".join(each[-length:]) for each in parts] for length in lengths)
+    return next(each for each in names if len(set(each)) == len(paths))
 
 
 def _tables(views: Sequence[RunView]) -> list[tuple[str, list[Row]]]:
@@ -118,10 +114,8 @@ def _tables(views: Sequence[RunView]) -> list[tuple[str, list[Row]]]:
 
 def _mix_rows(views: Sequence[RunView]) -> list[Row]:
     mixes = [view.mixture for view in views]
-    ratios = [mix and f"1 : {significant(mix.interpreting)} : {significant(mix.general)}"
-              for mix in mixes]  # fmt: skip
     rows: list[Row] = [
-        ("D1 : D2 : D3", [ratio or "–" for ratio in ratios]),
+        ("D1 : D2 : D3", [_ratios(mix) if mix else "–" for mix in mixes]),
         ("λ", [significant(mix.reference_loss_ratio) if mix else "–" for mix in mixes]),
     ]
     for number, axis in enumerate(AXES):
@@ -129,6 +123,10 @@ def _mix_rows(views: Sequence[RunView]) -> list[Row]:
         title = next((search.title for search in found if search), axis)
         rows.append((f"{title}, taken", [_taken(search) for search in found]))
     return rows
+
+
+def _ratios(mix: FoundMix) -> str:
+    return f"{mix.scoring:g} : {significant(mix.interpreting)} : {significant(mix.general)}"
 
 
 def _taken(search: SearchView | None) -> str:
@@ -198,9 +196,7 @@ def _cost_rows(views: Sequence[RunView]) -> list[Row]:
 def _settings(views: Sequence[RunView]) -> list[Row]:
     """Settings that are not the same in all runs, by their dotted keys."""
     values = [view.config.model_dump(mode="json") for view in views]
-    keys = dict.fromkeys(
-        key for other in values[1:] for key, _, _ in differ(values[0], other)
-    )  # fmt: skip
+    keys = dict.fromkeys(key for other in values[1:] for key, _, _ in differ(values[0], other))
     return [
         (key, [_value(each, key) for each in values]) for key in keys if key not in NOT_COMPARED
     ]

@@ -138,10 +138,11 @@ def compare_predictions(
     rank_a: ArrayLike | None = None,
     rank_b: ArrayLike | None = None,
     cluster: Sequence[Any] | ArrayLike | None = None,
+    metrics: Sequence[str] = METRICS,
     bootstrap: Bootstrap = DEFAULT,
 ) -> dict[str, Difference]:
-    """Each metric of two predictions for the same truth. All inputs have shape (rows,); `rank_a`
-    and `rank_b` are as `rank_on` in `score_predictions`, and so is `cluster`.
+    """Each of the `metrics` of two predictions for the same truth. All inputs have shape (rows,);
+    `rank_a` and `rank_b` are as `rank_on` in `score_predictions`, and so is `cluster`.
 
     The bootstrap is paired: both predictions on the same drawn rows. Its p-value is two-sided, and
     below 1 - confidence where the interval excludes 0. Williams' test of two correlations that
@@ -152,13 +153,15 @@ def compare_predictions(
     table_b = _table(truth, b, rank_b, ("truth", "prediction b", "rank_b"))
     rows = table_a.shape[1]
     clusters = cluster_numbers(cluster, rows)
-    of_a, of_b = (_measure(table, clusters, bootstrap.seed) for table in (table_a, table_b))
+    of_a, of_b = (
+        _measure(table, clusters, bootstrap.seed, metrics) for table in (table_a, table_b)
+    )
     between = {
         "srcc": correlation.srcc(table_a[2], table_b[2]),
         "plcc": correlation.plcc(table_a[1], table_b[1]),
     }
     differences: dict[str, Difference] = {}
-    for name in METRICS:
+    for name in metrics:
         value_a, value_b = of_a.values.get(name), of_b.values.get(name)
         if value_a is None or value_b is None:
             why = (("a", of_a.reasons.get(name)), ("b", of_b.reasons.get(name)))
@@ -229,7 +232,9 @@ def _column(values: ArrayLike, name: str) -> Floats:
     return column
 
 
-def _measure(table: Floats, clusters: NDArray[np.intp], seed: int) -> _Measured:
+def _measure(
+    table: Floats, clusters: NDArray[np.intp], seed: int, metrics: Sequence[str] = METRICS
+) -> _Measured:
     """`table`: truth, prediction and rank_on, shape (3, rows)."""
     y, x, key = table
     reasons: dict[str, str] = {}
@@ -243,14 +248,14 @@ def _measure(table: Floats, clusters: NDArray[np.intp], seed: int) -> _Measured:
             if "truth" in constant or on in constant:
                 why = f"every {constant[0]} is equal: no correlation is defined"
                 reasons |= dict.fromkeys(names, why)
-        if "plcc" not in reasons:
+        if "plcc" not in reasons and any(name.endswith("_logistic") for name in metrics):
             mapped = correlation.logistic_mapping(y, x)
             if mapped is None:
                 few = f"{y.size} rows; the 4-parameter mapping needs at least 5"
                 reasons |= {"plcc_logistic": few, "rmse_logistic": few}
     full = np.vstack([table, x if mapped is None else mapped])
     codes = np.stack([correlation.value_codes(y), correlation.value_codes(key)])
-    found = {name: _value(name, full, codes) for name in METRICS if name not in reasons}
+    found = {name: _value(name, full, codes) for name in metrics if name not in reasons}
     values = {name: value for name, value in found.items() if np.isfinite(value)}
     return _Measured(values, _resampled(values, full, codes, clusters, seed), reasons)
 

@@ -164,10 +164,17 @@ def test_evaluation_has_all_models_and_every_item(run):
         assert answers[model]["rows"] == 30
     rows = pq.read_table(run / "evaluation" / "predictions.parquet").to_pylist()
     assert len(rows) == 3 * (24 + 30)
+    for row in rows:
+        kind, other = ("level_shares", "candidate_shares")[
+            :: 1 if row["benchmark"] == "iqa" else -1
+        ]
+        assert sum(row[kind]) == pytest.approx(1, abs=1e-6) and row[other] is None
 
 
 def test_the_report_and_the_ledger_are_written(run):
-    assert "D1" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert "D1" in page and 'class="levels"' in page and "data:image/jpeg" in page
+    assert len(page) < 5_000_000
     stages = read(run / "ledger.json")["stages"]
     assert {"data", "pretrain", "proxies", "train", "evaluate"} <= set(stages)
 

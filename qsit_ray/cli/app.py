@@ -27,7 +27,7 @@ from qsit_ray.cli import (
     submit,
     train,
 )
-from qsit_ray.cli.options import Out, Preset, Run, Set, local
+from qsit_ray.cli.options import Out, Preset, Run, Set, all_local, local
 from qsit_ray.cli.printing import say
 from qsit_ray.cli.working import requested_config, working
 from qsit_ray.errors import InputError
@@ -122,14 +122,36 @@ def show(run: Run) -> None:
 
 
 @app.command()
-def report(run: Run) -> None:
-    """Write report.html and ledger.json from the files of the run folder."""
-    from qsit_ray.report.page import build
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", help="The run folder; several for a page of all.", callback=all_local
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of several runs, the page; runs.html in the first one's folder by default."
+        ),
+    ] = None,
+) -> None:
+    """Write report.html and ledger.json from the files of the run folder, or a page that shows
+    several runs side by side."""
+    from qsit_ray.report import page, runs_page
+    from qsit_ray.run_config import opened
 
-    folder = RunFolder(run.absolute())
-    with working(folder) as (settings, _):
-        page = build(folder, settings)
-    say(str(page))
+    folders = [RunFolder(run.absolute()) for run in runs]
+    if len(folders) == 1:
+        if out is not None:
+            raise InputError("--out belongs to several runs; one run has report.html in its folder")
+        with working(folders[0]) as (settings, _):
+            return say(str(page.build(folders[0], settings)))
+    if len({folder.path.resolve() for folder in folders}) < len(folders):
+        raise InputError("a run is named twice")
+    opened_runs = [(folder, opened(folder)) for folder in folders]
+    file = out or folders[0].path / "runs.html"
+    say(str(runs_page.build(opened_runs, file.absolute())))
 
 
 config.register(groups["config"])

@@ -36,10 +36,12 @@ class Parsed:
 
     @property
     def run(self) -> str | None:
-        """The run folder that it works on, or the folder, file or address that it writes."""
-        for name in ("run", "out", "output", "to"):
-            if self.values.get(name) is not None:
-                return str(self.values[name])
+        """The run folder that it works on, the first of several, or the folder, file or address
+        that it writes."""
+        for name in ("run", "runs", "out", "output", "to"):
+            value = self.values.get(name)
+            if value is not None:
+                return str(value[0] if isinstance(value, list) else value)
         return None
 
 
@@ -83,9 +85,11 @@ def _paths(command: Parsed) -> Iterator[tuple[str, str]]:
     a folder's name in paths."""
     texts = TEXTS.get(command.verb, ())
     for name, value in command.values.items():
-        if isinstance(value, Path):
-            if not value.is_absolute():
-                yield name, str(value)
+        values = value if isinstance(value, list) else [value]
+        if any(isinstance(each, Path) for each in values):
+            for each in values:
+                if not each.is_absolute():
+                    yield name, str(each)
         elif name in texts and not (name == "model" and _is_name(command, value)):
             for each in value if isinstance(value, list) else [value] if value else []:
                 if each != "-" and "://" not in each and not each.startswith(("/", "~")):

@@ -26,6 +26,11 @@ def local(folder: Folder) -> Folder:
     return folder
 
 
+def all_local(folders: list[Path]) -> list[Path]:
+    """The folders themselves; raises InputError as `local` does."""
+    return [local(folder) for folder in folders]
+
+
 Run = Annotated[Path, typer.Argument(help="The run folder.", callback=local)]
 Preset = Annotated[str | None, typer.Option(help="A preset's name, or a YAML file.")]
 Out = Annotated[Path, typer.Option(help="The run folder to create or to continue.", callback=local)]

@@ -33,9 +33,17 @@ class Ledger:
     def wall_seconds(self) -> float:
         return sum(stage.wall_seconds for stage in self.stages.values())
 
+    @property
+    def search_seconds(self) -> float:
+        """Device seconds that all trials used, those of the final proxies included."""
+        return sum(search.device_seconds for search in self.trials.values())
+
+    @property
+    def primary_seconds(self) -> float:
+        return self.stages["train"].device_seconds if "train" in self.stages else 0.0
+
     def to_json(self) -> dict[str, object]:
         """The content of ledger.json."""
-        primary = self.stages["train"].device_seconds if "train" in self.stages else 0.0
         return {
             "stages": {
                 name: {"wall_seconds": stage.wall_seconds, "device_seconds": stage.device_seconds}
@@ -45,15 +53,22 @@ class Ledger:
             "device_seconds": self.device_seconds,
             "wasted_seconds": sum(search.wasted for search in self.trials.values()),
             "device_hours": {
-                "search": sum(search.device_seconds for search in self.trials.values()) / 3600,
-                "primary": primary / 3600,
+                "search": self.search_seconds / 3600,
+                "primary": self.primary_seconds / 3600,
             },
             "paper_gpu_hours": PAPER_HOURS,
         }
 
 
 def write(run: RunFolder, storage: str | None = None) -> Ledger:
-    """Write ledger.json from the stages and trials so far, and return it.
+    """Write ledger.json, and return what `counted` finds, with its errors."""
+    ledger = counted(run, storage)
+    artifacts.write_json(run.ledger, ledger.to_json())
+    return ledger
+
+
+def counted(run: RunFolder, storage: str | None = None) -> Ledger:
+    """The cost of the stages and trials so far.
 
     `storage` is the run's `search.storage`. Raises InputError naming a file that can't be read.
     """
@@ -64,6 +79,4 @@ def write(run: RunFolder, storage: str | None = None) -> Ledger:
         for name, table in tables.items()
         if table.exists()
     }
-    ledger = Ledger(run.completed(), trials)
-    artifacts.write_json(run.ledger, ledger.to_json())
-    return ledger
+    return Ledger(run.completed(), trials)

@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from importlib.resources import files
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.config.files import read_yaml
-from qsit_ray.errors import InputError
-from qsit_ray.evaluation.iqa import IqaResult
-from qsit_ray.evaluation.llvisionqa import AnswerResult
+from qsit_ray.data.catalog import Question
+from qsit_ray.evaluation.intervals import Bootstrap
 from qsit_ray.mixture import AXES
-from qsit_ray.report import ablations, ledger, plots
+from qsit_ray.report import (
+    ablations,
+    decisions,
+    examples,
+    kept,
+    ledger,
+    paired,
+    predictions,
+    score_plots,
+    summary,
+    training_plots,
+)
+from qsit_ray.report.contents import contents
+from qsit_ray.report.drawing import LABELS
+from qsit_ray.report.predictions import Predictions
+from qsit_ray.report.recipe import recipe
+from qsit_ray.report.results import MODELS, Results, radar_values, results
+from qsit_ray.report.scatters import scatters
 from qsit_ray.report.searches import AXIS_TITLES, search_view
-from qsit_ray.run_files import EpochLine, FoundMix, read_epochs
+from qsit_ray.report.templates import template
+from qsit_ray.report.tradeoff import tradeoff
+from qsit_ray.run_files import FoundMix, read_epochs
+from qsit_ray.search.records import FINAL_PROXIES
+from qsit_ray.search.trials import TrialOutcome, read_trials
+from qsit_ray.step_lines import Rates, StepLine, StepLog
 
-MODELS = {
-    "primary": "Primary, trained",
-    "primary_untrained": "Primary, untrained",
-    "proxy": "Final proxy",
-}
-DECISIONS = {"grow_scoring": "grow D1", "grow_interpreting": "grow D2 and D3", "hold": "hold"}
+PAIRS = (("primary", "primary_untrained"), ("primary", "proxy"))
+LEAST_AXES = 3
+"""Axes of a radar: fewer have no area."""
 
 
 def build(run: RunFolder, config: Config) -> Path:
@@ -40,140 +55,137 @@ def build(run: RunFolder, config: Config) -> Path:
     """
     costs = ledger.write(run, config.search.storage)
     content = read_yaml(run.config) if run.config.exists() else None
-    made_with = content.get("made_with") if isinstance(content, dict) else None
+    content = content if isinstance(content, dict) else {}
     epochs = read_epochs(run.epochs)
     searches = [search_view(run, config, axis) for axis in AXES if config.mix is None]
-    page = _template().render(
+    found, predicted = results(run), predictions.read(run, config.data.source)
+    bootstrap = Bootstrap(config.seed, config.evaluate.confidence)
+    tests = paired.paired_tests(predicted, PAIRS, bootstrap)
+    held = contents(run)
+    trained_on = list(held.datasets.get("scoring", {})) if held else []
+    weighed = tradeoff(_trials(run), {**AXIS_TITLES, FINAL_PROXIES: "final proxies"})
+    lines = StepLog(run.steps).lines()
+    own = predicted.get("primary", Predictions((), ()))
+    labels = "pseudo-MOS" if config.data.source == "demo" else "MOS"
+    shown = examples.example_images(own.images, run.catalog)
+    names, values = radar_values(found)
+    page = template("report.html", {"paper_share": summary.paper_share}).render(
         name=run.path.resolve().name,
         folder=run.path,
         config=config,
-        made_with=made_with or {},
-        labels="pseudo-MOS" if config.data.source == "demo" else "MOS",
-        domains=plots.LABELS,
-        models=MODELS,
-        decisions=DECISIONS,
+        made_with=content.get("made_with") or {},
+        labels=labels,
+        domains=LABELS,
+        models={**MODELS, "random guess": "Random guess"},
+        decisions=decisions.WORDS,
         axis_titles=AXIS_TITLES,
         mixture=FoundMix.read(run.mixture) if run.mixture.exists() else None,
         searches=searches,
         flat=any(search.fitted is not None and search.fitted.fit.flat for search in searches),
+        tradeoff=weighed,
+        tradeoff_plot=Markup(score_plots.tradeoff(weighed)) if weighed else None,
         epochs=epochs,
-        loss_ratios=Markup(plots.loss_ratio(epochs)) if epochs else None,
-        sizes=Markup(plots.sizes(epochs)) if epochs else None,
-        iqa=_iqa(run),
+        story=SimpleNamespace(summary=decisions.summary(epochs), told=decisions.told(epochs)),
+        loss_ratios=Markup(training_plots.loss_ratio(epochs)) if epochs else None,
+        sizes=Markup(training_plots.sizes(epochs)) if epochs else None,
+        steps=Markup(training_plots.steps(lines)) if lines else None,
+        step_count=len(lines),
+        most_points=training_plots.MOST_POINTS,
+        rates=_rates(lines),
+        results=found,
+        scored=_scored(found),
+        answered=found.answers if "primary" in found.answers else None,
+        table_iv=found.table_iv(trained_on),
+        trained_on=[name for name in trained_on if name in found.iqa],
+        table_v=found.table_v(_questions(run)),
+        tests=tests,
+        radar=Markup(score_plots.radar(names, values)) if len(names) >= LEAST_AXES else None,
+        scatters=scatters(predicted, labels, bootstrap),
+        efficiency=kept.efficiency(run),
+        described=kept.lldescribe(run),
+        examples=shown,
+        has_levels=any(each.image.level_shares for _, group in shown for each in group),
+        questions=examples.example_questions(own.questions, run.catalog),
         ablations=_ablations(run),
         ablation_columns=ablations.COLUMNS,
-        answers=_answers(run),
+        facts=summary.facts(tests, costs, searches, config.search.rehearsal is not None),
         costs=costs,
+        against_paper=summary.against_paper(costs),
         unit=_unit(costs),
+        contents=held,
+        recipe=recipe(run, config, content, epochs),
         files=_files(run),
+        sections=_sections(bool(own.images or own.questions), held is not None),
     )
     artifacts.write_text(run.report, page)
     return run.report
 
 
-def significant(value: float | None) -> str:
-    """Three significant digits, written out: 0.0123, 2.42, 1,230."""
-    if value is None:
-        return "–"
-    rounded = float(f"{value:.3g}")
-    if rounded and not 1e-4 <= abs(rounded) < 1e7:
-        return f"{value:.2e}"
-    decimals = max(0, 2 - math.floor(math.log10(abs(rounded)))) if rounded else 0
-    return _minus(f"{rounded:,.{decimals}f}")
+def _sections(has_examples: bool, has_data: bool) -> list[tuple[str, str]]:
+    """Of the page that it leads to: id and title."""
+    every = {
+        "search": "Search",
+        "training": "Training",
+        "evaluation": "Evaluation",
+        "examples": "Examples",
+        "cost": "Cost",
+        "data": "Data",
+        "again": "The same run again",
+        "files": "Files",
+    }
+    present = {"examples": has_examples, "data": has_data}
+    return [(key, title) for key, title in every.items() if present.get(key, True)]
 
 
-def fixed(value: float | None) -> str:
-    """A correlation or a share, three decimals."""
-    return "–" if value is None else _minus(f"{value:.3f}")
+def _scored(found: Results) -> SimpleNamespace | None:
+    """The primary's correlations, and the untrained one's: of the data set, or their means."""
+    tables = [table for table in found.iqa.values() if "primary" in table]
+    if not tables:
+        return None
+    name = next(iter(found.iqa)) if len(found.iqa) == 1 else f"{len(found.iqa)} data sets"
+    return SimpleNamespace(
+        name=name, now=_mean(tables, "primary"), before=_mean(tables, "primary_untrained")
+    )
 
 
-def percent(value: float | None) -> str:
-    return "–" if value is None else _minus(f"{100 * value:.1f}\u00a0%")
+def _mean(tables: Sequence[Any], model: str) -> SimpleNamespace | None:
+    of_model = [table[model] for table in tables if model in table]
+    if len(of_model) < len(tables):
+        return None
+    values = {}
+    for metric in ("srcc", "plcc"):
+        known = [getattr(each, metric) for each in of_model]
+        values[metric] = None if None in known else sum(known) / len(known)
+    return SimpleNamespace(**values)
 
 
-def _minus(text: str) -> str:
-    return text.replace("-", "−", 1) if text.startswith("-") else text
+def _trials(run: RunFolder) -> dict[str, list[TrialOutcome]]:
+    """Completed trials by search; the final proxies' too."""
+    tables: dict[str, Path] = {axis: run.trials(axis) for axis in AXES}
+    tables[FINAL_PROXIES] = run.path / "proxy" / "trials.parquet"
+    return {
+        name: [row for row in read_trials(table) if row.status == "completed"]
+        for name, table in tables.items()
+        if table.exists()
+    }
+
+
+def _rates(lines: Sequence[StepLine]) -> dict[int, Rates]:
+    """The speed of each epoch so far."""
+    numbers = dict.fromkeys(line.epoch for line in lines)
+    return {epoch: Rates.of([line for line in lines if line.epoch == epoch]) for epoch in numbers}
+
+
+def _questions(run: RunFolder) -> list[Question]:
+    path = run.catalog / "benchmarks" / "test" / "llvisionqa.json"
+    asked: list[Question] = artifacts.read_json(path) if path.exists() else []
+    return asked
 
 
 def _ablations(run: RunFolder) -> dict[str, list[list[str]]]:
     """The table of each ablation that was run, by its study."""
     files = sorted(run.path.glob(f"ablations/*/{ablations.RESULTS}"))
     return {path.parent.name: list(map(ablations.cells, ablations.read(path))) for path in files}
-
-
-def _template() -> Template:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "significant": significant,
-        "fixed": fixed,
-        "percent": percent,
-        "count": lambda value: "–" if value is None else f"{value:,}",
-        "is_exact": is_exact,
-        "lowest": lowest,
-        "place": place,
-        "groups": groups,
-    }
-    return environment.from_string((files("qsit_ray.report") / "report.html").read_text("utf-8"))
-
-
-def is_exact(line: EpochLine) -> bool:
-    """True where the epoch trained exactly its plan."""
-    return (line.rows_planned, line.planned) == (line.rows_trained, line.consumed)
-
-
-def lowest(results: Iterable[IqaResult]) -> float:
-    """The lower end of the scale of a table of correlations: 0, or -1 where one is negative."""
-    ends = [
-        end
-        for result in results
-        for value, name in ((result.srcc, "srcc"), (result.plcc, "plcc"))
-        for end in (value, *(result.intervals.get(name) or ()))
-        if end is not None
-    ]
-    return 0.0 if min(ends, default=0.0) >= 0 else -1.0
-
-
-def place(value: float, low: float) -> float:
-    """The place of a value on a scale from `low` to 1, in per cent."""
-    return round(100 * (min(max(value, low), 1.0) - low) / (1 - low), 2)
-
-
-def _iqa(run: RunFolder) -> dict[str, dict[str, IqaResult]]:
-    """Correlations by dataset and model."""
-    tables: dict[str, dict[str, IqaResult]] = {}
-    with _content(run.evaluation / "iqa.json") as results:
-        for model in _ordered(results):
-            for dataset, content in results[model].items():
-                tables.setdefault(dataset, {})[model] = IqaResult.from_json(content)
-    return tables
-
-
-def _answers(run: RunFolder) -> dict[str, AnswerResult]:
-    """Accuracy on questions by model."""
-    with _content(run.evaluation / "llvisionqa.json") as results:
-        return {model: AnswerResult.from_json(results[model]) for model in _ordered(results)}
-
-
-@contextmanager
-def _content(path: Path) -> Iterator[dict[str, Any]]:
-    """The content of a file, empty where there is none; an error in it names the file."""
-    try:
-        yield artifacts.read_json(path) if path.exists() else {}
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        reason = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
-        raise InputError(f"{path}: not in the run folder's format: {reason}") from None
-
-
-def groups(columns: Iterable[Mapping[str, float | None]]) -> list[str]:
-    """The groups of questions in a breakdown of each model, once each."""
-    return list(dict.fromkeys(group for column in columns for group in column))
-
-
-def _ordered(models: Iterable[str]) -> list[str]:
-    """Models in the order of `MODELS`, then any other."""
-    return sorted(models, key=lambda model: [*MODELS, model].index(model))
 
 
 def _unit(costs: ledger.Ledger) -> tuple[str, str, int]:
@@ -200,6 +212,7 @@ def _files(run: RunFolder) -> list[tuple[str, str, bool]]:
         (run.mixture, "the mixture and λ"),
         (run.proxy_model, "the best final proxy"),
         (run.epochs, "one line an epoch"),
+        (run.steps, "one line an optimiser step"),
         (run.model, "the trained primary"),
         (run.evaluation, "metrics and predictions"),
         (run.ledger, "cost"),

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
-from PIL import Image
 
-from qsit_ray.data import images
-from qsit_ray.errors import InputError
 from qsit_ray.evaluation.differences import PairedDifference
 from qsit_ray.evaluation.intervals import DEFAULT, RESAMPLES
 from qsit_ray.rating.pairs import ScoredPair
 from qsit_ray.rating.results import Reject
-from qsit_ray.report import plots
-from qsit_ray.report.page import fixed, percent
+from qsit_ray.report import score_plots
+from qsit_ray.report.formats import fixed, percent, signed
+from qsit_ray.report.thumbnails import thumbnail
 
 SIDE = 200
 """Pixels of a thumbnail's longer side."""
-QUALITY = 80
 MOST_REJECTS = 200
 
 
@@ -55,7 +49,7 @@ def render(compared: Compared) -> str:
         "p": p_text,
         "percent": percent,
         "count": lambda value: f"{value:,}",
-        "thumbnail": thumbnail,
+        "thumbnail": lambda path: thumbnail(path, SIDE),
         "unbroken": unbroken,
     }
     environment.filters |= filters
@@ -64,7 +58,7 @@ def render(compared: Compared) -> str:
         compared=compared,
         found=compared.found,
         sentence=sentence(compared.found, compared.conditions["score_range"]),
-        histogram=Markup(plots.differences([x.difference for x in compared.scored], "B − A")),
+        histogram=Markup(score_plots.differences([x.difference for x in compared.scored], "B − A")),
         most_rejects=MOST_REJECTS,
         resamples=RESAMPLES,
         confidence=100 * DEFAULT.confidence,
@@ -98,23 +92,6 @@ def p_text(value: float | None) -> str:
 def plain(value: float) -> str:
     """Three decimals, no sign at 0."""
     return fixed(round(value, 3) + 0.0)
-
-
-def signed(value: float) -> str:
-    """Three decimals and the sign of either side."""
-    return f"+{plain(value)}" if round(value, 3) > 0 else plain(value)
-
-
-def thumbnail(path: Path) -> str | None:
-    """An image as a data: URI of a JPEG; None where it can't be read any more."""
-    try:
-        picture = images.read(path)
-    except (InputError, OSError):
-        return None
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    kept = io.BytesIO()
-    picture.save(kept, "jpeg", quality=QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(kept.getvalue()).decode()}"
 
 
 def _with_interval(found: PairedDifference, sign: int) -> str:

@@ -40,10 +40,12 @@ SCHEMA = pa.schema(
         *((name, pa.string()) for name in ("model", "benchmark", "id", "dataset", "photograph")),
         *((name, pa.float64()) for name in ("truth", "score", "std", "rank_key")),
         *((name, pa.string()) for name in ("question", "correct_ans", "reply")),
+        *((name, pa.list_(pa.float64())) for name in ("level_shares", "candidate_shares")),
     ]
 )
 """Of predictions.parquet: a row for each image, benchmark `iqa`, and for each question, benchmark
-`llvisionqa`, of each model."""
+`llvisionqa`, of each model. Shares: probabilities of the levels, worst first, and of the question's
+candidates, in their order."""
 PART = 256
 """Rows of a part: what is kept at once, and what an actor that dies loses at most."""
 SECONDS = b"seconds"
@@ -92,8 +94,9 @@ def evaluate_models(
     images, questions = catalog.images(SPLIT), catalog.questions(SPLIT)
     parts = parts_of(list(models), len(images), len(questions))
     with run.stage("evaluate", inputs) as cost, terminal.bar("Evaluate") as bar:
-        # A GPU predicts in bfloat16; parts of both would be no model's predictions.
-        kept = _kept(run, {**inputs, "gpu": config.train.use_gpu})
+        # A GPU predicts in bfloat16; parts of both would be no model's predictions. Parts from
+        # before a column was added are made again.
+        kept = _kept(run, {**inputs, "gpu": config.train.use_gpu, "columns": SCHEMA.names})
         missing = [asdict(part) for part in parts if not (kept / part.name).exists()]
         bar.update(len(parts) - len(missing), len(parts), "parts")
         if missing:
@@ -240,6 +243,7 @@ class Predictor:
                 "score": each.score,
                 "std": each.std,
                 "rank_key": each.rank_key,
+                "level_shares": list(each.probabilities.values()),
             }
             for image, each in zip(images, found, strict=True)
             if isinstance(each, Score)
@@ -256,6 +260,7 @@ class Predictor:
                 "question": question["question"],
                 "correct_ans": question["correct_ans"],
                 "reply": choice.answer,
+                "candidate_shares": [choice.probabilities[c] for c in question["candidates"]],
             }
             for number, question, choice in zip(
                 range(part.start, part.stop),

@@ -1,148 +1,16 @@
 """The report shows the results in the run folder, names missing stages, and is one file."""
 
 import re
-from html.parser import HTMLParser
 
 import pytest
+from planted_run import CONFIG, SIZES, Balanced, epoch, fill, read, search
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.config import presets
 from qsit_ray.errors import InputError
-from qsit_ray.report.page import build, fixed, percent, significant
+from qsit_ray.report.formats import fixed, percent, significant
+from qsit_ray.report.page import build
 from qsit_ray.search.trials import TrialOutcome, write_trials
-from qsit_ray.surrogate.comparison import compare_curves
-from qsit_ray.surrogate.observations import observed
-
-CONFIG = presets.demo()
-SIZES = {"scoring": 600, "interpreting": 2400, "general": 1600}
-VOID = {"meta", "br", "link", "img", "input", "hr"}
-
-
-class Balanced(HTMLParser):
-    """Collects text and attribute values; fails where tags do not match."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.open, self.text, self.attributes = [], [], []
-        self.feed(page)
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.attributes += [(tag, name, value) for name, value in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
-            self.text.append(data)
-
-
-def read(page):
-    return " ".join(" ".join(Balanced(page).text).replace("\xa0", " ").split())
-
-
-def search(run, axis, lost=None):
-    space = CONFIG.space(axis)
-    rows = [
-        TrialOutcome(ratio, seed, 1, 1, 1, status="failed", reason="worker <died>")
-        if (ratio, seed) == lost
-        else TrialOutcome(
-            *(ratio, seed, 1, 1, 1),
-            score=0.5 - 0.01 * (place - 4) ** 2 + 0.004 * seed,
-            device_seconds=2.0,
-        )
-        for place, ratio in enumerate(space.ratios)
-        for seed in space.seeds
-    ]
-    write_trials(run.trials(axis), rows)
-    return rows
-
-
-def fit(run, axis, table, use="polynomial"):
-    seen = observed([row.ratio for row in table], [row.score for row in table])
-    found = compare_curves(seen, use=use, coordinate="log")
-    artifacts.write_json(run.fit(axis), found.to_json())
-    return found
-
-
-def epoch(number, sizes, ratio, verdict, lost=0):
-    total = sum(sizes)
-    return {
-        "epoch": number,
-        "sizes": dict(zip(SIZES, sizes, strict=True)),
-        "loss_scoring": ratio * 1.5,
-        "loss_interpreting": 1.5,
-        "loss_ratio": ratio,
-        "reference_loss_ratio": 0.2147,
-        "verdict": verdict,
-        "next_sizes": None,
-        "srcc": 0.5,
-        "accuracy": None,
-        "plan_sha256": "",
-        "planned": 2**64 - 1,
-        "consumed": 2**64 - 1 - lost,
-        "rows_planned": total,
-        "rows_trained": total - lost,
-        "rows_skipped": 0,
-        "answers_cut": 0,
-        "timing": {},
-    }
-
-
-def fill(run):
-    """A finished run with planted numbers; returns the fit of the first axis."""
-    made_with = "made_with:\n  versions: {ray: 2.60.0}\n  git: abc1234\n"
-    artifacts.write_text(run.config, made_with)
-    first = fit(run, "interpreting_general", search(run, "interpreting_general"))
-    rest = search(run, "interpreting_scoring", lost=(10.0, 2))
-    fit(run, "interpreting_scoring", rest, use="recommended")
-    rows = {"scoring": 600, "interpreting": 1503, "general": 621}
-    mixture = {"scoring": 1.0, "interpreting": 2.5049, "general": 1.0351, "rows": rows}
-    mixture["loss_mask"] = "answer"
-    artifacts.write_json(run.mixture, {**mixture, "reference_loss_ratio": 0.2147})
-    epochs = [
-        epoch(0, (600, 1503, 621), 0.1831, "grow_interpreting"),
-        epoch(1, (600, 1804, 745), 0.2313, "grow_scoring"),
-    ]
-    artifacts.write_jsonl(run.epochs, epochs)
-    others = ("plcc_logistic", "krcc", "rmse", "rmse_logistic", "average")
-    scores = {"rows": 300, "srcc": 0.6123, "plcc": 0.6344, **dict.fromkeys(others)}
-    scores |= {"confidence": 0.95, "reasons": {}}
-    scores["intervals"] = {"srcc": [0.5011, 0.7022], "plcc": None}
-    undefined = {**scores, "srcc": None, "plcc": None, "intervals": {"srcc": None}}
-    undefined["reasons"] = {"srcc": "every prediction is equal", "plcc": "the same <again>"}
-    artifacts.write_json(
-        run.evaluation / "iqa.json",
-        {"proxy": {"demo & co": undefined}, "primary": {"demo & co": scores}},
-    )
-    answers = {
-        "accuracy": 0.5512,
-        "interval": [0.4933, 0.6044],
-        "confidence": 0.95,
-        "random_guess": 0.3811,
-        "by_type": {"yes-or-no": 0.6567, "what": 0.5123, "how": None},
-        "by_concern": {"distortion": 0.5346},
-        "missing": 4,
-        "unparsable": 7,
-        "rows": 420,
-        "missing_rows": [],
-        "unparsable_rows": [],
-        "rule": "default",
-    }
-    artifacts.write_json(
-        run.evaluation / "llvisionqa.json",
-        {"primary": answers, "primary_untrained": {**answers, "accuracy": 0.4404}},
-    )
-    costs = {
-        "data": {"inputs": "", "wall_seconds": 41.25, "device_seconds": 41.25},
-        "train": {"inputs": "", "wall_seconds": 104.5, "device_seconds": 201.75},
-    }
-    artifacts.write_json(run.stages, costs)
-    return first
 
 
 @pytest.fixture(scope="module")
@@ -178,19 +46,21 @@ def test_planted_numbers_are_in_the_page(finished):
 def test_plots_hold_the_ratios_and_follow_the_page_s_colours(finished):
     _, _, page = finished
     plots = re.findall(r"<svg role.*?</svg>", page, flags=re.DOTALL)
-    assert len(plots) == 4
+    assert len(plots) == 5
     assert "D2 : D3" in plots[0] and "(D2 + D3) : D1" in plots[1]
     for plot in plots:
         assert "var(--ink)" in plot
         assert set(re.findall(r"#[0-9a-f]{6}", plot)) <= {"#000000"}
     for domain in SIZES:
-        assert f"var(--{domain})" in plots[1] and f"var(--{domain})" in plots[3]
+        assert f"var(--{domain})" in plots[1] and f"var(--{domain})" in plots[4]
 
 
 def test_the_page_asks_for_nothing_from_outside(finished):
     _, _, page = finished
-    assert "http" not in page and "//" not in page.replace("://", "") and "@import" not in page
-    assert not re.search(r"<(script|link|img|iframe|object)\b", page)
+    text = re.sub(r"sha256-[\w+/]+=|data:image/jpeg;base64,[\w+/]+=*|http-equiv", "", page)
+    assert "http" not in text and "//" not in text and "@import" not in text
+    assert not re.search(r"<(link|iframe|object)\b", page)
+    assert re.findall(r"<script\b[^>]*>", page) == ["<script>"]
     links = [v for _, name, v in Balanced(page).attributes if name in {"href", "src"}]
     assert links and all(v.startswith("#") or v[0].isalpha() for v in links)
     assert "url(" not in re.sub(r"url\(#\w+\)", "", page)
@@ -206,7 +76,9 @@ def test_links_lead_to_files_of_the_run(finished):
     run, _, page = finished
     found = [v for tag, name, v in Balanced(page).attributes if (tag, name) == ("a", "href")]
     assert "train/epochs.jsonl" in found and "search/interpreting_general/trials.csv" in found
-    assert all((run.path / path).exists() for path in found)
+    sections = [path[1:] for path in found if path.startswith("#")]
+    assert len(sections) == 6 and all(f'id="{name}"' in page for name in sections)
+    assert all((run.path / path).exists() for path in found if not path.startswith("#"))
 
 
 def test_two_builds_give_the_same_page(finished):

@@ -9,7 +9,7 @@ from qsit_ray.cli.compare import MOST_CASES
 from qsit_ray.evaluation.differences import PairedDifference, paired_difference
 from qsit_ray.rating.pairs import Pair, ScoredPair
 from qsit_ray.rating.results import Reject
-from qsit_ray.report import plots
+from qsit_ray.report import score_plots
 from qsit_ray.report.pairs_page import MOST_REJECTS, Compared, render, sentence
 
 CONDITIONS = {
@@ -86,7 +86,7 @@ def test_a_histogram_counts_every_pair_with_0_in_view(values, monkeypatch):
         return found
 
     monkeypatch.setattr(Axes, "hist", kept)
-    assert plots.differences(values, "B − A").startswith("<svg")
+    assert score_plots.differences(values, "B − A").startswith("<svg")
     ((axes, counts),) = drawn
     low, high = axes.get_xlim()
     assert counts.sum() == len(values)

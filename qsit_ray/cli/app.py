@@ -146,7 +146,8 @@ def report(
         if out is not None:
             raise InputError("--out belongs to several runs; one run has report.html in its folder")
         with working(folders[0]) as (settings, _):
-            return say(str(page.build(folders[0], settings)))
+            file = page.build(folders[0], settings)
+        return say(str(file))
     if len({folder.path.resolve() for folder in folders}) < len(folders):
         raise InputError("a run is named twice")
     opened_runs = [(folder, opened(folder)) for folder in folders]

@@ -30,9 +30,9 @@ def call(*words):
 
 
 def test_one_run_has_its_page_and_ledger(runs):
-    done = call(runs[0])
-    assert done.exit_code == 0, done.output
-    assert done.stdout.strip() == str(runs[0] / "report.html")
+    done = subprocess.run([QSIT, "report", runs[0]], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(runs[0] / "report.html")
     assert (runs[0] / "ledger.json").exists()
 
 

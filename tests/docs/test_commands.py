@@ -97,6 +97,9 @@ ELSEWHERE = {
     r"qsit search run RUN --set": (
         "tests/search/test_extension.py::test_ratios_and_seeds_are_added_to_a_finished_search"
     ),
+    r"qsit search end RUN$": (
+        "tests/search/test_end.py::test_the_finished_trials_are_all_of_the_axis"
+    ),
     r"qsit search merge-check ": (
         "tests/search/test_merging.py::test_a_check_trains_and_merges_and_keeps_what_it_trained"
     ),
@@ -117,6 +120,9 @@ ELSEWHERE = {
     r"qsit ablate ": "tests/test_ablation.py::test_arms_are_trained_compared_and_kept",
     r"python -m evaluation\.studies ablation ": (
         "tests/test_ablation.py::test_arms_are_trained_compared_and_kept"
+    ),
+    r"qsit evaluate efficiency ": (
+        "tests/evaluation/test_efficiency.py::test_the_command_prints_one_object"
     ),
     r"qsit evaluate lldescribe ": (
         "tests/evaluation/lldescribe/test_benchmark.py::"

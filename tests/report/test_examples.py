@@ -71,7 +71,7 @@ def test_the_page_shows_scores_labels_levels_and_answers(run):
     text = read(page)
     for expected in (
         "Examples from the test set", "Highest scores", "Furthest from the label, by rank",
-        f"rank 1 of {IMAGES}, by label", "pseudo-MOS 90.0", f"{DATASET} · 23.png",
+        "rank 1, label’s ", "pseudo-MOS 90.0", f"{DATASET} · 23.png",
         "Is it <0>?", "✓ right reply: no", "✗ wrong reply: yes & no", "62.5 %",
         f"Calibration: {DATASET}", f"{IMAGES} images, scored by the trained primary",
     ):  # fmt: skip

@@ -231,3 +231,9 @@ def test_a_command_refuses_what_results_depend_on(searched):
     refused = call("search", "run", searched.path, "--set", "seed=3")
     assert refused.returncode == 2
     assert "seed is 0, not 3: 2 trials" in refused.stderr
+
+
+def test_another_number_of_scouts_adds_to_a_search():
+    before = override(presets.demo(), ["search.scouts={ratios: 4}"])
+    (found,) = changes(before, override(before, ["search.scouts.ratios=6"]))
+    assert (found.key, found.kind, found.parts) == ("search.scouts.ratios", "extension", ())

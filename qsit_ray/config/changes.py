@@ -96,12 +96,12 @@ def _extends(key: str, old: Any, new: Any, before: Config, now: Config) -> bool:
     match key.split("."):
         case ["search", "proxy_seeds"]:
             return set(new) >= set(old)
-        case ["search", _, "ratios" | "seeds"]:
-            # An adaptive search proposes other points for other seeds or another interval.
-            return before.search.adaptive is now.search.adaptive is None and set(new) >= set(old)
         case ["search", "scouts"] | ["search", "scouts", "ratios"] | ["search", "earlier"]:
             # No trial is another for it, but an adaptive search proposes other points.
             return before.search.adaptive is now.search.adaptive is None
+        case ["search", _, "ratios" | "seeds"]:
+            # An adaptive search proposes other points for other seeds or another interval.
+            return before.search.adaptive is now.search.adaptive is None and set(new) >= set(old)
         case ["search", "adaptive", "trials"]:
             return bool(new >= old)
         case ["train", "epochs"]:

@@ -64,7 +64,7 @@ def test_a_trial_of_the_real_05b_runs_through_tune(base, tmp_path):
     task = Task(run, config, run.path / "search", lambda ratio: Mixture(1, 1, 1), "interpreting")
 
     class Bar:
-        def update(self, done, total, note="", figures=""):
+        def update(self, done, total, note="", figures="", left=None):
             pass
 
     with session(2):

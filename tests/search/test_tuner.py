@@ -54,7 +54,7 @@ NOTES, PROGRESS = [], []
 class Shown:
     """A bar that keeps its notes."""
 
-    def update(self, done, total, note="", figures=""):
+    def update(self, done, total, note="", figures="", left=None):
         self.shown = done, total
         NOTES.append(note)
 
@@ -97,7 +97,7 @@ def test_a_mistake_of_the_users_ends_the_search_at_once_until_it_is_mended(ray, 
     task = Task(RunFolder(tmp_path), config, tmp_path, unavailable, "interpreting", optimum=2.42)
 
     class Bar:
-        def update(self, done, total, note="", figures=""):
+        def update(self, done, total, note="", figures="", left=None):
             pass
 
     # All trials have one length, so they start in this order.
@@ -238,7 +238,7 @@ def test_trials_that_finished_before_need_no_gpu(ray, tmp_path):
         artifacts.write_json(outcome_file(tmp_path, ratio, seed), outcome)
 
     class Bar:
-        def update(self, done, total, note="", figures=""):
+        def update(self, done, total, note="", figures="", left=None):
             pass
 
     rows = run_search(task, points, Bar())

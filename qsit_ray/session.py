@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+import qsit_ray.environment  # noqa: F401  (before anything imports Ray)
 from qsit_ray.config.config import Config
 from qsit_ray.config.data import DemoData
 from qsit_ray.config.train import Train
@@ -23,32 +24,6 @@ from qsit_ray.launcher import read_launcher
 from qsit_ray.placement import DATA_CPUS, Request, check, check_labels, ranks
 from qsit_ray.ray_job import check_address
 from qsit_ray.resources import grows, heard, watched
-
-QUIET = {
-    # Token authentication stays on; naming the mode silences the notice about the default.
-    "RAY_AUTH_MODE": "token",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
-    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_AIR_NEW_OUTPUT": "1",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Ctrl-C then ends the command; Tune would take it for the end of the search.
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    # A GPU's memory is not cut into pieces by batches of ever other sizes.
-    "PYTORCH_ALLOC_CONF": "expandable_segments:True",
-    "PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-}
-# Without a cluster Ray's processes listen on loopback alone, not on every interface; Ray has this
-# for Windows and macOS, where it is the default.
-LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-# Ray reads some of these when it is imported, so they are set before anything can import it.
-for _name, _value in (QUIET | ({} if "RAY_ADDRESS" in os.environ else LOOPBACK)).items():
-    os.environ.setdefault(_name, _value)
 
 # Whether Ray Train looks for notices that a node is about to go.
 START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"

@@ -7,6 +7,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+import qsit_ray.environment  # noqa: F401  (before any test imports Ray)
+
 # No test times anything.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")

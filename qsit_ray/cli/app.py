@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+import qsit_ray.environment  # noqa: F401  (before any verb imports Ray)
 from qsit_ray import __version__, addresses, ray_job
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli import (

@@ -133,6 +133,7 @@ def run_all(run: RunFolder, config: Config, terminal: Terminal, yes: bool = Fals
             rehearse_training(run, config, terminal)
     from qsit_ray.report.page import build as report
 
+    terminal.say(f"Write the report to {run.report}")
     report(run, config)
 
 

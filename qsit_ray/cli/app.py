@@ -146,13 +146,15 @@ def report(
     if len(folders) == 1:
         if out is not None:
             raise InputError("--out belongs to several runs; one run has report.html in its folder")
-        with working(folders[0]) as (settings, _):
+        with working(folders[0]) as (settings, terminal):
+            terminal.say("Write the report")
             file = page.build(folders[0], settings)
         return say(str(file))
     if len({folder.path.resolve() for folder in folders}) < len(folders):
         raise InputError("a run is named twice")
     opened_runs = [(folder, opened(folder)) for folder in folders]
     file = out or folders[0].path / "runs.html"
+    print(f"Write the page of {len(opened_runs)} runs", file=sys.stderr, flush=True)
     say(str(runs_page.build(opened_runs, file.absolute())))
 
 

@@ -228,7 +228,7 @@ class ShowProgress(tune.Callback):
         text = f"; best so far {best:.3g}, which loses at most {left:.2g}"
         search = self.task.config.search
         if search.adaptive is None and left <= Adaptive().tolerance:
-            text += ", enough to stop and `qsit search end`"
+            text += ": enough is known to stop the search and `qsit search end` it"
         return text
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from importlib.metadata import version
 
 import pytest
@@ -90,3 +91,16 @@ def test_a_shell_completes_verbs(tmp_path):
     asked = {"_QSIT_COMPLETE": "complete_bash", "COMP_WORDS": "qsit se", "COMP_CWORD": "1"}
     done = subprocess.run([QSIT], capture_output=True, text=True, env={**os.environ, **asked})
     assert set(done.stdout.split()) == {"search", "serve"}
+
+
+def test_what_ray_reads_when_it_is_imported_is_set_before_and_help_loads_little(tmp_path):
+    program = (
+        "import json, os, sys; import qsit_ray.cli.app\n"
+        "slow = {'ray', 'torch', 'transformers', 'numpy', 'pandas', 'pyarrow'} & set(sys.modules)\n"
+        "print(json.dumps([sorted(slow), os.environ.get('TUNE_DISABLE_SIGINT_HANDLER')]))"
+    )
+    bare = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, env=bare
+    )
+    assert json.loads(done.stdout) == [[], "1"], done.stderr

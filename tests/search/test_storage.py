@@ -1,12 +1,11 @@
 """Trials may write to an object store: a real S3 server, over HTTP."""
 
-import os
 import subprocess
 
 import object_store
 import pyarrow.parquet as pq
 import pytest
-from command_line import QSIT, kill_when, words
+from command_line import call, kill_when, words
 
 from qsit_ray import artifacts
 from qsit_ray.mixture import AXES
@@ -64,15 +63,14 @@ def test_costs_of_trials_are_read_from_the_store(bucket):
 
 
 @pytest.mark.slow
-def test_a_killed_search_resumes_from_the_store(store, tmp_path):
+def test_a_killed_search_resumes_from_the_store(bucket, tmp_path):
     out = tmp_path / "run"
     settings = {"search.storage": "s3://bucket/run", "search.rehearsal.rows_per_second": 400000}
     for axis in AXES:
         settings |= {f"search.{axis}.ratios": RATIOS, f"search.{axis}.seeds": "[0]"}
-    command = words(out, "rehearsal", settings)
-    environment = os.environ | store
-    kill_when(lambda shown: ": 1 of 5 " in shown, command, environment)
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    command, folder = words(out, "rehearsal", settings), bucket / "run" / "search" / AXES[0]
+    kill_when(lambda shown: records.finished(folder), command)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "finished before" in done.stdout
     for axis in AXES:
@@ -80,10 +78,5 @@ def test_a_killed_search_resumes_from_the_store(store, tmp_path):
         assert [row["status"] for row in table] == ["completed"] * 5
         assert not (out / "search" / axis / "outcomes").exists()
         assert (out / "search" / axis / "study.journal").exists()
-    shown = subprocess.run(
-        [QSIT, "search", "show", str(out), "--json"],
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
+    shown = call("search", "show", out, "--json")
     assert '"completed": 10' in shown.stdout

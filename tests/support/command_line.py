@@ -119,18 +119,18 @@ def kill(driver, *names):
         below[name].kill()
 
 
-def kill_when(moment, command, environment=None):
+def kill_when(moment, command):
     """Run a command and kill it with all its processes as soon as `moment` is true of its output
     so far."""
-    with tempfile.NamedTemporaryFile("r") as output:
+    with tempfile.NamedTemporaryFile("w") as output, Path(output.name).open() as written:
         pipes = {"stdout": output.fileno(), "stderr": subprocess.STDOUT}
-        process = subprocess.Popen(command, env=environment, **pipes)
+        process = subprocess.Popen(command, **pipes)
         shown = ""
         while not moment(shown):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=0.05)
                 pytest.fail(f"the command ended before it was killed:\n{shown}")
-            shown += output.read()
+            shown += written.read()
         family = [*psutil.Process(process.pid).children(recursive=True), process]
         for member in family:
             with contextlib.suppress(ProcessLookupError):

@@ -56,7 +56,7 @@ def sizes_of(rows: int) -> tuple[dict[str, int], dict[str, int]]:
     """Rows that a plan of `rows` takes of each domain, and the domain's own."""
     from qsit_ray.config.presets import FOUND
 
-    ratios = FOUND.model_dump()
+    ratios = FOUND
     taken = {name: int(rows * ratio / sum(ratios.values())) for name, ratio in ratios.items()}
     taken["interpreting"] += rows - sum(taken.values())
     return taken, {name: 2 * count for name, count in taken.items()}
@@ -68,8 +68,8 @@ def ours(rows: int) -> dict[str, Any]:
     from qsit_ray.mixture import Mixture, plan_epoch
 
     taken, sizes = sizes_of(rows)
-    plan_epoch(Mixture(3, 3, 3), dict.fromkeys(sizes, 3), 0, 0, 3)
-    found = _measured(lambda: plan_epoch(Mixture(**taken), sizes, 0, 0, 64).rows)
+    plan_epoch(Mixture.of(3, 3, 3), dict.fromkeys(sizes, 3), 0, 0, 3)
+    found = _measured(lambda: plan_epoch(Mixture(taken), sizes, 0, 0, 64).rows)
     planned = found.pop("result")
     ends = np.cumsum([*sizes.values()])
     held = np.bincount(np.searchsorted(ends, planned, side="right"), minlength=3)

@@ -54,7 +54,7 @@ def trained(made: RunFolder, to: Path, rows: int, *settings: str) -> Trained:
     shutil.copytree(made.path, to, symlinks=True)
     run = RunFolder(to)
     final_proxies(run, opened(run), Terminal())  # a given mix: nothing is trained
-    mix = replace(FoundMix.read(run.mixture), rows=Mixture(rows, rows, rows))
+    mix = replace(FoundMix.read(run.mixture), rows=Mixture.of(rows, rows, rows))
     artifacts.write_json(run.mixture, mix.to_json())
     options = [word for setting in settings for word in ("--set", setting)]
     command([*QSIT, "train", "run", to, *options])

@@ -87,7 +87,7 @@ def make_run(
         freeze_vision=frozen,
         max_length=8192,
     )
-    mix = Mix(scoring=1, interpreting=1, general=1)
+    mix: Mix = {"scoring": 1.0, "interpreting": 1.0, "general": 1.0}
     changed = {"data": data, "pretraining": None, "models": models, "mix": mix}
     run = RunFolder(folder / "run")
     asked = ["train.controller=null", *settings]

@@ -32,7 +32,7 @@ def ours(run: str, rows: int, epochs: int) -> Outcome:
 
     bench = Bench(_task(run))
     began = time.perf_counter()
-    training = ProxyTraining(bench, Mixture(rows, rows, rows), 0)
+    training = ProxyTraining(bench, Mixture.of(rows, rows, rows), 0)
     start = time.perf_counter() - began
     for _ in range(epochs):
         training.advance()
@@ -205,7 +205,7 @@ def _task(run: str) -> Any:
     folder = RunFolder(Path(run))
     config = opened(folder)
     return Task(
-        folder, config, folder.path / "trial", lambda ratio: Mixture(1, 1, 1), "interpreting"
+        folder, config, folder.path / "trial", lambda ratio: Mixture.of(1, 1, 1), "interpreting"
     )
 
 
@@ -215,7 +215,7 @@ def _steps(config: Config, folder: RunFolder, rows: int, epochs: int) -> list[An
 
     sizes, batch = open_catalog(folder.catalog).sizes, config.search.training.batch_size
     plans = [
-        plan_epoch(Mixture(rows, rows, rows), sizes, epoch, 0, batch) for epoch in range(epochs)
+        plan_epoch(Mixture.of(rows, rows, rows), sizes, epoch, 0, batch) for epoch in range(epochs)
     ]
     return [plan.step_rows(step) for plan in plans for step in range(plan.steps)]
 

@@ -64,13 +64,15 @@ def ways(run: str, rows: int, rounds: int) -> dict[str, Any]:
     folder = RunFolder(Path(run))
     config = opened(folder)
     batch = config.search.training.batch_size
-    plan = plan_epoch(Mixture(rows, rows, rows), open_catalog(folder.catalog).sizes, 0, 0, batch)
+    plan = plan_epoch(Mixture.of(rows, rows, rows), open_catalog(folder.catalog).sizes, 0, 0, batch)
     steps = [plan.step_rows(step) for step in range(plan.steps)]
 
     def bench(cpus: int) -> Bench:
         search = config.search.model_copy(update={"cpus_per_trial": float(cpus)})
         changed = config.model_copy(update={"search": search})
-        return Bench(Task(folder, changed, folder.path, lambda _: Mixture(1, 1, 1), "interpreting"))
+        return Bench(
+            Task(folder, changed, folder.path, lambda _: Mixture.of(1, 1, 1), "interpreting")
+        )
 
     benches = {name: bench(cpus) for name, cpus in CPUS.items()}
 

@@ -91,10 +91,10 @@ def ablate(
     with pipeline.ray_session(config, terminal, *asked, trainings=trainings) as dashboard:
         terminal.say(f"Ray dashboard: http://{dashboard}   log: {run.log}")
         pipeline.find_mix(run, config, terminal)
-        found = Mix(**FoundMix.read(run.mixture).ratios)
+        found = FoundMix.read(run.mixture).ratios
         sizes = read_sizes(run.catalog)
         whole = {domain: sizes[domain] / sizes["scoring"] for domain in DOMAINS}
-        arms = _chosen(_arms(config, study, found, Mix(**whole)), only)
+        arms = _chosen(_arms(config, study, found, whole), only)
         repeats, bases = _train_all(run, config, study, arms, seeds, terminal)
     terminal.say("Comparing the arms over resamples of the test photographs")
     folders = {(each.arm.name, each.seed): each.folder for each in repeats}
@@ -110,18 +110,20 @@ def _check(config: Config, study: Study, only: Sequence[str] | None) -> None:
     """Raises InputError for a run that has no arms to compare, or not one of those asked for."""
     if config.search.rehearsal is not None:
         raise InputError("search.rehearsal: an ablation trains")
+    if not config.has_benchmarks:
+        raise InputError("data.source: pools has no benchmarks on which arms could be compared")
     if config.train.controller is None:
         raise InputError("train.controller: an ablation compares with a run that has one")
     if config.search.storage is not None:
         raise InputError("search.storage: the runs of an ablation can't share it; leave it out")
-    any_mix = Mix(scoring=1, interpreting=1, general=1)  # the names do not depend on it
+    any_mix: Mix = dict.fromkeys(DOMAINS, 1.0)  # the names do not depend on it
     try:
         _chosen(_arms(config, study, any_mix, any_mix), only)
     except InputError:
         raise
     except ValueError as error:
         raise InputError(f"data.scoring: {error}") from None
-    if study == "domains" and config.mix is not None and not all(config.mix.model_dump().values()):
+    if study == "domains" and config.mix is not None and not all(config.mix.values()):
         raise InputError("mix: a domain has no rows, so that none can be left out")
 
 
@@ -324,7 +326,7 @@ def _fork(base: RunFolder, run: RunFolder, config: Config) -> None:
     elif (
         config.has_proxies
         and config.loss_inputs(config.search) == own.loss_inputs(own.search)
-        and Mix(**FoundMix.read(base.mixture).ratios) == config.mix
+        and FoundMix.read(base.mixture).ratios == config.mix
     ):
         shared, files = [*DATA, "proxy"], [*FILES, base.mixture.name]
     else:

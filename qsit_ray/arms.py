@@ -137,8 +137,7 @@ def with_rows(config: Config, rows: Sequence[int]) -> Config:
     if config.mix is None:
         raise ValueError("a mix that is searched has no rows yet")
     factor = sum(rows) / (len(rows) * rows[0])
-    shares = {domain: factor * share for domain, share in config.mix.model_dump().items()}
-    return _at(config, Mix(**shares))
+    return _at(config, {pool: factor * share for pool, share in config.mix.items()})
 
 
 def _at(config: Config, mix: Mix | None) -> Config:
@@ -155,4 +154,4 @@ def _train(config: Config, **changes: object) -> Config:
 
 
 def _without(mix: Mix, domain: str) -> Mix:
-    return mix.model_copy(update={domain: 0.0})
+    return {**mix, domain: 0.0}

@@ -8,38 +8,26 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.config.changes import FIRST, SECOND, Change, Part, changes
+from qsit_ray.config.changes import Change, Part, changes, parts_of
 from qsit_ray.config.config import Config
 from qsit_ray.config.places import absolute
+from qsit_ray.config.search import setting
 from qsit_ray.data.catalog import IMAGES
 from qsit_ray.data.writing import link_images
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import AXES
+from qsit_ray.mixture import Axis
 from qsit_ray.run_config import opened
 
-# Each part depends on those before it.
-ORDER: tuple[Part, ...] = (FIRST, SECOND, "proxies", "train")
 # Files and folders of a run. Of the data the stages themselves tell whether it is what they need.
 DATA = ("catalog", "tokens", "features", "base_models.json", "hashes.json", "search/earlier")
-OF: dict[Part, tuple[str, ...]] = {
-    FIRST: (f"search/{AXES[0]}",),
-    SECOND: (f"search/{AXES[1]}",),
-    "proxies": ("proxy", "mixture.json"),
-    "train": ("train", "evaluation"),
-}
-STAGES: dict[Part, tuple[str, ...]] = {
-    FIRST: (FIRST, f"fit {AXES[0]}"),
-    SECOND: (SECOND, f"fit {AXES[1]}"),
-    "proxies": ("proxies",),
-    "train": ("train", "evaluate"),
-}
+PROXIES, TRAIN = ("proxy", "mixture.json"), ("train", "evaluation")
 LINKED = (
     *("catalog/*", "tokens/*", "features/*", "proxy/model/*", "train/model/*"),
     "train/ray-*/epoch_*",  # checkpoints
@@ -63,11 +51,13 @@ def fork(source: RunFolder, run: RunFolder, settings: Config) -> list[str]:
             f"search.storage: {source.path} has its trials there; --set search.storage=… to another"
         )
     with source.lock(), _told(source, run):
-        parts = kept(changes(absolute(before), absolute(settings)))
+        axes = before.axes
+        of, stages = _files(axes), _stages(axes)
+        parts = kept(changes(absolute(before), absolute(settings)), axes)
         if before.search.storage != settings.search.storage:
             parts = ()  # the trials are elsewhere
-        wanted = (*DATA, *(name for part in parts for name in OF[part]))
-        for name in (*DATA, *(name for names in OF.values() for name in names)):
+        wanted = (*DATA, *(name for part in parts for name in of[part]))
+        for name in (*DATA, *(name for names in of.values() for name in names)):
             if name in wanted and (source.path / name).exists():
                 _copy(source.path, run.path, name)
             else:
@@ -75,7 +65,7 @@ def fork(source: RunFolder, run: RunFolder, settings: Config) -> list[str]:
         images = source.catalog / IMAGES
         if images.is_symlink():
             link_images(run.catalog, images.resolve())
-        lost = {stage for part in ORDER if part not in parts for stage in STAGES[part]}
+        lost = {stage for part in stages if part not in parts for stage in stages[part]}
         there = artifacts.read_json(source.stages) if source.stages.exists() else {}
         records = {name: each for name, each in there.items() if name not in lost}
         artifacts.write_json(run.stages, records)
@@ -91,21 +81,41 @@ def _told(source: RunFolder, run: RunFolder) -> Iterator[None]:
         raise InputError(f"{run.path}: can't be made from {source.path}: {error}") from None
 
 
-def kept(found: Iterable[Change]) -> tuple[Part, ...]:
-    """The parts of a run that changes of its settings leave as they are, or only add to."""
-    whole = len(ORDER)
+def kept(found: Iterable[Change], axes: Sequence[Axis]) -> tuple[Part, ...]:
+    """The parts of a run over these axes that changes of its settings leave as they are, or only
+    add to."""
+    order = parts_of(axes)
+    whole = len(order)
     for change in found:
-        whole = min([whole, *map(ORDER.index, change.parts)])
+        whole = min([whole, *map(order.index, change.parts)])
         if change.kind == "extension" and change.key.startswith("search."):
-            whole = min(whole, ORDER.index(_added_to(change.key)) + 1)
-    return ORDER[:whole]
+            whole = min(whole, order.index(_added_to(change.key, axes)) + 1)
+    return order[:whole]
 
 
-def _added_to(key: str) -> Part:
+def _added_to(key: str, axes: Sequence[Axis]) -> Part:
     """The first part to which a setting of the search adds trials."""
+    *searches, proxies, _ = parts_of(axes)
     if key == "search.proxy_seeds":
-        return "proxies"
-    return SECOND if key.startswith(f"search.{AXES[1]}.") else FIRST
+        return proxies
+    own = [
+        part
+        for part, axis in zip(searches, axes, strict=True)
+        if key.startswith(f"{setting(axis.name)}.")
+    ]
+    return own[0] if own else searches[0]
+
+
+def _files(axes: Sequence[Axis]) -> dict[Part, tuple[str, ...]]:
+    """The files and folders of each part."""
+    searches = ((f"search/{axis.name}",) for axis in axes)
+    return dict(zip(parts_of(axes), (*searches, PROXIES, TRAIN), strict=True))
+
+
+def _stages(axes: Sequence[Axis]) -> dict[Part, tuple[str, ...]]:
+    """The stages of each part."""
+    searches = ((f"search {axis.name}", f"fit {axis.name}") for axis in axes)
+    return dict(zip(parts_of(axes), (*searches, ("proxies",), ("train", "evaluate")), strict=True))
 
 
 def _copy(source: Path, to: Path, name: str) -> None:

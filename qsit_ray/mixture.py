@@ -1,30 +1,75 @@
-"""pure: the rows of each domain in an epoch, and the plan of their order.
+"""pure: the pools of a run, the ratios that are searched, and the plan of an epoch's rows.
 
-A `Mixture` counts rows per domain. An `EpochPlan` is the global order of catalog rows for one
-epoch: a function of (mixture, catalog sizes, epoch, seed) alone, so all machines, world sizes and
-restarts compute the same plan.
+A `Mixture` counts rows per pool. An `EpochPlan` is the global order of catalog rows for one epoch:
+a function of (mixture, catalog sizes, epoch, seed) alone, so all machines, world sizes and restarts
+compute the same plan.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
-Axis = Literal["interpreting_general", "interpreting_scoring"]
 DOMAINS = ("scoring", "interpreting", "general")
-AXES: tuple[Axis, ...] = ("interpreting_general", "interpreting_scoring")
+"""The paper's pools D1, D2 and D3, which a run has unless it names its own."""
 
 # A micro-batch of a rank for which a global batch has no row holds this number instead.
 PADDING = -1
 
-_ORDER_KEY = len(DOMAINS)  # the random stream of the order; each domain has one of its own
+
+@dataclass(frozen=True)
+class Axis:
+    """A searched ratio: the rows of the pools `over`, together, to those of `under`.
+
+    `takes_all`: a mixture takes all rows of `under`. On the others it takes as many rows of both
+    sides as there are.
+    """
+
+    name: str
+    over: tuple[str, ...]
+    under: str
+    takes_all: bool
+
+
+def axes_of(pools: Sequence[str]) -> tuple[Axis, ...]:
+    """The ratios that determine a mix of these pools, in the order in which they are searched.
+
+    The last two pools come first, then each pool before them against all that follow it: D2:D3 and
+    (D2+D3):D1 of three pools (Algorithm 1), D3:D4, (D3+D4):D2 and (D2+D3+D4):D1 of four, D2:D1 of
+    two. Raises ValueError for fewer than two pools.
+    """
+    if len(pools) < 2:
+        raise ValueError(f"{len(pools)} pools; a mix needs two")
+    *before, last = pools
+    lead = last
+    over: tuple[str, ...] = (last,)
+    found = []
+    if len(before) > 1:
+        lead = before.pop()
+        found.append(Axis(f"{lead}_{last}", (lead,), last, takes_all=False))
+        over = (lead, last)
+    for under in reversed(before):
+        found.append(Axis(f"{lead}_{under}", over, under, takes_all=True))
+        over = (under, *over)
+    return tuple(found)
+
+
+AXES = tuple(axis.name for axis in axes_of(DOMAINS))
+"""The names of the paper's two axes."""
+
+
+def short_names(pools: Iterable[str]) -> list[str]:
+    """D1, D2 and so on, as the paper calls the pools."""
+    return [f"D{number}" for number, _ in enumerate(pools, start=1)]
 
 
 def half_up(value: float) -> int:
@@ -32,74 +77,89 @@ def half_up(value: float) -> int:
     return int(np.floor(value + 0.5))
 
 
-@dataclass(frozen=True)
-class Mixture:
-    """Rows of each domain in one epoch (paper, Algorithm 1).
+class Mixture(dict[str, int]):
+    """Rows of each pool in one epoch, in the pools' order (paper, Algorithm 1).
 
-    Raises ValueError when a count is negative or all three are zero.
+    Raises ValueError when a count is negative or all are zero.
     """
 
-    scoring: int
-    interpreting: int
-    general: int
-
-    def __post_init__(self) -> None:
-        for domain, count in self.counts().items():
+    def __init__(self, rows: Any) -> None:
+        super().__init__(rows)
+        for pool, count in self.items():
             if count < 0:
-                raise ValueError(f"mixture: {domain} has {count} rows; expected 0 or more")
+                raise ValueError(f"mixture: {pool} has {count} rows; expected 0 or more")
         if self.total == 0:
-            raise ValueError("mixture: no rows in any domain")
+            raise ValueError("mixture: no rows in any pool")
+
+    @classmethod
+    def of(cls, *rows: int) -> Mixture:
+        """Rows of D1, D2 and D3."""
+        return cls(zip(DOMAINS, rows, strict=True))
 
     @property
     def total(self) -> int:
-        return self.scoring + self.interpreting + self.general
+        return sum(self.values())
 
-    def counts(self) -> dict[str, int]:
-        """Rows by domain."""
-        return asdict(self)
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Files have it as a mapping."""
+        return core_schema.no_info_after_validator_function(cls, handler(dict[str, int]))
 
 
-def ratios_at(ratio_general: float, ratio_scoring: float) -> dict[str, float]:
-    """Domain ratios with D1 = 1 from the two searched ratios.
+def ratios_at(pools: Sequence[str], optima: Mapping[str, float]) -> dict[str, float]:
+    """Ratios of the pools with D1 = 1 from the searched ratios, by the names of their axes.
 
-    `ratio_general` is r_A = D2/D3 and `ratio_scoring` is r_B = (D2+D3)/D1 (Algorithm 1, steps
-    1 and 2), so D2 = r_B·r_A/(1+r_A) and D3 = r_B/(1+r_A).
+    With r_A = D2/D3 and r_B = (D2+D3)/D1 (Algorithm 1, steps 1 and 2), D2 = r_B·r_A/(1+r_A) and
+    D3 = r_B/(1+r_A). Raises ValueError for a ratio that is not positive.
     """
-    _positive("ratio D2:D3", ratio_general)
-    _positive("ratio (D2+D3):D1", ratio_scoring)
-    return {
-        "scoring": 1.0,
-        "interpreting": ratio_scoring * ratio_general / (1.0 + ratio_general),
-        "general": ratio_scoring / (1.0 + ratio_general),
-    }
+    axes = axes_of(pools)
+    for axis in axes:
+        _positive(axis.name, optima[axis.name])
+    found = {axes[-1].under: 1.0}
+    whole = optima[axes[-1].name]
+    for axis in reversed(axes[:-1]):
+        ratio = optima[axis.name]
+        found[axis.under] = whole / (1.0 + ratio)
+        whole = whole * ratio / (1.0 + ratio)
+    (left,) = axes[0].over
+    found[left] = whole
+    return {pool: found[pool] for pool in pools}
 
 
 def from_ratios(ratios: Mapping[str, float], base: int) -> Mixture:
     """The mixture whose rows are `ratios` times `base`, halves rounded up."""
-    return Mixture(**{domain: half_up(ratios[domain] * base) for domain in DOMAINS})
+    return Mixture({pool: half_up(ratio * base) for pool, ratio in ratios.items()})
 
 
 def mixture_on_axis(
-    axis: Axis, ratio: float, sizes: Mapping[str, int], ratio_general: float | None = None
+    axis: Axis, ratio: float, sizes: Mapping[str, int], optima: Mapping[str, float]
 ) -> Mixture:
-    """The mixture of one grid point.
+    """The mixture of one grid point of a catalog with these `sizes`.
 
-    Axis `interpreting_general` (Algorithm 1, step 1) varies D2:D3 as the paper does: up to 1 all
-    of D3 with ratio·|D3| rows of D2, above 1 all of D2 with |D2|/ratio rows of D3. Axis
-    `interpreting_scoring` (step 2) takes all of D1 and a D2+D3 blend of ratio·|D1| rows, divided
-    by `ratio_general`, the optimum of the first axis.
+    The first axis of three pools or more varies D2:D3 as the paper does (Algorithm 1, step 1): up
+    to 1 all of D3 with ratio·|D3| rows of D2, above 1 all of D2 with |D2|/ratio rows of D3. Every
+    other axis takes all rows of `under`, and ratio times as many of the pools `over` (step 2),
+    divided by `optima`, those of the axes before.
 
-    Raises ValueError for a ratio that is not positive, or for the second axis without
-    `ratio_general`.
+    Raises ValueError for a ratio that is not positive, or where an optimum is missing.
     """
-    _positive(f"{axis}: ratio", ratio)
-    if axis == "interpreting_general":
+    _positive(f"{axis.name}: ratio", ratio)
+    if axis.takes_all:
+        pools = (axis.under, *axis.over)
+        needed = [each.name for each in axes_of(pools)[:-1]]
+        if missing := [name for name in needed if name not in optima]:
+            raise ValueError(f"{axis.name}: needs the optimum of {missing[0]} first")
+        known = {name: optima[name] for name in needed}
+        rows = from_ratios(ratios_at(pools, {**known, axis.name: ratio}), sizes[axis.under])
+    else:
+        (over,), under = axis.over, axis.under
         if ratio <= 1.0:
-            return Mixture(0, half_up(ratio * sizes["general"]), sizes["general"])
-        return Mixture(0, sizes["interpreting"], half_up(sizes["interpreting"] / ratio))
-    if ratio_general is None:
-        raise ValueError(f"{axis}: needs the optimum of interpreting_general first")
-    return from_ratios(ratios_at(ratio_general, ratio), sizes["scoring"])
+            rows = Mixture({over: half_up(ratio * sizes[under]), under: sizes[under]})
+        else:
+            rows = Mixture({over: sizes[over], under: half_up(sizes[over] / ratio)})
+    return Mixture({pool: rows.get(pool, 0) for pool in sizes})
 
 
 @dataclass(frozen=True)
@@ -144,25 +204,24 @@ def plan_epoch(
 ) -> EpochPlan:
     """The epoch's catalog rows in their global order.
 
-    The catalog numbers its rows domain after domain in the order of `DOMAINS`. A domain's rows
-    are taken from seeded permutations, one for each pass over the domain and keyed by (seed,
-    domain, pass) but not by epoch: n rows are whole passes and a prefix of the next. So counts are
-    exact, uses of two rows differ by at most one, and a larger mixture contains a smaller one.
-    `used` rows of each domain, those of earlier epochs, are passed over first; by default none are,
-    and every epoch of one mixture has the same rows. With them, uses differ by at most one over all
-    epochs together, and an epoch that ends a pass may have some rows of the next one twice.
+    The catalog numbers its rows pool after pool in the order of `sizes`. A pool's rows are taken
+    from seeded permutations, one for each pass over the pool and keyed by (seed, pool, pass) but
+    not by epoch: n rows are whole passes and a prefix of the next. So counts are exact, uses of two
+    rows differ by at most one, and a larger mixture contains a smaller one. `used` rows of each
+    pool, those of earlier epochs, are passed over first; by default none are, and every epoch of
+    one mixture has the same rows. With them, uses differ by at most one over all epochs together,
+    and an epoch that ends a pass may have some rows of the next one twice.
 
-    Raises ValueError when the mixture takes rows of an empty domain.
+    Raises ValueError when the mixture takes rows of an empty pool.
     """
     rows = np.empty(mixture.total, np.int64)
     offset = filled = 0
-    for key, domain in enumerate(DOMAINS):
-        size, count = sizes[domain], mixture.counts()[domain]
+    for key, (pool, size) in enumerate(sizes.items()):
+        count, first = mixture[pool], used.get(pool, 0)
         if count and not size:
-            raise ValueError(f"domain {domain} is empty, but the mixture takes {count} rows of it")
-        first = used.get(domain, 0)
+            raise ValueError(f"pool {pool} is empty, but the mixture takes {count} rows of it")
         for number in range(first // max(size, 1), -(-(first + count) // max(size, 1))):
-            # 32 bits where they suffice: a pass over a large domain is the most memory of a plan.
+            # 32 bits where they suffice: a pass over a large pool is the most memory of a plan.
             one_pass = np.arange(size, dtype=np.int32 if size <= 2**31 else np.int64)
             _generator(seed, key, number).shuffle(one_pass)
             before = number * size
@@ -170,7 +229,8 @@ def plan_epoch(
             np.add(taken, offset, out=rows[filled : filled + len(taken)], dtype=np.int64)
             filled += len(taken)
         offset += size
-    _generator(seed, _ORDER_KEY, epoch).shuffle(rows)
+    # The order has a random stream of its own, after those of the pools.
+    _generator(seed, len(sizes), epoch).shuffle(rows)
     return EpochPlan(epoch, global_batch, rows)
 
 

@@ -13,7 +13,7 @@ from qsit_ray.config.changes import Change
 from qsit_ray.config.config import Config
 from qsit_ray.config.places import absolute
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import AXES
+from qsit_ray.mixture import short_names
 from qsit_ray.models.base import record, recorded, resolved, with_names
 from qsit_ray.placement import Request
 from qsit_ray.run_config import FROM, RunConfig, change, opened
@@ -45,7 +45,7 @@ def create(
     if bases != recorded(run):
         from qsit_ray.stages.base_models import check
 
-        check(run, bases, Terminal())
+        check(run, settings, bases, Terminal())
     changed: list[Change] = []
     if before is None:
         revision = ray_job.revision(Path(__file__).parent)
@@ -85,9 +85,9 @@ def search_next(run: RunFolder, config: Config, terminal: Terminal) -> str | Non
     from qsit_ray.stages.proxies import final_proxies
     from qsit_ray.stages.search import search_axis
 
-    for axis in AXES if config.mix is None else ():
-        if search_axis(run, config, axis, terminal):
-            return axis
+    for axis in config.searches:
+        if search_axis(run, config, axis.name, terminal):
+            return axis.name
     return "final proxies" if final_proxies(run, config, terminal) else None
 
 
@@ -128,7 +128,8 @@ def run_all(run: RunFolder, config: Config, terminal: Terminal, yes: bool = Fals
         find_mix(run, config, terminal, yes)
         if config.search.rehearsal is None:
             train(run, config, terminal)
-            evaluate_models(run, config, terminal)
+            if config.has_benchmarks:
+                evaluate_models(run, config, terminal)
         elif on_cluster():
             rehearse_training(run, config, terminal)
     from qsit_ray.report.page import build as report
@@ -147,9 +148,9 @@ def find_mix(run: RunFolder, config: Config, terminal: Terminal, yes: bool = Fal
     from qsit_ray.stages.proxies import final_proxies
     from qsit_ray.stages.search import search_axis
 
-    for axis in AXES if config.mix is None else ():
-        search_axis(run, config, axis, terminal)
-        terminal.say(f"{axis}: {fit_run(run, config)[axis].verdict}")
+    for axis in config.searches:
+        search_axis(run, config, axis.name, terminal)
+        terminal.say(f"{axis.name}: {fit_run(run, config)[axis.name].verdict}")
     if config.mix is None and config.search.rehearsal is None:
         check_doubts(run, config, terminal, yes)
     final_proxies(run, config, terminal)
@@ -180,7 +181,8 @@ def results(run: RunFolder) -> list[tuple[str, str]]:
     lines = []
     if run.mixture.exists():
         mix = FoundMix.read(run.mixture)
-        lines.append(("D1 : D2 : D3", " : ".join(f"{ratio:.3g}" for ratio in mix.ratios.values())))
+        mixed = " : ".join(f"{ratio:.3g}" for ratio in mix.ratios.values())
+        lines.append((" : ".join(short_names(mix.ratios)), mixed))
         if mix.reference_loss_ratio is not None:
             spread = mix.reference_loss_ratio_error
             error = "" if spread is None else f" ± {spread:.3f}"

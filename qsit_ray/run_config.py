@@ -11,10 +11,9 @@ import yaml
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import files
-from qsit_ray.config.changes import FIRST, SECOND, Change, Part, changes
+from qsit_ray.config.changes import Change, Part, changes, parts_of
 from qsit_ray.config.config import Config
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import AXES
 from qsit_ray.train.checkpoint import Committed
 
 MADE_WITH, HISTORY = files.RUN_ENTRIES
@@ -86,8 +85,8 @@ def work(run: RunFolder, settings: Config) -> dict[Part, str]:
     from qsit_ray.search.records import FINAL_PROXIES, finished, folder_of
 
     found: dict[Part, str] = {}
-    names: dict[Part, str] = {FIRST: AXES[0], SECOND: AXES[1], "proxies": FINAL_PROXIES}
-    for part, search in names.items():
+    searches = [*(axis.name for axis in settings.axes), FINAL_PROXIES]
+    for part, search in zip(parts_of(settings.axes), searches, strict=False):
         if done := len(finished(folder_of(run, search, settings.search.storage))):
             found[part] = f"{done} trials of {search} were trained"
     commits = [c for f in run.train.glob("ray-*/committed.json") for c in Committed.read(f).commits]

@@ -12,6 +12,7 @@ from typing import Literal
 from qsit_ray import artifacts
 from qsit_ray.config.files import validated
 from qsit_ray.controller import Reference, Verdict
+from qsit_ray.losses import Losses, flat, symbol, unkeyed
 from qsit_ray.mixture import DOMAINS, Mixture
 
 ReferenceKind = Literal["best", "end", "epoch"]
@@ -20,7 +21,7 @@ ReferenceKind = Literal["best", "end", "epoch"]
 
 @dataclass(frozen=True)
 class FoundMix:
-    """mixture.json: the domain ratios with D1 = 1, the rows they give, and λ.
+    """mixture.json: the ratios of the pools with D1 = 1, the rows they give, and λ.
 
     `reference_loss_ratio` is λ = L_S / L_I of the final proxies (Eq. 8), each at its best, None
     without them; `reference_loss_ratio_error` is its standard error over the proxies, None for one.
@@ -31,9 +32,7 @@ class FoundMix:
     SHA-256 of the catalog's manifest; files from before it was recorded have None.
     """
 
-    scoring: float
-    interpreting: float
-    general: float
+    ratios: dict[str, float]
     reference_loss_ratio: float | None
     loss_mask: str
     rows: Mixture
@@ -42,11 +41,6 @@ class FoundMix:
     reference_loss_ratio_error: float | None = None
     reference_at_end: Reference | None = None
     reference_curve: tuple[Reference, ...] = ()
-
-    @property
-    def ratios(self) -> dict[str, float]:
-        """The ratio of each domain."""
-        return {domain: getattr(self, domain) for domain in DOMAINS}
 
     def references(self, kind: ReferenceKind) -> tuple[Reference, ...]:
         """λ as `train.controller.reference` takes it, by epochs; none without proxies, or where the
@@ -65,7 +59,11 @@ class FoundMix:
     @classmethod
     def read(cls, path: Path) -> FoundMix:
         """Raises InputError naming the file that can't be read or lacks a key."""
-        return validated(cls, artifacts.read_json(path), str(path))
+        content = artifacts.read_json(path)
+        if isinstance(content, dict) and "ratios" not in content and set(DOMAINS) <= set(content):
+            # From before pools had names of their own.
+            content = {**content, "ratios": {domain: content[domain] for domain in DOMAINS}}
+        return validated(cls, content, str(path))
 
 
 @dataclass(frozen=True)
@@ -80,8 +78,7 @@ class EpochLine:
 
     epoch: int
     sizes: Mixture
-    loss_scoring: float
-    loss_interpreting: float
+    losses: Losses
     loss_ratio: float
     reference_loss_ratio: float | None
     verdict: Verdict
@@ -99,15 +96,16 @@ class EpochLine:
     tolerance: float | None = None
 
     def to_json(self) -> dict[str, object]:
-        return asdict(self)
+        return flat(asdict(self))
 
     def __str__(self) -> str:
         """The line as the terminal shows it when the epoch ends."""
         wanted = self.reference_loss_ratio
         skipped = f" ({self.rows_skipped:,} skipped)" if self.rows_skipped else ""
+        losses = ", ".join(f"{symbol(task)} {loss:.4f}" for task, loss in self.losses.items())
         text = (
-            f"epoch {self.epoch}: {in_rows(self.sizes)}{skipped}, L_S {self.loss_scoring:.4f}, "
-            f"L_I {self.loss_interpreting:.4f}, ratio {self.loss_ratio:.3f}"
+            f"epoch {self.epoch}: {in_rows(self.sizes)}{skipped}, {losses}, "
+            f"ratio {self.loss_ratio:.3f}"
         )
         if wanted is not None:
             text += f" (λ {wanted:.3f}): {self.verdict.replace('_', ' ')}"
@@ -117,8 +115,8 @@ class EpochLine:
 
 
 def in_rows(sizes: Mixture) -> str:
-    """The rows of the domains as the terminal shows them."""
-    return " : ".join(f"{count:,}" for count in sizes.counts().values()) + " rows"
+    """The rows of the pools as the terminal shows them."""
+    return " : ".join(f"{count:,}" for count in sizes.values()) + " rows"
 
 
 def read_epochs(path: Path) -> list[EpochLine]:
@@ -129,6 +127,6 @@ def read_epochs(path: Path) -> list[EpochLine]:
     if not path.exists():
         return []
     return [
-        validated(EpochLine, content, f"{path}, line {number}")
+        validated(EpochLine, unkeyed(content), f"{path}, line {number}")
         for number, content in enumerate(artifacts.read_jsonl(path), start=1)
     ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from qsit_ray import artifacts
 from qsit_ray.config.files import validated
+from qsit_ray.losses import flat, unkeyed
 
 GIB = 2**30
 # Dense bf16 FLOP/s of a GPU by a part of its name, from its maker's data sheets. The first that
@@ -30,7 +31,7 @@ PEAK_FLOPS = {
 class StepLine:
     """One line of steps.jsonl: a global batch, over all ranks.
 
-    `time`: UTC, when it ended. Losses are in nats per answer token; a domain's is None where the
+    `time`: UTC, when it ended. Losses are in nats per answer token; a pool's is None where the
     batch has no row of it. `gradient_norm`: before clipping, None where DeepSpeed computes none.
     `rate`: the learning rate. `tokens`: text and image, without padding. `seconds` include
     `stall_seconds`, the wait for rows. `mfu`: model FLOPs over the GPUs' peak, None where it is not
@@ -42,9 +43,7 @@ class StepLine:
     epoch: int
     step: int
     loss: float
-    loss_scoring: float | None
-    loss_interpreting: float | None
-    loss_general: float | None
+    losses: Mapping[str, float | None]
     gradient_norm: float | None
     rate: float
     rows: int
@@ -68,7 +67,7 @@ class StepLine:
             "rows_per_second": round(self.rows_per_second, 3),
             "tokens_per_second": round(self.tokens_per_second, 1),
         }
-        return {**asdict(self), **rates}
+        return {**flat(asdict(self)), **rates}
 
     def __str__(self) -> str:
         """A few words for the terminal."""
@@ -171,7 +170,8 @@ def mean_ranks(lines: Sequence[StepLine], epoch: int) -> float | None:
 
 def _stored(text: str) -> dict[str, object]:
     values = json.loads(text)
-    return {name: value for name, value in values.items() if not name.endswith("_per_second")}
+    stored = {name: value for name, value in values.items() if not name.endswith("_per_second")}
+    return dict(unkeyed(stored))
 
 
 def peak_flops(device: str) -> float | None:

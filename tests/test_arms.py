@@ -3,16 +3,16 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from qsit_pools import ratios
 
 from qsit_ray import arms
 from qsit_ray.arms import METHOD
 from qsit_ray.config import presets
 from qsit_ray.config.changes import differ
-from qsit_ray.config.config import Mix
 from qsit_ray.mixture import from_ratios
 
-FOUND = Mix(scoring=1.0, interpreting=2.5, general=1.04)
-ALL = Mix(scoring=1.0, interpreting=12.0, general=12.0)
+FOUND = ratios(1.0, 2.5, 1.04)
+ALL = ratios(1.0, 12.0, 12.0)
 
 
 def changes(arm, method):
@@ -23,7 +23,7 @@ def changes(arm, method):
 
 def test_table_vii_has_the_papers_six_configurations():
     method, *others = arms.domains(presets.demo(), FOUND, ALL)
-    mixes = {arm.name: tuple(arm.config.mix.model_dump().values()) for arm in (method, *others)}
+    mixes = {arm.name: tuple(arm.config.mix.values()) for arm in (method, *others)}
     assert method.config.mix == FOUND
     assert mixes == {
         METHOD: (1.0, 2.5, 1.04),
@@ -86,10 +86,10 @@ def test_repeats_have_seeds_of_their_own_after_the_runs():
 def test_equal_rows_are_the_same_mix_of_as_many_in_all(first, growths):
     rows = [first, *(round(first * growth) for growth in growths)]
     larger = arms.with_rows(arms.fixed(presets.demo(), FOUND), rows)
-    base = first / sum(FOUND.model_dump().values())
-    mixture = from_ratios(larger.mix.model_dump(), 1_000_000)
+    base = first / sum(FOUND.values())
+    mixture = from_ratios(larger.mix, 1_000_000)
     assert mixture.total * base / 1_000_000 * len(rows) == pytest.approx(sum(rows), rel=1e-5)
-    assert larger.mix.interpreting / larger.mix.scoring == pytest.approx(2.5)
+    assert larger.mix["interpreting"] / larger.mix["scoring"] == pytest.approx(2.5)
 
 
 def test_a_mix_that_is_searched_has_no_rows_yet():

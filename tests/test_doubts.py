@@ -10,7 +10,7 @@ from qsit_ray.config import presets
 from qsit_ray.config.files import override
 from qsit_ray.data.writing import write_counts
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import AXES
+from qsit_ray.mixture import AXES, Mixture
 from qsit_ray.search.trials import TrialOutcome, write_trials
 from qsit_ray.stages.fit import fit_run
 
@@ -28,7 +28,7 @@ def searched(folder, height):
         space = config.space(axis)
         rows = [
             TrialOutcome(
-                ratio, seed, 1, 1, 1,
+                ratio, seed, Mixture.of(1, 1, 1),
                 0.5 + height / np.cosh(np.log(ratio / PEAKS[axis])) + noise.normal(0, 0.01),
                 device_seconds=360.0,
             )

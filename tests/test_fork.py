@@ -10,10 +10,10 @@ from command_line import QSIT, call, read, sets, words
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
-from qsit_ray.config.changes import changes
+from qsit_ray.config.changes import changes, parts_of
 from qsit_ray.config.files import override
 from qsit_ray.errors import InputError
-from qsit_ray.fork import ORDER, fork, kept
+from qsit_ray.fork import fork, kept
 from qsit_ray.mixture import AXES
 from qsit_ray.run_config import RunConfig
 
@@ -83,7 +83,8 @@ def settings(*assignments):
 def test_a_part_is_kept_where_it_and_those_before_it_are_the_same(assignment, parts):
     found = changes(presets.paper(), settings(assignment))
     assert found
-    assert kept(found) == ORDER[:parts]
+    axes = presets.paper().axes
+    assert kept(found, axes) == parts_of(axes)[:parts]
 
 
 def test_what_is_kept_is_there_with_its_stages_and_the_rest_is_not(source, tmp_path):

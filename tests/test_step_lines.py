@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qsit_ray.errors import InputError
+from qsit_ray.mixture import DOMAINS
 from qsit_ray.models.architectures import architecture, on_meta
 from qsit_ray.step_lines import (
     Rates,
@@ -27,9 +28,7 @@ LINES = st.builds(
     epoch=st.integers(0, 3),
     step=st.integers(0, 9),
     loss=positive,
-    loss_scoring=st.none() | positive,
-    loss_interpreting=st.none() | positive,
-    loss_general=st.none() | positive,
+    losses=st.fixed_dictionaries(dict.fromkeys(DOMAINS, st.none() | positive)),
     gradient_norm=st.none() | positive,
     rate=positive,
     rows=st.integers(1, 512),
@@ -75,7 +74,7 @@ def test_a_line_that_is_no_step_is_named(tmp_path):
 
 
 def test_the_terminal_shows_what_is_known():
-    line = StepLine("", 0, 1, 2.5, None, None, None, None, 1e-5, 64, 320_000, 8.0, 0.1, None, None)
+    line = StepLine("", 0, 1, 2.5, {}, None, 1e-5, 64, 320_000, 8.0, 0.1, None, None)
     assert str(line) == "loss 2.500, 8 rows/s"
     on_gpu = replace(line, mfu=0.4321, peak_memory_gib=61.26)
     assert str(on_gpu) == "loss 2.500, 8 rows/s, 43 % MFU, 61.3 GiB"
@@ -111,7 +110,7 @@ def test_a_steps_flops_are_six_a_weight_that_a_token_passes():
 
 
 def test_a_change_of_the_ranks_has_its_step_and_an_epoch_their_mean():
-    line = StepLine("", 0, 0, 2.5, None, None, None, None, 1e-5, 64, 320_000, 2.0, 0.1, None, None)
+    line = StepLine("", 0, 0, 2.5, {}, None, 1e-5, 64, 320_000, 2.0, 0.1, None, None)
     ranks = [4, 4, 3, 3, 4, 3, 3]
     lines = [replace(line, step=step, ranks=n) for step, n in enumerate(ranks)]
     assert first_of_ranks(lines).step == 5
@@ -124,7 +123,7 @@ def test_a_change_of_the_ranks_has_its_step_and_an_epoch_their_mean():
 
 
 def test_rates_are_those_of_all_steps_together():
-    losses = {"loss_scoring": None, "loss_interpreting": 1.0, "loss_general": 1.0}
+    losses = {"losses": {"scoring": None, "interpreting": 1.0, "general": 1.0}}
     slow = StepLine(
         **{"time": "", "epoch": 0, "step": 0, "loss": 1.0, "gradient_norm": 1.0, "rate": 1e-5},
         **losses,

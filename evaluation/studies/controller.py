@@ -26,7 +26,8 @@ from qsit_ray.mixture import Mixture
 
 Floats = NDArray[np.float64]
 
-FIRST = Mixture(14_349, 35_873, 14_923)
+FIRST = Mixture.of(14_349, 35_873, 14_923)
+TASKS = ("scoring", "interpreting")
 LAMBDA = 1 / 4.66
 EPOCHS = 24
 LAST = 8  # epochs over which the settled ratio is measured
@@ -68,7 +69,7 @@ class Toy:
 
     def losses(self, held: Floats) -> Floats:
         """(L_S, L_I) without noise; `held`: remembered rows of scoring and of the blend, (2,)."""
-        taught = np.array([held, [FIRST.scoring, FIRST.interpreting + FIRST.general]])
+        taught = np.array([held, [*sides(FIRST)]])
         taught[:, 0] += self.transfer * taught[:, 1]
         fallen = (taught[0] / taught[1]) ** -self.exponent
         share = self.floor + (1 - self.floor) * fallen
@@ -101,6 +102,11 @@ class ToyRun:
         return float(np.ptp(self.deviation[-LAST:]))
 
 
+def sides(sizes: Mixture) -> tuple[int, int]:
+    """Rows of scoring, and of the blend."""
+    return sizes["scoring"], sizes.total - sizes["scoring"]
+
+
 def toy_run(toy: Toy, rule: Controller, epochs: int, seed: int) -> ToyRun:
     """The controller's decisions over `epochs` epochs."""
     chance = np.random.default_rng(seed)
@@ -109,10 +115,10 @@ def toy_run(toy: Toy, rule: Controller, epochs: int, seed: int) -> ToyRun:
     deviations = []
     for epoch in range(epochs):
         sizes = controller.mixture(epoch)
-        held = toy.memory * held + [sizes.scoring, sizes.interpreting + sizes.general]
+        held = toy.memory * held + [*sides(sizes)]
         losses = toy.losses(held)
         seen = losses * np.exp(toy.noise * chance.standard_normal(2))
-        controller.observe(epoch, float(seen[0]), float(seen[1]))
+        controller.observe(epoch, dict(zip(TASKS, seen.tolist(), strict=True)))
         deviations.append(losses[0] / losses[1] / LAMBDA - 1)
     verdicts: list[str] = [decision.verdict for decision in controller.decisions]
     return ToyRun(np.array(deviations), verdicts, sizes.total / FIRST.total)

@@ -106,7 +106,7 @@ def configuration(base: str, data: LlavaData, settings: Sequence[str]) -> Config
     """The paper's preset with `base` trained for an epoch at a given mix, without proxies."""
     config = paper()
     models = config.models.model_copy(update={"primary": base, "proxy": base})
-    mix = Mix(scoring=1, interpreting=1, general=1)
+    mix: Mix = {"scoring": 1.0, "interpreting": 1.0, "general": 1.0}
     changed = {"data": data, "models": models, "mix": mix}
     return override(
         config.model_copy(update=changed), ["train.controller=null", "train.epochs=1", *settings]

@@ -19,12 +19,12 @@ from qsit_ray.config.config import Config
 from qsit_ray.config.search import Adaptive
 from qsit_ray.errors import InputError
 from qsit_ray.evaluation.studies.sections import Page, table, write_section
-from qsit_ray.mixture import AXES, Axis
-from qsit_ray.report.searches import AXIS_TITLES
+from qsit_ray.mixture import AXES, DOMAINS, axes_of
+from qsit_ray.report.names import title
 from qsit_ray.run_config import RunConfig
 from qsit_ray.search.adaptive import Observed, Rounds
 from qsit_ray.search.trials import TrialOutcome, read_trials
-from qsit_ray.stages.evidence import LOSSES, of_losses, scouts_file
+from qsit_ray.stages.evidence import loss_columns, of_losses, scouts_file
 from qsit_ray.surrogate.comparison import PAPER_DEGREE, compare_curves
 from qsit_ray.surrogate.evidence import Evidence
 from qsit_ray.surrogate.gaussian_process import Trend, mean_curve, posterior
@@ -41,7 +41,7 @@ PLACES = 201
 class Recorded:
     """One axis of one run, and the true response there."""
 
-    axis: Axis
+    axis: str
     config: Config
     trials: list[TrialOutcome]
     scouts: list[TrialOutcome]
@@ -83,23 +83,20 @@ def plain(search: Recorded) -> Pick:
 
 def informed(search: Recorded) -> Pick:
     """The grid, with its losses."""
-    objective = search.config.space(search.axis).objective
-    return _best(search, search.trials, of_losses(search.trials, objective)), _seconds(
-        search.trials
-    )
+    known = of_losses(search.trials, search.config, search.axis)
+    return _best(search, search.trials, known), _seconds(search.trials)
 
 
 def one_seed(search: Recorded) -> Pick:
     """The grid with one seed, with its losses."""
     rows = [row for row in search.trials if row.seed == search.trials[0].seed]
-    objective = search.config.space(search.axis).objective
-    return _best(search, rows, of_losses(rows, objective)), _seconds(rows)
+    known = of_losses(rows, search.config, search.axis)
+    return _best(search, rows, known), _seconds(rows)
 
 
 def scouts_alone(search: Recorded) -> Pick:
     """The scouts' own scores, with their losses."""
-    objective = search.config.space(search.axis).objective
-    known = of_losses(search.scouts, objective)
+    known = of_losses(search.scouts, search.config, search.axis)
     return _best(search, search.scouts, known), _seconds(search.scouts)
 
 
@@ -107,8 +104,10 @@ def least_loss(search: Recorded, rows: Sequence[TrialOutcome] | None = None) -> 
     """The least loss of the scouts, on the second axis of both: the objectives `loss_interpreting`
     and `losses` of so short trials."""
     rows = search.scouts if rows is None else rows
-    columns = LOSSES[search.config.space(search.axis).objective]
-    logs = np.log([[getattr(row, column) for column in columns] for row in rows]).mean(axis=1)
+    columns = loss_columns(search.config, search.axis)
+    logs = np.log([[row.value(column) or np.nan for column in columns] for row in rows]).mean(
+        axis=1
+    )
     curve = mean_curve([row.ratio for row in rows], -logs, search.low, search.high)
     return float(search.grid[np.argmax(curve(search.grid))]), _seconds(rows)
 
@@ -126,7 +125,7 @@ def least_loss_of_grid(search: Recorded) -> Pick:
 
 def scouted(search: Recorded) -> Pick:
     """Scouts, then few full trials that the knowledge gradient places."""
-    columns = LOSSES[search.config.space(search.axis).objective]
+    columns = loss_columns(search.config, search.axis)
     known = tuple(
         Evidence(column, _seen(search.scouts, column, logarithm=True)) for column in columns
     )
@@ -183,7 +182,7 @@ def _best(search: Recorded, rows: Sequence[TrialOutcome], known: Sequence[Eviden
 
 
 def _seen(rows: Sequence[TrialOutcome], column: str, logarithm: bool = False) -> Observations:
-    values = [getattr(row, column) for row in rows]
+    values = [row.value(column) for row in rows]
     if logarithm:
         values = [None if value is None else float(np.log(value)) for value in values]
     return observed([row.ratio for row in rows], values)
@@ -193,7 +192,7 @@ def _seconds(rows: Sequence[TrialOutcome]) -> float:
     return sum(row.device_seconds or 0.0 for row in rows)
 
 
-def recorded(runs: Sequence[Path], axis: Axis) -> list[Recorded]:
+def recorded(runs: Sequence[Path], axis: str) -> list[Recorded]:
     """The searches of an axis in all runs. Raises InputError for one without trials or scouts."""
     found = []
     for path in runs:
@@ -203,7 +202,7 @@ def recorded(runs: Sequence[Path], axis: Axis) -> list[Recorded]:
                 raise InputError(f"{file}: missing; the search needs a grid and search.scouts")
         config = RunConfig.read(run).settings
         trials = [row for row in read_trials(run.trials(axis)) if row.score is not None]
-        scouts = [row for row in read_trials(scouts_file(run, axis)) if row.loss_interpreting]
+        scouts = [row for row in read_trials(scouts_file(run, axis)) if row.losses]
         if len(scouts) != SCOUTS or config.space(axis).degree != PAPER_DEGREE:
             raise InputError(f"{path}: {SCOUTS} scouts and a quartic are needed on {axis}")
         found.append(Recorded(axis, config, trials, scouts, np.asarray))
@@ -238,8 +237,8 @@ def hours_table(runs: Sequence[Path]) -> str:
             ]
         rows.append(cells)
     columns = ["search", "device seconds"]
-    for axis in AXES:
-        columns += [f"{AXIS_TITLES[axis]}: best", "regret, mean and most"]
+    for each in axes_of(DOMAINS):
+        columns += [f"{title(each, DOMAINS)}: best", "regret, mean and most"]
     return table(columns, rows)
 
 

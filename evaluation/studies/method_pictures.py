@@ -15,7 +15,7 @@ import numpy as np
 from qsit_ray.config.presets import paper
 from qsit_ray.config.train import Controller
 from qsit_ray.controller import MixtureController, Reference
-from qsit_ray.evaluation.studies.controller import FIRST, LAMBDA, Toy
+from qsit_ray.evaluation.studies.controller import FIRST, LAMBDA, Toy, sides
 from qsit_ray.evaluation.studies.response_curves import NOISES, POINT, Kind, family
 from qsit_ray.surrogate.comparison import PAPER_DEGREE
 from qsit_ray.surrogate.curve import polynomial, predict, process
@@ -106,7 +106,7 @@ def draw_search(path: Path, noise: float = NOISES[1], seed: int = 0) -> None:
     """Two responses searched at the paper's ratios: runs, truth, and both curves."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    space = paper().search.interpreting_general
+    space = paper().space("interpreting_general")
     ratios = np.repeat(space.ratios, len(space.seeds))
     figure = _figure(10.0, 3.8)
     panels = figure.subplots(1, len(SHOWN))
@@ -153,9 +153,9 @@ def draw_controller(path: Path) -> None:
     ratios = []
     for epoch in range(EPOCHS):
         sizes = controller.mixture(epoch)
-        held = toy.memory * held + [sizes.scoring, sizes.interpreting + sizes.general]
+        held = toy.memory * held + [*sides(sizes)]
         scoring, interpreting = toy.losses(held).tolist()
-        controller.observe(epoch, scoring, interpreting)
+        controller.observe(epoch, {"scoring": scoring, "interpreting": interpreting})
         ratios.append(scoring / interpreting / LAMBDA)
     figure = _figure(10.0, 3.2)
     left, right = figure.subplots(1, 2)
@@ -168,7 +168,7 @@ def draw_controller(path: Path) -> None:
     for domain, colour in (
         ("scoring", SCORING), ("interpreting", INTERPRETING), ("general", GENERAL)
     ):  # fmt: skip
-        rows = np.array([controller.mixture(epoch).counts()[domain] for epoch in range(EPOCHS)])
+        rows = np.array([controller.mixture(epoch)[domain] for epoch in range(EPOCHS)])
         right.bar(range(EPOCHS), rows / 1000, bottom=below, color=colour, label=domain)
         below += rows / 1000
     right.set_title("thousands of rows that each epoch trains", fontsize=10)

@@ -58,7 +58,7 @@ def told(values: Floats, accuracy: Floats) -> Told:
 def peak(trials: list[TrialOutcome], name: str) -> tuple[str, str]:
     """The recommended curve's best ratio with its 95 % interval, and whether the response is told
     from flat at 95 %."""
-    done = [(row.ratio, value) for row in trials if (value := getattr(row, name)) is not None]
+    done = [(row.ratio, value) for row in trials if (value := row.value(name)) is not None]
     fitted = process(observed(*map(list, zip(*done, strict=True))))
     low, high = fitted.interval or (fitted.low, fitted.high)
     return f"{fitted.optimum:.3g} [{low:.3g}, {high:.3g}]", "no" if fitted.flat else "yes"
@@ -66,7 +66,7 @@ def peak(trials: list[TrialOutcome], name: str) -> tuple[str, str]:
 
 def by_ratio(rows: list[TrialOutcome], name: str) -> Floats:
     """The values of an objective, (ratios, seeds). Raises InputError where a trial lacks one."""
-    values = {row.point: getattr(row, name) for row in rows}
+    values = {row.point: row.value(name) for row in rows}
     ratios, seeds = sorted({r for r, _ in values}), sorted({s for _, s in values})
     lost = [(r, s) for r in ratios for s in seeds if values.get((r, s)) is None]
     if lost or len(seeds) < 2:

@@ -61,6 +61,10 @@ def parts(configs: Mapping[str, Config]) -> list[Part]:
     return list(_parts(Config, "", "The run", "", configs))
 
 
+WITHIN: dict[Any, str] = {tuple: "[]", dict: ".<name>"}
+"""What follows the key of several sections."""
+
+
 def _parts(
     section: type[BaseModel], prefix: str, title: str, meaning: str, values: Mapping[str, Any]
 ) -> Iterator[Part]:
@@ -72,12 +76,12 @@ def _parts(
         if not kinds:
             plain.append(_key(f"{prefix}{name}", field, given))
         for kind in kinds:
-            many = get_origin(field.annotation) is tuple
+            each_of = WITHIN.get(get_origin(field.annotation), "")
             title_of = f"`{prefix}{name}`"
             if len(kinds) > 1:
                 title_of += f" with `source: {kind.model_fields['source'].default}`"
             below = {preset: each for preset, each in given.items() if isinstance(each, kind)}
-            inside = f"{prefix}{name}{'[]' if many else ''}."
+            inside = f"{prefix}{name}{each_of}."
             within.append(_parts(kind, inside, title_of, _meaning(field), below))
     yield Part(title, meaning, tuple(plain))
     for each in within:
@@ -125,7 +129,7 @@ def _values(kind: Any, marks: Any = ()) -> str:
     if origin is tuple:
         return f"list of: {_values(inner[0])}"
     if origin is dict:
-        return "mapping of text to text"
+        return f"mapping of text to {_values(inner[1])}"
     return f"{PLAIN[kind]} {', '.join(_bounds(marks))}".strip()
 
 

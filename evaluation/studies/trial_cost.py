@@ -100,7 +100,7 @@ def measure(run: RunFolder, config: Config, trials: int) -> dict[str, list[float
                 run,
                 override(config, short),
                 Path(folder),
-                mixture_at=lambda ratio: Mixture(16, 16, 16),
+                mixture_at=lambda ratio: Mixture.of(16, 16, 16),
                 objective="interpreting",
             )
             tune.Tuner(

@@ -175,7 +175,7 @@ def proxy(steps: int, seed: int) -> dict[str, Found]:
 
 
 def _plan(seed: int) -> EpochPlan:
-    mixture = from_ratios(FOUND.model_dump(), POOLS.scoring)
+    mixture = from_ratios(FOUND, POOLS.scoring)
     batch = paper().train.training.batch_size
     return plan_epoch(mixture, POOLS.model_dump(), 0, seed, batch)
 

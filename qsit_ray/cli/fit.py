@@ -143,7 +143,7 @@ def fit(
                 axis: _fit_table(
                     folder.trials(axis), columns, replace(fit_settings(config, axis), **given)
                 )[1]
-                for axis in axes_with_trials(folder)
+                for axis in axes_with_trials(folder, config)
             }
         else:
             fits = fit_run(folder, config)

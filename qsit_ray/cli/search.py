@@ -66,26 +66,28 @@ def merge_check(run: Run, as_json: Json = False) -> None:
     with working(folder) as (config, terminal):
         from rich.console import Console
 
+        from qsit_ray.losses import symbol
+        from qsit_ray.mixture import short_names
         from qsit_ray.stages.merge_check import merge_check
 
         # Standard error is the run's log here.
         progress = Terminal(Console(stderr=True)) if as_json else terminal
         with pipeline.ray_session(config, progress, placement.trial(config.search)):
             found = merge_check(folder, config, progress)
+        names, tasks = short_names(config.pools), config.tasks
     if as_json:
         return print_json(found.to_json())
     terminal = Terminal()
     terminal.table(
         "Merged and trained",
-        ["parts D1 : D2 : D3", "log L_S trained", "merged", "log L_I trained", "merged"],
+        [
+            f"parts {' : '.join(names)}",
+            *(name for task in tasks for name in (f"log {symbol(task)} trained", "merged")),
+        ],
         [
             (
                 " : ".join(f"{part:.2g}" for part in each.parts),
-                *(
-                    f"{of[loss]:.3f}"
-                    for loss in ("loss_scoring", "loss_interpreting")
-                    for of in (each.trained, each.merged)
-                ),
+                *(f"{of[loss]:.3f}" for loss in found.losses for of in (each.trained, each.merged)),
             )
             for each in found.anchors
         ],
@@ -132,7 +134,10 @@ def estimate(
     config = override(presets.resolve(preset), assignments)
     sizes = config.expected_sizes
     if sizes is None:
-        raise InputError(f"--preset {preset}: data.expected_rows is needed to plan without data")
+        raise InputError(
+            f"--preset {preset}: data.expected_rows is needed to plan without data; of data.source "
+            "pools nothing can be planned before"
+        )
     if slots and cluster:
         raise InputError("--slots and --cluster: give one of them")
     slots, slots_from = (slots, "given") if slots else _slots(config, cluster)

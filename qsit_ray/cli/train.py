@@ -117,12 +117,15 @@ def plan(
 
 def show(run: Run, as_json: Json = False) -> None:
     """A run's epochs: losses, the controller's decisions, and the share of time waited for data."""
+    from qsit_ray.losses import symbol
+    from qsit_ray.mixture import short_names
     from qsit_ray.run_config import opened
     from qsit_ray.run_files import read_epochs
     from qsit_ray.train.planned import stall_fraction
 
     folder = RunFolder(run.absolute())
-    opened(folder)
+    settings = opened(folder)
+    names, tasks = short_names(settings.pools), settings.tasks
     lines = read_epochs(folder.epochs)
     stalled = stall_fraction(lines)
     if as_json:
@@ -131,13 +134,12 @@ def show(run: Run, as_json: Json = False) -> None:
     terminal = Terminal()
     terminal.table(
         "Epochs",
-        ["epoch", "D1", "D2", "D3", "L_S", "L_I", "L_S/L_I", "λ", "then"],
+        ["epoch", *names, *map(symbol, tasks), "/".join(map(symbol, tasks)), "λ", "then"],
         [
             (
                 str(line.epoch),
-                *(f"{rows:,}" for rows in line.sizes.counts().values()),
-                _number(line.loss_scoring),
-                _number(line.loss_interpreting),
+                *(f"{rows:,}" for rows in line.sizes.values()),
+                *map(_number, line.losses.values()),
                 _number(line.loss_ratio),
                 _number(line.reference_loss_ratio),
                 line.verdict,

@@ -2,45 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from qsit_ray.config.config import Config
+from qsit_ray.config.search import setting
 from qsit_ray.config.section import OPERATIONAL
+from qsit_ray.mixture import Axis
 
 Kind = Literal["operational", "extension", "result"]
-Part = Literal["search interpreting_general", "search interpreting_scoring", "proxies", "train"]
-
-FIRST: Part = "search interpreting_general"
-SECOND: Part = "search interpreting_scoring"
-SEARCH: tuple[Part, ...] = (FIRST, SECOND, "proxies")
-# The costly parts of a run whose results depend on a setting, by the longest prefix of its key.
-DEPENDENT: dict[str, tuple[Part, ...]] = {
-    "": (*SEARCH, "train"),
-    # The catalog depends on the rows of the files and the sizes of the images, not on their place.
-    "data.images": (),
-    "data.packed": (),
-    "models.proxy": SEARCH,
-    "models.primary": ("train",),
-    "search": SEARCH,
-    "search.interpreting_general": (FIRST,),
-    "search.interpreting_scoring": (SECOND,),
-    # It chooses the best of the final proxies, too.
-    "search.interpreting_scoring.answers": (SECOND, "proxies"),
-    "search.proxy_seeds": ("proxies",),
-    "search.proxy_epochs": ("proxies",),
-    "mix": ("proxies", "train"),
-    "train": ("train",),
-    # Fits and evaluations are made again from the trials and the model.
-    "evaluate": (),
-}
+Part = str
+"""A costly part of a run: `search <axis>` of each axis, `proxies` and `train`."""
 # Read from the trials afterwards, so they repeat no trial of their own axis.
 FIT_SETTINGS = ("coordinate", "degree", "surrogate")
-for _name in FIT_SETTINGS:
-    DEPENDENT[f"search.interpreting_general.{_name}"] = (SECOND, "proxies", "train")
-    DEPENDENT[f"search.interpreting_scoring.{_name}"] = ("proxies", "train")
+
+
+def parts_of(axes: Iterable[Axis]) -> tuple[Part, ...]:
+    """The costly parts of a run that searches these axes; each depends on those before it."""
+    return (*(f"search {axis.name}" for axis in axes), "proxies", "train")
+
+
+def dependent(axes: Sequence[Axis]) -> dict[str, tuple[Part, ...]]:
+    """The parts whose results depend on a setting, by the longest prefix of its key."""
+    every = parts_of(axes)
+    searches, search = every[:-2], every[:-1]
+    found: dict[str, tuple[Part, ...]] = {
+        "": every,
+        # The catalog depends on the rows of the files and the sizes of the images, not on their
+        # place.
+        "data.images": (),
+        "data.packed": (),
+        "models.proxy": search,
+        "models.primary": ("train",),
+        "search": search,
+        "search.proxy_seeds": ("proxies",),
+        "search.proxy_epochs": ("proxies",),
+        "mix": ("proxies", "train"),
+        "train": ("train",),
+        # Fits and evaluations are made again from the trials and the model.
+        "evaluate": (),
+    }
+    for number, axis in enumerate(axes):
+        key = setting(axis.name)
+        found[key] = (searches[number],)
+        for name in FIT_SETTINGS:
+            found[f"{key}.{name}"] = every[number + 1 :]
+    # It chooses the best of the final proxies, too.
+    found[f"{setting(axes[-1].name)}.answers"] = (searches[-1], "proxies")
+    return found
 
 
 @dataclass(frozen=True)
@@ -56,18 +68,21 @@ class Change:
     before: object
     now: object
     kind: Kind
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        prefixes = (prefix for prefix in DEPENDENT if f"{self.key}.".startswith(f"{prefix}."))
-        longest = max(prefixes, key=len, default="")
-        return DEPENDENT[longest] if self.kind == "result" else ()
+    parts: tuple[Part, ...] = ()
 
 
 def changes(before: Config, now: Config) -> list[Change]:
     """The settings in which `now` differs from `before`, in the order of the configuration."""
     values = before.model_dump(mode="json"), now.model_dump(mode="json")
-    return [Change(k, old, new, _kind(k, old, new, before, now)) for k, old, new in differ(*values)]
+    # Where the pools differ so do the data, on which every part depends.
+    parts = dependent(before.axes)
+    found = []
+    for key, old, new in differ(*values):
+        kind = _kind(key, old, new, before, now)
+        prefixes = (prefix for prefix in parts if f"{key}.".startswith(f"{prefix}."))
+        of = parts[max(prefixes, key=len, default="")] if kind == "result" else ()
+        found.append(Change(key, old, new, kind, of))
+    return found
 
 
 def differ(before: Any, now: Any, key: str = "") -> list[tuple[str, Any, Any]]:
@@ -99,7 +114,7 @@ def _extends(key: str, old: Any, new: Any, before: Config, now: Config) -> bool:
         case ["search", "scouts"] | ["search", "scouts", "ratios"] | ["search", "earlier"]:
             # No trial is another for it, but an adaptive search proposes other points.
             return before.search.adaptive is now.search.adaptive is None
-        case ["search", _, "ratios" | "seeds"]:
+        case ["search", _, "ratios" | "seeds"] | ["search", "axes", _, "ratios" | "seeds"]:
             # An adaptive search proposes other points for other seeds or another interval.
             return before.search.adaptive is now.search.adaptive is None and set(new) >= set(old)
         case ["search", "adaptive", "trials"]:

@@ -9,11 +9,12 @@ from pydantic import Field, field_validator, model_validator
 
 from qsit_ray.addresses import REASON, has_user, masked
 from qsit_ray.config.cluster import Cluster
-from qsit_ray.config.data import DemoData, LlavaData, RehearsalData
+from qsit_ray.config.data import DemoData, LlavaData, PoolsData, RehearsalData
 from qsit_ray.config.search import Search, Space
 from qsit_ray.config.section import OPERATIONAL, Count, NotNegative, Section
 from qsit_ray.config.train import Train
-from qsit_ray.mixture import DOMAINS, Axis
+from qsit_ray.losses import LOSS
+from qsit_ray.mixture import DOMAINS, Axis, axes_of
 
 DEMO_MODELS = {"demo/proxy", "demo/primary"}
 
@@ -68,21 +69,8 @@ class Pretraining(Section):
     """Crops that the alignment captions: the first of `crops`, or all where there are fewer."""
 
 
-class Mix(Section):
-    """A given mix: rows of each domain as multiples of D1's training rows."""
-
-    scoring: NotNegative
-    """D1."""
-    interpreting: NotNegative
-    """D2."""
-    general: NotNegative
-    """D3."""
-
-    @model_validator(mode="after")
-    def _some(self) -> Mix:
-        if not self.scoring + self.interpreting + self.general:
-            raise ValueError("no rows in any domain")
-        return self
+Mix = dict[str, NotNegative]
+"""Rows of each pool as multiples of D1's training rows."""
 
 
 class Evaluate(Section):
@@ -139,8 +127,12 @@ class Config(Section):
     is added to 1000 times this one."""
     cache: Annotated[str, OPERATIONAL] = "~/.cache/qsit_ray"
     """Folder of the demo's pre-trained base models; outside the run, so that runs share them."""
-    data: Annotated[DemoData | LlavaData | RehearsalData, Field(discriminator="source")]
-    """Source of the rows, by its `source`: demo, llava or rehearsal."""
+    data: Annotated[DemoData | LlavaData | PoolsData | RehearsalData, Field(discriminator="source")]
+    """Source of the rows, by its `source`: demo, llava, pools or rehearsal. All but `pools`
+    have the paper's three pools: D1 scoring, D2 interpreting, D3 general."""
+    tasks: Annotated[tuple[str, str], Field(strict=False)] = ("scoring", "interpreting")
+    """The two pools whose validation losses are balanced, the first pool and another: λ is the loss
+    of the first over that of the second."""
     models: Models
     """Base checkpoints."""
     pretraining: Pretraining | None = None
@@ -155,8 +147,8 @@ class Config(Section):
     search: Search
     """The proxy search, and the final proxies at its result."""
     mix: Mix | None = None
-    """A given mix to train at. Final proxies are then trained at it for λ, unless there is no
-    `train.controller`. Null: the mix is searched."""
+    """A given mix to train at: rows of each pool as multiples of the first pool's. Final proxies
+    are then trained at it for λ, unless there is no `train.controller`. Null: it is searched."""
     train: Train
     """The primary's training."""
     evaluate: Evaluate = Evaluate()
@@ -169,6 +161,44 @@ class Config(Section):
         for key, text in _texts(self.model_dump(mode="json")):
             if has_user(text):
                 raise ValueError(f"{key}: {REASON}")
+        return self
+
+    @model_validator(mode="after")
+    def _named_pools(self) -> Config:
+        first, *others = self.pools
+        if self.tasks[0] != first or self.tasks[1] not in others:
+            raise ValueError(
+                f"tasks: {list(self.tasks)}; expected the first pool, {first}, and another, of "
+                f"{', '.join(others)}"
+            )
+        if self.mix is not None and set(self.mix) != set(self.pools):
+            raise ValueError(f"mix: expected a number for each of {', '.join(self.pools)}")
+        if self.mix is not None and not any(self.mix.values()):
+            raise ValueError("mix: no rows in any pool")
+        if isinstance(self.data, PoolsData):
+            if self.search.rehearsal is not None:
+                raise ValueError("search.rehearsal: data.source pools has nothing to rehearse")
+            if self.levels.need_shares:
+                raise ValueError("levels: data.source pools has no level words to train")
+        return self
+
+    @model_validator(mode="after")
+    def _searched_axes(self) -> Config:
+        axes = [axis.name for axis in self.axes]
+        if unknown := [name for name in self.search.spaces if name not in axes]:
+            raise ValueError(
+                f"search.{unknown[0]}: of pools {', '.join(self.pools)} the axes are "
+                f"{', '.join(axes)}"
+            )
+        for name in axes if self.mix is None else ():
+            if name not in self.search.spaces:
+                raise ValueError(f"search.axes: {name} is missing")
+        for name, space in self.search.spaces.items():
+            if space.objective not in self.objectives:
+                raise ValueError(
+                    f"search.{name}.objective: {space.objective!r}; expected "
+                    f"{', '.join(self.objectives)}"
+                )
         return self
 
     @model_validator(mode="after")
@@ -221,6 +251,32 @@ class Config(Section):
         return self.loss == "micro_batch_mean" or self.levels.ranking_weight > 0
 
     @property
+    def pools(self) -> tuple[str, ...]:
+        """The names of the pools, D1 first."""
+        return tuple(self.data.pools) if isinstance(self.data, PoolsData) else DOMAINS
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The searched ratios, in the order of their searches."""
+        return axes_of(self.pools)
+
+    @property
+    def searches(self) -> tuple[Axis, ...]:
+        """The ratios that this run searches: none where the mix is given."""
+        return self.axes if self.mix is None else ()
+
+    @property
+    def has_benchmarks(self) -> bool:
+        """Whether there are images with scores and questions with answers beside the losses."""
+        return not isinstance(self.data, PoolsData)
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """The scores that a search may maximise."""
+        of_benchmarks = ("interpreting", "both") if self.has_benchmarks else ()
+        return (*of_benchmarks, *(LOSS + task for task in self.tasks), "losses")
+
+    @property
     def has_proxies(self) -> bool:
         """False for a given mix without a controller: it needs no λ."""
         return self.mix is None or self.train.controller is not None
@@ -229,14 +285,18 @@ class Config(Section):
     def expected_sizes(self) -> dict[str, int] | None:
         """Training rows of each domain before the catalog is built; None when not known."""
         data = self.data
-        if not isinstance(data, LlavaData):
+        if isinstance(data, DemoData | RehearsalData):
             return data.model_dump(include=set(DOMAINS))
-        if data.expected_rows is None:
+        if isinstance(data, PoolsData) or data.expected_rows is None:
             return None
         sizes = data.expected_rows.model_dump()
         sizes["scoring"] -= round(data.validation_share * sizes["scoring"])
         return sizes
 
-    def space(self, axis: Axis) -> Space:
-        first = axis == "interpreting_general"
-        return self.search.interpreting_general if first else self.search.interpreting_scoring
+    def axis(self, name: str) -> Axis:
+        """The axis of this name."""
+        return next(axis for axis in self.axes if axis.name == name)
+
+    def space(self, axis: str) -> Space:
+        """The settings of an axis by its name."""
+        return self.search.spaces[axis]

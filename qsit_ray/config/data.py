@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from qsit_ray.config.section import Count, Section
+from qsit_ray.losses import NOT_POOLS
+from qsit_ray.mixture import DOMAINS
 
 Files = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
-SOURCES = {"demo", "llava", "rehearsal"}
+SOURCES = {"demo", "llava", "pools", "rehearsal"}
+NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class DemoData(Section):
@@ -53,11 +58,11 @@ class Rows(Section):
     """Rows of D3."""
 
 
-class LlavaData(Section):
-    """Training files by domain, and benchmarks, in the formats that their owners ship."""
+class OwnData(Section):
+    """What is said of one's own training files, whatever their pools are."""
 
-    source: Literal["llava"] = "llava"
-    """Files in LLaVA's shape."""
+    source: str
+    """Its kind."""
     images: str
     """Folder that image names are relative to, or an object store's, such as s3://bucket/images;
     itself relative to the command's working folder."""
@@ -71,12 +76,6 @@ class LlavaData(Section):
     folders: dict[str, str] = Field(default_factory=dict)
     """Folder below `images` that the image names of a file are relative to, by the file's path.
     Those of files that are not listed: `images` itself."""
-    scoring: Files
-    """Files of D1: .json or .jsonl, with Q-SIT's ids `<file>-><MOS>` and a level in the answer."""
-    interpreting: Files
-    """Files of D2: .json or .jsonl."""
-    general: Files
-    """Files of D3: .json or .jsonl."""
     max_rejects: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Largest share of a domain's records that may be rejected; beyond it nothing is built, and the
     list of rejects stays. A hundredth: the odd broken file of a large download, and no fault that
@@ -85,7 +84,26 @@ class LlavaData(Section):
     """Training records whose image is also one of the questions' or of the test sets', by its bytes
     or by its look: kept, as in the released data, or dropped and listed."""
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Share of D1's rows that is held out for validation; 0.1 as in the paper (IV-A)."""
+    """Share of the rows of D1, or of both `tasks`, that is held out for validation; 0.1 as in the
+    paper (IV-A)."""
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the run holds the images."""
+        return self.packed or "://" in self.images
+
+
+class LlavaData(OwnData):
+    """Training files by domain, and benchmarks, in the formats that their owners ship."""
+
+    source: Literal["llava"] = "llava"
+    """Files in LLaVA's shape."""
+    scoring: Files
+    """Files of D1: .json or .jsonl, with Q-SIT's ids `<file>-><MOS>` and a level in the answer."""
+    interpreting: Files
+    """Files of D2: .json or .jsonl."""
+    general: Files
+    """Files of D3: .json or .jsonl."""
     validation_questions: str
     """LLVisionQA file with answers: accuracy, and the validation loss on interpreting."""
     test_images: dict[str, str] = Field(default_factory=dict)
@@ -96,9 +114,49 @@ class LlavaData(Section):
     """Records of the training files, to plan a run without them. Null: not known."""
 
     @property
-    def is_packed(self) -> bool:
-        """Whether the run holds the images."""
-        return self.packed or "://" in self.images
+    def scored(self) -> str | None:
+        """The pool whose rows have a MOS and a level."""
+        return "scoring"
+
+    @property
+    def files(self) -> Mapping[str, Files]:
+        """The training files of each pool."""
+        return {domain: getattr(self, domain) for domain in DOMAINS}
+
+
+class PoolsData(OwnData):
+    """Training files of pools that the configuration names. There are no benchmarks: the losses on
+    rows that are held out decide."""
+
+    source: Literal["pools"] = "pools"
+    """Files in LLaVA's shape, of any pools."""
+    images: str = "."
+    """Folder that image names are relative to, or an object store's, such as s3://bucket/images;
+    itself relative to the command's working folder, which it is by default: rows may be text alone.
+    """
+    pools: dict[str, Files]
+    """Files of each pool, .json or .jsonl, by its name: two to four pools, the one that a mix is
+    relative to first. Rows may have no image; of a model of text alone none has."""
+
+    @property
+    def scored(self) -> str | None:
+        """The pool whose rows have a MOS and a level."""
+        return None
+
+    @property
+    def files(self) -> Mapping[str, Files]:
+        """The training files of each pool."""
+        return self.pools
+
+    @field_validator("pools")
+    @classmethod
+    def _named(cls, pools: dict[str, Files]) -> dict[str, Files]:
+        if not 2 <= len(pools) <= 4:
+            raise ValueError(f"{len(pools)} pools; expected 2 to 4")
+        for name in pools:
+            if not NAME.fullmatch(name) or name in NOT_POOLS:
+                raise ValueError(f"{name!r} can't be a pool's name; use a-z, 0-9 and _")
+        return pools
 
 
 class RehearsalData(Rows):

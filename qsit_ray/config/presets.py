@@ -72,13 +72,13 @@ def demo() -> Config:
 
 
 # The paper's result, and its pools as they are (section IV).
-FOUND = Mix(scoring=1.0, interpreting=2.5, general=1.04)
+FOUND: Mix = {"scoring": 1.0, "interpreting": 2.5, "general": 1.04}
 POOLS = Rows(scoring=15_943, interpreting=150_000, general=157_712)
-ALL_ROWS = Mix(
-    scoring=1.0,
-    interpreting=POOLS.interpreting / POOLS.scoring,
-    general=POOLS.general / POOLS.scoring,
-)
+ALL_ROWS: Mix = {
+    "scoring": 1.0,
+    "interpreting": POOLS.interpreting / POOLS.scoring,
+    "general": POOLS.general / POOLS.scoring,
+}
 
 
 def paper() -> Config:
@@ -168,8 +168,8 @@ def papers() -> dict[str, Config]:
     Q-Instruct (interpreting rows only).
     """
     koniq, spaq = "data/scoring_koniq.json", "data/scoring_spaq.json"
-    only_scoring = Mix(scoring=1.0, interpreting=0.0, general=0.0)
-    only_interpreting = ALL_ROWS.model_copy(update={"scoring": 0.0, "general": 0.0})
+    only_scoring: Mix = {"scoring": 1.0, "interpreting": 0.0, "general": 0.0}
+    only_interpreting = ALL_ROWS | {"scoring": 0.0, "general": 0.0}
     _, *variants = arms.domains(paper(), FOUND, ALL_ROWS)
     presets = {
         "paper": paper(),

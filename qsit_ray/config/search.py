@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from qsit_ray.config.section import OPERATIONAL, Count, Nodes, NotNegative, Positive, Section
 from qsit_ray.config.train import Training
-from qsit_ray.mixture import Axis
+from qsit_ray.mixture import AXES
 
 
 def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -25,24 +25,23 @@ Seed = Annotated[int, Field(ge=0, lt=1000)]
 Seeds = Annotated[tuple[Seed, ...], _List, AfterValidator(_distinct)]
 
 
-Objective = Literal["interpreting", "both", "loss_interpreting", "losses"]
-
-
 class Space(Section):
     """One search axis: the content of a file of search_spaces/."""
 
-    axis: Axis
+    axis: str
     """The searched ratio: `interpreting_general` is D2:D3, `interpreting_scoring` is (D2+D3):D1
-    (Algorithm 1, steps 1 and 2)."""
+    (Algorithm 1, steps 1 and 2). Of pools a, b, c and d in this order the axes are c_d, c_b and
+    c_a: c:d, (c+d):b and (b+c+d):a; of a and b alone b_a."""
     ratios: Ratios
     """Ratios of the grid. An adaptive search takes its interval from the least and the greatest."""
     seeds: Seeds
     """Seeds of the repeats at each ratio, below 1000: the run's `seed` times 1000 is added."""
-    objective: Objective
+    objective: str
     """Score to maximise on validation data: `interpreting` is question accuracy, `both` the mean of
-    accuracy and (SRCC + PLCC) / 2, `loss_interpreting` is -log L_I, and `losses` the mean of
-    -log L_S and -log L_I. The losses of a few short trials tell much, those of long ones less
-    (docs/SEARCH.md). The paper's are the first two."""
+    accuracy and (SRCC + PLCC) / 2, `loss_interpreting` is -log L_I, `loss_scoring` -log L_S, and
+    `losses` the mean of these two. The losses of a few short trials tell much, those of long ones
+    less (docs/SEARCH.md). The paper's are the first two. Of `data.source` pools: `loss_<task>` of
+    one of the `tasks`, or `losses`."""
     answers: Literal["accuracy", "probability"] = "accuracy"
     """How validation questions count in the score. `accuracy` is the paper's. `probability` is the
     mean probability of the right answer: it has less noise where questions are few."""
@@ -65,6 +64,11 @@ class Space(Section):
 
 # An adaptive search chooses from these ratios, even in log-ratio: 12 % apart on the paper's axis.
 CANDIDATES = 41
+
+
+def setting(axis: str) -> str:
+    """The dotted key of an axis's settings."""
+    return f"search.{axis}" if axis in AXES else f"search.axes.{axis}"
 
 
 class Adaptive(Section):
@@ -109,10 +113,12 @@ class Search(Section):
     """The proxy search. A trial ends at `max_steps` or `max_epochs`, whichever is first, or when
     its validation loss no longer improves."""
 
-    interpreting_general: Space
-    """First axis, D2:D3."""
-    interpreting_scoring: Space
-    """Second axis, (D2+D3):D1, searched at the optimum of the first."""
+    interpreting_general: Space | None = None
+    """First axis, D2:D3. Null: of other pools."""
+    interpreting_scoring: Space | None = None
+    """Second axis, (D2+D3):D1, searched at the optimum of the first. Null: of other pools."""
+    axes: dict[str, Space] = Field(default_factory=dict)
+    """The axes of `data.source` pools, by their names."""
     adaptive: Adaptive | None = None
     """Proposes ratios from the scores so far. Null: every ratio of the grid, as in the paper."""
     scouts: Scouts | None = None
@@ -205,17 +211,22 @@ class Search(Section):
             raise ValueError("max_steps or max_epochs is needed: a trial must end")
         return self
 
+    @property
+    def spaces(self) -> dict[str, Space]:
+        """The settings of each axis, by its name."""
+        own = {name: getattr(self, name) for name in AXES}
+        return {**{name: space for name, space in own.items() if space is not None}, **self.axes}
+
     @model_validator(mode="after")
-    def _axes(self) -> Search:
-        for name in ("interpreting_general", "interpreting_scoring"):
-            axis = getattr(self, name).axis
-            if axis != name:
-                raise ValueError(f"{name}: its axis is {axis!r}; expected {name!r}")
+    def _names(self) -> Search:
+        for name, space in self.spaces.items():
+            if space.axis != name:
+                raise ValueError(f"{name}: its axis is {space.axis!r}; expected {name!r}")
         return self
 
     @model_validator(mode="after")
     def _enough_seeds(self) -> Search:
-        for space in (self.interpreting_general, self.interpreting_scoring):
+        for space in self.spaces.values():
             most = CANDIDATES * len(space.seeds)
             if self.adaptive is not None and self.adaptive.trials > most:
                 raise ValueError(

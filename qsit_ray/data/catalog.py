@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 
 from qsit_ray import artifacts
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import DOMAINS
 
 # Rows are read from and written to Arrow and JSON as plain dicts.
 Turn = TypedDict("Turn", {"from": str, "value": str})
@@ -186,9 +185,18 @@ class Catalog:
             )
 
     def domains(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The place in `DOMAINS` of training rows; 0 for padding, which counts nothing."""
-        ends = np.cumsum([self.sizes[domain] for domain in DOMAINS])
+        """The place of training rows' pools; 0 for padding, which counts nothing."""
+        ends = np.cumsum([*self.sizes.values()])
         return np.searchsorted(ends, np.maximum(rows, 0), side="right").astype(np.int64)
+
+    def first_with_image(self) -> str | None:
+        """The number and the id of the first training or validation row that has an image."""
+        for rows in (self.rows, self.validation_rows):
+            found = pc.index(pc.greater(pc.list_value_length(rows["images"]), 0), True).as_py()
+            if found >= 0:
+                (row,) = rows.select(["row", "id"]).slice(found, 1).to_pylist()
+                return f"{row['row']} ({row['id']})"
+        return None
 
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> list[CatalogRow]:
         """Training rows by number, in the order asked for. Raises IndexError for another number."""
@@ -224,13 +232,17 @@ class Catalog:
         return [row for row in self.validation_rows.to_pylist() if row["domain"] == domain]
 
     def images(self, split: str) -> list[BenchmarkImage]:
-        """A split's IQA benchmark."""
+        """A split's IQA benchmark; empty where there is none."""
+        if split not in self.manifest.benchmarks:
+            return []
         table = pq.read_table(self.folder / "benchmarks" / split / "iqa.parquet")
         images: list[BenchmarkImage] = table.to_pylist()
         return images
 
     def questions(self, split: str) -> list[Question]:
-        """A split's questions."""
+        """A split's questions; none where there is no such benchmark."""
+        if split not in self.manifest.benchmarks:
+            return []
         path = self.folder / "benchmarks" / split / "llvisionqa.json"
         questions: list[Question] = artifacts.read_json(path)
         return questions

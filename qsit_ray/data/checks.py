@@ -11,7 +11,6 @@ from qsit_ray.data.audit import LEAK
 from qsit_ray.data.catalog import Reject
 from qsit_ray.data.pools import Pools
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import DOMAINS
 from qsit_ray.prompts import LEVEL_STEM, SCORING_QUESTION
 
 SHOWN = 3
@@ -23,7 +22,7 @@ FEW = 30
 def check_domains(found: Pools, images: str, rejects: Path) -> None:
     """Raises InputError with the reasons of a domain without training rows, after writing all
     rejects where they outlast the catalog that is not made."""
-    for domain in DOMAINS:
+    for domain in found.names:
         if found.rows[domain]:
             continue
         artifacts.write_jsonl(rejects, found.rejects)
@@ -39,7 +38,7 @@ def check_domains(found: Pools, images: str, rejects: Path) -> None:
 def check_rejects(found: Pools, most: float, rejects: Path) -> None:
     """Raises InputError where a domain lost more than the share `most` of its records, after
     writing all rejects."""
-    for domain in DOMAINS:
+    for domain in found.names:
         mine = [
             reject
             for reject in found.rejects
@@ -54,6 +53,19 @@ def check_rejects(found: Pools, most: float, rejects: Path) -> None:
             f"({len(mine) / records:.1%}; data.max_rejects is {most:.1%}): {_reasons(mine)}; "
             f"{_first(mine)}; all: {rejects}"
         )
+
+
+def check_tasks(found: Pools, tasks: Sequence[str]) -> str:
+    """How many rows each task is validated on. Raises InputError for a task without any: before a
+    trial is paid for."""
+    held = found.held_out_rows
+    for task in tasks:
+        if not held[task]:
+            raise InputError(
+                f"validation: no row of {task} is held out; raise data.validation_share"
+            )
+    counts = " and ".join(f"{held[task]:,} rows of {task}" for task in tasks)
+    return f"the losses are of {counts}"
 
 
 def check_validation(found: Pools) -> str:
@@ -106,7 +118,7 @@ def wording(found: Pools) -> list[str]:
 def summary(found: Pools, rejects: Path) -> list[str]:
     """Rows and rejects, and the kinds of rejects by domain."""
     lines = [f"{sum(found.rows.values()):,} training rows; rejects: {len(found.rejects):,}"]
-    for domain in DOMAINS:
+    for domain in found.names:
         mine = [reject for reject in found.rejects if reject["domain"] == domain]
         if mine:
             counts = f"{found.rows[domain]:,} training rows; rejects: {len(mine):,}"

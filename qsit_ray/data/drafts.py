@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qsit_ray.config.data import LlavaData
+from qsit_ray.config.data import LlavaData, PoolsData
 from qsit_ray.data import benchmarks, llava, llava_next
 from qsit_ray.data.catalog import BenchmarkImage, Question, Reject
 from qsit_ray.data.writing import BATCH, UNNUMBERED
@@ -64,7 +64,7 @@ class Drafts:
 
 
 def drafts_of(
-    data: LlavaData, seed: int, scratch: Path, report: Callable[[int, int, str], None]
+    data: LlavaData | PoolsData, seed: int, scratch: Path, report: Callable[[int, int, str], None]
 ) -> Drafts:
     """The drafts of all files of `data`, in the file `scratch`. `report` gets what is done, out of
     how many, and of what.
@@ -78,36 +78,37 @@ def drafts_of(
         drafted = _drafted(data, seed, folders, rejects, report)
         while held := list(itertools.islice(drafted, BATCH)):
             out.write_batch(pa.RecordBatch.from_pylist(held, schema=DRAFTS))
-    questions = {"validation": data.validation_questions, "test": data.test_questions}
-    asked = {
-        split: benchmarks.questions(name, folders.of(name), graded=split == "test")
-        for split, name in questions.items()
-    }
-    tested = [
-        benchmarks.images(name, path, folders.of(path)) for name, path in data.test_images.items()
-    ]
+    asked, tested = {}, []
+    if isinstance(data, LlavaData):
+        questions = {"validation": data.validation_questions, "test": data.test_questions}
+        asked = {
+            split: benchmarks.questions(name, folders.of(name), graded=split == "test")
+            for split, name in questions.items()
+        }
+        named = data.test_images.items()
+        tested = [benchmarks.images(name, path, folders.of(path)) for name, path in named]
     folders.check()
     table = pa.ipc.open_file(pa.memory_map(str(scratch))).read_all()
     return Drafts(table, rejects, asked, tested)
 
 
 def _drafted(
-    data: LlavaData,
+    data: LlavaData | PoolsData,
     seed: int,
     folders: Folders,
     rejects: dict[int, Reject],
     report: Callable[[int, int, str], None],
 ) -> Iterator[dict[str, Any]]:
     """The drafts of all records; the other records are added to `rejects`, by their place."""
-    files = [("scoring", name) for name in data.scoring]
-    files += [("interpreting", name) for name in data.interpreting]
-    files += [("general", name) for name in data.general]
+    files = [(pool, name) for pool, names in data.files.items() for name in names]
+    scored = data.scored
     place = 0
     for done, (domain, name) in enumerate(files, start=1):
         for file, number, record in llava_next.records(name, seed):
             place += 1
             try:
-                parsed = llava.parsed(record, domain, PurePath(file).stem, folders.of(name, file))
+                stem, folder = PurePath(file).stem, folders.of(name, file)
+                parsed = llava.parsed(record, domain, stem, folder, domain == scored)
             except ValueError as error:
                 rejects[place] = {
                     "file": file,
@@ -131,7 +132,7 @@ def _drafted(
 class Folders:
     """The folders below `data.images` that the image names of the files are relative to."""
 
-    def __init__(self, data: LlavaData) -> None:
+    def __init__(self, data: LlavaData | PoolsData) -> None:
         self._folders = data.folders
         self._asked: set[str] = set()
 

@@ -36,6 +36,10 @@ Shown = str | Path | images.Content | Image.Image
 PIL. A path that is a text is a catalog's: its file may be in a pack, and its size is remembered."""
 
 SEVERAL = "of several"
+NO_TOKEN = -1
+"""In place of the image token's number, of a model that reads text alone."""
+PICTURES = ("pixel_values", "image_sizes", "batch_num_images")
+"""The arrays of a batch that a model of text alone does not have."""
 
 
 def asked(text: str) -> str:
@@ -74,7 +78,8 @@ class Encoder:
         self.max_length = max_length
         self.cache = cache
         self.cut = 0
-        self._image_id = int(processor.image_token_id)
+        self.reads_images = processor.image_processor is not None
+        self._image_id = int(processor.image_token_id) if self.reads_images else NO_TOKEN
         self._texts: dict[str, list[int]] = {}
         self._tokenizing = Lock()
         self._sizes: dict[str, tuple[int, int]] = {}
@@ -88,7 +93,7 @@ class Encoder:
         row's order; LLaVA-OneVision cuts the only image of a row into tiles, and makes one tile of
         each of several. A row without an image gets a blank one after its text, whose placeholders
         no token attends to: every micro-batch then uses the vision tower, which ZeRO-3 needs of all
-        ranks.
+        ranks. Of a model that reads text alone there are no pixel_values and image_sizes.
 
         Raises InputError naming the row or the image file: an image without its image token or the
         reverse, turns that do not alternate, a missing or undecodable image, no answer token within
@@ -131,7 +136,8 @@ class Encoder:
         gpt = sum(len(self.reply(turn["value"])) + len(self._tokens(AFTER)) for turn in turns[1::2])
         text, paths = human + gpt, [image["path"] for image in row["images"]]
         if not paths:
-            return min(text, self.max_length) + self.image_tokens(None)
+            blank = self.image_tokens(None) if self.reads_images else 0
+            return min(text, self.max_length) + blank
         alone = len(paths) == 1
         placeholders = sum(self.image_tokens(path, alone) - 1 for path in paths)
         return min(text + placeholders, self.max_length)
@@ -226,6 +232,8 @@ class Encoder:
     def _with_images(
         self, ids: list[int], labels: list[int], shown: Sequence[Shown], name: str
     ) -> Encoded:
+        if not self.reads_images:
+            return self._with_text(ids, labels, shown, name)
         places = [i for i, t in enumerate(ids) if t == self._image_id]
         if len(places) != len(shown):
             raise InputError(f"{name}: {wrong_images(len(places), len(shown))}")
@@ -246,6 +254,18 @@ class Encoder:
             "labels": np.array(labels, np.int64),
             "pixel_values": np.concatenate([picture.pixel_values for picture in pictures]),
             "image_sizes": np.array([picture.size for picture in pictures], np.int64),
+        }
+
+    def _with_text(
+        self, ids: list[int], labels: list[int], shown: Sequence[Shown], name: str
+    ) -> Encoded:
+        if shown:
+            raise InputError(f"{name}: it has an image, and the model reads text alone")
+        ids, labels = self._shorten(ids, labels, name)
+        return {
+            "input_ids": np.array(ids, np.int64),
+            "attention_mask": np.ones(len(ids), np.int64),
+            "labels": np.array(labels, np.int64),
         }
 
     def _shorten(self, ids: list[int], labels: list[int], name: str) -> tuple[list[int], list[int]]:
@@ -281,6 +301,8 @@ def collate(rows: Sequence[Encoded], pad_token_id: int) -> Encoded:
         key: np.stack([np.pad(r[key], (0, length - len(r[key])), constant_values=v) for r in rows])
         for key, v in fill.items()
     }
+    if "pixel_values" not in rows[0]:
+        return out
     for key in ("pixel_values", "image_sizes"):
         out[key] = np.concatenate([r[key] for r in rows])
     out["batch_num_images"] = np.array([len(r["image_sizes"]) for r in rows], np.int64)

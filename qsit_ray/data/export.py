@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from qsit_ray import artifacts
 from qsit_ray.data.catalog import IMAGES, Catalog, CatalogRow
-from qsit_ray.mixture import DOMAINS
 
 Format = Literal["llava", "ms-swift", "parquet", "hf"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -36,14 +35,14 @@ def write(catalog: Catalog, rows: NDArray[np.int64], kind: Format, out: Path) ->
     """Write catalog rows, in this order, into the folder `out`. Returns the rows of each domain."""
     out.mkdir(parents=True, exist_ok=True)
     domains = catalog.domains(rows)
-    counts = {domain: int((domains == k).sum()) for k, domain in enumerate(DOMAINS)}
+    counts = {domain: int((domains == k).sum()) for k, domain in enumerate(catalog.sizes)}
     if kind == "llava":
-        for k, domain in enumerate(DOMAINS):
+        for k, domain in enumerate(catalog.sizes):
             found = map(llava_record, _rows(catalog, rows[domains == k]))
             _write_json(out / f"{domain}.json", found)
         entries = [
             {"json_path": f"{domain}.json", "sampling_strategy": "all"}
-            for domain in DOMAINS
+            for domain in catalog.sizes
             if counts[domain]
         ]
         text = yaml.safe_dump({"datasets": entries}, sort_keys=False)

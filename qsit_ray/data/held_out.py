@@ -1,4 +1,4 @@
-"""pure: which scoring rows validate: images drawn by a seed, evenly over data sets and levels."""
+"""pure: which rows of a task validate: images drawn by a seed, evenly over data sets and levels."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ LEAST = 2
 
 
 @dataclass(frozen=True)
-class ScoringRows:
-    """Of scoring rows, one after another: the image, the photograph that it was made of, the data
-    set, and the level."""
+class TaskRows:
+    """Of a task's rows, one after another: the image, the photograph that it was made of, the data
+    set, and the level, which only scoring rows have."""
 
     image: pa.ChunkedArray
     photograph: pa.ChunkedArray
@@ -25,7 +25,7 @@ class ScoringRows:
     level: pa.ChunkedArray
 
 
-def held_out(rows: ScoringRows, share: float, seed: int) -> NDArray[np.bool_]:
+def held_out(rows: TaskRows, share: float, seed: int) -> NDArray[np.bool_]:
     """Which rows are held out: those of `share` of the photographs.
 
     The rows of a photograph, or of several images made of it, stay together. Its first row says

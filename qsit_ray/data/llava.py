@@ -34,10 +34,10 @@ class Parsed:
     images: list[str]
 
 
-def parsed(record: Any, domain: str, dataset: str, folder: str) -> Parsed:
+def parsed(record: Any, domain: str, dataset: str, folder: str, scored: bool) -> Parsed:
     """One record as a catalog row of the data set that it names, or else of `dataset`, its images
-    in `folder`. Raises ValueError with the reason it can't be one: its kind, and after a colon what
-    differs from record to record."""
+    in `folder`; a `scored` one has a MOS and a level. Raises ValueError with the reason it can't be
+    one: its kind, and after a colon what differs from record to record."""
     record = in_llavas_shape(record)
     images: list[str] = [placed(folder, name) for name in record["image"]]
     turns: list[Turn] = record["conversations"]
@@ -63,7 +63,7 @@ def parsed(record: Any, domain: str, dataset: str, folder: str) -> Parsed:
         "photograph": _photograph(record, images),
         "dataset": str(record.get("dataset") or dataset),
     }
-    if domain == "scoring":
+    if scored:
         if len(images) != 1:
             raise ValueError(f"a scoring record with {len(images)} images; expected one")
         row["mos"] = _mos(row["id"], record.get("gt_score"))

@@ -3,7 +3,7 @@ a reject, and a catalog of any size is written in bounded memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,15 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from qsit_ray.config.data import LlavaData
+from qsit_ray.config.data import LlavaData, PoolsData
 from qsit_ray.data import benchmarks, llava
 from qsit_ray.data.audit import LEAK
 from qsit_ray.data.catalog import IMAGES, SCHEMA, BenchmarkImage, CatalogRow, Reject, image_path
 from qsit_ray.data.drafts import Drafts
-from qsit_ray.data.held_out import ScoringRows, first_of_each, held_out
+from qsit_ray.data.held_out import TaskRows, first_of_each, held_out
 from qsit_ray.data.sizes import Sizes
 from qsit_ray.data.writing import UNNUMBERED, Writer, batches
-from qsit_ray.mixture import DOMAINS
 
 Flags = NDArray[np.bool_]
 
@@ -31,11 +30,12 @@ Flags = NDArray[np.bool_]
 class Pools:
     """What the files of a run hold.
 
-    `drafts`: in the order of their files, domain after domain. `places`: of every image of theirs,
-    in `sizes`. `kept`, `held_out`: whether a draft is a training row, or validates scoring; a draft
-    that is neither is among the `rejects`.
+    `names`: of the pools, in order. `drafts`: in the order of their files, pool after pool.
+    `places`: of every image of theirs, in `sizes`. `kept`, `held_out`: whether a draft is a
+    training row, or validates a task; a draft that is neither is among the `rejects`.
     """
 
+    names: tuple[str, ...]
     drafts: pa.Table
     sizes: Sizes
     places: NDArray[np.int32]
@@ -55,10 +55,15 @@ class Pools:
         """Records of each domain that are a row, in training or in validation."""
         return self._count(self.kept | self.held_out)
 
+    @cached_property
+    def held_out_rows(self) -> dict[str, int]:
+        """Rows of each pool that validate."""
+        return self._count(self.held_out)
+
     def _count(self, chosen: Flags) -> dict[str, int]:
         counted = pc.value_counts(self.drafts["domain"].filter(pa.array(chosen))).to_pylist()
         of = {each["values"]: each["counts"] for each in counted}
-        return {domain: of.get(domain, 0) for domain in DOMAINS}
+        return {pool: of.get(pool, 0) for pool in self.names}
 
     def drafted(self, domain: str, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
         """Columns of a domain's training rows, batch by batch; `images` are names."""
@@ -89,22 +94,26 @@ class Pools:
 
     def write(self, folder: Path) -> None:
         """Write the catalog into `folder`."""
-        with Writer(folder) as writer:
+        with Writer(folder, self.names) as writer:
             for domain, rows in self.training():
                 writer.train(domain, rows)
             for rows in self.validating():
                 writer.validation(rows)
-            writer.benchmark("validation", self.validation_images, self.asked["validation"].rows)
-            writer.benchmark("test", self.tested, self.asked["test"].rows)
+            if self.asked:
+                images = self.validation_images
+                writer.benchmark("validation", images, self.asked["validation"].rows)
+                writer.benchmark("test", self.tested, self.asked["test"].rows)
 
     def training(self) -> Iterator[tuple[str, pa.RecordBatch]]:
         """The training rows without their number, domain after domain, batch by batch."""
         return self._completed(self.kept)
 
     def validating(self) -> Iterator[pa.RecordBatch]:
-        """The rows of the validation losses: scoring rows, and the questions with their answers."""
+        """The rows of the validation losses: rows that are held out, and questions with their
+        answers."""
         yield from (rows for _, rows in self._completed(self.held_out))
-        yield from batches([self._answered(each) for each in self.asked["validation"].rows])
+        if self.asked:
+            yield from batches([self._answered(each) for each in self.asked["validation"].rows])
 
     def _completed(self, chosen: Flags) -> Iterator[tuple[str, pa.RecordBatch]]:
         """The chosen drafts as rows, batch by batch, each of one domain."""
@@ -114,7 +123,7 @@ class Pools:
             places = self.places[image : image + shown]
             rows = self._with_sizes(batch, places).filter(pa.array(chosen[start:end]))
             start, image = end, image + shown
-            for domain in DOMAINS:
+            for domain in self.names:
                 of = rows.filter(pc.equal(rows["domain"], domain))
                 if len(of):
                     yield domain, of
@@ -148,24 +157,32 @@ class Pools:
 
 
 def pools_of(
-    drafts: Drafts, sizes: Sizes, leaked: Mapping[str, str], root: Path, data: LlavaData, seed: int
+    drafts: Drafts,
+    sizes: Sizes,
+    leaked: Mapping[str, str],
+    root: Path,
+    data: LlavaData | PoolsData,
+    tasks: Sequence[str],
+    seed: int,
 ) -> Pools:
     """The pools of the drafts. `leaked`: images of evaluation sets, which drop their records, and
     how each was found.
 
     `validation_share` of the scoring images is drawn by `seed` for validation (paper IV-A: 10 % of
     D1), the same share of each data set and level; interpreting is validated on the questions with
-    answers.
+    answers. Where there are no such questions each of the `tasks` has rows held out.
     """
     table, rejects = drafts.table, dict(drafts.rejects)
     wrong = {name: _reason(name, error, root) for name, error in sizes.errors.items()}
     wrong |= {name: f"{LEAK}: {name} ({how})" for name, how in leaked.items()}
     shown = pc.list_flatten(table["images"])
     kept = _without(table, shown, wrong, rejects)
-    scoring = pc.equal(table["domain"], "scoring").to_numpy() & kept
     validating = np.zeros(len(table), np.bool_)
-    validating[scoring] = _validating(table, scoring, data.validation_share, seed)
+    for task in tasks[:1] if drafts.asked else tasks:
+        of_task = pc.equal(table["domain"], task).to_numpy() & kept
+        validating[of_task] = _validating(table, of_task, data.validation_share, seed)
     return Pools(
+        names=tuple(data.files),
         drafts=table,
         sizes=sizes,
         places=sizes.places(shown),
@@ -211,10 +228,15 @@ def _without(
     return kept
 
 
-def _validating(drafts: pa.Table, scoring: Flags, share: float, seed: int) -> Flags:
-    """Which of the scoring rows are held out."""
-    rows = drafts.select(["images", "photograph", "dataset", "level"]).filter(pa.array(scoring))
-    images = pc.list_flatten(rows["images"])  # one each
-    return held_out(
-        ScoringRows(images, rows["photograph"], rows["dataset"], rows["level"]), share, seed
+def _validating(drafts: pa.Table, of_task: Flags, share: float, seed: int) -> Flags:
+    """Which of a task's rows are held out. A row without an image stands alone."""
+    columns = ["images", "photograph", "dataset", "level", "place"]
+    rows = drafts.select(columns).filter(pa.array(of_task))
+    text = pa.large_string()
+    alone = pc.binary_join_element_wise(
+        pa.scalar("row", text), pc.cast(rows["place"], text), pa.scalar(" ", text)
     )
+    first = pc.list_slice(rows["images"], 0, 1, return_fixed_size_list=True)  # null without one
+    image = pc.coalesce(pc.list_flatten(first), alone)
+    photograph = pc.coalesce(rows["photograph"], alone)
+    return held_out(TaskRows(image, photograph, rows["dataset"], rows["level"]), share, seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -35,9 +35,9 @@ UNNUMBERED = pa.schema([field for field in SCHEMA if field.name != "row"])
 class Writer:
     """A catalog folder that is being written: its rows, domain after domain, then its manifest."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, pools: Iterable[str] = DOMAINS) -> None:
         self._folder = folder
-        self._counts = dict.fromkeys(DOMAINS, 0)
+        self._counts = dict.fromkeys(pools, 0)
         self._validation_rows = 0
         self._benchmarks: dict[str, dict[str, int]] = {}
         self._open = ExitStack()

@@ -7,9 +7,11 @@ import math
 
 import torch
 from transformers import (
+    AutoModelForCausalLM,
     AutoModelForImageTextToText,
     LlavaOnevisionConfig,
-    LlavaOnevisionForConditionalGeneration,
+    PretrainedConfig,
+    PreTrainedModel,
     Qwen2Config,
     SiglipVisionConfig,
 )
@@ -77,25 +79,31 @@ def architecture(name: str) -> LlavaOnevisionConfig:
     )
 
 
-def on_meta(config: LlavaOnevisionConfig) -> LlavaOnevisionForConditionalGeneration:
-    """A LlavaOnevisionForConditionalGeneration on the meta device, in evaluation mode.
+def has_vision(config: PretrainedConfig) -> bool:
+    """Whether the model of this configuration reads images, or text alone."""
+    return hasattr(config, "vision_config")
+
+
+def on_meta(config: PretrainedConfig) -> PreTrainedModel:
+    """The model of a configuration on the meta device, in evaluation mode.
 
     It has shapes and no numbers, so the 7B takes no memory. Attention is written as plain matrix
     products: fused kernels differ from device to device, and a FLOP counter misses some.
     """
     # Weights on the meta device need no initialisation; the 7B's would take ten seconds.
     with torch.device("meta"), no_init_weights():
-        model = AutoModelForImageTextToText.from_config(
-            copy.deepcopy(config), attn_implementation="eager"
-        )
+        kind = AutoModelForImageTextToText if has_vision(config) else AutoModelForCausalLM
+        model = kind.from_config(copy.deepcopy(config), attn_implementation="eager")
     model.tie_weights()  # otherwise done by the initialisation
     return model.eval()
 
 
-def image_tokens(size: tuple[int, int], config: LlavaOnevisionConfig) -> int:
+def image_tokens(size: tuple[int, int], config: PretrainedConfig) -> int:
     """Tokens of a row's only image, of (height, width): its thumbnail's, and its tiles' without
     padding and with a newline for each line of patches, pooled where they are more than the
-    configuration allows."""
+    configuration allows. 0 of a model of text alone."""
+    if not has_vision(config):
+        return 0
     side = config.vision_config.image_size
     patches = side // config.vision_config.patch_size
     grid = get_anyres_image_grid_shape(size, config.image_grid_pinpoints, side)
@@ -109,19 +117,25 @@ def image_tokens(size: tuple[int, int], config: LlavaOnevisionConfig) -> int:
     return patches**2 + rows * (columns + 1)
 
 
-def tokens_of_several(config: LlavaOnevisionConfig) -> int:
+def tokens_of_several(config: PretrainedConfig) -> int:
     """Tokens of each image of a row with several: one tile's and a newline."""
+    if not has_vision(config):
+        return 0
     vision = config.vision_config
     return (vision.image_size // vision.patch_size) ** 2 + 1
 
 
-def image_tiles(size: tuple[int, int], config: LlavaOnevisionConfig) -> int:
+def image_tiles(size: tuple[int, int], config: PretrainedConfig) -> int:
     """Tiles of a row's only image, of (height, width), its thumbnail included."""
+    if not has_vision(config):
+        return 0
     side = config.vision_config.image_size
     return int(image_size_to_num_patches(size, config.image_grid_pinpoints, side))
 
 
-def most_tiles(config: LlavaOnevisionConfig) -> int:
+def most_tiles(config: PretrainedConfig) -> int:
     """The largest number of tiles of one image, its thumbnail included."""
+    if not has_vision(config):
+        return 0
     sizes, side = config.image_grid_pinpoints, config.vision_config.image_size
     return max(image_size_to_num_patches(size, sizes, side) for size in sizes)

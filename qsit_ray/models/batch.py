@@ -14,7 +14,7 @@ from safetensors.numpy import save as save_bytes
 from torch import Tensor
 
 from qsit_ray.data.catalog import CatalogRow, open_catalog
-from qsit_ray.data.encode import IGNORED, Encoded, Encoder, collate
+from qsit_ray.data.encode import IGNORED, PICTURES, Encoded, Encoder, collate
 from qsit_ray.mixture import PADDING
 from qsit_ray.models.loss import tensors
 from qsit_ray.models.opinions import KEYS, Opinions
@@ -89,9 +89,7 @@ def pack(batch: Encoded) -> bytes:
     marks = batch["attention_mask"] + 2 * (batch["labels"] != IGNORED)
     return save_bytes(
         {
-            "pixel_values": np.ascontiguousarray(batch["pixel_values"]),
-            "image_sizes": np.ascontiguousarray(batch["image_sizes"]),
-            "batch_num_images": batch["batch_num_images"],
+            **{key: np.ascontiguousarray(batch[key]) for key in PICTURES if key in batch},
             "input_ids": batch["input_ids"].astype(np.int32),
             "marks": marks.astype(np.uint8),
             **{key: batch[key] for key in KEYS if key in batch},
@@ -108,10 +106,7 @@ def unpack(data: bytes) -> dict[str, Tensor]:
             "input_ids": ids,
             "attention_mask": (marks & 1).astype(np.int64),
             "labels": np.where(marks & 2, ids, IGNORED),
-            "pixel_values": packed["pixel_values"],
-            "image_sizes": packed["image_sizes"],
-            "batch_num_images": packed["batch_num_images"],
-            **{key: packed[key] for key in KEYS if key in packed},
+            **{key: packed[key] for key in (*PICTURES, *KEYS) if key in packed},
         }
     )
 

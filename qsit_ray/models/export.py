@@ -94,6 +94,11 @@ def export(
         raise InputError(f"{out}: exists already; use another --out")
     if not run.model.is_dir():
         raise InputError(f"{run.model}: missing; the run has not been trained to its end")
+    if not config.has_benchmarks:
+        raise InputError(
+            f"{run.model}: its card would be of image quality; the folder itself is a Hugging Face "
+            "model"
+        )
     for pattern in NEEDED:
         if not list(run.model.glob(pattern)):
             raise InputError(f"{run.model / pattern}: missing; the model is not complete")

@@ -11,11 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import (
-    AutoTokenizer,
-    LlavaOnevisionForConditionalGeneration,
-    LlavaOnevisionProcessor,
-)
+from transformers import AutoTokenizer, LlavaOnevisionProcessor
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
     LlavaOnevisionImageProcessorPil,
 )
@@ -24,9 +20,10 @@ from transformers.utils import is_flash_attn_2_available
 from qsit_ray import artifacts
 from qsit_ray.data.encode import END, IMAGE
 from qsit_ray.errors import InputError
+from qsit_ray.models.architectures import has_vision
 from qsit_ray.models.hub import folder_of
 from qsit_ray.models.tiles import accept_tiles
-from qsit_ray.models.weights import check_loaded, check_weights, read_config
+from qsit_ray.models.weights import check_loaded, check_weights, model_class, read_config
 from qsit_ray.prompts import CHAT_TEMPLATE, PAPER, level_tokens
 
 
@@ -40,16 +37,26 @@ class ImageTextProcessor(LlavaOnevisionProcessor):
 
 
 @dataclass(frozen=True)
+class TextProcessor:
+    """The processor of a model that reads text alone."""
+
+    tokenizer: Any
+    image_processor: None = None
+    image_token_id: None = None
+
+
+@dataclass(frozen=True)
 class Checkpoint:
-    """A model with its processor, and the folder or Hub name of both. The model takes uint8 tiles,
-    as `qsit_ray.data.encode` makes them."""
+    """A model with its processor, and the folder or Hub name of both. A model that reads images
+    takes uint8 tiles, as `qsit_ray.data.encode` makes them."""
 
     model: Any
     processor: Any
     folder: str
 
     def __post_init__(self) -> None:
-        accept_tiles(self.model, self.processor.image_processor)
+        if self.processor.image_processor is not None:
+            accept_tiles(self.model, self.processor.image_processor)
 
 
 def attention(gpu: bool, dtype: torch.dtype) -> str:
@@ -65,7 +72,7 @@ def load(
     attention: str = "sdpa",
     within: AbstractContextManager[object] | None = None,
 ) -> Checkpoint:
-    """Load a LLaVA-OneVision checkpoint in evaluation mode, on the CPU.
+    """Load a checkpoint, LLaVA-OneVision's or a language model's, in evaluation mode, on the CPU.
 
     `attention` is one of transformers' implementations. Only safetensors are read, and no code of
     the checkpoint is run. The weights are read within the context `within`, such as one in which
@@ -77,7 +84,7 @@ def load(
     check_weights(folder, config)
     processor = load_processor(folder, config)
     with _naming(folder, "its weights can't be loaded"), within or nullcontext():
-        model = LlavaOnevisionForConditionalGeneration.from_pretrained(
+        model = model_class(config).from_pretrained(
             folder,
             config=config,
             use_safetensors=True,
@@ -100,6 +107,10 @@ def load_processor(name: str | Path, config: Any = None) -> Any:
     # LlavaOnevisionProcessor.from_pretrained needs a video processor, which needs torchvision.
     with _naming(folder, "its tokenizer can't be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if not has_vision(config):
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        return TextProcessor(tokenizer)
     with _naming(folder, "its image processor can't be loaded"):
         images = LlavaOnevisionImageProcessorPil.from_pretrained(folder)
     return make_processor(images, tokenizer, config)
@@ -144,9 +155,11 @@ def save(
     target.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(target, state_dict=state_dict)
     processor.tokenizer.save_pretrained(target)
-    processor.image_processor.save_pretrained(target)
     # The chat form of the training rows, regardless of the base model's own.
     (target / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
+    if processor.image_processor is None:
+        return
+    processor.image_processor.save_pretrained(target)
     # Written here because this processor has no video part; where torchvision is installed,
     # LlavaOnevisionProcessor.from_pretrained reads these two files.
     whole = {
@@ -174,20 +187,22 @@ def check_vocabulary(processor: Any, name: str) -> None:
 
     Raises InputError naming the checkpoint for a tokenizer that is larger than the embeddings, has
     no image or end-of-turn token or another number for the image token than the model, or can't
-    tell the level words apart.
+    tell the level words apart. Of a model of text alone only its size and the end of turns count.
     """
     config = read_config(folder_of(name))
     tokenizer = processor.tokenizer
-    rows = config.text_config.vocab_size
+    rows = config.get_text_config().vocab_size
     if len(tokenizer) > rows:
         raise InputError(
             f"{name}: its tokenizer has {len(tokenizer)} tokens, the model only {rows}; this is "
             "another model's tokenizer"
         )
-    for token in (IMAGE, END):
+    for token in (IMAGE, END) if has_vision(config) else (END,):
         numbers = tokenizer(token, add_special_tokens=False)["input_ids"]
         if numbers != [tokenizer.convert_tokens_to_ids(token)]:
             raise InputError(f"{name}: its tokenizer has no token {token}")
+    if not has_vision(config):
+        return
     image = tokenizer.convert_tokens_to_ids(IMAGE)
     if image != config.image_token_id:
         raise InputError(

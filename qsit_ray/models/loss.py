@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from qsit_ray.config.config import Levels, LossWeighting
-from qsit_ray.data.encode import IGNORED
+from qsit_ray.data.encode import IGNORED, NO_TOKEN
 from qsit_ray.errors import InputError
 from qsit_ray.models.opinions import KEYS, with_opinions
 
@@ -33,7 +33,8 @@ def row_losses(
     """The summed negative log-likelihood of each row's labelled tokens in nats, float [B], and
     their number, int [B]. At the level words of scoring rows `levels` say what it is instead.
 
-    `model` is a LlavaOnevisionForConditionalGeneration; `batch` comes from `collate`, as tensors.
+    `model` is a LlavaOnevisionForConditionalGeneration or a language model of transformers; `batch`
+    comes from `collate`, as tensors.
     """
     hidden = last_hidden(model, batch)
     if not levels.need_shares:
@@ -60,7 +61,8 @@ def unpadded_hidden(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
     """
     ids = batch["input_ids"]
     # The blank image after a row of text is hidden from it, but its features need their places.
-    read = batch["attention_mask"].bool() | (ids == model.config.image_token_id)
+    blank = getattr(model.config, "image_token_id", NO_TOKEN)
+    read = batch["attention_mask"].bool() | (ids == blank)
     places = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
     joined = {"input_ids": ids[read][None], "position_ids": places[read][None]}
     found = model.model(**{**decoder_inputs(batch), **joined}, use_cache=False).last_hidden_state

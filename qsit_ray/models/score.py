@@ -37,6 +37,8 @@ class Prompter(Encoder):
         cache: dict[str, Picture] | None = None,
     ) -> None:
         super().__init__(processor, root, max_length=1 << 20, cache=cache)
+        if not self.reads_images:
+            raise InputError("a model of text alone can't judge images")
         self.profile = profile
 
     def score_prompt(self, image: Shown) -> Encoded:

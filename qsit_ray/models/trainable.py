@@ -10,6 +10,7 @@ from torch import Tensor
 
 from qsit_ray.config.train import Lora, Train
 from qsit_ray.errors import InputError
+from qsit_ray.models.architectures import has_vision
 
 Part = Literal["vision", "projector", "language"]
 Group = dict[str, Any]
@@ -17,7 +18,8 @@ Group = dict[str, Any]
 
 
 def part_of(name: str) -> Part:
-    """The part of a LlavaOnevisionForConditionalGeneration that a parameter belongs to.
+    """The part of a LlavaOnevisionForConditionalGeneration that a parameter belongs to; all of a
+    language model is `language`.
 
     The embedding of an image's row ends is the projector's, the output head the language model's.
     """
@@ -86,7 +88,8 @@ def add_adapters(model: Any, lora: Lora) -> None:
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    inside = [name for name, _ in model.named_modules() if ".language_model." in f".{name}"]
+    decoder = "language_model" if has_vision(model.config) else "layers"
+    inside = [name for name, _ in model.named_modules() if f".{decoder}." in f".{name}"]
     unknown = [t for t in lora.targets if not any(name.endswith(f".{t}") for name in inside)]
     if unknown:
         raise InputError(
@@ -98,7 +101,7 @@ def add_adapters(model: Any, lora: Lora) -> None:
             lora_alpha=lora.alpha,
             lora_dropout=lora.dropout,
             # The tower's layers have the same names.
-            target_modules=rf"(.*\.)?language_model\..*\.({'|'.join(lora.targets)})",
+            target_modules=rf"(.*\.)?{decoder}\..*\.({'|'.join(lora.targets)})",
         ),
         model,
     )

@@ -8,11 +8,17 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from safetensors import safe_open
-from transformers import AutoConfig, LlavaOnevisionForConditionalGeneration
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    LlavaOnevisionForConditionalGeneration,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from qsit_ray import artifacts
 from qsit_ray.errors import InputError
 from qsit_ray.models import headers
+from qsit_ray.models.architectures import has_vision
 
 KIND = "llava_onevision"
 TYPES = {
@@ -24,7 +30,8 @@ TYPES = {
 
 
 def read_config(folder: Path) -> Any:
-    """The configuration of a LLaVA-OneVision checkpoint.
+    """The configuration of a checkpoint: LLaVA-OneVision's, or that of a language model, which
+    reads text alone.
 
     Raises InputError naming the folder when there is none, or it is another model's.
     """
@@ -34,13 +41,23 @@ def read_config(folder: Path) -> Any:
     values = artifacts.read_json(folder / "config.json")
     # Read here first: of a type that transformers does not know it says a page.
     kind = values.get("model_type") if isinstance(values, dict) else None
-    if kind != KIND:
-        raise InputError(f"{folder}: its model type is {kind}; expected {KIND}")
+    if kind != KIND and kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise InputError(
+            f"{folder}: its model type is {kind}; expected {KIND}, or a language model's for text "
+            "alone"
+        )
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # each kind of wrong value ends in its own
         reason = " ".join(str(error).split())
         raise InputError(f"{folder}: its config.json can't be read: {reason}") from error
+
+
+def model_class(config: Any) -> Any:
+    """The class of transformers that a configuration's weights are loaded into."""
+    if has_vision(config):
+        return LlavaOnevisionForConditionalGeneration
+    return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
 
 
 def check_weights(folder: Path, config: Any) -> None:
@@ -58,7 +75,7 @@ def check_weights(folder: Path, config: Any) -> None:
         for name, each in found.items()
     }
     try:
-        _, loading = LlavaOnevisionForConditionalGeneration.from_pretrained(
+        model, loading = model_class(config).from_pretrained(
             None,
             config=config,
             state_dict=on_meta,
@@ -69,6 +86,8 @@ def check_weights(folder: Path, config: Any) -> None:
     except Exception as error:  # a configuration may be wrong in as many ways as it has values
         reason = " ".join(str(error).split())
         raise InputError(f"{folder}: its config.json gives no model: {reason}") from error
+    if not hasattr(model, "model") or not hasattr(model, "lm_head"):
+        raise InputError(f"{folder}: a {config.model_type} has no decoder apart from its head")
     wrong["missing"] = sorted(loading["missing_keys"])
     wrong["of another shape"] = sorted(key[0] for key in loading["mismatched_keys"])
     wrong["not the model's"] = sorted(loading["unexpected_keys"])
@@ -120,4 +139,4 @@ def _refuse(folder: Path, wrong: dict[str, list[str]]) -> None:
         if names
     ]
     if said:
-        raise InputError(f"{folder}: not a sound LLaVA-OneVision checkpoint; {'; '.join(said)}")
+        raise InputError(f"{folder}: not a sound checkpoint; {'; '.join(said)}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from qsit_ray.models.architectures import has_vision
 from qsit_ray.models.trainable import part_of
 from qsit_ray.step_lines import Work
 
 
 def work_of(model: Any) -> Work:
-    """The work of a LLaVA-OneVision model, which may be on the meta device or cut up by ZeRO-3."""
+    """The work of a model, which may be on the meta device or cut up by ZeRO-3."""
     weights, trained = {"decoder": 0, "tower": 0}, set()
     for name, weight in model.named_parameters():
         part = "decoder" if part_of(name) == "language" else "tower"
@@ -18,11 +19,14 @@ def work_of(model: Any) -> Work:
             weights[part] += getattr(weight, "ds_numel", weight.numel())
         if weight.requires_grad:
             trained.add(part)
-    vision = model.config.vision_config
+    patches = 0
+    if has_vision(model.config):
+        vision = model.config.vision_config
+        patches = (vision.image_size // vision.patch_size) ** 2
     return Work(
         decoder=weights["decoder"],
         tower=weights["tower"],
-        patches=(vision.image_size // vision.patch_size) ** 2,
+        patches=patches,
         decoder_trained="decoder" in trained,
         tower_trained="tower" in trained,
     )

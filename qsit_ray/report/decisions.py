@@ -5,17 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from qsit_ray.controller import Verdict
+from qsit_ray.controller import HOLD
+from qsit_ray.losses import symbols
 from qsit_ray.report.formats import significant
+from qsit_ray.report.names import blend, blend_grows
 from qsit_ray.run_files import EpochLine
 
 MOST_TOLD = 8
 """Epochs that are told one by one; the table has all."""
-WORDS: dict[Verdict, str] = {
-    "grow_scoring": "grow D1",
-    "grow_interpreting": "grow D2 and D3",
-    "hold": "hold",
-}
 
 
 def summary(epochs: Sequence[EpochLine]) -> str:
@@ -25,14 +22,16 @@ def summary(epochs: Sequence[EpochLine]) -> str:
         return ""
     if not known:
         return "Without λ the controller has nothing to hold the loss ratio to: the sizes stay."
+    held = sum(line.verdict == HOLD for line in known)
+    blended = sum(map(blend_grows, known))
     counted = [
-        f"{_times(sum(line.verdict == verdict for line in known))} {words}"
-        for verdict, words in (
-            ("grow_interpreting", "for more D2 and D3"),
-            ("grow_scoring", "for more D1"),
-            ("hold", "for the same sizes"),
+        f"{_times(number)} {words}"
+        for number, words in (
+            (blended, f"for more {blend([*known[0].sizes])}"),
+            (len(known) - held - blended, "for more D1"),
+            (held, "for the same sizes"),
         )
-        if any(line.verdict == verdict for line in known)
+        if number
     ]
     first, last = known[0], known[-1]
     text = (
@@ -55,11 +54,13 @@ def told(epochs: Sequence[EpochLine]) -> list[str]:
     known = [line for line in epochs if line.reference_loss_ratio is not None]
     for line in known[-MOST_TOLD:]:
         ratio, reference = significant(line.loss_ratio), significant(line.reference_loss_ratio)
-        text = f"After epoch {line.epoch}: L_S / L_I = {ratio}, {_side(line)} λ = {reference}"
-        if line.verdict == "hold":
+        quotient = symbols(line.losses)
+        text = f"After epoch {line.epoch}: {quotient} = {ratio}, {_side(line)} λ = {reference}"
+        if line.verdict == HOLD:
             text += ", so the sizes stay"
         else:
-            ahead = "scoring" if line.verdict == "grow_interpreting" else "interpreting"
+            first, second = line.losses
+            ahead = first if blend_grows(line) else second
             text += f"; {ahead} is ahead"
             text += "" if line.next_sizes is None else ", so the other side is to grow"
         sentences.append(f"{text}{_change(line)}.")
@@ -68,14 +69,15 @@ def told(epochs: Sequence[EpochLine]) -> list[str]:
 
 def _change(line: EpochLine) -> str:
     if line.next_sizes is None:
-        return "" if line.verdict == "hold" else ", and no epoch follows"
+        return "" if line.verdict == HOLD else ", and no epoch follows"
     if line.next_sizes == line.sizes:
-        return "" if line.verdict == "hold" else ", but a limit keeps the sizes"
+        return "" if line.verdict == HOLD else ", but a limit keeps the sizes"
     now, then = line.sizes, line.next_sizes
-    blend = (now.interpreting + now.general, then.interpreting + then.general)
+    first, *others = now
+    blended = (sum(now[pool] for pool in others), sum(then[pool] for pool in others))
     parts = [
         f"{name} {_from_to(*rows)}"
-        for name, rows in (("D2 and D3", blend), ("D1", (now.scoring, then.scoring)))
+        for name, rows in ((blend([*now]), blended), ("D1", (now[first], then[first])))
         if rows[0] != rows[1]
     ]
     return f": {' and '.join(parts)}" if parts else ""

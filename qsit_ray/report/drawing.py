@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import escape
@@ -14,14 +14,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LABELS = {"scoring": "D1", "interpreting": "D2", "general": "D3"}
-
 # Matplotlib has no CSS variables: each is drawn as a colour that nothing else has, and replaced
 # in the SVG. So one drawing serves the light page, the dark page and print.
 INK, MUTED, RULE, PAPER = "#010203", "#010204", "#010205", "#010206"
-DOMAIN = {"scoring": "#010207", "interpreting": "#010208", "general": "#010209"}
+POOLS = ("#010207", "#010208", "#010209", "#01020a")
 _VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper"}
-_VARIABLES |= {colour: domain for domain, colour in DOMAIN.items()}
+_VARIABLES |= {colour: f"d{number}" for number, colour in enumerate(POOLS, start=1)}
 WIDTH = 6.4  # inches of 72 units; the page scales the drawing to its column
 _SETTINGS: Any = {
     "svg.fonttype": "none", "font.size": 11.5, "text.color": INK,
@@ -35,6 +33,11 @@ _SETTINGS: Any = {
 _TIP = "tip-"
 SAME = 1e-6
 """Values that differ by a smaller share of themselves are drawn as equal."""
+
+
+def colours(pools: Iterable[str]) -> dict[str, str]:
+    """The colour of each pool."""
+    return dict(zip(pools, POOLS, strict=False))
 
 
 def tip(text: str) -> str:

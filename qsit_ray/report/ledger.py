@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder, StageRecord
-from qsit_ray.mixture import AXES
+from qsit_ray.config.config import Config
 from qsit_ray.search.estimate import PAPER_HOURS
 from qsit_ray.search.records import FINAL_PROXIES, SearchCost, folder_of, search_cost
 from qsit_ray.search.trials import read_trials
@@ -60,19 +60,18 @@ class Ledger:
         }
 
 
-def write(run: RunFolder, storage: str | None = None) -> Ledger:
+def write(run: RunFolder, config: Config) -> Ledger:
     """Write ledger.json, and return what `counted` finds, with its errors."""
-    ledger = counted(run, storage)
+    ledger = counted(run, config)
     artifacts.write_json(run.ledger, ledger.to_json())
     return ledger
 
 
-def counted(run: RunFolder, storage: str | None = None) -> Ledger:
-    """The cost of the stages and trials so far.
-
-    `storage` is the run's `search.storage`. Raises InputError naming a file that can't be read.
-    """
-    tables: dict[str, Path] = {axis: run.trials(axis) for axis in AXES}
+def counted(run: RunFolder, config: Config) -> Ledger:
+    """The cost of the stages and trials so far. Raises InputError naming a file that can't be
+    read."""
+    storage = config.search.storage
+    tables: dict[str, Path] = {axis.name: run.trials(axis.name) for axis in config.axes}
     tables[FINAL_PROXIES] = run.path / "proxy" / "trials.parquet"
     trials = {
         name: search_cost(folder_of(run, name, storage), read_trials(table))

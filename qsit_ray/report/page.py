@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,13 +15,14 @@ from qsit_ray.config.config import Config
 from qsit_ray.config.files import read_yaml
 from qsit_ray.data.catalog import Question
 from qsit_ray.evaluation.intervals import Bootstrap
-from qsit_ray.mixture import AXES
+from qsit_ray.losses import symbol
 from qsit_ray.report import (
     ablations,
     decisions,
     examples,
     kept,
     ledger,
+    names,
     paired,
     predictions,
     score_plots,
@@ -29,12 +30,11 @@ from qsit_ray.report import (
     training_plots,
 )
 from qsit_ray.report.contents import contents
-from qsit_ray.report.drawing import LABELS
 from qsit_ray.report.predictions import Predictions
 from qsit_ray.report.recipe import recipe
 from qsit_ray.report.results import MODELS, Results, radar_values, results
 from qsit_ray.report.scatters import scatters
-from qsit_ray.report.searches import AXIS_TITLES, search_view
+from qsit_ray.report.searches import search_view
 from qsit_ray.report.templates import template
 from qsit_ray.report.tradeoff import tradeoff
 from qsit_ray.run_files import FoundMix, read_epochs
@@ -53,32 +53,35 @@ def build(run: RunFolder, config: Config) -> Path:
     The page names the command of each stage that has not run yet. Raises InputError naming a file
     that can't be read or is not in its format.
     """
-    costs = ledger.write(run, config.search.storage)
+    costs = ledger.write(run, config)
     content = read_yaml(run.config) if run.config.exists() else None
     content = content if isinstance(content, dict) else {}
     epochs = read_epochs(run.epochs)
-    searches = [search_view(run, config, axis) for axis in AXES if config.mix is None]
+    searches = [search_view(run, config, axis.name) for axis in config.searches]
     found, predicted = results(run), predictions.read(run, config.data.source)
     bootstrap = Bootstrap(config.seed, config.evaluate.confidence)
     tests = paired.paired_tests(predicted, PAIRS, bootstrap)
     held = contents(run)
     trained_on = list(held.datasets.get("scoring", {})) if held else []
-    weighed = tradeoff(_trials(run), {**AXIS_TITLES, FINAL_PROXIES: "final proxies"})
+    titles = names.titles(config)
+    weighed = tradeoff(_trials(run, titles), {**titles, FINAL_PROXIES: "final proxies"})
     lines = StepLog(run.steps).lines()
     own = predicted.get("primary", Predictions((), ()))
     labels = "pseudo-MOS" if config.data.source == "demo" else "MOS"
     shown = examples.example_images(own.images, run.catalog)
-    names, values = radar_values(found)
+    corners, values = radar_values(found)
+    is_papers = config.has_benchmarks and config.search.rehearsal is None
     page = template("report.html", {"paper_share": summary.paper_share}).render(
         name=run.path.resolve().name,
         folder=run.path,
         config=config,
         made_with=content.get("made_with") or {},
         labels=labels,
-        domains=LABELS,
+        domains=names.labels(config.pools),
+        blend=names.blend(config.pools),
+        loss_ratio=" / ".join(map(symbol, config.tasks)),
         models={**MODELS, "random guess": "Random guess"},
-        decisions=decisions.WORDS,
-        axis_titles=AXIS_TITLES,
+        axis_titles=titles,
         mixture=FoundMix.read(run.mixture) if run.mixture.exists() else None,
         searches=searches,
         flat=any(search.fitted is not None and search.fitted.fit.flat for search in searches),
@@ -99,7 +102,7 @@ def build(run: RunFolder, config: Config) -> Path:
         trained_on=[name for name in trained_on if name in found.iqa],
         table_v=found.table_v(_questions(run)),
         tests=tests,
-        radar=Markup(score_plots.radar(names, values)) if len(names) >= LEAST_AXES else None,
+        radar=Markup(score_plots.radar(corners, values)) if len(corners) >= LEAST_AXES else None,
         scatters=scatters(predicted, labels, bootstrap),
         efficiency=kept.efficiency(run),
         described=kept.lldescribe(run),
@@ -108,21 +111,26 @@ def build(run: RunFolder, config: Config) -> Path:
         questions=examples.example_questions(own.questions, run.catalog),
         ablations=_ablations(run),
         ablation_columns=ablations.COLUMNS,
-        facts=summary.facts(tests, costs, searches, config.search.rehearsal is not None),
+        facts=summary.facts(tests, costs, searches, is_papers),
         costs=costs,
-        against_paper=summary.against_paper(costs),
+        against_paper=summary.against_paper(costs) if is_papers else None,
         unit=_unit(costs),
         contents=held,
         recipe=recipe(run, config, content, epochs),
-        files=_files(run),
-        sections=_sections(bool(own.images or own.questions), held is not None),
+        files=_files(run, titles),
+        sections=_sections(
+            evaluation=config.has_benchmarks,
+            examples=bool(own.images or own.questions),
+            data=held is not None,
+        ),
     )
     artifacts.write_text(run.report, page)
     return run.report
 
 
-def _sections(has_examples: bool, has_data: bool) -> list[tuple[str, str]]:
-    """Of the page that it leads to: id and title."""
+def _sections(**present: bool) -> list[tuple[str, str]]:
+    """Of the page that it leads to: id and title. `present`: whether the page has a section, True
+    of those that are not named."""
     every = {
         "search": "Search",
         "training": "Training",
@@ -133,7 +141,6 @@ def _sections(has_examples: bool, has_data: bool) -> list[tuple[str, str]]:
         "again": "The same run again",
         "files": "Files",
     }
-    present = {"examples": has_examples, "data": has_data}
     return [(key, title) for key, title in every.items() if present.get(key, True)]
 
 
@@ -159,9 +166,9 @@ def _mean(tables: Sequence[Any], model: str) -> SimpleNamespace | None:
     return SimpleNamespace(**values)
 
 
-def _trials(run: RunFolder) -> dict[str, list[TrialOutcome]]:
+def _trials(run: RunFolder, axes: Iterable[str]) -> dict[str, list[TrialOutcome]]:
     """Completed trials by search; the final proxies' too."""
-    tables: dict[str, Path] = {axis: run.trials(axis) for axis in AXES}
+    tables: dict[str, Path] = {axis: run.trials(axis) for axis in axes}
     tables[FINAL_PROXIES] = run.path / "proxy" / "trials.parquet"
     return {
         name: [row for row in read_trials(table) if row.status == "completed"]
@@ -196,14 +203,14 @@ def _unit(costs: ledger.Ledger) -> tuple[str, str, int]:
     return ("min", "minutes", 60) if longest >= 600 else ("s", "seconds", 1)
 
 
-def _files(run: RunFolder) -> list[tuple[str, str, bool]]:
+def _files(run: RunFolder, titles: Mapping[str, str]) -> list[tuple[str, str, bool]]:
     """Files and folders of the run: path relative to the page, content, True where there is one."""
     paths = [
         (run.config, "configuration as resolved, versions, git revision"),
         (run.catalog, "training rows, validation rows, benchmarks"),
         *(
-            (path, f"{content} {AXIS_TITLES[axis]}")
-            for axis in AXES
+            (path, f"{content} {title}")
+            for axis, title in titles.items()
             for path, content in (
                 (run.trials(axis).with_suffix(".csv"), "trials of"),
                 (run.fit(axis), "fit of"),

@@ -16,16 +16,16 @@ from qsit_ray.config.changes import differ
 from qsit_ray.config.config import Config
 from qsit_ray.data.catalog import Manifest
 from qsit_ray.evaluation.intervals import Bootstrap, Interval
-from qsit_ray.mixture import AXES
+from qsit_ray.losses import symbol
+from qsit_ray.mixture import short_names
 from qsit_ray.report import ledger, paired, predictions, search_plots
-from qsit_ray.report.drawing import LABELS
 from qsit_ray.report.formats import count, fixed, percent, setting, significant
 from qsit_ray.report.paired import PairedTest
 from qsit_ray.report.predictions import Predictions
 from qsit_ray.report.results import Results, results
 from qsit_ray.report.searches import SearchView, search_view
 from qsit_ray.report.summary import duration
-from qsit_ray.report.templates import template
+from qsit_ray.report.templates import mixed, template
 from qsit_ray.run_files import EpochLine, FoundMix, read_epochs
 
 NOT_COMPARED = ("cache",)
@@ -62,7 +62,6 @@ def build(runs: Sequence[tuple[RunFolder, Config]], out: Path) -> Path:
     views = [_view(name, run, config) for name, (run, config) in zip(names, runs, strict=True)]
     page = template("runs.html").render(
         runs=views,
-        domains=LABELS,
         models={view.name: view.name for view in views},
         tables=_tables(views),
         settings=_settings(views),
@@ -82,11 +81,11 @@ def _view(name: str, run: RunFolder, config: Config) -> RunView:
         run.path,
         config,
         FoundMix.read(run.mixture) if run.mixture.exists() else None,
-        tuple(search_view(run, config, axis) for axis in AXES if config.mix is None),
+        tuple(search_view(run, config, axis.name) for axis in config.searches),
         tuple(read_epochs(run.epochs)),
         results(run),
         predictions.read(run, config.data.source),
-        ledger.counted(run, config.search.storage),
+        ledger.counted(run, config),
         {file: value for file, value in hashes.items() if file.startswith("benchmarks/test/")},
     )
 
@@ -114,19 +113,20 @@ def _tables(views: Sequence[RunView]) -> list[tuple[str, list[Row]]]:
 
 def _mix_rows(views: Sequence[RunView]) -> list[Row]:
     mixes = [view.mixture for view in views]
+    pools = max((view.config.pools for view in views), key=len)
     rows: list[Row] = [
-        ("D1 : D2 : D3", [_ratios(mix) if mix else "–" for mix in mixes]),
+        (" : ".join(short_names(pools)), [mixed(mix.ratios) if mix else "–" for mix in mixes]),
         ("λ", [significant(mix.reference_loss_ratio) if mix else "–" for mix in mixes]),
     ]
-    for number, axis in enumerate(AXES):
-        found = [view.searches[number] if view.searches else None for view in views]
-        title = next((search.title for search in found if search), axis)
+    for number in range(_most_axes(views)):
+        found = [view.searches[number] if view.searches[number:] else None for view in views]
+        title = next(search.title for search in found if search)
         rows.append((f"{title}, taken", [_taken(search) for search in found]))
     return rows
 
 
-def _ratios(mix: FoundMix) -> str:
-    return f"{mix.scoring:g} : {significant(mix.interpreting)} : {significant(mix.general)}"
+def _most_axes(views: Sequence[RunView]) -> int:
+    return max(len(view.searches) for view in views)
 
 
 def _taken(search: SearchView | None) -> str:
@@ -169,12 +169,16 @@ def _with_interval(text: str, pair: Interval | None, share: bool) -> str:
 
 def _training_rows(views: Sequence[RunView]) -> list[Row]:
     epochs = [view.epochs for view in views]
+    tasks = [*map(symbol, views[0].config.tasks)]
+    losses = [[*e[-1].losses.values()] if e else [] for e in epochs]
     return [
         ("Epochs", [count(len(lines)) if lines else "–" for lines in epochs]),
         ("Rows trained", [count(sum(x.rows_trained for x in e)) if e else "–" for e in epochs]),
         ("Loss ratio, last epoch", [significant(e[-1].loss_ratio) if e else "–" for e in epochs]),
-        ("L_S, last epoch", [significant(e[-1].loss_scoring) if e else "–" for e in epochs]),
-        ("L_I, last epoch", [significant(e[-1].loss_interpreting) if e else "–" for e in epochs]),
+        *(
+            (f"{task}, last epoch", [significant(of[place]) if of else "–" for of in losses])
+            for place, task in enumerate(tasks)
+        ),
     ]
 
 
@@ -214,11 +218,11 @@ def _searches(views: Sequence[RunView]) -> list[tuple[str, list[tuple[str, str, 
     """Drawings by axis: of each run that has trials its name, what it maximises, and the curve. All
     of one axis and one objective have the same scale."""
     found = []
-    for number in range(len(AXES)):
+    for number in range(_most_axes(views)):
         searches = [
             (view.name, view.searches[number])
             for view in views
-            if view.searches and view.searches[number].trials
+            if view.searches[number:] and view.searches[number].trials
         ]
         drawn = []
         for name, search in searches:

@@ -10,7 +10,7 @@ import numpy as np
 
 from qsit_ray.evaluation.calibration import Bin
 from qsit_ray.report import drawing
-from qsit_ray.report.drawing import DOMAIN, INK, MUTED, PAPER
+from qsit_ray.report.drawing import INK, MUTED, PAPER, POOLS
 from qsit_ray.report.formats import significant
 from qsit_ray.report.predictions import ScoredImage
 from qsit_ray.report.tradeoff import Mix, Tradeoff
@@ -21,20 +21,22 @@ if TYPE_CHECKING:
 
 HOVERED, MOST_DRAWN = 300, 1500
 """Images that tell what they are, and images that are drawn, of one data set."""
-_MARKERS = {"interpreting_general": "o", "interpreting_scoring": "^", FINAL_PROXIES: "*"}
+_MARKERS = ("o", "^", "s")
+"""Of the searches, in their order; the final proxies have a star."""
 
 
 def tradeoff(found: Tradeoff) -> str:
     """Scoring over interpreting: trials small, means over a mix's seeds large, the front a line.
 
-    Circles: D2 : D3; triangles: (D2 + D3) : D1; star: the final proxies.
+    Circles: the first search; triangles and squares: later ones; star: the final proxies.
     """
+    markers = {**dict(zip(found.searches, _MARKERS, strict=False)), FINAL_PROXIES: "*"}
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         axes.grid()
         for mix in found.mixes:
-            marker = _MARKERS[mix.search]
+            marker = markers[mix.search]
             for told, interpreting, scoring in mix.trials:
                 drawing.point(
                     axes, interpreting, scoring, told,
@@ -46,22 +48,22 @@ def tradeoff(found: Tradeoff) -> str:
             color=INK, linewidth=1.2, linestyle=(0, (4, 3)), zorder=2.5,
         )  # fmt: skip
         for mix in found.mixes:
-            _mix(axes, mix)
+            _mix(axes, mix, markers[mix.search])
         axes.set_xlabel(found.x_title, color=INK)
         drawing.plain_values(axes)
 
     return drawing.svg(draw, 4.2, f"{found.y_title} over {found.x_title}, all trials")
 
 
-def _mix(axes: Any, mix: Mix) -> None:
+def _mix(axes: Any, mix: Mix, marker: str) -> None:
     if mix.search == FINAL_PROXIES:
-        style = {"color": DOMAIN["interpreting"], "markeredgecolor": PAPER, "markersize": 13}
+        style = {"color": POOLS[1], "markeredgecolor": PAPER, "markersize": 13}
     elif mix.on_front:
         style = {"color": INK, "markeredgecolor": PAPER, "markersize": 7.5}
     else:
         style = {"color": PAPER, "markeredgecolor": INK, "markersize": 7.5}
     drawing.point(
-        axes, mix.interpreting, mix.scoring, mix.told, marker=_MARKERS[mix.search],
+        axes, mix.interpreting, mix.scoring, mix.told, marker=marker,
         markeredgewidth=1.2, zorder=4 if mix.search == FINAL_PROXIES else 3, **style,
     )  # fmt: skip
 
@@ -101,13 +103,13 @@ def scatter(
             )  # fmt: skip
         axes.plot(
             [one.truth for one in bins], [one.prediction for one in bins],
-            color=DOMAIN["scoring"], linewidth=1.6,
+            color=POOLS[0], linewidth=1.6,
         )  # fmt: skip
         for one in bins:
             ends = one.interval or (one.prediction, one.prediction)
             apart = [[max(0.0, one.prediction - ends[0])], [max(0.0, ends[1] - one.prediction)]]
             bar = axes.errorbar(
-                [one.truth], [one.prediction], yerr=apart, fmt="o", color=DOMAIN["scoring"],
+                [one.truth], [one.prediction], yerr=apart, fmt="o", color=POOLS[0],
                 markersize=7, markeredgecolor=PAPER, markeredgewidth=1.2, elinewidth=1.4,
             )  # fmt: skip
             bar[0].set_gid(
@@ -136,7 +138,7 @@ def radar(axes_names: Sequence[str], models: Mapping[str, Sequence[float]]) -> s
         styles: list[dict[str, Any]] = [
             {"color": INK, "linewidth": 2},
             {"color": MUTED, "linewidth": 1.4, "linestyle": (0, (4, 3))},
-            {"color": DOMAIN["interpreting"], "linewidth": 1.6, "linestyle": (0, (1, 1.5))},
+            {"color": POOLS[1], "linewidth": 1.6, "linestyle": (0, (1, 1.5))},
         ]
         for number, (name, values) in enumerate(models.items()):
             style = styles[min(number, 2)]

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qsit_ray.mixture import DOMAINS
+from qsit_ray.losses import LOSS, symbol, symbols
+from qsit_ray.losses import ratio as quotient
 from qsit_ray.report import drawing
-from qsit_ray.report.drawing import DOMAIN, INK, LABELS, MUTED, PAPER, ratio_ticks
+from qsit_ray.report.drawing import INK, MUTED, PAPER, colours, ratio_ticks
 from qsit_ray.report.formats import count, significant
+from qsit_ray.report.names import labels
 from qsit_ray.search.trials import TrialOutcome
 from qsit_ray.surrogate.comparison import Comparison, Curve
 from qsit_ray.surrogate.curve import Fit, predict
@@ -25,14 +27,14 @@ Shares = Callable[[float], Mapping[str, float]]
 
 def told(row: TrialOutcome, x_title: str) -> str:
     """A trial in words, a line each."""
-    rows = " : ".join(count(n) for n in (row.rows_scoring, row.rows_interpreting, row.rows_general))
+    rows = " : ".join(map(count, row.mixture.values())) if row.mixture else "–"
     lines = [f"{x_title} = {row.ratio:g}, seed {row.seed}", f"score {significant(row.score)}"]
     for name, value in (("SRCC", row.srcc), ("PLCC", row.plcc), ("accuracy", row.accuracy)):
         if value is not None:
             lines.append(f"{name} {significant(value)}")
-    if row.loss_scoring is not None and row.loss_interpreting is not None:
-        losses = map(significant, (row.loss_scoring, row.loss_interpreting))
-        lines.append("L_S {}, L_I {}".format(*losses))
+    if row.losses:
+        losses = (f"{symbol(task)} {significant(loss)}" for task, loss in row.losses.items())
+        lines.append(", ".join(losses))
     lines.append(f"rows {rows}")
     if row.steps is not None:
         lines.append(f"{row.steps:,} steps, {significant(row.device_seconds)} device seconds")
@@ -50,7 +52,7 @@ def curve(
     """Score over ratio: trials, mean and standard deviation of each ratio, the fit, its optimum.
 
     The curve is thick in the fit's regret zone. Dotted: the recommended curve, or the paper's where
-    the recommended one is used. `shares` gives the rows of each domain at a ratio, in any unit;
+    the recommended one is used. `shares` gives the rows of each pool at a ratio, in any unit;
     they are drawn as a strip below. `span`: least and greatest score of the axis, by default of
     what is drawn. `y_title` is for those who can't see the drawing; the page has it above.
     """
@@ -120,59 +122,49 @@ def _means(axes: Axes, done: Sequence[TrialOutcome], x_title: str) -> None:
 
 
 def losses(trials: Sequence[TrialOutcome], curves: Mapping[str, Curve], x_title: str) -> str:
-    """Validation losses of the trials over the ratio, and their quotient L_S / L_I, with the
-    smoothed `curves` of a fit; all logarithmic."""
-    panels: list[tuple[str, dict[str, str | None]]] = [
-        (
-            "L_S and L_I, nats a token",
-            {"loss_scoring": "scoring", "loss_interpreting": "interpreting"},
-        ),
-        ("L_S / L_I", {"loss_ratio": None}),
+    """Validation losses of the trials over the ratio, and their quotient, with the smoothed
+    `curves` of a fit; all logarithmic. `trials`: one or more has losses."""
+    done = [(row, row.losses) for row in trials if row.losses and all(row.losses.values())]
+    tasks = [*done[0][1]]
+    colour = colours(done[0][0].mixture or tasks)
+    ratios = [row.ratio for row, _ in done]
+    of_tasks = {task: [found[task] for _, found in done] for task in tasks}
+    quotients = {"ratio": [quotient(found) for _, found in done]}
+    panels = [
+        (f"{' and '.join(map(symbol, tasks))}, nats a token", of_tasks),
+        (symbols(tasks), quotients),
     ]
 
     def draw(figure: Figure) -> None:
         engine = figure.get_layout_engine()
         if engine is not None:
             engine.set(wspace=0.1)  # type: ignore[call-arg]
-        done = [row for row in trials if row.loss_scoring and row.loss_interpreting]
-        low, high = min(row.ratio for row in done), max(row.ratio for row in done)
-        for axes, (title, names) in zip(figure.subplots(1, 2), panels, strict=True):
+        for axes, (title, lines) in zip(figure.subplots(1, 2), panels, strict=True):
             axes.set_xscale("log")
             axes.set_title(title, pad=10)
             axes.grid(axis="y")
             everything: list[float] = []
-            for name, domain in names.items():
-                colour = INK if domain is None else DOMAIN[domain]
-                values = [_loss(row, name) for row in done]
+            for name, values in lines.items():
+                shade = colour.get(name, INK)
                 everything += values
                 axes.plot(
-                    [row.ratio for row in done], values,
-                    "o", markersize=4, color=colour, alpha=0.6, markeredgewidth=0,
-                )  # fmt: skip
-                if name in curves:
-                    everything += [value for _, value in curves[name]]
-                    axes.plot(*zip(*curves[name], strict=True), color=colour, linewidth=1.6)
-                if domain is not None:
-                    label = "L_S" if domain == "scoring" else "L_I"
+                    ratios, values, "o", markersize=4, color=shade, alpha=0.6, markeredgewidth=0
+                )
+                smooth = curves.get(LOSS + name, ())
+                if smooth:
+                    everything += [value for _, value in smooth]
+                    axes.plot(*zip(*smooth, strict=True), color=shade, linewidth=1.6)
+                if name in tasks:
                     axes.annotate(
-                        label, (1, float(np.median(values[-3:]))),
+                        symbol(name), (1, float(np.median(values[-3:]))),
                         xycoords=("axes fraction", "data"), xytext=(4, 0),
-                        textcoords="offset points", color=colour, va="center", fontweight="bold",
+                        textcoords="offset points", color=shade, va="center", fontweight="bold",
                     )  # fmt: skip
-            ratio_ticks(axes, low, high, most=10)
+            ratio_ticks(axes, min(ratios), max(ratios), most=10)
             drawing.plain_logarithms(axes, everything)
             axes.set_xlabel(x_title, color=INK)
 
     return drawing.svg(draw, 2.9, f"Losses over {x_title}")
-
-
-def _loss(row: TrialOutcome, name: str) -> float:
-    scoring, interpreting = row.loss_scoring or np.nan, row.loss_interpreting or np.nan
-    return float(
-        {"loss_scoring": scoring, "loss_interpreting": interpreting}.get(
-            name, scoring / interpreting
-        )
-    )
 
 
 def _fit(axes: Axes, fitted: Fit) -> None:
@@ -201,21 +193,24 @@ def _second_curve(axes: Axes, fitted: Comparison) -> None:
 
 
 def _strip(axes: Axes, shares: Shares, low: float, high: float) -> None:
-    """The share of each domain in the rows, over the axis."""
+    """The share of each pool in the rows, over the axis."""
     ratios = np.geomspace(low, high, 120)
-    rows = np.array([[shares(float(r)).get(domain, 0.0) for r in ratios] for domain in DOMAINS])
+    found = [shares(float(ratio)) for ratio in ratios]
+    pools = [*found[0]]
+    label, colour = labels(pools), colours(pools)
+    rows = np.array([[of[pool] for of in found] for pool in pools])
     edges = np.vstack([np.zeros_like(ratios), np.cumsum(rows / rows.sum(axis=0), axis=0)])
-    for number, domain in enumerate(DOMAINS):
+    for number, pool in enumerate(pools):
         foot, head = edges[number], edges[number + 1]
         if not np.any(head > foot):
             continue
-        axes.fill_between(ratios, foot, head, color=DOMAIN[domain], linewidth=0)
+        axes.fill_between(ratios, foot, head, color=colour[pool], linewidth=0)
         at = int(np.argmax(head - foot))
         if head[at] - foot[at] < 0.3:
             continue  # too thin for a label
         side = "left" if at < 40 else "right" if at > 80 else "center"
         axes.annotate(
-            LABELS[domain], (ratios[at], (foot[at] + head[at]) / 2),
+            label[pool], (ratios[at], (foot[at] + head[at]) / 2),
             xytext=({"left": 4, "right": -4, "center": 0}[side], 0), textcoords="offset points",
             color=PAPER, ha=side, va="center", fontweight="bold",
         )  # fmt: skip

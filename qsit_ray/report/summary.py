@@ -28,12 +28,13 @@ def facts(
     tests: Sequence[PairedTest],
     costs: Ledger,
     searches: Sequence[SearchView],
-    rehearsed: bool = False,
+    is_papers: bool = True,
 ) -> list[Fact]:
-    """Gain, cost and certainty, each where it is known. A rehearsal's cost is not the paper's."""
+    """Gain, cost and certainty, each where it is known. `is_papers`: the cost is of what the paper
+    did, which a rehearsal's and that of other pools is not."""
     found = [
         Fact("Gain", tuple(filter(None, [gain(tests)]))),
-        Fact("Cost", tuple(filter(None, [cost(costs, rehearsed)]))),
+        Fact("Cost", tuple(filter(None, [cost(costs, is_papers)]))),
         Fact("How sure", tuple(certainty(searches))),
     ]
     return [fact for fact in found if fact.sentences]
@@ -79,7 +80,7 @@ def _is_above(test: PairedTest) -> bool:
     return test.difference.interval is not None and test.difference.interval[0] > 0
 
 
-def cost(costs: Ledger, rehearsed: bool = False) -> str:
+def cost(costs: Ledger, is_papers: bool = True) -> str:
     """Device time by part, and what the paper reports; empty before any stage has ended."""
     if not costs.stages:
         return ""
@@ -88,7 +89,7 @@ def cost(costs: Ledger, rehearsed: bool = False) -> str:
         parts.append(f"{duration(costs.primary_seconds)} for the primary")
     text = f"{duration(costs.device_seconds)} of device time"
     text += f", of which {' and '.join(parts)}" if parts else ""
-    if rehearsed:
+    if not is_papers:
         return f"{text}."
     hours = "{search:g} and {primary:g}".format(**PAPER_HOURS)
     return f"{text}; the paper: {hours} GPU-hours of an A800."

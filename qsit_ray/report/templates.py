@@ -12,7 +12,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from qsit_ray.evaluation.iqa import IqaResult
-from qsit_ray.report import formats, summary
+from qsit_ray.report import formats, names, summary
 from qsit_ray.run_files import EpochLine
 
 
@@ -35,6 +35,9 @@ def template(name: str, filters: Mapping[str, Callable[..., Any]] | None = None)
         "p": formats.p_value,
         "duration": summary.duration,
         "is_exact": is_exact,
+        "decision": names.decision,
+        "loss": names.loss,
+        "mixed": mixed,
         "lowest": lowest,
         "place": place,
         "groups": groups,
@@ -53,6 +56,12 @@ def template(name: str, filters: Mapping[str, Callable[..., Any]] | None = None)
 
 def _text(name: str) -> str:
     return (files("qsit_ray.report") / name).read_text("utf-8")
+
+
+def mixed(ratios: Mapping[str, float]) -> str:
+    """The ratios of the pools, the first as it is."""
+    first, *others = ratios.values()
+    return " : ".join([f"{first:g}", *map(formats.significant, others)])
 
 
 def is_exact(line: EpochLine) -> bool:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from qsit_ray.mixture import DOMAINS
+from qsit_ray.losses import symbols
 from qsit_ray.report import drawing
-from qsit_ray.report.drawing import DOMAIN, INK, LABELS, MUTED, PAPER
+from qsit_ray.report.drawing import INK, MUTED, PAPER, colours
 from qsit_ray.report.formats import significant
+from qsit_ray.report.names import labels
 from qsit_ray.run_files import EpochLine
 from qsit_ray.step_lines import StepLine
 
@@ -36,7 +37,7 @@ def loss_ratio(epochs: Sequence[EpochLine]) -> str:
         axes.plot(numbers, ratios, color=INK)
         for at, (line, ratio) in enumerate(zip(epochs, ratios, strict=True)):
             text = (
-                f"epoch {line.epoch} · L_S / L_I {significant(ratio)} · "
+                f"epoch {line.epoch} · {symbols(line.losses)} {significant(ratio)} · "
                 f"λ {significant(line.reference_loss_ratio)}"
             )
             drawing.point(
@@ -80,21 +81,23 @@ def _references(axes: Axes, known: Sequence[EpochLine], numbers: Sequence[int]) 
 
 
 def sizes(epochs: Sequence[EpochLine]) -> str:
-    """Rows of each domain by epoch, stacked."""
+    """Rows of each pool by epoch, stacked."""
+    pools = [*epochs[0].sizes]
+    label, colour = labels(pools), colours(pools)
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         numbers = [line.epoch for line in epochs]
         base = np.zeros(len(epochs))
         tallest = max(line.sizes.total for line in epochs)
-        for domain in DOMAINS:
-            rows = np.array([line.sizes.counts()[domain] for line in epochs], dtype=float)
+        for pool in pools:
+            rows = np.array([line.sizes[pool] for line in epochs], dtype=float)
             bars = axes.bar(
                 numbers, rows, bottom=base, width=0.62,
-                color=DOMAIN[domain], edgecolor=PAPER, linewidth=1,
+                color=colour[pool], edgecolor=PAPER, linewidth=1,
             )  # fmt: skip
             for bar, number, size, foot in zip(bars, numbers, rows, base, strict=True):
-                text = f"epoch {number} · {LABELS[domain]} {domain} · {int(size):,} rows"
+                text = f"epoch {number} · {label[pool]} {pool} · {int(size):,} rows"
                 bar.set_gid(drawing.tip(text))
                 if size > 0.06 * tallest and len(epochs) <= 8:
                     axes.text(
@@ -102,8 +105,8 @@ def sizes(epochs: Sequence[EpochLine]) -> str:
                         color=PAPER, ha="center", va="center",
                     )  # fmt: skip
             axes.annotate(
-                LABELS[domain], (numbers[-1] + 0.38, base[-1] + rows[-1] / 2),
-                color=DOMAIN[domain], ha="left", va="center", fontweight="bold",
+                label[pool], (numbers[-1] + 0.38, base[-1] + rows[-1] / 2),
+                color=colour[pool], ha="left", va="center", fontweight="bold",
             )  # fmt: skip
             base += rows
         axes.grid(axis="y")
@@ -111,28 +114,29 @@ def sizes(epochs: Sequence[EpochLine]) -> str:
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         _epoch_ticks(axes, numbers)
 
-    return drawing.svg(draw, 3.5, "Rows of each domain by epoch")
+    return drawing.svg(draw, 3.5, "Rows of each pool by epoch")
 
 
 def steps(lines: Sequence[StepLine]) -> str:
-    """Training losses of the domains and the learning rate over the optimiser steps of all
-    epochs, with a line at the end of each epoch."""
+    """Training losses of the pools and the learning rate over the optimiser steps of all epochs,
+    with a line at the end of each epoch."""
+    pools = [*lines[0].losses]
+    label, colour = labels(pools), colours(pools)
 
     def draw(figure: Figure) -> None:
         top, bottom = figure.subplots(2, 1, height_ratios=[4, 1], sharex=True)
         numbers = np.arange(1, len(lines) + 1)
         drawn: list[float] = []
-        for domain in DOMAINS:
-            name = f"loss_{domain}"
-            losses = np.array([getattr(line, name) for line in lines], np.float64)
+        for pool in pools:
+            losses = np.array([line.losses[pool] for line in lines], np.float64)
             at, means = thinned(numbers, losses)
             if not at.size:
                 continue
             drawn += means.tolist()
-            top.plot(at, means, color=DOMAIN[domain], linewidth=1.5, marker="o" * (at.size == 1))
+            top.plot(at, means, color=colour[pool], linewidth=1.5, marker="o" * (at.size == 1))
             top.annotate(
-                LABELS[domain], (1, means[-1]), xycoords=("axes fraction", "data"),
-                xytext=(5, 0), textcoords="offset points", color=DOMAIN[domain],
+                label[pool], (1, means[-1]), xycoords=("axes fraction", "data"),
+                xytext=(5, 0), textcoords="offset points", color=colour[pool],
                 va="center", fontweight="bold",
             )  # fmt: skip
         top.grid(axis="y")

@@ -6,19 +6,20 @@ import heapq
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Protocol
 
 from qsit_ray.config.config import Config
 from qsit_ray.config.search import Search
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import AXES, Mixture
+from qsit_ray.mixture import Axis, Mixture
 from qsit_ray.search.trials import Point, mixture_at
 
 # A800 GPU-hours of Algorithm 1 as the paper gives them: all proxies, the primary's run, and the
 # same search done with the primary.
 PAPER_HOURS = {"search": 720.0, "primary": 72.0, "search_with_primary": 2800.0}
 
-ANY_RATIO = 1.0  # rows of a trial on the second axis do not depend on D2:D3, the first's optimum
+ANY_RATIO = 1.0  # rows of a trial on a later axis do not depend on the optima before
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,11 @@ def planned(config: Config, sizes: Mapping[str, int]) -> dict[str, list[Planned]
     """
     search = config.search
     found: dict[str, list[Planned]] = {}
-    if config.mix is None:
-        _check_second_axis(config, sizes)
-    for axis in AXES if config.mix is None else ():
-        space = config.space(axis)
-        ratio_general = None if axis == "interpreting_general" else ANY_RATIO
+    _check_later_axes(config, sizes)
+    for each in config.searches:
+        axis, space = each.name, config.space(each.name)
         mixtures = [
-            mixture_at(axis, ratio, sizes, ratio_general, search.max_repeats)
+            mixture_at(each, ratio, sizes, _any(config.axes), search.max_repeats)
             for ratio in space.ratios
         ]
         trials = [_planned(search, mixture) for mixture in mixtures]
@@ -169,17 +168,24 @@ def _rounds(durations: Sequence[float], batch: int) -> list[list[float]]:
     return [list(durations[number::count]) for number in range(count)]
 
 
-def _check_second_axis(config: Config, sizes: Mapping[str, int]) -> None:
-    """The second axis must have mixtures for every optimum of the first: known before the first
+def _any(axes: Iterable[Axis]) -> dict[str, float]:
+    return {axis.name: ANY_RATIO for axis in axes}
+
+
+def _check_later_axes(config: Config, sizes: Mapping[str, int]) -> None:
+    """Each later axis must have mixtures for every optimum of those before: known before the first
     is paid for."""
-    first, second = AXES
-    ratios, optima = config.space(second).ratios, config.space(first).ratios
-    for optimum in (min(optima), max(optima)):
-        for ratio in (min(ratios), max(ratios)):
-            try:
-                mixture_at(second, ratio, sizes, optimum, config.search.max_repeats)
-            except InputError as error:
-                raise InputError(f"{error} (if the optimum of {first} is {optimum:g})") from None
+    for number, axis in enumerate(config.searches):
+        ratios, before = config.space(axis.name).ratios, config.axes[:number]
+        ends = [(min(of), max(of)) for of in (config.space(each.name).ratios for each in before)]
+        for optima in product(*ends) if before else ():
+            at = {each.name: optimum for each, optimum in zip(before, optima, strict=True)}
+            for ratio in (min(ratios), max(ratios)):
+                try:
+                    mixture_at(axis, ratio, sizes, at, config.search.max_repeats)
+                except InputError as error:
+                    found = " and ".join(f"of {name} is {value:g}" for name, value in at.items())
+                    raise InputError(f"{error} (if the optimum {found})") from None
 
 
 def longest_first(points: Sequence[Point], longest: Callable[[float], float]) -> list[Point]:

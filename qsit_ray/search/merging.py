@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from qsit_ray.mixture import DOMAINS, Mixture, half_up
+from qsit_ray.losses import LOSS, Losses
+from qsit_ray.mixture import Mixture, half_up
 
-LOSSES = ("loss_scoring", "loss_interpreting")
 Parts = tuple[float, ...]
-"""The part of each component in a merge, in the order of DOMAINS."""
+"""The part of each component in a merge, in the order of the pools."""
 
 
 @dataclass(frozen=True)
@@ -40,31 +40,37 @@ class MergeCheck:
     anchors: tuple[Anchor, ...]
 
     @property
+    def losses(self) -> list[str]:
+        """The names of the losses that are compared."""
+        return [*self.anchors[0].trained]
+
+    @property
     def errors(self) -> dict[str, float]:
         """The greatest |log merged loss - log trained loss| over the anchors."""
         return {
             loss: max(abs(each.merged[loss] - each.trained[loss]) for each in self.anchors)
-            for loss in LOSSES
+            for loss in self.losses
         }
 
     @property
     def spreads(self) -> dict[str, float]:
         """The range of the trained anchors' log losses: what a merge would have to tell apart."""
         return {
-            loss: float(np.ptp([each.trained[loss] for each in self.anchors])) for loss in LOSSES
+            loss: float(np.ptp([each.trained[loss] for each in self.anchors]))
+            for loss in self.losses
         }
 
     @property
     def is_trusted(self) -> bool:
         """A merge is off by less than half of what lies between the anchors, in both losses."""
-        return all(self.errors[loss] < 0.5 * self.spreads[loss] for loss in LOSSES)
+        return all(self.errors[loss] < 0.5 * self.spreads[loss] for loss in self.losses)
 
     @property
     def verdict(self) -> str:
         far = max(self.displacement.values())
         figures = ", ".join(
             f"{loss} by up to {self.errors[loss]:.2g} of {self.spreads[loss]:.2g}"
-            for loss in LOSSES
+            for loss in self.losses
         )
         return (
             f"Merged experts {'follow' if self.is_trusted else 'do not follow'} trained mixtures "
@@ -83,32 +89,34 @@ class MergeCheck:
         }
 
 
-def component(domain: str) -> Parts:
+def component(pool: str, pools: Sequence[str]) -> Parts:
     """The parts of a component alone."""
-    return tuple(float(name == domain) for name in DOMAINS)
+    return tuple(float(name == pool) for name in pools)
 
 
-def anchors() -> list[Parts]:
+def anchors(pools: Sequence[str]) -> list[Parts]:
     """All components alike, and each two of them."""
     pairs = [
-        tuple(0.5 if name in pair else 0.0 for name in DOMAINS) for pair in combinations(DOMAINS, 2)
+        tuple(0.5 if name in pair else 0.0 for name in pools) for pair in combinations(pools, 2)
     ]
-    return [(1 / 3, 1 / 3, 1 / 3), *pairs]
+    alike = (1 / len(pools),) * len(pools)
+    return [alike, *(pair for pair in pairs if pair != alike)]
 
 
-def mixture(parts: Parts, rows: int) -> Mixture:
+def mixture(parts: Parts, pools: Sequence[str], rows: int) -> Mixture:
     """The mixture of so many rows that a merge of these parts stands for."""
-    shares = [0.5 * part + 0.5 / len(DOMAINS) for part in parts]
+    shares = [0.5 * part + 0.5 / len(pools) for part in parts]
     counts = [half_up(share * rows) for share in shares]
-    return Mixture(**dict(zip(DOMAINS, counts, strict=True)))
+    return Mixture(zip(pools, counts, strict=True))
 
 
 def rows_of(sizes: Mapping[str, int], max_repeats: int) -> int:
     """Rows of every mixture: as many as the smallest pools allow without more repeats of a row,
     and no more than all pools have."""
-    most = 0.5 + 0.5 / len(DOMAINS)  # the share of a component's own pool
+    most = 0.5 + 0.5 / len(sizes)  # the share of a component's own pool
     return min(sum(sizes.values()), int(min(sizes.values()) * max_repeats / most))
 
 
-def logs(losses: Sequence[float]) -> dict[str, float]:
-    return {name: float(np.log(loss)) for name, loss in zip(LOSSES, losses, strict=True)}
+def logs(losses: Losses) -> dict[str, float]:
+    """Log losses, as anchors have them."""
+    return {LOSS + task: float(np.log(loss)) for task, loss in losses.items()}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from transformers import LlavaOnevisionConfig
+from transformers import PretrainedConfig
 
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import DOMAINS, Mixture
@@ -30,8 +30,8 @@ class Pace:
 
     def of(self, mixture: Mixture) -> float:
         """Mean seconds a row of a mixture."""
-        counts = mixture.counts()
-        return sum(self.seconds[d] * counts[d] for d in DOMAINS) / max(mixture.total, 1)
+        taken = sum(self.seconds[pool] * rows for pool, rows in mixture.items())
+        return taken / mixture.total
 
 
 def given(rows_per_second: float) -> Pace:
@@ -41,7 +41,7 @@ def given(rows_per_second: float) -> Pace:
     return Pace(dict.fromkeys(DOMAINS, 1 / rows_per_second), f"{rows_per_second:g} rows/s, given")
 
 
-def of_gpu(shape: LlavaOnevisionConfig, gpu: str, utilisation: float = UTILISATION) -> Pace:
+def of_gpu(shape: PretrainedConfig, gpu: str, utilisation: float = UTILISATION) -> Pace:
     """The FLOPs of a training step of the proxy, of this configuration, over what a GPU reaches of
     its peak.
 

@@ -49,8 +49,9 @@ class RehearsedTraining:
         self.seconds = self.steps * search.training.batch_size / self.settings.rows_per_second
         planted = planted_score(ratio, optimum)
         # The losses fall where the score rises, and have no noise.
-        self.loss_interpreting = LOSS_INTERPRETING + SCORE - planted
-        self.loss_scoring = self.settings.loss_ratio * self.loss_interpreting
+        interpreting = LOSS_INTERPRETING + SCORE - planted
+        scoring = self.settings.loss_ratio * interpreting
+        self.losses = {"scoring": scoring, "interpreting": interpreting}
         self.score = planted + self.settings.noise * chance.normal()
         self.plan_sha256 = plan_epoch(mixture, sizes, 0, seed, search.training.batch_size).sha256
         self.batch_size = search.training.batch_size
@@ -65,12 +66,11 @@ class RehearsedTraining:
 
     def latest(self) -> Latest:
         steps = self.steps * self.evaluations // EVALUATIONS
-        return Latest(steps, steps * self.batch_size, self.loss_scoring, self.loss_interpreting)
+        return Latest(steps, steps * self.batch_size, self.losses)
 
     def result(self) -> TrialMetrics:
         return TrialMetrics(
-            loss_scoring=self.loss_scoring,
-            loss_interpreting=self.loss_interpreting,
+            losses=self.losses,
             accuracy=self.score,
             probability=self.score,
             srcc=self.score,
@@ -79,10 +79,7 @@ class RehearsedTraining:
             best_step=self.steps,
             stopped="plateau",
             plan_sha256=self.plan_sha256,
-            looks=tuple(
-                Look(epochs, self.loss_scoring, self.loss_interpreting)
-                for epochs in range(1, EVALUATIONS + 1)
-            ),
+            looks=tuple(Look(epochs, self.losses) for epochs in range(1, EVALUATIONS + 1)),
         )
 
     def snapshot(self) -> Callable[[Path], None]:

@@ -9,17 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qsit_ray.config.search import Space
-from qsit_ray.mixture import Mixture
+from qsit_ray.losses import keyed
 from qsit_ray.search.trials import Point, TrialOutcome, watched_loss
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.distributions import BaseDistribution
 
-ATTRIBUTES = (
-    "loss_scoring", "loss_interpreting", "accuracy", "probability", "srcc", "plcc", "steps",
-    "device_seconds",
-)  # fmt: skip
+ATTRIBUTES = ("accuracy", "probability", "srcc", "plcc", "steps", "device_seconds")
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +73,8 @@ class SearchStudy:
         from optuna.trial import TrialState, create_trial
 
         state = TrialState.FAIL if outcome.score is None else TrialState.COMPLETE
-        attributes = {k: v for k in ATTRIBUTES if (v := getattr(outcome, k)) is not None}
+        values = {k: v for k in ATTRIBUTES if (v := getattr(outcome, k)) is not None}
+        attributes = keyed(outcome.losses or {}) | values
         with self._optional():
             running = self.running.pop(outcome.point, None)
             if running is not None:
@@ -122,13 +120,10 @@ class SearchStudy:
 
 def _evaluations(outcome: TrialOutcome) -> dict[int, float]:
     """The loss that decides the plateau at each evaluation of a trial that ended, by its step."""
-    if not outcome.looks or outcome.steps is None:
+    if not outcome.looks or outcome.steps is None or outcome.mixture is None:
         return {}
-    mixture = Mixture(
-        outcome.rows_scoring or 0, outcome.rows_interpreting or 0, outcome.rows_general or 0
-    )
     pace = outcome.steps / outcome.looks[-1].epochs  # the last evaluation is after the last step
     return {
-        round(look.epochs * pace): watched_loss(mixture, look.loss_scoring, look.loss_interpreting)
+        round(look.epochs * pace): watched_loss(outcome.mixture, look.losses)
         for look in outcome.looks
     }

@@ -12,7 +12,6 @@ from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import AXES, Axis
 from qsit_ray.search.records import SearchCost, finished, folder_of, search_cost
 from qsit_ray.search.trials import TrialOutcome, read_trials
 from qsit_ray.surrogate.comparison import Comparison
@@ -55,12 +54,12 @@ class AxisSummary:
         }
 
 
-def summary(run: RunFolder, config: Config) -> dict[Axis, AxisSummary]:
+def summary(run: RunFolder, config: Config) -> dict[str, AxisSummary]:
     """The searches of a run. Raises InputError naming a file that can't be read."""
-    return {axis: _axis(run, config, axis) for axis in AXES if config.mix is None}
+    return {axis.name: _axis(run, config, axis.name) for axis in config.searches}
 
 
-def to_json(searches: Mapping[Axis, AxisSummary]) -> dict[str, object]:
+def to_json(searches: Mapping[str, AxisSummary]) -> dict[str, object]:
     """The content of `qsit search show --json`: both axes together, and each."""
     return {
         "trials": dict(Counter(row.status for found in searches.values() for row in found.rows)),
@@ -73,7 +72,7 @@ def to_json(searches: Mapping[Axis, AxisSummary]) -> dict[str, object]:
     }
 
 
-def read_fit(run: RunFolder, axis: Axis) -> Comparison | None:
+def read_fit(run: RunFolder, axis: str) -> Comparison | None:
     """The fit of an axis, if there is one yet. Raises InputError for a file that can't be read."""
     path = run.fit(axis)
     if not path.exists():
@@ -84,7 +83,7 @@ def read_fit(run: RunFolder, axis: Axis) -> Comparison | None:
         raise InputError(f"{path}: not a fit of a search: {error}") from None
 
 
-def _axis(run: RunFolder, config: Config, axis: Axis) -> AxisSummary:
+def _axis(run: RunFolder, config: Config, axis: str) -> AxisSummary:
     folder = folder_of(run, axis, config.search.storage)
     if run.trials(axis).exists():
         rows = read_trials(run.trials(axis))

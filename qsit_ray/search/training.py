@@ -22,7 +22,8 @@ from qsit_ray.data.encode import Encoded, Picture, collate
 from qsit_ray.data.micro_batches import Bounds, micro_batches
 from qsit_ray.data.tokens import RowTokens, read_tokens
 from qsit_ray.evaluation import correlation
-from qsit_ray.mixture import DOMAINS, Mixture, plan_epoch
+from qsit_ray.losses import Losses, flat, unkeyed
+from qsit_ray.mixture import Mixture, plan_epoch
 from qsit_ray.models import choice, load, score
 from qsit_ray.models.base import base_checkpoint
 from qsit_ray.models.batch import Batches, on_device
@@ -45,7 +46,7 @@ class Bench:
     def __init__(self, task: Task):
         self.run = task.run
         self.search, models = task.config.search, task.config.models
-        self.weighting = task.config.loss
+        self.weighting, self.tasks = task.config.loss, task.config.tasks
         self.batch_tokens = task.config.evaluate.batch_tokens
         self.keep = models.remember_features
         self.device = "cuda" if self.search.gpus_per_trial else "cpu"
@@ -138,8 +139,7 @@ class Evaluation:
     """Validation losses after `step`, in nats per answer token."""
 
     step: int
-    loss_scoring: float
-    loss_interpreting: float
+    losses: Losses
 
 
 class ProxyTraining:
@@ -173,13 +173,14 @@ class ProxyTraining:
             began = time.monotonic()
             self._step(next(self._parts), began)
         with self.bench.autocast():
-            scoring, interpreting = (
-                evaluate_loss(self.bench.model, self.bench.validation(domain))
-                for domain in ("scoring", "interpreting")
-            )
-        if not (math.isfinite(scoring) and math.isfinite(interpreting)):
-            raise FloatingPointError(f"step {self.steps}: losses {scoring}, {interpreting}")
-        new = Evaluation(self.steps, scoring, interpreting)
+            losses = {
+                task: evaluate_loss(self.bench.model, self.bench.validation(task))
+                for task in self.bench.tasks
+            }
+        if not all(map(math.isfinite, losses.values())):
+            found = ", ".join(map(str, losses.values()))
+            raise FloatingPointError(f"step {self.steps}: losses {found}")
+        new = Evaluation(self.steps, losses)
         self.evaluations.append(new)
         if self.best is None or self._watched(new) < self._watched(self.best[0]):
             self.best = new, copy.deepcopy(trained_weights(self.bench.model))
@@ -188,7 +189,7 @@ class ProxyTraining:
     def latest(self) -> Latest:
         last = self.evaluations[-1]
         rows = last.step * self.search.training.batch_size
-        return Latest(last.step, rows, last.loss_scoring, last.loss_interpreting)
+        return Latest(last.step, rows, last.losses)
 
     @property
     def plateaued(self) -> bool:
@@ -207,6 +208,23 @@ class ProxyTraining:
         best, weights = self.best
         bench = self.bench
         bench.model.load_state_dict(weights, strict=False)
+        return TrialMetrics(
+            losses=best.losses,
+            **self._benchmarks(),
+            steps=self.steps,
+            best_step=best.step,
+            stopped="plateau" if self.plateaued else "max_steps",
+            plan_sha256=self.plan_sha256,
+            looks=tuple(
+                Look(look.step / self.epoch_steps, look.losses) for look in self.evaluations
+            ),
+        )
+
+    def _benchmarks(self) -> dict[str, float | None]:
+        """What the weights score on the validation images and questions."""
+        bench = self.bench
+        if not bench.images:
+            return dict.fromkeys(("accuracy", "probability", "srcc", "plcc"))
         images, folder = [row["image"] for row in bench.images], bench.catalog.folder
         tokens, cache, threads = bench.batch_tokens, bench.pixels, bench.threads
         with bench.autocast():
@@ -231,24 +249,14 @@ class ProxyTraining:
         keys, scores = PAPER.rank_key(logits), PAPER.score(logits)
         srcc = correlation.mean_over_sets(correlation.srcc, truth, keys, sets)
         plcc = correlation.mean_over_sets(correlation.plcc, truth, scores, sets)
-        return TrialMetrics(
-            loss_scoring=best.loss_scoring,
-            loss_interpreting=best.loss_interpreting,
-            accuracy=float(np.mean([*map(choice.is_right, bench.questions, answers)])),
-            probability=float(
+        return {
+            "accuracy": float(np.mean([*map(choice.is_right, bench.questions, answers)])),
+            "probability": float(
                 np.mean([*map(choice.probability_of_right, bench.questions, answers)])
             ),
-            srcc=srcc if math.isfinite(srcc) else None,
-            plcc=plcc if math.isfinite(plcc) else None,
-            steps=self.steps,
-            best_step=best.step,
-            stopped="plateau" if self.plateaued else "max_steps",
-            plan_sha256=self.plan_sha256,
-            looks=tuple(
-                Look(look.step / self.epoch_steps, look.loss_scoring, look.loss_interpreting)
-                for look in self.evaluations
-            ),
-        )
+            "srcc": srcc if math.isfinite(srcc) else None,
+            "plcc": plcc if math.isfinite(plcc) else None,
+        }
 
     def snapshot(self) -> Callable[[Path], None]:
         """Writes the state of the training; after `load` the steps are the same bit for bit. On a
@@ -270,7 +278,7 @@ class ProxyTraining:
             for part, named in parts.items()
             for name, value in named.items()
         }
-        looks = {"looks": [asdict(each) for each in self.evaluations], "best": best}
+        looks = {"looks": [flat(asdict(each)) for each in self.evaluations], "best": best}
         lines = [line.to_json() for line in self.lines]
 
         def write(folder: Path) -> None:
@@ -297,7 +305,7 @@ class ProxyTraining:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         torch.set_rng_state(parts["random"]["torch"].cpu())
-        self.evaluations = [Evaluation(**look) for look in meta["looks"]]
+        self.evaluations = [Evaluation(**unkeyed(look)) for look in meta["looks"]]
         if meta["best"] is not None:
             best = parts.get("best") or parts["weights"]
             self.best = self.evaluations[meta["best"]], best
@@ -334,7 +342,8 @@ class ProxyTraining:
         whole = sum(units(batch["labels"], self.bench.weighting) for batch in on_cpu)
         self.bench.model.train()
         self.optimizer.zero_grad()
-        by_domain = torch.zeros(2, len(DOMAINS), device=self.bench.device)
+        pools = self.bench.catalog.sizes
+        by_domain = torch.zeros(2, len(pools), device=self.bench.device)
         batches = on_device(on_cpu, self.bench.device)
         for (rows, _), batch in zip(parts, batches, strict=True):
             with self.bench.autocast():
@@ -351,9 +360,10 @@ class ProxyTraining:
         self.steps += 1
         if not math.isfinite(loss):
             raise FloatingPointError(f"step {self.steps}: loss is {loss}; rows {every.tolist()}")
-        scoring, interpreting, general = (
-            total / count if count else None for total, count in zip(totals, answered, strict=True)
-        )
+        of_pools = {
+            pool: total / count if count else None
+            for pool, total, count in zip(pools, totals, answered, strict=True)
+        }
         epoch, step = divmod(self.steps - 1, self.epoch_steps)
         self.lines.append(
             StepLine(
@@ -361,9 +371,7 @@ class ProxyTraining:
                 epoch=epoch,
                 step=step,
                 loss=loss,
-                loss_scoring=scoring,
-                loss_interpreting=interpreting,
-                loss_general=general,
+                losses=of_pools,
                 gradient_norm=float(norm),
                 rate=rate,
                 rows=len(every),
@@ -377,4 +385,4 @@ class ProxyTraining:
         )
 
     def _watched(self, evaluation: Evaluation) -> float:
-        return watched_loss(self.mixture, evaluation.loss_scoring, evaluation.loss_interpreting)
+        return watched_loss(self.mixture, evaluation.losses)

@@ -14,6 +14,7 @@ from ray import tune
 from qsit_ray import artifacts
 from qsit_ray.data.catalog import read_sizes
 from qsit_ray.errors import InputError
+from qsit_ray.losses import Losses, flat, ratio
 from qsit_ray.search import records
 from qsit_ray.search.trials import (
     Point,
@@ -42,21 +43,19 @@ def _reported(task: Task, training: Training, seconds: float) -> dict[str, objec
     """What Tune is told after each evaluation: losses, the score where losses decide it, steps,
     rows, and the seconds that the trial has held its device."""
     latest = training.latest()
-    losses = latest.loss_scoring, latest.loss_interpreting
-    score = loss_score(task.objective, *losses)
+    score = loss_score(task.objective, latest.losses)
     return {
-        **asdict(latest),
-        **_of_losses(training, *losses),
+        **flat(asdict(latest)),
+        **_of_losses(training, latest.losses),
         **UNKNOWN,
         "score": math.nan if score is None else score,
         "seconds": round(seconds, 3),
     }
 
 
-def _of_losses(training: Training, scoring: float, interpreting: float) -> dict[str, float]:
+def _of_losses(training: Training, losses: Losses) -> dict[str, float]:
     """The loss that decides the plateau, and the ratio of both."""
-    loss = watched_loss(training.mixture, scoring, interpreting)
-    return {"loss": loss, "loss_ratio": scoring / interpreting}
+    return {"loss": watched_loss(training.mixture, losses), "loss_ratio": ratio(losses)}
 
 
 class TunePoint(TypedDict):
@@ -122,7 +121,7 @@ class Trial(tune.Trainable):
                 artifacts.remove(self.checkpoint)
                 self.attempts.report("completed")
                 # The best weights' losses in place of the last evaluation's.
-                best = _of_losses(self.training, metrics.loss_scoring, metrics.loss_interpreting)
+                best = _of_losses(self.training, metrics.losses)
                 reported = _reported(self.task, self.training, self.seconds)
                 return {**reported, **outcome, **best, "done": True}
             self.seconds += time.monotonic() - started
@@ -204,12 +203,12 @@ class Trial(tune.Trainable):
             with artifacts.atomic(kept) as temporary:
                 load.save(self.bench.model, self.bench.checkpoint.processor, temporary)
         self.seconds += time.monotonic() - started
-        rows, score = training.mixture, score_of(self.task.objective, self.task.answers, metrics)
+        score = score_of(self.task.objective, self.task.answers, metrics)
         return TrialOutcome(
             *self.point,
-            *(rows.scoring, rows.interpreting, rows.general),
+            training.mixture,
             score,
-            **asdict(metrics),
+            **vars(metrics),
             device_seconds=round(self.seconds, 3),
         )
 

@@ -14,6 +14,7 @@ from ray.tune.search import Searcher
 from qsit_ray import artifacts
 from qsit_ray.config.search import Adaptive, Search
 from qsit_ray.errors import InputError
+from qsit_ray.losses import apart, symbol
 from qsit_ray.placement import trial
 from qsit_ray.search.estimate import longest_first
 from qsit_ray.search.gauges import SearchGauges
@@ -162,14 +163,15 @@ class ShowProgress(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
     ) -> None:
-        if result.get("done") or "loss_scoring" not in result:
+        if result.get("done") or "loss" not in result:
             return
         point, steps = point_of(trial.config), result["steps"]
         self.progress.report(point, steps, result["seconds"])
         self.gauges.set(self.progress)
         if self.study is not None:
             self.study.report(point, steps, result["loss"])
-        losses = "L_S {loss_scoring:.3f}, L_I {loss_interpreting:.3f}".format(**result)
+        found, _ = apart(result)
+        losses = ", ".join(f"{symbol(task)} {loss:.3f}" for task, loss in found.items())
         self._show(self.note, f"{_name(trial)}: step {steps}, {losses}")
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -277,12 +279,9 @@ def run_search(
         if all(point in done or attempted(task.folder, point) > most for point in asked):
             break
     for point in set(asked) - set(done):
-        rows = task.mixture_at(point[0])
+        reason = ShowProgress.reasons.get(point, "no result")
         done[point] = TrialOutcome(
-            *point,
-            *(rows.scoring, rows.interpreting, rows.general),
-            status="failed",
-            reason=ShowProgress.reasons.get(point, "no result"),
+            *point, task.mixture_at(point[0]), status="failed", reason=reason
         )
     return [done[point] for point in asked]
 

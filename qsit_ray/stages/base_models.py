@@ -14,7 +14,7 @@ from qsit_ray.config.config import DEMO_MODELS, Config
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.errors import InputError
 from qsit_ray.models import hub
-from qsit_ray.models.architectures import RELEASED, TEXT_MODELS, architecture
+from qsit_ray.models.architectures import RELEASED, TEXT_MODELS, architecture, has_vision
 from qsit_ray.models.base import (
     Base,
     base_checkpoint,
@@ -28,11 +28,11 @@ from qsit_ray.models.weights import check_values, check_weights, read_config
 from qsit_ray.terminal import Terminal
 
 
-def check(run: RunFolder, bases: Mapping[str, Base], terminal: Terminal) -> None:
+def check(run: RunFolder, config: Config, bases: Mapping[str, Base], terminal: Terminal) -> None:
     """Fetch and check base models by role, other than those that the run has recorded.
 
     Raises InputError naming the setting, and the folder or the model that a run could not start
-    from.
+    from, or that reads text alone where images are judged.
     """
     before = recorded(run)
     for role, base in bases.items():
@@ -44,6 +44,8 @@ def check(run: RunFolder, bases: Mapping[str, Base], terminal: Terminal) -> None
                 hub.fetch(base.name)
             terminal.say(f"Check {base.name} ...")
             check_checkpoint(base.name)
+            if config.has_benchmarks and not has_vision(read_config(hub.folder_of(base.name))):
+                raise InputError(f"{base.name}: it reads text alone, and images are to be judged")
         except InputError as error:
             raise InputError(f"models.{role}: {error}") from None
 
@@ -51,8 +53,9 @@ def check(run: RunFolder, bases: Mapping[str, Base], terminal: Terminal) -> None
 def check_checkpoint(name: str) -> None:
     """Check a base model: names, shapes and types of its weights, then their values, read once.
 
-    Raises InputError naming its folder when its configuration is not LLaVA-OneVision's, weights
-    are missing, wrong, not finite or too many, or its processor can't be loaded or does not fit.
+    Raises InputError naming its folder when its configuration is not LLaVA-OneVision's or a
+    language model's, weights are missing, wrong, not finite or too many, or its processor can't be
+    loaded or does not fit.
     """
     from qsit_ray.models.load import check_vocabulary, load_processor
 

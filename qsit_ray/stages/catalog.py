@@ -7,7 +7,7 @@ from pathlib import Path
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
-from qsit_ray.config.data import DemoData, LlavaData, RehearsalData
+from qsit_ray.config.data import DemoData, LlavaData, PoolsData, RehearsalData
 from qsit_ray.data import catalog, llava_next, writing
 from qsit_ray.data.catalog import Catalog, CatalogRow
 from qsit_ray.errors import InputError
@@ -37,10 +37,10 @@ def _make(run: RunFolder, config: Config, terminal: Terminal) -> None:
         "seed": config.seed,
         "columns": catalog.SCHEMA.names,
     }
-    if isinstance(config.data, LlavaData):
+    if isinstance(config.data, LlavaData | PoolsData):
         inputs["files"] = {name: _sha256(name) for name in _files(config.data)}
     if run.is_complete("data", inputs):
-        if isinstance(config.data, LlavaData) and not config.data.is_packed:
+        if isinstance(config.data, LlavaData | PoolsData) and not config.data.is_packed:
             _find_images(run.catalog, Path(config.data.images).absolute())
         return
     if isinstance(config.data, DemoData):
@@ -63,7 +63,8 @@ def _make(run: RunFolder, config: Config, terminal: Terminal) -> None:
         else:
             from qsit_ray.stages import own_data
 
-            for line in own_data.build(run, config.data, config.seed, folder, bar.update):
+            told = own_data.build(run, config.data, config.tasks, config.seed, folder, bar.update)
+            for line in told:
                 terminal.say(line)
 
 
@@ -115,14 +116,17 @@ def _is_plain(row: CatalogRow) -> bool:
     )
 
 
-def _files(data: LlavaData) -> list[str]:
+def _files(data: LlavaData | PoolsData) -> list[str]:
     """Every file that the catalog is built from, except images."""
-    files = [data.validation_questions]
-    for name in (*data.scoring, *data.interpreting, *data.general):
+    files = []
+    if isinstance(data, LlavaData):
+        questions = [data.validation_questions, data.test_questions]
+        files = [*filter(None, questions), *data.test_images.values()]
+    for name in (name for names in data.files.values() for name in names):
         files.append(name)
         if Path(name).suffix.lower() in llava_next.ENDINGS:
             files += [str(part.file) for part in llava_next.parts(artifacts.path_of(name))]
-    return [*files, *data.test_images.values(), *filter(None, [data.test_questions])]
+    return files
 
 
 def _sha256(name: str) -> str:

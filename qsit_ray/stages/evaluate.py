@@ -72,8 +72,10 @@ def evaluate_models(
     """Evaluate the primary, the untrained primary and the proxy; write evaluation/.
 
     Intervals are bootstrapped over photographs: crops of one photograph are not independent.
-    Raises InputError when a model is missing.
+    Raises InputError when a model is missing, or there are no benchmarks.
     """
+    if not config.has_benchmarks:
+        raise InputError("data.source: pools has no benchmarks to evaluate on")
     models = {"primary": str(run.model), "primary_untrained": base_checkpoint(config, "primary")}
     if config.has_proxies:
         models["proxy"] = str(run.proxy_model)

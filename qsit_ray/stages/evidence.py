@@ -12,9 +12,8 @@ import numpy as np
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
-from qsit_ray.config.search import Objective
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import AXES, Axis
+from qsit_ray.losses import LOSS, ratio
 from qsit_ray.search.trials import TrialOutcome, read_trials
 from qsit_ray.surrogate.comparison import Curve
 from qsit_ray.surrogate.evidence import LEAST, Evidence
@@ -22,16 +21,9 @@ from qsit_ray.surrogate.gaussian_process import mean_curve
 from qsit_ray.surrogate.observations import observed
 
 POINTS = 33
-# The losses that a score may follow, by its objective.
-LOSSES: dict[Objective, tuple[str, ...]] = {
-    "interpreting": ("loss_interpreting",),
-    "both": ("loss_scoring", "loss_interpreting"),
-    "loss_interpreting": ("loss_interpreting",),
-    "losses": ("loss_scoring", "loss_interpreting"),
-}
 
 
-def scouts_file(run: RunFolder, axis: Axis) -> Path:
+def scouts_file(run: RunFolder, axis: str) -> Path:
     return run.search(axis) / "scouts.parquet"
 
 
@@ -42,8 +34,9 @@ def keep_earlier(run: RunFolder, config: Config) -> None:
         earlier = RunFolder(Path(text))
         if earlier.path.resolve() == run.path.resolve():
             raise InputError(f"search.earlier: {text} is this run itself")
-        there = [axis for axis in AXES if earlier.trials(axis).exists()]
-        if not there and not any(_copy(run, text, axis).exists() for axis in AXES):
+        axes = [axis.name for axis in config.axes]
+        there = [axis for axis in axes if earlier.trials(axis).exists()]
+        if not there and not any(_copy(run, text, axis).exists() for axis in axes):
             raise InputError(f"search.earlier: {text} has no trials; `qsit search run` makes them")
         for axis in there:
             copy = _copy(run, text, axis)
@@ -53,62 +46,67 @@ def keep_earlier(run: RunFolder, config: Config) -> None:
                     shutil.copyfile(earlier.trials(axis), temporary)
 
 
-def earlier_files(run: RunFolder, config: Config, axis: Axis) -> dict[str, Path]:
+def earlier_files(run: RunFolder, config: Config, axis: str) -> dict[str, Path]:
     """The copies of earlier runs' tables of an axis, by the runs' folders."""
     copies = {text: _copy(run, text, axis) for text in config.search.earlier}
     return {text: path for text, path in copies.items() if path.exists()}
 
 
-def files(run: RunFolder, config: Config, axis: Axis) -> dict[str, Path]:
+def files(run: RunFolder, config: Config, axis: str) -> dict[str, Path]:
     """The tables of trials that are evidence and there already, by name."""
     scouts = scouts_file(run, axis)
     found = {"scouts": scouts} if config.search.scouts is not None and scouts.exists() else {}
     return {**found, **earlier_files(run, config, axis)}
 
 
-def digests(run: RunFolder, config: Config, axis: Axis) -> dict[str, str]:
+def digests(run: RunFolder, config: Config, axis: str) -> dict[str, str]:
     """Of these tables, by name."""
     found = files(run, config, axis)
     return {name: artifacts.file_sha256(path) for name, path in found.items()}
 
 
-def _copy(run: RunFolder, text: str, axis: Axis) -> Path:
+def _copy(run: RunFolder, text: str, axis: str) -> Path:
     # Not in the axis's folder, which is removed where it holds no finished trials of these inputs.
     name = f"{axis}_{artifacts.digest(text)[:12]}.parquet"
     return run.path / "search" / "earlier" / name
 
 
-def of_others(run: RunFolder, config: Config, axis: Axis) -> list[Evidence]:
+def of_others(run: RunFolder, config: Config, axis: str) -> list[Evidence]:
     """The losses of scouts, and of earlier runs the scores too; only what is enough for a curve."""
-    objective = config.space(axis).objective
+    losses = loss_columns(config, axis)
     found = []
     for name, path in files(run, config, axis).items():
-        columns = LOSSES[objective] if name == "scouts" else ("score", *LOSSES[objective])
+        columns = losses if name == "scouts" else ("score", *losses)
         # Scouts share seed and rows with full trials of their ratio: both are left out together.
         found += _evidence(name, read_trials(path), columns, same_trials=name == "scouts")
     return found
 
 
-def of_losses(rows: Sequence[TrialOutcome], objective: Objective) -> list[Evidence]:
+def of_losses(rows: Sequence[TrialOutcome], config: Config, axis: str) -> list[Evidence]:
     """The losses of the trials themselves; none where they are the score."""
-    if objective in ("loss_interpreting", "losses"):
+    objective = config.space(axis).objective
+    if objective == "losses" or objective.startswith(LOSS):
         return []
-    return _evidence("losses", rows, LOSSES[objective], same_trials=True)
+    return _evidence("losses", rows, loss_columns(config, axis), same_trials=True)
+
+
+def loss_columns(config: Config, axis: str) -> tuple[str, ...]:
+    """The losses that the score of an axis may follow."""
+    objective = config.space(axis).objective
+    if objective in ("both", "losses"):
+        return tuple(LOSS + task for task in config.tasks)
+    return (LOSS + objective.removeprefix(LOSS),)
 
 
 def loss_curves(rows: Sequence[TrialOutcome]) -> dict[str, Curve]:
-    """The losses of the trials over the ratio, and L_S / L_I: smoothed in their logarithms."""
-    done = [row for row in rows if row.loss_scoring and row.loss_interpreting]
+    """The losses of the trials over the ratio, and their quotient: smoothed in their logarithms."""
+    done = [row for row in rows if row.losses and all(row.losses.values())]
     ratios = np.array([row.ratio for row in done])
     if np.unique(ratios).size < LEAST:
         return {}
-    scoring = np.log(np.array([row.loss_scoring for row in done], dtype=np.float64))
-    interpreting = np.log(np.array([row.loss_interpreting for row in done], dtype=np.float64))
-    logs = {
-        "loss_scoring": scoring,
-        "loss_interpreting": interpreting,
-        "loss_ratio": scoring - interpreting,
-    }
+    known = [row.losses for row in done if row.losses]
+    logs = {LOSS + task: np.log([each[task] for each in known]) for task in known[0]}
+    logs["loss_ratio"] = np.log([ratio(each) for each in known])
     low, high = float(ratios.min()), float(ratios.max())
     grid = np.clip(np.geomspace(low, high, POINTS), low, high)
     found = {}
@@ -132,7 +130,7 @@ def _evidence(
 
 
 def _value(row: TrialOutcome, column: str) -> float | None:
-    value: float | None = getattr(row, column)
+    value = row.value(column)
     if value is None or column == "score":
         return value
     return float(np.log(value)) if value > 0 else None

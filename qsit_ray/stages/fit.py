@@ -9,9 +9,10 @@ from functools import partial
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
+from qsit_ray.config.search import setting
 from qsit_ray.data.catalog import read_sizes
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import AXES, Axis, mixture_on_axis
+from qsit_ray.mixture import Axis, mixture_on_axis
 from qsit_ray.search.trials import read_trials
 from qsit_ray.stages import evidence
 from qsit_ray.surrogate.comparison import (
@@ -38,17 +39,17 @@ class FitSettings:
     outliers: Outliers = "drop"
 
 
-def fit_run(run: RunFolder, config: Config) -> dict[Axis, Comparison]:
+def fit_run(run: RunFolder, config: Config) -> dict[str, Comparison]:
     """Fit every axis that has trials; write its fit.json. Returns the fits by axis.
 
     Raises InputError when no axis has trials yet.
     """
-    fits: dict[Axis, Comparison] = {}
-    for axis in axes_with_trials(run):
+    fits: dict[str, Comparison] = {}
+    for axis in axes_with_trials(run, config):
         settings = asdict(fit_settings(config, axis))
         # Trials alone, without their run, have no mix whose rows could be counted.
         sizes = read_sizes(run.catalog) if run.catalog.exists() else None
-        rows = partial(_rows, axis, sizes) if sizes else None
+        rows = partial(_rows, config.axis(axis), sizes) if sizes else None
         inputs = {"trials": artifacts.file_sha256(run.trials(axis)), "rows": sizes, **settings}
         if known := evidence.digests(run, config, axis):
             inputs["evidence"] = known
@@ -58,7 +59,7 @@ def fit_run(run: RunFolder, config: Config) -> dict[Axis, Comparison]:
                 try:
                     seen = observed([row.ratio for row in table], [row.score for row in table])
                     told = [
-                        *evidence.of_losses(table, config.space(axis).objective),
+                        *evidence.of_losses(table, config, axis),
                         *evidence.of_others(run, config, axis),
                     ]
                     found = compare_curves(seen, **settings, rows=rows, evidence=told)
@@ -71,37 +72,37 @@ def fit_run(run: RunFolder, config: Config) -> dict[Axis, Comparison]:
 
 
 def _rows(axis: Axis, sizes: Mapping[str, int], ratio: float) -> float:
-    """Rows of the mix at a ratio; on the second axis whatever the optimum of the first is."""
-    if axis == "interpreting_scoring":
-        return sizes["scoring"] * (1 + ratio)
-    return float(mixture_on_axis(axis, ratio, sizes).total)
+    """Rows of the mix at a ratio; on a later axis whatever the optima before are."""
+    if axis.takes_all:
+        return sizes[axis.under] * (1 + ratio)
+    return float(mixture_on_axis(axis, ratio, sizes, {}).total)
 
 
 def doubts(run: RunFolder, config: Config) -> list[str]:
     """The doubts that the fitted searches leave, a line each, with the cost of as many trials
     again."""
     lines = []
-    for axis in axes_with_trials(run):
+    for axis in axes_with_trials(run, config):
         found = Comparison.from_json(artifacts.read_json(run.fit(axis)))
         seconds = sum(row.device_seconds or 0.0 for row in read_trials(run.trials(axis)))
         seeds = len(config.space(axis).seeds)
         lines += [
-            f"{axis}: {doubt}; as many trials again (search.{axis}.seeds: {2 * seeds} in place of "
-            f"{seeds}) would take about {seconds / 3600:.2g} device hours"
+            f"{axis}: {doubt}; as many trials again ({setting(axis)}.seeds: {2 * seeds} in place "
+            f"of {seeds}) would take about {seconds / 3600:.2g} device hours"
             for doubt in found.doubts
         ]
     return lines
 
 
-def axes_with_trials(run: RunFolder) -> list[Axis]:
+def axes_with_trials(run: RunFolder, config: Config) -> list[str]:
     """Raises InputError when there is none yet."""
-    found = [axis for axis in AXES if run.trials(axis).exists()]
+    found = [axis.name for axis in config.axes if run.trials(axis.name).exists()]
     if not found:
         raise InputError(f"{run.path}: no trials yet; run `qsit search run {run.path}` first")
     return found
 
 
-def fit_settings(config: Config, axis: Axis) -> FitSettings:
+def fit_settings(config: Config, axis: str) -> FitSettings:
     """An adaptive search is fitted by the recommended curve: its trials crowd around the peak,
     where a polynomial over the whole axis is wrong."""
     space = config.space(axis)

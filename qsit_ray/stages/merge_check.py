@@ -11,7 +11,7 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.data.catalog import read_sizes
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import DOMAINS
+from qsit_ray.losses import Losses
 from qsit_ray.search import merging
 from qsit_ray.search.merging import Anchor, MergeCheck, Parts
 from qsit_ray.search.records import model_folder
@@ -26,8 +26,8 @@ RESULT = "merge_check.json"
 
 
 def merge_check(run: RunFolder, config: Config, terminal: Terminal) -> MergeCheck:
-    """Train three components and four anchors with the run's own settings, one seed each, merge the
-    components, and write `search/merge_check.json`. What was trained before is kept.
+    """Train a component of each pool and the anchors with the run's own settings, one seed each,
+    merge the components, and write `search/merge_check.json`. What was trained before is kept.
 
     Raises InputError for a rehearsal or a pool without rows, and RuntimeError when a training
     failed.
@@ -42,19 +42,21 @@ def merge_check(run: RunFolder, config: Config, terminal: Terminal) -> MergeChec
             raise InputError(f"{run.catalog}: {domain} has no rows, so that it has no component")
     rows = merging.rows_of(sizes, config.search.max_repeats)
     seed = config.search.proxy_seeds[0]
-    every = [*map(merging.component, DOMAINS), *merging.anchors()]
+    pools, anchors = config.pools, merging.anchors(config.pools)
+    every = [*(merging.component(pool, pools) for pool in pools), *anchors]
     # The points of these trainings are numbers, not ratios.
     mixtures = {
-        float(number): merging.mixture(parts, rows) for number, parts in enumerate(every, 1)
+        float(number): merging.mixture(parts, pools, rows) for number, parts in enumerate(every, 1)
     }
     inputs = {**proxy_inputs(run, config), "rows": rows, "seed_of_components": seed}
     folder = open_folder(run.path / "search" / FOLDER, inputs)
-    task = Task(run, config, folder, mixtures.__getitem__, "both", keep_models=True)
+    objective = "both" if config.has_benchmarks else "losses"
+    task = Task(run, config, folder, mixtures.__getitem__, objective, keep_models=True)
     with terminal.bar("Components and anchors") as bar:
         done = run_search(task, [(number, seed) for number in mixtures], bar)
     if failed := [row for row in done if row.status == "failed"]:
         raise RuntimeError(f"{len(failed)} of {len(done)} failed; the first: {failed[0].reason}")
-    models = [model_folder(folder, *row.point) for row in done[: len(DOMAINS)]]
+    models = [model_folder(folder, *row.point) for row in done[: len(pools)]]
     asked = placement.trial(config.search)
     measure = ray.remote(_merged).options(
         num_cpus=asked.resources["CPU"],
@@ -62,17 +64,13 @@ def merge_check(run: RunFolder, config: Config, terminal: Terminal) -> MergeChec
         label_selector=labels_of(asked) or None,
     )
     terminal.say("Evaluating the merged components ...")
-    merged, moved = ray.get(measure.remote(task, models, merging.anchors()))
-    trained = done[len(DOMAINS) :]
+    merged, moved = ray.get(measure.remote(task, models, anchors))
+    trained = done[len(pools) :]
     found = MergeCheck(
-        displacement=dict(zip(DOMAINS, moved, strict=True)),
+        displacement=dict(zip(pools, moved, strict=True)),
         anchors=tuple(
-            Anchor(
-                parts,
-                merging.logs((row.loss_scoring or 0.0, row.loss_interpreting or 0.0)),
-                merging.logs(losses),
-            )
-            for parts, row, losses in zip(merging.anchors(), trained, merged, strict=True)
+            Anchor(parts, merging.logs(row.losses or {}), merging.logs(losses))
+            for parts, row, losses in zip(anchors, trained, merged, strict=True)
         ),
     )
     artifacts.write_json(run.path / "search" / RESULT, found.to_json())
@@ -81,7 +79,7 @@ def merge_check(run: RunFolder, config: Config, terminal: Terminal) -> MergeChec
 
 def _merged(
     task: Task, models: list[Path], anchors: list[Parts]
-) -> tuple[list[tuple[float, float]], list[float]]:
+) -> tuple[list[Losses], list[float]]:
     """Validation losses of each merge, and the displacement of each component."""
     import torch
 
@@ -96,13 +94,11 @@ def _merged(
     for folder in models:
         weights = load.load(folder, torch.float32).model.state_dict()
         parts.append({name: weights[name] for name in base})
-    losses = []
+    losses: list[Losses] = []
     for shares in anchors:
         bench.model.load_state_dict(merged(parts, shares), strict=False)
         with bench.autocast():
-            scoring, interpreting = (
-                evaluate_loss(bench.model, bench.validation(domain))
-                for domain in ("scoring", "interpreting")
+            losses.append(
+                {pool: evaluate_loss(bench.model, bench.validation(pool)) for pool in bench.tasks}
             )
-        losses.append((scoring, interpreting))
     return losses, [displacement(part, base) for part in parts]

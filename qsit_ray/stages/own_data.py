@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder, path_of
-from qsit_ray.config.data import LlavaData
+from qsit_ray.config.data import LlavaData, PoolsData
 from qsit_ray.data import checks, pack, writing
 from qsit_ray.data.audit import leaks
 from qsit_ray.data.catalog import IMAGES
@@ -18,7 +18,8 @@ from qsit_ray.data.sizing import sizes_of
 
 def build(
     run: RunFolder,
-    data: LlavaData,
+    data: LlavaData | PoolsData,
+    tasks: Sequence[str],
     seed: int,
     folder: Path,
     report: Callable[[int, int, str], None],
@@ -26,16 +27,19 @@ def build(
     """Write the catalog of `data` into `folder`, and return what is to be said of it.
 
     Raises InputError as `read` does, and where a domain has no training row, or lost too many of
-    its records: all rejects are then in the run folder; and where scoring can't be validated.
+    its records: all rejects are then in the run folder; and where a task can't be validated.
     """
     # Not within the folder, which a failed build leaves nothing of: the next one goes on packing.
     packed = run.packing if data.is_packed else None
     drafts = run.path / ".drafts.arrow"
     try:
-        found = read(data, seed, drafts, report, packed)
+        found = read(data, tasks, seed, drafts, report, packed)
         checks.check_domains(found, data.images, run.rejects)
         checks.check_rejects(found, data.max_rejects, run.rejects)
-        validated = checks.check_validation(found)
+        if isinstance(data, LlavaData):
+            noted = [checks.check_validation(found), *checks.wording(found)]
+        else:
+            noted = [checks.check_tasks(found, tasks)]
         artifacts.write_jsonl(folder / "rejects.jsonl", found.rejects)
         found.write(folder)
         if packed is None:
@@ -43,13 +47,14 @@ def build(
         else:
             pack.move(packed, folder / IMAGES)
         told = checks.summary(found, run.catalog / "rejects.jsonl")
-        return [*told, validated, *checks.wording(found)]
+        return [*told, *noted]
     finally:
         artifacts.remove(drafts)
 
 
 def read(
-    data: LlavaData,
+    data: LlavaData | PoolsData,
+    tasks: Sequence[str],
     seed: int,
     scratch: Path,
     report: Callable[[int, int, str], None],
@@ -84,4 +89,4 @@ def read(
             drafts.evaluation_images,
             lambda done, total: report(done, total, "images compared"),
         )
-    return pools_of(drafts, sizes, leaked, root, data, seed)
+    return pools_of(drafts, sizes, leaked, root, data, tasks, seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 
 from qsit_ray import artifacts
@@ -11,7 +12,7 @@ from qsit_ray.controller import Reference
 from qsit_ray.data.catalog import read_sizes
 from qsit_ray.data.encode import LOSS_MASK
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import AXES, from_ratios, ratios_at
+from qsit_ray.mixture import from_ratios, ratios_at
 from qsit_ray.run_files import FoundMix
 from qsit_ray.search.records import FINAL_PROXIES, folder_of, model_folder
 from qsit_ray.search.trials import (
@@ -44,20 +45,23 @@ def final_proxies(run: RunFolder, config: Config, terminal: Terminal) -> bool:
     Raises RuntimeError when every proxy failed.
     """
     if config.mix is None:
-        ratios = ratios_at(*(fitted_ratio(run, axis) for axis in AXES))
+        optima = {axis.name: fitted_ratio(run, axis.name) for axis in config.axes}
+        ratios = ratios_at(config.pools, optima)
     else:
-        ratios = config.mix.model_dump()
+        ratios = {pool: config.mix[pool] for pool in config.pools}
+    last = config.search.spaces.get(config.axes[-1].name)
+    answers = last.answers if last else "accuracy"
     inputs = {
         **proxy_inputs(run, config),
         "seeds": list(config.search.proxy_seeds) if config.has_proxies else [],
         "epochs": config.search.proxy_epochs,
-        "answers": config.search.interpreting_scoring.answers,
+        "answers": answers,
         "ratios": ratios,
     }
     if run.is_complete("proxies", inputs):
         return False
     try:
-        mixture = from_ratios(ratios, read_sizes(run.catalog)["scoring"])
+        mixture = from_ratios(ratios, read_sizes(run.catalog)[config.pools[0]])
     except ValueError as error:
         raise InputError(f"{run.path}: {error}") from None
     with run.stage("proxies", inputs) as cost:
@@ -65,22 +69,23 @@ def final_proxies(run: RunFolder, config: Config, terminal: Terminal) -> bool:
         curve: tuple[Reference, ...] = ()
         if config.has_proxies:
             folder = open_folder(folder_of(run, FINAL_PROXIES, config.search.storage), inputs)
-            answers = config.search.interpreting_scoring.answers
+            objective = "both" if config.has_benchmarks else "losses"
             trained = config.model_copy(update={"search": config.search.final})
             task = Task(
-                run, trained, folder, lambda ratio: mixture, "both", answers, keep_models=True
+                run, trained, folder, lambda ratio: mixture, objective, answers, keep_models=True
             )
             points = [(OPTIMUM, seed) for seed in config.search.proxy_seeds]
             with terminal.bar("Final proxies at the mix") as bar:
                 rows = run_search(task, points, bar)
-            write_trials(run.path / "proxy" / "trials.parquet", rows)
+            table = run.path / "proxy" / "trials.parquet"
+            write_trials(table, rows, config.pools, config.tasks)
             done = [row for row in rows if row.status == "completed"]
             if not done:
                 raise RuntimeError(f"final proxies: all failed; the first: {rows[0].reason}")
             if failed := len(rows) - len(done):
                 terminal.say(f"{failed} of {len(rows)} final proxies failed; λ is from the others")
             if config.search.rehearsal is None:
-                best = max(done, key=lambda row: -2.0 if row.score is None else row.score)
+                best = max(done, key=lambda row: -math.inf if row.score is None else row.score)
                 with (
                     artifacts.local(model_folder(folder, *best.point)) as source,
                     artifacts.atomic(run.proxy_model) as temporary,
@@ -90,7 +95,7 @@ def final_proxies(run: RunFolder, config: Config, terminal: Terminal) -> bool:
             reference, spread = reference_loss_ratio(done)
             at_end, curve = reference_at_end(done), tuple(reference_curve(done))
         found = FoundMix(
-            **ratios,
+            ratios,
             reference_loss_ratio=reference,
             loss_mask=LOSS_MASK,
             loss=config.loss,

@@ -17,7 +17,7 @@ from qsit_ray.config.config import Config
 from qsit_ray.config.section import meaning
 from qsit_ray.data.catalog import read_sizes
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import AXES, Axis
+from qsit_ray.mixture import AXES, DOMAINS
 from qsit_ray.models.base import base_checkpoint, identity
 from qsit_ray.search import trials
 from qsit_ray.search.estimate import planned
@@ -37,16 +37,16 @@ EVIDENCE = ("scouts", "earlier")  # no trial is another for it
 ADDED_TO = ("space.ratios", "space.seeds", "search.adaptive.trials", "seeds")
 
 
-def search_inputs(run: RunFolder, config: Config, axis: Axis) -> dict[str, object]:
+def search_inputs(run: RunFolder, config: Config, axis: str) -> dict[str, object]:
     """The inputs of the trials of `axis`. Raises InputError when an earlier fit is missing."""
     return {
         **proxy_inputs(run, config),
         "space": config.space(axis).model_dump(mode="json", exclude=set(FIT_SETTINGS)),
-        "ratio_general": _ratio_general(run, axis),
+        **_at_optima(run, config, axis),
     }
 
 
-def _stage_inputs(run: RunFolder, config: Config, axis: Axis) -> dict[str, object]:
+def _stage_inputs(run: RunFolder, config: Config, axis: str) -> dict[str, object]:
     """Also of the choice of trials: what is known beside them."""
     scouts = config.search.scouts
     earlier = evidence.earlier_files(run, config, axis)
@@ -58,7 +58,7 @@ def _stage_inputs(run: RunFolder, config: Config, axis: Axis) -> dict[str, objec
     return {**inputs, "known": known} if any(known.values()) else inputs
 
 
-def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) -> bool:
+def search_axis(run: RunFolder, config: Config, axis: str, terminal: Terminal) -> bool:
     """Train the proxy at each ratio and seed of `axis`; write trials.parquet and the study. False
     when the stage was complete before.
 
@@ -78,9 +78,9 @@ def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) 
         folder=open_folder(folder_of(run, axis, search.storage), inputs),
         mixture_at=partial(
             trials.mixture_at,
-            axis,
+            config.axis(axis),
             sizes=sizes,
-            ratio_general=_ratio_general(run, axis),
+            optima=optima_before(run, config, axis),
             max_repeats=search.max_repeats,
         ),
         objective=space.objective,
@@ -100,7 +100,7 @@ def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) 
             points = Rounds(search.adaptive, low, high, space.seeds, config.seed, known)
         with terminal.bar(f"Search {axis}") as bar:
             rows = run_search(task, points, bar, study)
-        trials.write_trials(run.trials(axis), rows)
+        trials.write_trials(run.trials(axis), rows, config.pools, config.tasks)
         if not isinstance(points, Sequence):
             ended = points.progress([(*row.point, row.score) for row in rows])
             artifacts.write_json(run.search(axis) / "adaptive.json", asdict(ended))
@@ -109,7 +109,7 @@ def search_axis(run: RunFolder, config: Config, axis: Axis, terminal: Terminal) 
     return True
 
 
-def end_axis(run: RunFolder, config: Config) -> tuple[Axis, int]:
+def end_axis(run: RunFolder, config: Config) -> tuple[str, int]:
     """Take the trials that have finished as all those of the axis under way; write trials.parquet.
     Returns the axis and their number.
 
@@ -119,7 +119,7 @@ def end_axis(run: RunFolder, config: Config) -> tuple[Axis, int]:
         raise InputError(
             "search.adaptive: such a search ends by itself; lower search.adaptive.trials instead"
         )
-    for axis in AXES if config.mix is None else ():
+    for axis in (each.name for each in config.searches):
         inputs, whole = search_inputs(run, config, axis), _stage_inputs(run, config, axis)
         if run.is_complete(name := f"search {axis}", whole):
             continue
@@ -134,14 +134,14 @@ def end_axis(run: RunFolder, config: Config) -> tuple[Axis, int]:
                 f"{space.degree}; `qsit search run {run.path}` goes on"
             )
         with run.stage(name, whole) as cost:
-            trials.write_trials(run.trials(axis), rows)
+            trials.write_trials(run.trials(axis), rows, config.pools, config.tasks)
             cost.device_seconds = sum(row.device_seconds or 0.0 for row in rows)
         return axis, len(rows)
     raise InputError(f"{run.path}: no search is under way")
 
 
 def _scout(
-    run: RunFolder, task: Task, axis: Axis, inputs: dict[str, object], terminal: Terminal
+    run: RunFolder, task: Task, axis: str, inputs: dict[str, object], terminal: Terminal
 ) -> list[TrialOutcome]:
     """Short trials over the whole axis, one at a ratio; those that failed say nothing.
 
@@ -161,7 +161,7 @@ def _scout(
     config = task.config.model_copy(update={"search": short})
     with terminal.bar(f"Scouts of {axis}") as bar:
         rows = run_search(replace(task, config=config, folder=folder), points, bar)
-    trials.write_trials(table, rows)
+    trials.write_trials(table, rows, config.pools, config.tasks)
     return rows
 
 
@@ -180,8 +180,12 @@ def _stop_at_lost_ratios(name: str, rows: Sequence[TrialOutcome], skip: bool) ->
 
 def proxy_inputs(run: RunFolder, config: Config) -> dict[str, object]:
     """The inputs of every proxy training."""
-    search, others = meaning(config.search), (*AXES, *EVIDENCE, "proxy_seeds", "proxy_epochs")
+    search = meaning(config.search)
+    others = (*AXES, "axes", *EVIDENCE, "proxy_seeds", "proxy_epochs")
+    # The paper's tasks are left out: trials from before they had names stay valid.
+    tasks = {} if config.tasks == DOMAINS[:2] else {"tasks": list(config.tasks)}
     return {
+        **tasks,
         "search": {name: value for name, value in search.items() if name not in others},
         "models": config.models.model_dump(mode="json", exclude={"proxy", "primary"}),
         "base": identity(run, base_checkpoint(config, "proxy")),
@@ -191,7 +195,7 @@ def proxy_inputs(run: RunFolder, config: Config) -> dict[str, object]:
     }
 
 
-def fitted_ratio(run: RunFolder, axis: Axis) -> float:
+def fitted_ratio(run: RunFolder, axis: str) -> float:
     """The fitted optimum of `axis`. Raises InputError when it has not been fitted."""
     found = read_fit(run, axis)
     if found is None:
@@ -219,6 +223,17 @@ def open_folder(folder: Path, inputs: dict[str, object]) -> Path:
     return folder
 
 
-def _ratio_general(run: RunFolder, axis: Axis) -> float | None:
-    """The optimum of the first axis, at which the second is searched."""
-    return fitted_ratio(run, "interpreting_general") if axis == "interpreting_scoring" else None
+def optima_before(run: RunFolder, config: Config, axis: str) -> dict[str, float]:
+    """The fitted optima of the axes before, at which this one is searched. Raises InputError when
+    one has not been fitted."""
+    names = [each.name for each in config.axes]
+    return {name: fitted_ratio(run, name) for name in names[: names.index(axis)]}
+
+
+def _at_optima(run: RunFolder, config: Config, axis: str) -> dict[str, object]:
+    """These optima as inputs of the axis's trials; under the paper's axes by the key that they had
+    when there were no others."""
+    optima = optima_before(run, config, axis)
+    if config.pools == DOMAINS:
+        return {"ratio_general": optima.get(AXES[0])}
+    return {"optima": optima}

@@ -10,10 +10,16 @@ from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.data.catalog import open_catalog
+from qsit_ray.data.encode import NO_TOKEN
 from qsit_ray.data.tokens import Counts, Ruler, count, refuse_lost, write_tokens
 from qsit_ray.errors import InputError
 from qsit_ray.models import load
-from qsit_ray.models.architectures import image_tiles, image_tokens, tokens_of_several
+from qsit_ray.models.architectures import (
+    has_vision,
+    image_tiles,
+    image_tokens,
+    tokens_of_several,
+)
 from qsit_ray.models.base import Role, base_checkpoint, used
 from qsit_ray.models.hub import folder_of
 from qsit_ray.models.weights import read_config
@@ -56,6 +62,8 @@ def count_tokens(run: RunFolder, config: Config, terminal: Terminal) -> None:
 
 def _counted(run: RunFolder, ruler: Ruler, models: str, terminal: Terminal) -> Counts:
     catalog = open_catalog(run.catalog)
+    if ruler.image_id == NO_TOKEN and (shown := catalog.first_with_image()):
+        raise InputError(f"row {shown}: it has an image, and models.{models} reads text alone")
     with terminal.bar(f"Count tokens ({models})") as bar:
         counted = count(catalog.rows, ruler, bar.update)
     refuse_lost(counted, catalog.rows, ruler.max_length)
@@ -81,10 +89,13 @@ def ruler_of(name: str, max_length: int) -> tuple[Ruler, str]:
     def picture(size: tuple[int, int]) -> tuple[int, int]:
         return image_tokens(size, config), image_tiles(size, config)
 
-    side = int(processor.image_processor.size["height"])
+    side, image_id = 0, NO_TOKEN
+    if has_vision(config):
+        side = int(processor.image_processor.size["height"])
+        image_id = int(processor.image_token_id)
     ruler = Ruler(
         tokenizer=processor.tokenizer,
-        image_id=int(processor.image_token_id),
+        image_id=image_id,
         picture=picture,
         of_several=tokens_of_several(config),
         blank=(side, side),
@@ -95,8 +106,11 @@ def ruler_of(name: str, max_length: int) -> tuple[Ruler, str]:
 
 def _meaning(processor: Any, config: Any) -> dict[str, object]:
     """Everything that the counts of a processor depend on."""
+    tokenizer = processor.tokenizer.backend_tokenizer.to_str()
+    if not has_vision(config):
+        return {"tokenizer": tokenizer}
     return {
-        "tokenizer": processor.tokenizer.backend_tokenizer.to_str(),
+        "tokenizer": tokenizer,
         "image_id": int(processor.image_token_id),
         "side": int(processor.image_processor.size["height"]),
         "grids": [list(grid) for grid in config.image_grid_pinpoints],

@@ -21,7 +21,6 @@ from torch import Tensor
 from qsit_ray import artifacts
 from qsit_ray.config.config import Levels
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import DOMAINS
 from qsit_ray.models import load
 from qsit_ray.models.batch import Batches, on_device, unpack
 from qsit_ray.models.features import remember_features
@@ -102,7 +101,9 @@ class Engine:
             opinions=config.levels.need_shares,
         )
         tokens = config.evaluate.batch_tokens
-        self.validation = Validation(self.rows, rank, world_size, tokens, encoders(world_size))
+        self.validation = Validation(
+            self.rows, config.tasks, rank, world_size, tokens, encoders(world_size)
+        )
         self.deepspeed, *_ = deepspeed.initialize(
             model=Rows(self.checkpoint.model, config.levels),
             model_parameters=parameter_groups(self.checkpoint.model, config.train),
@@ -114,7 +115,7 @@ class Engine:
         self, micro_batches: list[bytes], domains: list[NDArray[np.int64]], epochs_done: float
     ) -> Step:
         """One optimiser step over this rank's micro-batches of a global batch, as many as on each
-        other rank. `domains`: the place in `DOMAINS` of each row, by micro-batch.
+        other rank. `domains`: the place of each row's pool, by micro-batch.
 
         The gradient is that of the global batch's mean over the units of `loss` (tokens, rows or
         micro-batches), over ranks and accumulation. The loss that is returned is the mean over
@@ -139,7 +140,7 @@ class Engine:
         tokens, parts_of_all = totals
         self.deepspeed.train()
         sums = torch.zeros(len(unpacked), device=self.device)
-        by_domain = torch.zeros(2, len(DOMAINS), device=self.device)
+        by_domain = torch.zeros(2, len(self.rows.catalog.sizes), device=self.device)
         for index, batch in enumerate(on_device(unpacked, self.device)):
             last = index + 1 == len(unpacked)
             self.deepspeed.set_gradient_accumulation_boundary(last)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from transformers import LlavaOnevisionConfig
+from transformers import PretrainedConfig
 
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
@@ -38,6 +38,7 @@ RESERVED_GIB = 6.0
 # its answer; a pathway's feedback or a question; one of LLaVA-Instruct's conversations) and an
 # image's size. KonIQ's images are 1024 x 768.
 TEXT_TOKENS = {"scoring": 40, "interpreting": 80, "general": 320}
+OTHER_TEXT_TOKENS = TEXT_TOKENS["general"]
 IMAGE_SIZE = (768, 1024)
 
 
@@ -90,21 +91,27 @@ def first_mixture(config: Config, run: RunFolder | None) -> tuple[Mixture, str]:
         sizes = read_sizes(run.catalog)
     if sizes is None:
         raise InputError("data.expected_rows is needed to plan without data")
-    mix, source = (config.mix, "mix") if config.mix else (FOUND, "the paper's answer, not searched")
-    return from_ratios(mix.model_dump(), sizes["scoring"]), source
+    mix, source = config.mix, "mix"
+    if mix is None and config.pools == DOMAINS:
+        mix, source = FOUND, "the paper's answer, not searched"
+    if mix is None:
+        raise InputError(
+            f"{run.path if run else 'mix'}: no mix yet to plan; the search comes first"
+        )
+    return from_ratios({pool: mix[pool] for pool in config.pools}, sizes[config.pools[0]]), source
 
 
 def row_tokens(run: RunFolder) -> dict[str, float]:
     """Mean tokens of a row by domain, as the run's `tokens` stage has counted them."""
     counted, sizes = read_tokens(run, "primary").tokens, read_sizes(run.catalog)
-    ends = np.cumsum([sizes[domain] for domain in DOMAINS])
+    ends = np.cumsum([*sizes.values()])
     parts = np.split(counted, ends[:-1])
-    return {domain: float(part.mean()) for domain, part in zip(DOMAINS, parts, strict=True)}
+    return {pool: float(part.mean()) for pool, part in zip(sizes, parts, strict=True)}
 
 
 def estimate(
     config: Config,
-    shape: LlavaOnevisionConfig,
+    shape: PretrainedConfig,
     run: RunFolder | None,
     gpus: int | None,
     memory_gb: float,
@@ -148,13 +155,14 @@ def estimate(
         assumed.append("tokens of a row: as counted in the run's data")
     else:
         image = image_tokens(IMAGE_SIZE, shape)
-        tokens_per_row = {domain: float(image + TEXT_TOKENS[domain]) for domain in DOMAINS}
+        text = {pool: TEXT_TOKENS.get(pool, OTHER_TEXT_TOKENS) for pool in config.pools}
+        tokens_per_row = {pool: float(image + count) for pool, count in text.items()}
         assumed.append(
             f"tokens of a row: an image of {IMAGE_SIZE[1]} x {IMAGE_SIZE[0]} pixels ({image} "
-            f"tokens), and {', '.join(f'{n} of {d} text' for d, n in TEXT_TOKENS.items())}"
+            f"tokens), and {', '.join(f'{n} of {pool} text' for pool, n in text.items())}"
         )
     batch = config.train.training.batch_size
-    tokens = round(sum(mixture.counts()[d] * tokens_per_row[d] for d in DOMAINS))
+    tokens = round(sum(rows * tokens_per_row[pool] for pool, rows in mixture.items()))
     whole = config.train.epochs * tokens
     return Estimate(
         model=config.models.primary,

@@ -10,9 +10,6 @@ from qsit_ray.step_lines import StepLine
 TAGS = ("run", "training")
 STEP = {
     "loss": "Loss of the last global batch, nats per answer token",
-    "loss_scoring": "Its loss on scoring rows, nats per answer token",
-    "loss_interpreting": "Its loss on interpreting rows, nats per answer token",
-    "loss_general": "Its loss on general rows, nats per answer token",
     "gradient_norm": "Norm of its gradient before clipping",
     "rate": "Learning rate",
     "rows_per_second": "Rows a second, waits included",
@@ -29,12 +26,16 @@ class StepGauges:
     def __init__(self, run: str, training: str):
         self.tags = {"run": run, "training": training}
         self.gauges = {name: _gauge(name, text) for name, text in STEP.items()}
+        self.losses = _gauge("domain_loss", "Its loss on rows of a domain, as loss", "domain")
 
     def set(self, line: StepLine) -> None:
         for name, gauge in self.gauges.items():
             value = getattr(line, name)
             if value is not None:
                 gauge.set(value, tags=self.tags)
+        for domain, loss in line.losses.items():
+            if loss is not None:
+                self.losses.set(loss, tags={**self.tags, "domain": domain})
 
 
 class EpochGauges:
@@ -44,14 +45,16 @@ class EpochGauges:
         self.tags = {"run": run, "training": training}
         self.epoch = _gauge("epoch", "Number of the epoch under way, from 0")
         self.rows = _gauge("epoch_rows", "Rows of a domain in the epoch under way", "domain")
-        self.ratio = _gauge("loss_ratio", "L_S / L_I of the last validation")
+        self.ratio = _gauge(
+            "loss_ratio", "L_S / L_I, or of the run's own two tasks, of the last validation"
+        )
         self.reference = _gauge(
             "reference_loss_ratio", "Lambda, to which the last loss ratio was compared"
         )
 
     def begin(self, epoch: int, sizes: Mixture) -> None:
         self.epoch.set(epoch, tags=self.tags)
-        for domain, count in sizes.counts().items():
+        for domain, count in sizes.items():
             self.rows.set(count, tags={**self.tags, "domain": domain})
 
     def end(self, line: EpochLine) -> None:

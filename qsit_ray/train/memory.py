@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch.nn import Module
-from transformers import LlavaOnevisionConfig, Qwen2Config, SiglipVisionConfig
+from transformers import PretrainedConfig, Qwen2Config, SiglipVisionConfig
 
 from qsit_ray.config.config import Config
 from qsit_ray.config.train import Train
-from qsit_ray.models.architectures import most_tiles
+from qsit_ray.models.architectures import has_vision, most_tiles
 from qsit_ray.models.trainable import part_of
 
 # Answer tokens of the longest row; each costs a row of logits over the vocabulary.
@@ -41,7 +41,7 @@ class Peaks:
         )
 
 
-def peaks(config: Config, shape: LlavaOnevisionConfig, weights: Weights, gpus: int) -> Peaks:
+def peaks(config: Config, shape: PretrainedConfig, weights: Weights, gpus: int) -> Peaks:
     """The peaks of a run of `config` on `gpus` GPUs, with rows of `models.max_length` tokens and
     images of the most tiles.
 
@@ -148,10 +148,18 @@ class Row:
     """The longest row: `tokens` of text and image, images of the most tiles, in numbers of `size`
     bytes."""
 
-    shape: LlavaOnevisionConfig
+    shape: PretrainedConfig
     weights: Weights
     size: int
     tokens: int
+
+    @property
+    def vision(self) -> SiglipVisionConfig:
+        """The tower; of a model of text alone one without layers or width."""
+        if has_vision(self.shape):
+            tower: SiglipVisionConfig = self.shape.vision_config
+            return tower
+        return SiglipVisionConfig(hidden_size=0, intermediate_size=0, num_hidden_layers=0)
 
     @property
     def answers(self) -> int:
@@ -160,13 +168,13 @@ class Row:
     @property
     def patches(self) -> int:
         """Patches that the tower sees."""
-        vision = self.shape.vision_config
+        vision = self.vision
         return most_tiles(self.shape) * (vision.image_size // vision.patch_size) ** 2
 
     @property
     def numbers(self) -> int:
         """Numbers of the image's tiles."""
-        return 3 * self.shape.vision_config.image_size**2 * most_tiles(self.shape)
+        return 3 * self.vision.image_size**2 * most_tiles(self.shape)
 
     @property
     def pixels(self) -> int:
@@ -186,7 +194,7 @@ def backward_stages(row: Row, train: Train) -> dict[str, int]:
     Checkpointed layers keep their inputs, and one at a time is recomputed. Each layer has, beside
     what it keeps, the gradients of its widest two activations.
     """
-    text, vision, size = row.shape.text_config, row.shape.vision_config, row.size
+    text, vision, size = row.shape.get_text_config(), row.vision, row.size
     decoder = text_layer_bytes(text, size) * row.tokens
     tower = tower_layer_bytes(vision, size) * row.patches if row.weights.vision else 0
     if train.activation_checkpointing:
@@ -219,7 +227,7 @@ def evaluation_bytes(row: Row, batch_tokens: int) -> int:
 def forward_stages(row: Row) -> dict[str, int]:
     """Bytes of a row in each part of the model; `candidates`: in the second pass of a question,
     whose keys and values are there for each candidate."""
-    text, vision, size = row.shape.text_config, row.shape.vision_config, row.size
+    text, vision, size = row.shape.get_text_config(), row.vision, row.size
     hidden, seen = size * text.hidden_size * row.tokens, size * row.patches
     head = text.hidden_size // text.num_attention_heads
     cached = 2 * size * head * text.num_key_value_heads * row.tokens

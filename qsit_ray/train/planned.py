@@ -14,7 +14,7 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.data.catalog import read_sizes
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import DOMAINS, EpochPlan, plan_epoch
+from qsit_ray.mixture import EpochPlan, plan_epoch
 from qsit_ray.run_files import EpochLine, FoundMix, read_epochs
 from qsit_ray.train.state import used_rows
 
@@ -62,10 +62,10 @@ def plan_of(run: RunFolder, config: Config, epoch: int) -> EpochPlan:
 
 def write_plan(plan: EpochPlan, sizes: dict[str, int], path: Path) -> None:
     """Write a plan as parquet, in global order: step, position (in the step), row (of the catalog)
-    and domain. `sizes`: the catalog's rows of each domain."""
+    and domain, its pool. `sizes`: the catalog's rows of each pool."""
     order = np.arange(len(plan.rows))
-    ends = np.cumsum([sizes[domain] for domain in DOMAINS])
-    domains = np.array(DOMAINS)[np.searchsorted(ends, plan.rows, side="right")]
+    ends = np.cumsum([*sizes.values()])
+    domains = np.array([*sizes])[np.searchsorted(ends, plan.rows, side="right")]
     table = pa.table(
         {
             "step": order // plan.global_batch,

@@ -13,6 +13,7 @@ import ray.train
 from ray.train import Checkpoint, CheckpointUploadMode
 
 from qsit_ray import artifacts
+from qsit_ray.losses import flat
 from qsit_ray.train.checkpoint import Commit
 from qsit_ray.train.elastic import TAG, convert
 from qsit_ray.train.encoding import cpu_options
@@ -89,8 +90,8 @@ class Saver:
 
         loss, metrics = None, {}
         if measured is not None:
-            loss = (measured.loss_scoring + measured.loss_interpreting) / 2
-            metrics = asdict(measured)
+            loss = sum(measured.losses.values()) / len(measured.losses)
+            metrics = flat(asdict(measured))
         ray.train.report(
             {"epoch": state.epoch, "step": state.step, **metrics},
             checkpoint=Checkpoint.from_directory(str(folder)),

@@ -14,7 +14,8 @@ from qsit_ray.config.train import Train
 from qsit_ray.controller import Decision, MixtureController
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.errors import InputError
-from qsit_ray.mixture import DOMAINS, EpochPlan, Mixture
+from qsit_ray.losses import Losses, unkeyed
+from qsit_ray.mixture import EpochPlan, Mixture
 from qsit_ray.run_files import EpochLine, FoundMix
 from qsit_ray.train.bad_loss import BadBatches
 from qsit_ray.train.checkpoint import Checkpoints
@@ -41,8 +42,7 @@ class Measured:
     """Result of one validation. Losses: mean negative log-likelihood in nats over answer tokens;
     srcc of Eq. 5's scores and accuracy of closed-set multiple choice, None where undefined."""
 
-    loss_scoring: float
-    loss_interpreting: float
+    losses: Losses
     srcc: float | None
     accuracy: float | None
 
@@ -73,9 +73,11 @@ class TrainState:
         return sum(-(-line.rows_planned // global_batch) for line in self.lines)
 
     def write(self, folder: Path) -> None:
-        content = asdict(self)
-        # The list is wrapped once more in the file, so that older checkpoints can be resumed.
-        content["decisions"] = {"decisions": content["decisions"]}
+        content = asdict(self) | {
+            "lines": [line.to_json() for line in self.lines],
+            # Wrapped once more in the file, so that older checkpoints can be resumed.
+            "decisions": {"decisions": [each.to_json() for each in self.decisions]},
+        }
         artifacts.write_json(folder / FILE, content)
 
     @classmethod
@@ -83,7 +85,10 @@ class TrainState:
         """Raises InputError naming the file when it can't be read as a state."""
         content = artifacts.read_json(folder / FILE)
         try:
-            decided = {"lines": content["lines"], "decisions": content["decisions"]["decisions"]}
+            decided = {
+                "lines": [unkeyed(line) for line in content["lines"]],
+                "decisions": [unkeyed(each) for each in content["decisions"]["decisions"]],
+            }
         except (KeyError, TypeError) as error:
             raise InputError(f"{folder / FILE}: not a training's state: {error}") from None
         return validated(cls, {**content, **decided}, str(folder / FILE))
@@ -101,7 +106,7 @@ class TrainState:
 @dataclass(frozen=True)
 class Position:
     """The part of the plan that the Dataset serves next: `epoch` from `step` on, to `world_size`
-    workers. `used` counts the rows of each domain that it passes over."""
+    workers. `used` counts the rows of each pool that it passes over."""
 
     epoch: int
     step: int
@@ -111,10 +116,10 @@ class Position:
 
 
 def used_rows(train: Train, epochs: Sequence[Mixture]) -> dict[str, int]:
-    """Rows of each domain that an epoch after these does not take again (`train.epoch_rows`)."""
-    if train.epoch_rows == "same":
+    """Rows of each pool that an epoch after these does not take again (`train.epoch_rows`)."""
+    if train.epoch_rows == "same" or not epochs:
         return {}
-    return {domain: sum(sizes.counts()[domain] for sizes in epochs) for domain in DOMAINS}
+    return {pool: sum(sizes[pool] for sizes in epochs) for pool in epochs[0]}
 
 
 class Course:
@@ -207,8 +212,7 @@ class Job:
         return EpochLine(
             epoch=plan.epoch,
             sizes=decision.sizes,
-            loss_scoring=decision.loss_scoring,
-            loss_interpreting=decision.loss_interpreting,
+            losses=decision.losses,
             loss_ratio=decision.loss_ratio,
             reference_loss_ratio=decision.reference_loss_ratio,
             verdict=decision.verdict,

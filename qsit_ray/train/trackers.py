@@ -17,6 +17,7 @@ from typing import Literal
 
 from qsit_ray.config.train import Mlflow, Tracker, Wandb
 from qsit_ray.errors import InputError
+from qsit_ray.losses import flat
 from qsit_ray.run_files import EpochLine
 from qsit_ray.step_lines import StepLine
 
@@ -40,7 +41,7 @@ def metrics(line: EpochLine) -> dict[str, float]:
 
     Checksums are no measurements and are left out, and so is `next_sizes`, which the next line has.
     """
-    values = asdict(line)
+    values = flat(asdict(line))
     numbers = {name: value for name, value in values.items() if name not in NOT_LOGGED}
     for part in ("sizes", "timing"):
         numbers |= {f"{part}/{name}": value for name, value in values[part].items()}

@@ -38,7 +38,7 @@ Model = Callable[..., Any]
 
 class Validation:
     """This rank's share of the validation rows, images and questions, in batches of at most
-    `batch_tokens` tokens, padding included.
+    `batch_tokens` tokens, padding included. `tasks`: the pools whose losses are measured.
 
     ZeRO stage 3 gathers weights in each forward, so every rank makes the same number of forwards: a
     rank without items of its own in a batch repeats the batch's first, which is not counted.
@@ -50,16 +50,18 @@ class Validation:
     """
 
     def __init__(
-        self, rows: Batches, rank: int, world_size: int, batch_tokens: int, threads: int = 0
+        self,
+        rows: Batches,
+        tasks: Sequence[str],
+        rank: int,
+        world_size: int,
+        batch_tokens: int,
+        threads: int = 0,
     ):
-        self.rows, self.catalog = rows, rows.catalog
+        self.rows, self.catalog, self.tasks = rows, rows.catalog, tasks
         self.rank, self.world_size, self.batch_tokens = rank, world_size, batch_tokens
         self.threads = threads
-        processor = rows.encoder.processor
-        pixels: dict[str, Picture] | None = {} if rows.keep else None
-        self.prompter = Prompter(processor, self.catalog.folder, PAPER, pixels)
-        self.levels = level_tokens(processor.tokenizer, PAPER)
-        self.stem: list[int] = processor.tokenizer(PAPER.stem, add_special_tokens=False).input_ids
+        self.images = self.catalog.images("validation")
         self._planned: dict[str, list[list[list[int]]]] = {}
         self._kept: dict[str, list[tuple[Any, Encoded]]] = {}
 
@@ -72,10 +74,12 @@ class Validation:
         """
         model.eval()  # type: ignore[attr-defined]
         self._model, self._device, self._most = model, device, most
-        loss_scoring, keys = self._scoring()
+        if not self.images:
+            return Measured({task: self._loss(task) for task in self.tasks}, None, None)
+        first, *others = self.tasks
+        loss, keys = self._scoring()
         return Measured(
-            loss_scoring=loss_scoring,
-            loss_interpreting=self._interpreting(),
+            losses={first: loss, **{task: self._loss(task) for task in others}},
             srcc=self._srcc({**keys, **self._other_keys()}),
             accuracy=self._accuracy(),
         )
@@ -95,10 +99,10 @@ class Validation:
             keys |= {i: key for i, key in zip(images, found, strict=False) if i in self._shared}
         return _mean(losses), keys
 
-    def _interpreting(self) -> float:
-        rows = self.catalog.validation("interpreting")
+    def _loss(self, task: str) -> float:
+        rows = self.catalog.validation(task)
         losses = []
-        for part, batch in self._parts("rows", rows, self._row_length, self.rows.encoder.encode):
+        for part, batch in self._parts(task, rows, self._row_length, self.rows.encoder.encode):
             sums, counts = self._forward(batch, row_losses)
             losses.append((sums[: len(part)], counts[: len(part)]))
         return _mean(losses)
@@ -106,7 +110,7 @@ class Validation:
     def _other_keys(self) -> dict[str, float]:
         """The rank keys of the images that no scoring row's forward gives."""
         read = partial(logits_at_end, words=self.levels)
-        images = [row["image"] for row in self.catalog.images("validation")]
+        images = [row["image"] for row in self.images]
         others = [image for image in dict.fromkeys(images) if image not in self._shared]
         keys: dict[str, float] = {}
         prompter = self.prompter
@@ -118,7 +122,7 @@ class Validation:
 
     def _srcc(self, keys: dict[str, float]) -> float | None:
         of_all = {image: key for share in gather(keys) for image, key in share.items()}
-        found = [row for row in self.catalog.images("validation") if row["image"] in of_all]
+        found = [row for row in self.images if row["image"] in of_all]
         truth, sets = [row["mos"] for row in found], [row.get("dataset") for row in found]
         of_rows = [of_all[row["image"]] for row in found]
         value = correlation.mean_over_sets(correlation.srcc, truth, of_rows, sets)
@@ -166,6 +170,23 @@ class Validation:
             yield part, batch
         if self.rows.keep and self._most is None:
             self._kept[name] = found
+
+    @cached_property
+    def prompter(self) -> Prompter:
+        pixels: dict[str, Picture] | None = {} if self.rows.keep else None
+        return Prompter(self.rows.encoder.processor, self.catalog.folder, PAPER, pixels)
+
+    @cached_property
+    def levels(self) -> list[int]:
+        """The numbers of the level words' tokens."""
+        return level_tokens(self.rows.encoder.processor.tokenizer, PAPER)
+
+    @cached_property
+    def stem(self) -> list[int]:
+        """The tokens before a level word."""
+        tokenizer = self.rows.encoder.processor.tokenizer
+        tokens: list[int] = tokenizer(PAPER.stem, add_special_tokens=False).input_ids
+        return tokens
 
     @cached_property
     def _shared(self) -> set[str]:

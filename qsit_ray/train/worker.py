@@ -216,15 +216,12 @@ class Worker:
             return
         rows, seconds = plan.step_rows(self.step), time.monotonic() - began
         tokens, tiles = served.layout.counted(rows)
-        scoring, interpreting, general = step.losses
         line = StepLine(
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             epoch=plan.epoch,
             step=self.step,
             loss=step.loss,
-            loss_scoring=scoring,
-            loss_interpreting=interpreting,
-            loss_general=general,
+            losses=dict(zip(catalog.sizes, step.losses, strict=True)),
             gradient_norm=step.gradient_norm,
             rate=step.rate,
             rows=len(rows),
@@ -252,8 +249,7 @@ class Worker:
         state = replace(state, timing=dict(self.timing))
         ended = None
         if self.rank == 0:
-            losses = measured.loss_scoring, measured.loss_interpreting
-            decision = self.job.controller(state.decisions).observe(plan.epoch, *losses)
+            decision = self.job.controller(state.decisions).observe(plan.epoch, measured.losses)
             line = self.job.line(plan, state, decision, measured)
             self.trackers.log(line)
             ended = line, decision

@@ -12,6 +12,7 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli.app import main
 from qsit_ray.config import presets
 from qsit_ray.config.files import dump
+from qsit_ray.mixture import Mixture
 from qsit_ray.search.trials import TrialOutcome, write_trials
 
 GRID = [*(n / 10 for n in range(1, 10)), *map(float, range(1, 11))]
@@ -173,8 +174,8 @@ def run(tmp_path):
     artifacts.write_text(folder.config, dump(config))
     space = config.search.interpreting_general
     points = [(ratio, seed) for ratio in space.ratios for seed in space.seeds]
-    rows = [TrialOutcome(*point, 1, 1, 1, score(*point)) for point in points[1:]]
-    failed = TrialOutcome(*points[0], 1, 1, 1, status="failed", reason="killed")
+    rows = [TrialOutcome(*point, Mixture.of(1, 1, 1), score(*point)) for point in points[1:]]
+    failed = TrialOutcome(*points[0], Mixture.of(1, 1, 1), status="failed", reason="killed")
     write_trials(folder.trials(space.axis), [failed, *rows])
     return folder
 

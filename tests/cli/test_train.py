@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from command_line import call
 from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
+from qsit_pools import losses, ratios
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
@@ -29,7 +30,7 @@ from qsit_ray.train.state import Consumed, Job, Measured, TrainState
 
 PAPER = "train plan --preset paper --gpus 8 --gpu-memory-gb 80 --tokens-per-second 1e4 --json"
 SIZES = {"scoring": 40, "interpreting": 90, "general": 70}
-FIRST = Mixture(40, 60, 30)
+FIRST = Mixture.of(40, 60, 30)
 CONFIG = override(demo(), ["seed=5"])
 BATCH = CONFIG.train.training.batch_size
 
@@ -64,14 +65,14 @@ def run(tmp_path):
     folder = RunFolder(tmp_path / "run")
     artifacts.write_text(folder.config, dump(CONFIG))
     writing.write_counts(folder.catalog, SIZES)
-    mixture = FoundMix(1.0, 1.5, 0.75, 0.5, "answer", FIRST)
+    mixture = FoundMix(ratios(1.0, 1.5, 0.75), 0.5, "answer", FIRST)
     artifacts.write_json(folder.mixture, mixture.to_json())
-    decision = MixtureController(FIRST, [Reference(0.0, 0.5)]).observe(0, 0.3, 1.0)
+    decision = MixtureController(FIRST, [Reference(0.0, 0.5)]).observe(0, losses(0.3, 1.0))
     plan = plan_epoch(FIRST, SIZES, 0, 5, BATCH)
     timing = {"train_seconds": 8.0, "stall_seconds": 2.0, "validation_seconds": 1.0}
     state = TrainState(consumed=Consumed(plan.planned, len(plan.rows)), timing=timing)
     job = Job(folder, CONFIG, "base", mixture, Checkpoints(folder.train, 1), "session")
-    line = job.line(plan, state, decision, Measured(0.3, 1.0, None, 0.5))
+    line = job.line(plan, state, decision, Measured(losses(0.3, 1.0), None, 0.5))
     artifacts.write_jsonl(folder.epochs, [line.to_json()])
     return folder
 
@@ -178,13 +179,13 @@ def test_a_runs_plan_starts_from_its_mixture_and_its_rows(run):
     run.tokens("primary").parent.mkdir()
     write_tokens(run.tokens("primary"), RowTokens(tokens, np.ones_like(tokens)))
     found = json.loads(qsit("plan", run.path, "--json").stdout)
-    assert found["sizes"] == FIRST.counts()
+    assert found["sizes"] == FIRST
     assert found["gpus"] == 2
     assert found["steps_per_epoch"] == -(-FIRST.total // BATCH)
     assert any("mixture.json" in text for text in found["assumptions"])
     assert found["tokens_per_row"] == {"scoring": 100, "interpreting": 4_800, "general": 333}
     per_row = found["tokens_per_row"]
-    assert found["tokens_per_epoch"] == sum(n * per_row[d] for d, n in FIRST.counts().items())
+    assert found["tokens_per_epoch"] == sum(n * per_row[d] for d, n in FIRST.items())
 
 
 @pytest.mark.parametrize("epoch", [0, 1])
@@ -192,7 +193,7 @@ def test_an_epochs_rows_are_the_plans(run, tmp_path, epoch):
     out = tmp_path / "rows.parquet"
     written = json.loads(qsit("plan", run.path, "--epoch", epoch, "--out", out, "--json").stdout)
     line = artifacts.read_jsonl(run.epochs)[0]
-    mixture = Mixture(**line["next_sizes"]) if epoch else FIRST
+    mixture = Mixture(line["next_sizes"]) if epoch else FIRST
     plan = plan_epoch(mixture, SIZES, epoch, 5, BATCH)
     table = pq.read_table(out)
     assert written["plan_sha256"] == plan.sha256
@@ -200,7 +201,7 @@ def test_an_epochs_rows_are_the_plans(run, tmp_path, epoch):
     order = BATCH * table["step"].to_numpy() + table["position"].to_numpy()
     assert order.tolist() == list(range(mixture.total))
     domains = np.array(table["domain"].to_pylist())
-    assert {d: int((domains == d).sum()) for d in SIZES} == mixture.counts()
+    assert {d: int((domains == d).sum()) for d in SIZES} == mixture
     assert set(table["row"].to_numpy()[domains == "interpreting"]) <= set(range(40, 130))
 
 

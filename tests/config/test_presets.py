@@ -32,7 +32,7 @@ def test_an_ablation_changes_only_the_mix_and_the_controller(name):
     [("scoring", {"scoring"}), ("interpreting", {"interpreting"}), ("general", {"general"})],
 )
 def test_leaving_a_domain_out_leaves_the_others_at_the_papers_mix(name, empty):
-    mix = presets.resolve(f"paper-without-{name}").mix.model_dump()
+    mix = presets.resolve(f"paper-without-{name}").mix
     paper = {"scoring": 1.0, "interpreting": 2.5, "general": 1.04}
     assert mix == {domain: 0.0 if domain in empty else paper[domain] for domain in paper}
 
@@ -46,7 +46,7 @@ def test_without_fine_adjustment_the_search_stays():
 
 def test_the_baselines_train_on_one_domain():
     for name, domain in (("q-align-like", "scoring"), ("q-instruct-like", "interpreting")):
-        mix = presets.resolve(f"paper-{name}").mix.model_dump()
+        mix = presets.resolve(f"paper-{name}").mix
         assert {key for key, ratio in mix.items() if ratio} == {domain}
 
 
@@ -67,4 +67,4 @@ def test_every_variant_is_a_preset_that_validates(name):
 
 def test_a_fixed_mix_can_be_set_on_the_command_line():
     mix = "{scoring: 1, interpreting: 0.5, general: 0}"
-    assert override(presets.demo(), [f"mix={mix}"]).mix.interpreting == 0.5
+    assert override(presets.demo(), [f"mix={mix}"]).mix["interpreting"] == 0.5

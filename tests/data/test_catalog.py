@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from qsit_ray.data import catalog, writing
 from qsit_ray.errors import InputError
+from qsit_ray.mixture import DOMAINS
 
 ROW = {
     "images": [],
@@ -22,7 +23,7 @@ ROW = {
 
 
 def test_rows_lost_since_it_was_built_are_counted(tmp_path):
-    rows = [{**ROW, "id": f"{domain}-0", "domain": domain} for domain in catalog.DOMAINS]
+    rows = [{**ROW, "id": f"{domain}-0", "domain": domain} for domain in DOMAINS]
     (tmp_path / "catalog").mkdir()
     writing.write(tmp_path / "catalog", catalog.Content(rows, rows))
     catalog.open_catalog(tmp_path / "catalog").check()
@@ -37,7 +38,7 @@ def test_rows_lost_since_it_was_built_are_counted(tmp_path):
 
 def opened(folder, count):
     """A catalog whose general rows are spread over several batches."""
-    rows = [{**ROW, "id": f"{domain}-0", "domain": domain} for domain in catalog.DOMAINS]
+    rows = [{**ROW, "id": f"{domain}-0", "domain": domain} for domain in DOMAINS]
     rows += [{**ROW, "id": f"general-{n}", "domain": "general", "mos": n} for n in range(1, count)]
     writing.write(folder, catalog.Content(rows, rows[:2]))
     return catalog.open_catalog(folder)

@@ -45,7 +45,7 @@ def catalog(data, tmp_path):
 
 
 def all_of(catalog):
-    return plan_epoch(Mixture(**catalog.sizes), catalog.sizes, 0, 0, 8).rows.copy()
+    return plan_epoch(Mixture(catalog.sizes), catalog.sizes, 0, 0, 8).rows.copy()
 
 
 def test_sixty_records_survive_the_round_trip(catalog, tmp_path):
@@ -59,10 +59,10 @@ def test_sixty_records_survive_the_round_trip(catalog, tmp_path):
 
 @pytest.mark.parametrize("kind", export.FORMATS)
 def test_an_exported_mix_has_exactly_the_plans_rows(kind, catalog, tmp_path):
-    mixture = Mixture(scoring=25, interpreting=31, general=1)  # some scoring rows twice
+    mixture = Mixture.of(25, 31, 1)  # some scoring rows twice
     plan = plan_epoch(mixture, catalog.sizes, 0, 3, 8)
     counts = export.write(catalog, plan.rows, kind, tmp_path / "out")
-    assert counts == mixture.counts()
+    assert counts == mixture
     planned = [
         tuple(turn["value"] for turn in row["conversation"]) for row in catalog.take(plan.rows)
     ]

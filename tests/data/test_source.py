@@ -15,7 +15,7 @@ from qsit_ray.data.writing import write
 from qsit_ray.mixture import DOMAINS, PADDING, Mixture
 from qsit_ray.train.state import Course, Position
 
-MIXTURE = Mixture(20, 30, 20)
+MIXTURE = Mixture.of(20, 30, 20)
 COURSE = "course-of-the-source"
 
 

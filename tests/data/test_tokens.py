@@ -15,6 +15,7 @@ from qsit_ray.data.encode import IGNORED, Encoder
 from qsit_ray.data.tokens import count, read_tokens
 from qsit_ray.demo import models
 from qsit_ray.errors import InputError
+from qsit_ray.mixture import DOMAINS
 from qsit_ray.models import load
 from qsit_ray.stages.tokens import count_tokens, ruler_of
 
@@ -145,7 +146,7 @@ def test_a_row_that_could_not_be_encoded_is_named(base, bad, said):
 def run(tmp_path):
     run = RunFolder(tmp_path / "run")
     run.catalog.mkdir(parents=True)
-    rows = [row([f"Is it {domain}?", "yes " * 40], domain=domain) for domain in catalog.DOMAINS]
+    rows = [row([f"Is it {domain}?", "yes " * 40], domain=domain) for domain in DOMAINS]
     writing.write(run.catalog, catalog.Content(rows, rows[:2]))
     return run
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from page_commands import ROOT, blocks
 from PIL import Image
+from qsit_pools import losses, ratios
 from scipy.io import savemat
 
 from qsit_ray import artifacts
@@ -26,7 +27,7 @@ from qsit_ray.train.checkpoint import Checkpoints
 from qsit_ray.train.state import Consumed, Job, Measured, TrainState
 
 SIZES = {"scoring": 40, "interpreting": 90, "general": 70}
-FIRST = Mixture(40, 60, 30)
+FIRST = Mixture.of(40, 60, 30)
 LEVELS = ("bad", "poor", "fair", "good", "excellent")
 SEEDS = count()
 
@@ -53,21 +54,22 @@ def planted_run(folder):
         noise = np.random.default_rng(0).normal(0, 0.002, len(points))
         rows = [
             TrialOutcome(
-                *point, 1, 1, 1, 0.5 - 0.01 * np.log(point[0] / 3) ** 2 + each,
+                *point, Mixture.of(1, 1, 1), 0.5 - 0.01 * np.log(point[0] / 3) ** 2 + each,
                 steps=4, device_seconds=1.0,
             )
             for point, each in zip(points, noise, strict=True)
         ]  # fmt: skip
         write_trials(folder.trials(space.axis), rows)
-    mixture = FoundMix(1.0, 1.5, 0.75, 0.5, "answer", FIRST)
+    mixture = FoundMix(ratios(1.0, 1.5, 0.75), 0.5, "answer", FIRST)
     artifacts.write_json(folder.mixture, mixture.to_json())
-    decision = MixtureController(FIRST, [Reference(0.0, 0.5)]).observe(0, 0.3, 1.0)
+    decision = MixtureController(FIRST, [Reference(0.0, 0.5)]).observe(0, losses(0.3, 1.0))
     plan = plan_epoch(FIRST, SIZES, 0, config.seed, config.train.training.batch_size)
     timing = {"train_seconds": 8.0, "stall_seconds": 2.0, "validation_seconds": 1.0}
     state = TrainState(consumed=Consumed(plan.planned, len(plan.rows)), timing=timing)
     job = Job(folder, config, "base", mixture, Checkpoints(folder.train, 1), "session")
     artifacts.write_jsonl(
-        folder.epochs, [job.line(plan, state, decision, Measured(0.3, 1.0, None, 0.5)).to_json()]
+        folder.epochs,
+        [job.line(plan, state, decision, Measured(losses(0.3, 1.0), None, 0.5)).to_json()],
     )
     models = ["primary"] * 20 + ["proxy"] * 20
     folder.evaluation.mkdir()

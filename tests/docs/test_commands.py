@@ -87,6 +87,9 @@ ELSEWHERE = {
     r"qsit run --from ": (
         "tests/test_fork.py::test_only_what_depends_on_a_changed_setting_is_run_again"
     ),
+    r"qsit run --preset pools\.yaml ": (
+        "tests/test_generality.py::test_pools_of_text_are_mixed_from_files_to_a_report"
+    ),
     r"qsit run --preset rehearsal ": (
         "tests/search/test_rehearsal.py::test_the_planted_optima_are_found_within_the_stated_interval"
     ),

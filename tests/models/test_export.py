@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from qsit_pools import losses, ratios
 from transformers import AutoTokenizer, LlavaOnevisionForConditionalGeneration
 
 from qsit_ray import artifacts
@@ -31,18 +32,15 @@ from qsit_ray.run_files import EpochLine, FoundMix
 
 ROOT = Path(__file__).parents[2]
 MIXTURE = FoundMix(
-    scoring=1.0,
-    interpreting=2.5,
-    general=1.04,
+    ratios=ratios(1.0, 2.5, 1.04),
     reference_loss_ratio=0.2146,
     loss_mask="answer",
-    rows=Mixture(40, 100, 42),
+    rows=Mixture.of(40, 100, 42),
 )
 EPOCH = EpochLine(
     epoch=0,
     sizes=MIXTURE.rows,
-    loss_scoring=0.25,
-    loss_interpreting=1.25,
+    losses=losses(0.25, 1.25),
     loss_ratio=0.2,
     reference_loss_ratio=0.2146,
     verdict="hold",

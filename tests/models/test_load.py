@@ -88,8 +88,8 @@ def test_tied_embeddings_stay_tied(checkpoint, tmp_path):
 def test_a_folder_that_is_not_a_checkpoint_is_named(tmp_path):
     with pytest.raises(ValueError, match=str(tmp_path)):
         load.load(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(ValueError, match="model type is bert"):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit"}))
+    with pytest.raises(ValueError, match="model type is vit"):
         load.load(tmp_path)
 
 

@@ -10,6 +10,7 @@ import pytest
 from command_line import QSIT
 from hub_server import Hub, Repository
 from huggingface_hub import constants
+from qsit_pools import ratios
 from typer.testing import CliRunner
 
 from qsit_ray import artifacts
@@ -52,7 +53,7 @@ def run(checkpoint, tmp_path):
     folder = RunFolder(tmp_path / "run")
     load.save(checkpoint.model, checkpoint.processor, folder.model)
     artifacts.write_text(folder.config, dump(demo()))
-    mixture = FoundMix(1.0, 2.5, 1.04, 0.2, "answer", Mixture(40, 100, 42))
+    mixture = FoundMix(ratios(1.0, 2.5, 1.04), 0.2, "answer", Mixture.of(40, 100, 42))
     artifacts.write_json(folder.mixture, mixture.to_json())
     artifacts.write_jsonl(folder.epochs, [])
     return folder

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pages import read_section
+from qsit_pools import losses, ratios
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
@@ -17,17 +18,16 @@ from qsit_ray.report import ablations, page
 from qsit_ray.run_files import EpochLine, FoundMix
 
 REFERENCE = {0: 0.25, 1: 0.2}
-SIZES = Mixture(10, 20, 10)
+SIZES = Mixture.of(10, 20, 10)
 
 
 def line(number, ratio):
-    decision = Decision(number, SIZES, ratio, 1.0, ratio, "hold", SIZES)
+    decision = Decision(number, SIZES, losses(ratio, 1.0), ratio, "hold", SIZES)
     shared = {name: getattr(decision, name) for name in ("sizes", "verdict", "next_sizes")}
     counts = dict.fromkeys(("consumed", "planned", "rows_skipped", "answers_cut"), 0)
     return EpochLine(
         epoch=number,
-        loss_scoring=ratio,
-        loss_interpreting=1.0,
+        losses=losses(ratio, 1.0),
         loss_ratio=ratio,
         reference_loss_ratio=None,
         srcc=None,
@@ -91,7 +91,7 @@ def found(tmp_path):
     }
     proxies = {seed: tmp_path / f"seed-{seed}" for seed in REFERENCE}
     for seed, folder in proxies.items():
-        mix = FoundMix(1.0, 2.0, 1.0, REFERENCE[seed], "answer", SIZES)
+        mix = FoundMix(ratios(1.0, 2.0, 1.0), REFERENCE[seed], "answer", SIZES)
         artifacts.write_json(RunFolder(folder).mixture, mix.to_json())
     return ablations.measured(folders, proxies, "method", "best", Bootstrap())
 

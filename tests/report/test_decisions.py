@@ -2,6 +2,7 @@
 
 import pytest
 from planted_run import SIZES
+from qsit_pools import losses
 
 from qsit_ray.mixture import Mixture
 from qsit_ray.report import decisions
@@ -10,8 +11,8 @@ from qsit_ray.run_files import EpochLine
 
 def line(number, ratio, verdict, sizes=(100, 200, 50), then=None, reference=0.2, tolerance=0.05):
     return EpochLine(
-        number, Mixture(**dict(zip(SIZES, sizes, strict=True))), ratio, 1.0, ratio, reference,
-        verdict, then and Mixture(**dict(zip(SIZES, then, strict=True))), None, None, "", 0, 0,
+        number, Mixture(dict(zip(SIZES, sizes, strict=True))), losses(ratio, 1.0), ratio, reference,
+        verdict, then and Mixture(dict(zip(SIZES, then, strict=True))), None, None, "", 0, 0,
         0, 0, 0, 0, {}, tolerance,
     )  # fmt: skip
 

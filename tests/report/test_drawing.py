@@ -6,7 +6,9 @@ from html import unescape
 import numpy as np
 import pytest
 from planted_run import CONFIG, epoch, step
+from qsit_pools import losses
 
+from qsit_ray.losses import unkeyed
 from qsit_ray.mixture import Mixture
 from qsit_ray.report import drawing, search_plots, training_plots
 from qsit_ray.run_files import EpochLine
@@ -27,8 +29,8 @@ def tips(svg):
 def trials(score):
     ratios = CONFIG.space("interpreting_general").ratios
     return [
-        TrialOutcome(ratio, seed, 0, 20, 10, score=score(ratio, seed), loss_scoring=0.5,
-                     loss_interpreting=0.5, accuracy=0.25, steps=7, device_seconds=1.5)
+        TrialOutcome(ratio, seed, Mixture.of(0, 20, 10), score=score(ratio, seed),
+                     losses=losses(0.5, 0.5), accuracy=0.25, steps=7, device_seconds=1.5)
         for ratio in ratios for seed in (0, 1, 2)
     ]  # fmt: skip
 
@@ -83,10 +85,11 @@ def test_what_a_point_tells_is_escaped():
 
 
 def test_epochs_and_steps_of_one_are_drawn():
-    line = EpochLine(**{**epoch(0, (600, 2, 3), 0.2, "hold"), "sizes": Mixture(600, 2, 3)})
+    values = {**epoch(0, (600, 2, 3), 0.2, "hold"), "sizes": Mixture.of(600, 2, 3)}
+    line = EpochLine(**unkeyed(values))
     assert "epoch 0 · L_S / L_I 0.200 · λ 0.215" in tips(training_plots.loss_ratio([line]))
     assert "epoch 0 · D1 scoring · 600 rows" in tips(training_plots.sizes([line]))
-    svg = training_plots.steps([StepLine(**step(0, 0, 3.0))])
+    svg = training_plots.steps([StepLine(**unkeyed(step(0, 0, 3.0)))])
     assert {"D1", "D2", "Optimiser step"} <= set(texts(svg)) and "D3" not in texts(svg)
 
 

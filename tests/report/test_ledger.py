@@ -6,7 +6,9 @@ import pytest
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder, StageRecord
+from qsit_ray.config import presets
 from qsit_ray.errors import InputError
+from qsit_ray.mixture import Mixture
 from qsit_ray.report import ledger
 from qsit_ray.search import records
 from qsit_ray.search.records import TrialCost, search_cost
@@ -20,7 +22,7 @@ STAGES = {
 
 def row(ratio, seed, seconds):
     status = "failed" if seconds is None else "completed"
-    return TrialOutcome(ratio, seed, 1, 1, 1, device_seconds=seconds, status=status)
+    return TrialOutcome(ratio, seed, Mixture.of(1, 1, 1), device_seconds=seconds, status=status)
 
 
 def test_a_search_is_counted_once_and_its_waste_apart(tmp_path):
@@ -45,7 +47,7 @@ def test_the_papers_hours_save_as_much_as_the_paper_states():
 
 
 def test_an_empty_run_costs_nothing(tmp_path):
-    content = ledger.write(RunFolder(tmp_path)).to_json()
+    content = ledger.write(RunFolder(tmp_path), presets.demo()).to_json()
     assert (content["stages"], content["trials"], content["device_seconds"]) == ({}, {}, 0)
     assert json.loads((tmp_path / "ledger.json").read_text()) == content
 
@@ -55,7 +57,7 @@ def test_it_reads_the_run_folder(tmp_path):
     artifacts.write_json(run.stages, {k: {**v, "inputs": "x"} for k, v in STAGES.items()})
     for path in (run.trials("interpreting_general"), tmp_path / "proxy" / "trials.parquet"):
         write_trials(path, [row(1.0, 0, 4.5), row(1.0, 1, None)])
-    content = ledger.write(run).to_json()
+    content = ledger.write(run, presets.demo()).to_json()
     assert content == artifacts.read_json(run.ledger)
     assert content["stages"] == STAGES and content["device_seconds"] == 21.5
     assert set(content["trials"]) == {"interpreting_general", "final_proxies"}
@@ -67,4 +69,4 @@ def test_unreadable_trials_are_named(tmp_path):
     run = RunFolder(tmp_path)
     artifacts.write_text(run.trials("interpreting_general"), "no parquet")
     with pytest.raises(InputError, match=r"trials\.parquet"):
-        ledger.write(run)
+        ledger.write(run, presets.demo())

@@ -3,11 +3,12 @@
 import re
 
 import pytest
-from planted_run import CONFIG, SIZES, Balanced, epoch, fill, read, search
+from planted_run import CONFIG, Balanced, epoch, fill, read, search
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.errors import InputError
+from qsit_ray.mixture import Mixture
 from qsit_ray.report.formats import fixed, percent, significant
 from qsit_ray.report.page import build
 from qsit_ray.search.trials import TrialOutcome, write_trials
@@ -51,8 +52,8 @@ def test_plots_hold_the_ratios_and_follow_the_page_s_colours(finished):
     for plot in plots:
         assert "var(--ink)" in plot
         assert set(re.findall(r"#[0-9a-f]{6}", plot)) <= {"#000000"}
-    for domain in SIZES:
-        assert f"var(--{domain})" in plots[1] and f"var(--{domain})" in plots[4]
+    for colour in ("d1", "d2", "d3"):
+        assert f"var(--{colour})" in plots[1] and f"var(--{colour})" in plots[4]
 
 
 def test_the_page_asks_for_nothing_from_outside(finished):
@@ -100,7 +101,7 @@ def test_a_run_without_any_stage_names_the_next_commands(tmp_path):
 def test_a_search_without_fit_or_scores_is_drawn(tmp_path):
     run = RunFolder(tmp_path)
     search(run, "interpreting_general")
-    failed = TrialOutcome(0.1, 0, 1, 1, 1, status="failed", reason="no result")
+    failed = TrialOutcome(0.1, 0, Mixture.of(1, 1, 1), status="failed", reason="no result")
     write_trials(run.trials("interpreting_scoring"), [failed])
     text = read(build(run, CONFIG).read_text())
     assert text.count("Not fitted yet") == 2

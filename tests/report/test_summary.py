@@ -63,7 +63,7 @@ def test_the_cost_is_told_by_part_and_against_the_paper(tmp_path):
     )
     rows = [(hours, papers) for _, hours, papers in summary.against_paper(costs)]
     assert rows == [(10.0, 720), (2.0, 72), (12.0, 792), (None, 2800)]
-    assert "paper" not in summary.cost(costs, rehearsed=True)
+    assert "paper" not in summary.cost(costs, is_papers=False)
     assert summary.cost(Ledger({}, {})) == ""
     assert summary.paper_share(36.0, 720).replace("\xa0", " ") == "5.0 %"
     assert (summary.paper_share(0.1, 720), summary.paper_share(None, 720)) == ("< 0.1 %", "–")

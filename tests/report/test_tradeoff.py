@@ -2,6 +2,7 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from qsit_pools import losses
 
 from qsit_ray.report import score_plots
 from qsit_ray.report.tradeoff import tradeoff
@@ -12,7 +13,9 @@ TITLES = {"interpreting_general": "D2 : D3", "interpreting_scoring": "B", FINAL_
 
 
 def row(ratio, accuracy, srcc, seed=0, loss=None):
-    return TrialOutcome(ratio, seed, accuracy=accuracy, srcc=srcc, loss_scoring=loss)
+    return TrialOutcome(
+        ratio, seed, accuracy=accuracy, srcc=srcc, losses=losses(1.0 if loss is None else loss, 1.0)
+    )
 
 
 def test_the_front_is_of_the_means_of_the_searches():

@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 
 from qsit_ray.cli.app import app
 from qsit_ray.config import presets
-from qsit_ray.config.config import Mix
 from qsit_ray.config.files import override
 from qsit_ray.config.presets import paper
 from qsit_ray.errors import InputError
@@ -29,6 +28,7 @@ from qsit_ray.search.pace import of_gpu
 
 PAPER = presets.paper()
 SIZES = PAPER.expected_sizes
+OPTIMA = {"interpreting_general": 2.42}
 
 
 RATE = paced(4.0)
@@ -116,7 +116,9 @@ def test_an_adaptive_search_is_counted_at_its_most_trials_and_waits_between_roun
 
 
 def test_a_given_mix_searches_nothing():
-    given_mix = PAPER.model_copy(update={"mix": Mix(scoring=1.0, interpreting=2.5, general=1.0)})
+    given_mix = PAPER.model_copy(
+        update={"mix": {"scoring": 1.0, "interpreting": 2.5, "general": 1.0}}
+    )
     found = estimate(given_mix, SIZES, 8, RATE)
     assert (found.trials, found.gpu_hours, found.rows_per_second) == (0, 0, 0)
 
@@ -175,7 +177,8 @@ def test_the_papers_grid_starts_with_its_largest_mixtures(axis):
     config = paper()
     sizes, space = config.expected_sizes, config.space(axis)
     steps = {
-        r: config.search.longest(mixture_on_axis(axis, r, sizes, 2.42).total) for r in space.ratios
+        r: config.search.longest(mixture_on_axis(config.axis(axis), r, sizes, OPTIMA).total)
+        for r in space.ratios
     }
     points = [(ratio, seed) for ratio in space.ratios for seed in space.seeds]
     ordered = longest_first(points, steps.__getitem__)

@@ -61,7 +61,7 @@ def test_a_trial_of_the_real_05b_runs_through_tune(base, tmp_path):
     writing.write(folder, made)
     run = RunFolder(tmp_path)
     count_tokens(run, config, Terminal())
-    task = Task(run, config, run.path / "search", lambda ratio: Mixture(1, 1, 1), "interpreting")
+    task = Task(run, config, run.path / "search", lambda ratio: Mixture.of(1, 1, 1), "interpreting")
 
     class Bar:
         def update(self, done, total, note="", figures="", left=None):
@@ -71,4 +71,4 @@ def test_a_trial_of_the_real_05b_runs_through_tune(base, tmp_path):
         (row,) = run_search(task, [(1.0, 0)], Bar())
     assert (row.status, row.steps) == ("completed", 1)
     # With random weights every token of the vocabulary is about as likely.
-    assert row.loss_interpreting == pytest.approx(math.log(152_000), rel=0.15)
+    assert row.losses["interpreting"] == pytest.approx(math.log(152_000), rel=0.15)

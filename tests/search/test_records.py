@@ -1,9 +1,11 @@
 """The files of trials: outcomes of those that finished, and seconds lost with killed attempts."""
 
 import pytest
+from qsit_pools import losses
 
 from qsit_ray import artifacts
 from qsit_ray.errors import InputError
+from qsit_ray.mixture import Mixture
 from qsit_ray.search import records
 from qsit_ray.search.records import Attempts
 from qsit_ray.search.trials import TrialOutcome
@@ -61,7 +63,7 @@ def test_a_silent_attempt_was_killed_unless_it_may_still_run(tmp_path):
 
 
 def test_finished_trials_are_read_from_their_files(tmp_path):
-    outcome = TrialOutcome(*POINT, 1, 2, 3, 0.5, device_seconds=1.5)
+    outcome = TrialOutcome(*POINT, Mixture.of(1, 2, 3), 0.5, losses(1.0, 2.0), device_seconds=1.5)
     path = records.outcome_file(tmp_path, *POINT)
     artifacts.write_json(path, outcome.to_json())
     assert records.finished(tmp_path) == {POINT: outcome}

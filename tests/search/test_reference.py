@@ -4,7 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from qsit_pools import losses as named
+from qsit_pools import ratios
 
+from qsit_ray import artifacts
 from qsit_ray.mixture import Mixture
 from qsit_ray.run_files import FoundMix
 from qsit_ray.search.trials import (
@@ -18,9 +21,9 @@ from qsit_ray.search.trials import (
 
 def proxy(seed, *losses):
     """A trial with these (L_S, L_I) after each half an epoch; the lowest L_S is its best."""
-    looks = tuple(Look((n + 1) / 2, *each) for n, each in enumerate(losses))
+    looks = tuple(Look((n + 1) / 2, named(*each)) for n, each in enumerate(losses))
     best = min(losses)
-    return TrialOutcome(1.0, seed, loss_scoring=best[0], loss_interpreting=best[1], looks=looks)
+    return TrialOutcome(1.0, seed, losses=named(*best), looks=looks)
 
 
 PROXIES = [
@@ -66,16 +69,22 @@ def test_the_curve_has_each_evaluation_and_the_end_each_proxys_last():
 def test_the_file_keeps_what_the_controller_may_ask_for(tmp_path):
     ratio, error = reference_loss_ratio(PROXIES)
     found = FoundMix(
-        1.0, 1.5, 0.75, ratio, "answer", Mixture(100, 150, 75),
+        ratios(1.0, 1.5, 0.75), ratio, "answer", Mixture.of(100, 150, 75),
         reference_loss_ratio_error=error,
         reference_at_end=reference_at_end(PROXIES),
         reference_curve=tuple(reference_curve(PROXIES)),
     )  # fmt: skip
-    from qsit_ray import artifacts
-
     artifacts.write_json(tmp_path / "mixture.json", found.to_json())
     assert FoundMix.read(tmp_path / "mixture.json") == found
     (best,) = found.references("best")
     assert (best.loss_ratio, best.error) == (ratio, error)
     assert found.references("end") == (reference_at_end(PROXIES),)
     assert found.references("epoch") == tuple(reference_curve(PROXIES))
+
+
+def test_a_file_from_before_pools_had_names_is_read(tmp_path):
+    found = FoundMix(ratios(1.0, 1.5, 0.75), 0.5, "answer", Mixture.of(100, 150, 75))
+    flat = found.to_json()
+    old = {**flat.pop("ratios"), **flat}
+    artifacts.write_json(tmp_path / "mixture.json", old)
+    assert FoundMix.read(tmp_path / "mixture.json") == found

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qsit_ray.config import presets
-from qsit_ray.mixture import AXES, Mixture, ratios_at
+from qsit_ray.mixture import AXES, DOMAINS, Mixture, ratios_at
 from qsit_ray.search.rehearsal import RehearsedTraining, planted_score
 
 PLANTED = {"interpreting_general": 2.42, "interpreting_scoring": 3.54}
@@ -43,7 +43,7 @@ def test_a_rehearsed_trial_depends_on_its_ratio_and_seed_alone(seed):
     sizes = config.expected_sizes
 
     def trial(ratio):
-        mixture = Mixture(0, 1000, 500)
+        mixture = Mixture.of(0, 1000, 500)
         return RehearsedTraining(config.search, 2.42, ratio, mixture, sizes, seed)
 
     assert trial(1.0).result() == trial(1.0).result()
@@ -107,8 +107,8 @@ def test_the_planted_optima_are_found_within_the_stated_interval(rehearsed):
         json.loads((rehearsed / "search" / axis / "fit.json").read_text())["optimum"]
         for axis in AXES
     ]
-    for domain, ratio in ratios_at(*optima).items():
-        assert mixture[domain] == pytest.approx(ratio)
+    for domain, ratio in ratios_at(DOMAINS, dict(zip(AXES, optima, strict=True))).items():
+        assert mixture["ratios"][domain] == pytest.approx(ratio)
     assert mixture["reference_loss_ratio"] == pytest.approx(1 / 4.66)
 
 

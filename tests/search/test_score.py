@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from qsit_pools import losses
 
 from qsit_ray.mixture import Mixture
 from qsit_ray.search.trials import TrialMetrics, loss_score, score_of, watched_loss
 
-MEASURED = TrialMetrics(0.2, 0.7, 0.4, 0.3, 0.5, 0.7, 144, 96, "max_steps", "")
+MEASURED = TrialMetrics(losses(0.2, 0.7), 0.4, 0.3, 0.5, 0.7, 144, 96, "max_steps", "")
 shares = st.floats(0, 1)
 
 
@@ -25,11 +26,11 @@ def test_questions_count_by_accuracy_or_by_probability(accuracy, probability):
 
 @given(st.floats(0.01, 20), st.floats(0.01, 20), st.floats(0.5, 0.99))
 def test_a_score_of_losses_rises_as_any_of_them_falls(scoring, interpreting, share):
-    before = replace(MEASURED, loss_scoring=scoring, loss_interpreting=interpreting)
-    after = replace(before, loss_interpreting=share * interpreting)
+    before = replace(MEASURED, losses=losses(scoring, interpreting))
+    after = replace(before, losses=losses(scoring, share * interpreting))
     for objective in ("loss_interpreting", "losses"):
         assert score_of(objective, "accuracy", after) > score_of(objective, "accuracy", before)
-    less = replace(before, loss_scoring=share * scoring)
+    less = replace(before, losses=losses(share * scoring, interpreting))
     assert score_of("losses", "accuracy", less) > score_of("losses", "accuracy", before)
     assert score_of("loss_interpreting", "accuracy", less) == -math.log(interpreting)
 
@@ -44,14 +45,14 @@ def test_a_correlation_that_is_undefined_leaves_no_score_of_both_tasks(answers, 
 
 def test_losses_tell_the_score_of_a_trial_under_way_only_where_they_are_the_objective():
     for objective in ("interpreting", "both"):
-        assert loss_score(objective, 0.2, 0.7) is None
+        assert loss_score(objective, MEASURED.losses) is None
     for objective in ("loss_interpreting", "losses"):
-        assert loss_score(objective, 0.2, 0.7) == score_of(objective, "accuracy", MEASURED)
+        assert loss_score(objective, MEASURED.losses) == score_of(objective, "accuracy", MEASURED)
 
 
 @pytest.mark.parametrize(
     ("mixture", "loss"),
-    [(Mixture(0, 5, 5), 1.0), (Mixture(5, 0, 5), 3.0), (Mixture(5, 5, 0), 2.0)],
+    [(Mixture.of(0, 5, 5), 1.0), (Mixture.of(5, 0, 5), 3.0), (Mixture.of(5, 5, 0), 2.0)],
 )
 def test_the_loss_that_is_watched_is_of_the_domains_that_are_trained(mixture, loss):
-    assert watched_loss(mixture, 3.0, 1.0) == loss
+    assert watched_loss(mixture, losses(3.0, 1.0)) == loss

@@ -6,19 +6,21 @@ from dataclasses import replace
 import optuna
 import pytest
 from optuna.trial import TrialState
+from qsit_pools import losses
 
 from qsit_ray.config import presets
+from qsit_ray.mixture import Mixture
 from qsit_ray.search.study import SearchStudy
 from qsit_ray.search.trials import Look, TrialOutcome
 
 AXIS = "interpreting_general"
 SPACE = presets.paper().space(AXIS)
 FIRST = TrialOutcome(
-    0.1, 0, 0, 240, 2400, 0.4,
-    loss_scoring=5.9, loss_interpreting=2.4, accuracy=0.4, srcc=-0.2, plcc=None, steps=144,
+    0.1, 0, Mixture.of(0, 240, 2400), 0.4,
+    losses=losses(5.9, 2.4), accuracy=0.4, srcc=-0.2, plcc=None, steps=144,
     device_seconds=47.2,
 )  # fmt: skip
-BEST = TrialOutcome(2.4, 2, 0, 2400, 1000, 0.6, steps=96)  # no ratio of the grid
+BEST = TrialOutcome(2.4, 2, Mixture.of(0, 2400, 1000), 0.6, steps=96)  # no ratio of the grid
 FAILED = TrialOutcome(10.0, 1, status="failed")
 
 
@@ -86,7 +88,7 @@ def test_a_trial_under_way_has_its_evaluations_and_ends_as_the_same_trial(path):
     ]
     assert [trial.intermediate_values for trial in under_way] == [{48: 3.0, 96: 2.0}, {48: 2.5}]
     study.add(FAILED)
-    last = Look(1.0, 4.0, 1.5), Look(1.25, 9.0, 1.0)
+    last = Look(1.0, losses(4.0, 1.5)), Look(1.25, losses(9.0, 1.0))
     study.add(replace(BEST, steps=120, looks=last))
     study.add(FIRST)
     ended = loaded(path).trials
@@ -102,11 +104,11 @@ def test_a_trial_under_way_has_its_evaluations_and_ends_as_the_same_trial(path):
 
 
 def test_a_resumed_search_has_the_evaluations_of_the_trials_that_ended(path):
-    looks = (Look(0.5, 4.0, 2.0), Look(1.0, 3.0, 1.0), Look(1.25, 2.0, 3.0))
+    looks = (Look(0.5, losses(4.0, 2.0)), Look(1.0, losses(3.0, 1.0)), Look(1.25, losses(2.0, 3.0)))
     study = SearchStudy(path, SPACE)
     study.rebuild([
-        TrialOutcome(0.1, 0, 100, 100, 100, 0.5, steps=120, looks=looks),
-        TrialOutcome(0.2, 0, 0, 100, 100, 0.5, steps=120, looks=looks),
+        TrialOutcome(0.1, 0, Mixture.of(100, 100, 100), 0.5, steps=120, looks=looks),
+        TrialOutcome(0.2, 0, Mixture.of(0, 100, 100), 0.5, steps=120, looks=looks),
     ])  # fmt: skip
     both, no_scoring = loaded(path).trials
     assert both.intermediate_values == {48: 3.0, 96: 2.0, 120: 2.5}
@@ -115,7 +117,7 @@ def test_a_resumed_search_has_the_evaluations_of_the_trials_that_ended(path):
 
 def test_a_trial_without_score_is_fail(path):
     study = SearchStudy(path, SPACE)
-    study.rebuild([TrialOutcome(1.0, 0, 1, 1, 1, None, accuracy=0.4)])
+    study.rebuild([TrialOutcome(1.0, 0, Mixture.of(1, 1, 1), None, accuracy=0.4)])
     (trial,) = loaded(path).trials
     assert (trial.state, trial.user_attrs) == (TrialState.FAIL, {"accuracy": 0.4})
 

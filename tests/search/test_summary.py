@@ -10,6 +10,7 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli.app import app
 from qsit_ray.config import presets
 from qsit_ray.config.files import dump, override
+from qsit_ray.mixture import Mixture
 from qsit_ray.search import records
 from qsit_ray.search.summary import summary, to_json
 from qsit_ray.search.trials import TrialOutcome, write_trials
@@ -29,7 +30,7 @@ def run(tmp_path):
 
 
 def outcome(ratio, seed, score):
-    return TrialOutcome(ratio, seed, 1, 1, 1, score, device_seconds=2.0)
+    return TrialOutcome(ratio, seed, Mixture.of(1, 1, 1), score, device_seconds=2.0)
 
 
 def finish(run, points):
@@ -66,7 +67,7 @@ def test_a_finished_search_reports_its_optimum_failures_and_waste(run):
     points = [(ratio, seed) for ratio in RATIOS for seed in (0, 1, 2)]
     lost = points[4]
     done = {p: outcome(*p, 0.5 - 0.01 * abs(RATIOS.index(p[0]) - 4)) for p in points if p != lost}
-    failed = TrialOutcome(*lost, 1, 1, 1, status="failed", reason="out of memory")
+    failed = TrialOutcome(*lost, Mixture.of(1, 1, 1), status="failed", reason="out of memory")
     write_trials(run.trials(AXIS), [done.get(point, failed) for point in points])
     attempts = records.attempts_file(run.search(AXIS), *lost)
     artifacts.write_jsonl(attempts, [{"device_seconds": 3.5, "ended": "failed"}] * 3)

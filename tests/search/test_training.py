@@ -23,7 +23,7 @@ from qsit_ray.stages.tokens import count_tokens
 from qsit_ray.terminal import Terminal
 
 LEVELS = ("bad", "poor", "fair", "good", "excellent")
-MIXTURE = Mixture(6, 6, 2)
+MIXTURE = Mixture.of(6, 6, 2)
 
 
 def row(domain, number, question, answer):
@@ -126,7 +126,7 @@ def test_a_plateau_ends_it_and_the_best_weights_are_evaluated(bench, planted):
         kept.append({name: weight.clone() for name, weight in weights.items()})
     result = training.result()
     assert (result.steps, result.best_step, result.stopped) == (8, 4, "plateau")
-    assert result.loss_scoring == 1.0
+    assert result.losses["scoring"] == 1.0
     held = trained_weights(training.bench.model)
     assert all(torch.equal(held[name], weight) for name, weight in kept[1].items())
     assert not all(torch.equal(held[name], weight) for name, weight in kept[2].items())
@@ -175,7 +175,7 @@ def test_an_interrupted_training_resumes_to_the_same_result(bench, tmp_path):
     cut = ProxyTraining(once, MIXTURE, 3)
     cut.advance()
     cut.snapshot()(tmp_path)
-    train(ProxyTraining(once, Mixture(1, 1, 1), 0))  # another trial of the process in between
+    train(ProxyTraining(once, Mixture.of(1, 1, 1), 0))  # another trial of the process in between
     again = ProxyTraining(bench("search.max_steps=6"), MIXTURE, 3)
     again.load(tmp_path)
     assert train(again) == whole
@@ -222,7 +222,7 @@ def test_each_step_has_a_line_that_a_resumed_training_goes_on_with(bench, tmp_pa
     tokens = once.bench.counted.tokens
     assert sum(line.tokens for line in whole[:4]) == sum(tokens[once._plan(0).rows])
     for line in whole:
-        losses = [line.loss_scoring, line.loss_interpreting, line.loss_general]
+        losses = [line.losses["scoring"], line.losses["interpreting"], line.losses["general"]]
         known = [loss for loss in losses if loss is not None]
         assert min(known) - 1e-6 <= line.loss <= max(known) + 1e-6
         assert line.gradient_norm > 0
@@ -236,7 +236,7 @@ def test_parts_of_a_batch_give_the_loss_of_the_whole(bench, loss):
         cut = bench(*settings, bound)
         assert len(cut.micro_batches(np.arange(14))) > 1
         parts = train(ProxyTraining(cut, MIXTURE, 0))
-        assert parts.loss_scoring == pytest.approx(whole.loss_scoring, abs=1e-4)
+        assert parts.losses["scoring"] == pytest.approx(whole.losses["scoring"], abs=1e-4)
 
 
 def test_encoding_ahead_in_threads_changes_nothing(bench, tmp_path):
@@ -261,9 +261,9 @@ def test_checkpointed_activations_change_nothing_and_bf16_little(bench):
             ("search.precision=bf16", "models.remember_features=false"),
         )
     )
-    assert lean.loss_scoring == pytest.approx(plain.loss_scoring, abs=1e-5)
-    assert half.loss_scoring == pytest.approx(plain.loss_scoring, rel=0.02)
-    assert half.loss_scoring != plain.loss_scoring
+    assert lean.losses["scoring"] == pytest.approx(plain.losses["scoring"], abs=1e-5)
+    assert half.losses["scoring"] == pytest.approx(plain.losses["scoring"], rel=0.02)
+    assert half.losses["scoring"] != plain.losses["scoring"]
 
 
 def test_base_weights_are_restored_exactly_whether_kept_in_bf16_or_not(bench):

@@ -38,7 +38,7 @@ BROKEN, UNSCORED = 1.0, (2.0, 1)
 
 def mixture_at(ratio):
     # The catalog has no scoring rows: a trial that plans them fails.
-    return Mixture(1 if ratio == BROKEN else 0, 100, 100)
+    return Mixture.of(1 if ratio == BROKEN else 0, 100, 100)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_a_mistake_of_the_users_ends_the_search_at_once_until_it_is_mended(ray, 
         # As an image would be: found when a trial reads it, in its own process.
         if ratio == BROKEN and os.getpid() != driver and not image.exists():
             raise InputError("images/7.png: image file is missing")
-        return Mixture(0, 100, 100)
+        return Mixture.of(0, 100, 100)
 
     task = Task(RunFolder(tmp_path), config, tmp_path, unavailable, "interpreting", optimum=2.42)
 
@@ -117,8 +117,8 @@ def test_a_trial_that_fails_three_times_is_reported_and_the_others_complete(trie
     failed = {row.point: row for row in rows if row.status == "failed"}
     assert set(failed) == {(BROKEN, 0), (BROKEN, 1)}
     for point, row in failed.items():
-        assert "domain scoring is empty" in row.reason
-        assert (row.rows_scoring, row.score, row.device_seconds) == (1, None, None)
+        assert "pool scoring is empty" in row.reason
+        assert (row.mixture["scoring"], row.score, row.device_seconds) == (1, None, None)
         lines = artifacts.read_jsonl(records.attempts_file(folder, *point))
         assert [line["ended"] for line in lines] == ["failed"] * 3
 
@@ -132,7 +132,7 @@ def test_no_more_trials_than_allowed_run_at_once(ray, tmp_path):
     def noted(ratio):
         if os.getpid() != driver:
             (tmp_path / "starts" / f"{ratio}").touch()
-        return Mixture(0, 100, 100)
+        return Mixture.of(0, 100, 100)
 
     task = Task(RunFolder(tmp_path), config, tmp_path, noted, "interpreting", optimum=2.42)
     rows = run_search(task, [(ratio, 0) for ratio in RATIOS], Shown())
@@ -322,7 +322,7 @@ def test_the_study_has_the_evaluations_of_each_trial(tried):
         # A rehearsal's losses are the same at each evaluation.
         assert max(found[row.point]) == row.steps
         losses = [*found[row.point].values()]
-        assert losses == [pytest.approx(row.loss_interpreting)] * len(losses)
+        assert losses == [pytest.approx(row.losses["interpreting"])] * len(losses)
 
 
 def test_actors_of_trials_are_named_after_their_search(tried):

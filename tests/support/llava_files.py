@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 from qsit_ray.data.catalog import Content
+from qsit_ray.mixture import DOMAINS
 from qsit_ray.stages import own_data
 from qsit_ray.terminal import Terminal
 
@@ -40,7 +41,7 @@ QUESTION = {
 def read(data, seed=0, report=lambda *_: None):
     """The catalog's content, as lists."""
     with tempfile.TemporaryDirectory() as folder:
-        found = own_data.read(data, seed, Path(folder) / "drafts.arrow", report)
+        found = own_data.read(data, DOMAINS[:2], seed, Path(folder) / "drafts.arrow", report)
         return Content(
             train=[row for _, rows in found.training() for row in rows.to_pylist()],
             validation=[row for rows in found.validating() for row in rows.to_pylist()],

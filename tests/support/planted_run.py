@@ -9,6 +9,7 @@ from PIL import Image
 
 from qsit_ray import artifacts
 from qsit_ray.config import presets
+from qsit_ray.mixture import Mixture
 from qsit_ray.search.trials import TrialOutcome, write_trials
 from qsit_ray.surrogate.comparison import compare_curves
 from qsit_ray.surrogate.observations import observed
@@ -47,10 +48,10 @@ def read(page):
 def search(run, axis, lost=None):
     space = CONFIG.space(axis)
     rows = [
-        TrialOutcome(ratio, seed, 1, 1, 1, status="failed", reason="worker <died>")
+        TrialOutcome(ratio, seed, Mixture.of(1, 1, 1), status="failed", reason="worker <died>")
         if (ratio, seed) == lost
         else TrialOutcome(
-            *(ratio, seed, 1, 1, 1),
+            *(ratio, seed, Mixture.of(1, 1, 1)),
             score=0.5 - 0.01 * (place - 4) ** 2 + 0.004 * seed,
             accuracy=0.3 + 0.02 * place,
             srcc=0.4 - 0.01 * (place - 3) ** 2,

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from qsit_pools import ratios
 
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
@@ -98,7 +99,9 @@ def job(tmp_path_factory):
         run=RunFolder(folder),
         config=config,
         base=base,
-        mixture=FoundMix(1.0, 4 / 3, 1.0, None, "answer", Mixture(48, 64, 48), loss="row_mean"),
+        mixture=FoundMix(
+            ratios(1.0, 4 / 3, 1.0), None, "answer", Mixture.of(48, 64, 48), loss="row_mean"
+        ),
         checkpoints=Checkpoints(folder / "ray", kept=2),
         session="none",
     )

@@ -12,6 +12,7 @@ import torch.distributed as dist
 
 from qsit_ray import artifacts
 from qsit_ray.data.catalog import open_catalog
+from qsit_ray.losses import flat
 from qsit_ray.mixture import Mixture, plan_epoch
 from qsit_ray.models import load
 from qsit_ray.models.batch import Batches, pack
@@ -41,7 +42,7 @@ if asked["rehearse"]:
     rehearse(engine, job)
 catalog = open_catalog(job.run.catalog)
 batch = job.config.train.training.batch_size
-plan = plan_epoch(Mixture(48, 64, 48), catalog.sizes, 0, job.config.seed, batch)
+plan = plan_epoch(Mixture.of(48, 64, 48), catalog.sizes, 0, job.config.seed, batch)
 rows = Batches(job.run.catalog, load.load_processor(job.base), job.config.models.max_length)
 losses, by_domain, bad, early = [], [], None, None
 for step in range(asked["first"], asked["last"]):
@@ -68,8 +69,8 @@ dist.barrier()
 engine.export(folder / "model")
 if rank == 0:
     results = {"losses": losses, "by_domain": by_domain, "bad": bad, "own_weights": whole}
-    results["measured"] = asdict(measured) if measured else None
-    results["early"] = asdict(early) if early else None
+    results["measured"] = flat(asdict(measured)) if measured else None
+    results["early"] = flat(asdict(early)) if early else None
     results["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     artifacts.write_json(folder / "results.json", results)
 dist.destroy_process_group()

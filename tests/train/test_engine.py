@@ -27,7 +27,7 @@ def alone(steps):
 def planned(job):
     """The plan that `steps.py` trains, and each row's domain."""
     rows = open_catalog(job.run.catalog)
-    plan = plan_epoch(Mixture(48, 64, 48), rows.sizes, 0, job.config.seed, 8)
+    plan = plan_epoch(Mixture.of(48, 64, 48), rows.sizes, 0, job.config.seed, 8)
     return plan, rows
 
 

@@ -4,6 +4,7 @@ import pickle
 from dataclasses import replace
 
 import pytest
+from qsit_pools import losses
 
 from qsit_ray.mixture import Mixture
 from qsit_ray.run_files import EpochLine
@@ -14,13 +15,12 @@ from qsit_ray.train.state import Position
 
 LINE = EpochLine(
     epoch=1,
-    sizes=Mixture(1200, 3000, 90),
-    loss_scoring=0.6,
-    loss_interpreting=1.2,
+    sizes=Mixture.of(1200, 3000, 90),
+    losses=losses(0.6, 1.2),
     loss_ratio=0.5,
     reference_loss_ratio=0.4,
     verdict="grow_scoring",
-    next_sizes=Mixture(1320, 3000, 90),
+    next_sizes=Mixture.of(1320, 3000, 90),
     srcc=0.5,
     accuracy=0.4,
     plan_sha256="",
@@ -53,7 +53,7 @@ def shown(monkeypatch):
 
 def test_the_course_shows_the_mix_and_the_last_loss_ratio(shown):
     course = ShownCourse("runs", "runs-1234")
-    position = Position(2, 7, Mixture(1320, 3000, 90), 4)
+    position = Position(2, 7, Mixture.of(1320, 3000, 90), 4)
     for _ in range(2):  # Ray may repeat a call
         course.move_to(position)
         course.end_epoch(LINE)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from qsit_pools import losses as named
 
 from qsit_ray.config.files import override
 from qsit_ray.controller import Reference
@@ -16,7 +17,7 @@ from qsit_ray.mixture import DOMAINS, Mixture, checksum, plan_epoch
 from qsit_ray.train.bad_loss import BadBatch, BadBatches
 from qsit_ray.train.state import Consumed, Course, Measured, Position, TrainState
 
-PLAN = plan_epoch(Mixture(5, 9, 4), {"scoring": 6, "interpreting": 6, "general": 6}, 0, 3, 4)
+PLAN = plan_epoch(Mixture.of(5, 9, 4), {"scoring": 6, "interpreting": 6, "general": 6}, 0, 3, 4)
 
 
 def part(steps):
@@ -30,8 +31,8 @@ def part(steps):
 def after(job, losses, state=None):
     """The state after one more epoch of `PLAN` with these validation losses."""
     state = state or TrainState(consumed=part(range(PLAN.steps)), timing={"train_seconds": 2.5})
-    measured = Measured(*losses, srcc=0.5, accuracy=None)
-    decision = job.controller(state.decisions).observe(state.epoch, *losses)
+    measured = Measured(named(*losses), srcc=0.5, accuracy=None)
+    decision = job.controller(state.decisions).observe(state.epoch, named(*losses))
     line = job.line(PLAN, state, decision, measured)
     return TrainState([*state.lines, line], (*state.decisions, decision))
 
@@ -131,14 +132,14 @@ def test_the_position_is_the_states_step_and_the_epochs_mixture(job):
 def test_fresh_rows_come_after_those_of_the_epochs_done(job):
     train = job.config.train.model_copy(update={"epoch_rows": "fresh"})
     fresh = replace(job, config=job.config.model_copy(update={"train": train}))
-    assert fresh.position(TrainState()).used == dict.fromkeys(DOMAINS, 0)
+    assert fresh.position(TrainState()).used == {}
     first, later = job.mixture.rows, after(job, (0.3, 1.0))
-    assert fresh.position(later).used == first.counts()
+    assert fresh.position(later).used == first
     second = later.decisions[0].next_sizes
     lines = [*later.lines, replace(later.lines[0], epoch=1, sizes=second)]
     later = replace(later, lines=lines, decisions=later.decisions * 2)
     assert fresh.position(later).used == {
-        domain: first.counts()[domain] + second.counts()[domain] for domain in DOMAINS
+        domain: first[domain] + second[domain] for domain in DOMAINS
     }
 
 
@@ -149,7 +150,7 @@ def test_the_controller_has_the_settings_and_the_catalogs_sizes(job):
 
 
 def test_an_actor_that_was_restarted_serves_nothing():
-    course, position = Course(), Position(0, 7, Mixture(1, 2, 3), 4)
+    course, position = Course(), Position(0, 7, Mixture.of(1, 2, 3), 4)
     with pytest.raises(RuntimeError, match="not set yet"):
         course.position()
     course.move_to(position)

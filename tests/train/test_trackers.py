@@ -4,6 +4,7 @@ import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from qsit_pools import losses
 
 from qsit_ray.config.files import override
 from qsit_ray.config.presets import demo
@@ -15,13 +16,12 @@ from qsit_ray.train import trackers
 
 LINE = EpochLine(
     epoch=1,
-    sizes=Mixture(10, 20, 5),
-    loss_scoring=0.5,
-    loss_interpreting=1.0,
+    sizes=Mixture.of(10, 20, 5),
+    losses=losses(0.5, 1.0),
     loss_ratio=0.5,
     reference_loss_ratio=None,
     verdict="hold",
-    next_sizes=Mixture(12, 20, 5),
+    next_sizes=Mixture.of(12, 20, 5),
     srcc=None,
     accuracy=0.25,
     plan_sha256="ab",
@@ -54,9 +54,7 @@ STEP = StepLine(
     epoch=1,
     step=5,
     loss=2.0,
-    loss_scoring=0.5,
-    loss_interpreting=None,
-    loss_general=3.0,
+    losses={"scoring": 0.5, "interpreting": None, "general": 3.0},
     gradient_norm=1.5,
     rate=1e-5,
     rows=64,

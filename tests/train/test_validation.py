@@ -7,6 +7,7 @@ import torch
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.data.encode import collate
 from qsit_ray.evaluation import correlation
+from qsit_ray.mixture import DOMAINS
 from qsit_ray.models import load
 from qsit_ray.models.batch import Batches
 from qsit_ray.models.choice import answer
@@ -57,7 +58,7 @@ def measure(job, checkpoint, monkeypatch):
                     return [each[place] for each in values]
 
                 monkeypatch.setattr(validation, "gather", gather)
-                measured = Validation(rows, rank, ranks, tokens, threads=rank).measure(
+                measured = Validation(rows, DOMAINS[:2], rank, ranks, tokens, threads=rank).measure(
                     counted, torch.device("cpu"), most
                 )
                 found.append((measured, counted.seen))
@@ -72,8 +73,8 @@ def test_measures_are_those_of_one_row_at_a_time(job, checkpoint, measure):
     images, questions = catalog.images("validation"), catalog.questions("validation")
     ((measured, _),) = measure(1)
     for domain, loss in (
-        ("scoring", measured.loss_scoring),
-        ("interpreting", measured.loss_interpreting),
+        ("scoring", measured.losses["scoring"]),
+        ("interpreting", measured.losses["interpreting"]),
     ):
         single = [
             tensors(collate([rows.encoder.encode(row)], rows.pad_token))
@@ -100,8 +101,8 @@ def test_measures_depend_on_neither_tokens_nor_ranks(measure, tokens, ranks):
         # ZeRO stage 3 would wait for ever otherwise.
         assert len(seen) == len(of_ranks[0][1])
         assert all(rows * length <= tokens or rows == 1 for rows, length in seen)
-    assert measured.loss_scoring == pytest.approx(alone.loss_scoring, rel=1e-5)
-    assert measured.loss_interpreting == pytest.approx(alone.loss_interpreting, rel=1e-5)
+    assert measured.losses["scoring"] == pytest.approx(alone.losses["scoring"], rel=1e-5)
+    assert measured.losses["interpreting"] == pytest.approx(alone.losses["interpreting"], rel=1e-5)
     assert (measured.srcc, measured.accuracy) == (alone.srcc, alone.accuracy)
 
 

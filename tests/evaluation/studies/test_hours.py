@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from qsit_pools import losses
 from typer.testing import CliRunner
 
 from qsit_ray.artifacts import RunFolder
@@ -27,7 +28,7 @@ def trial(axis, ratio, seed, noise, seconds):
     score = float(response(axis, ratio) + noise)
     loss = float(np.exp(1 - 5 * response(axis, ratio)))
     return TrialOutcome(
-        ratio, seed, score=score, loss_scoring=loss, loss_interpreting=2 * loss,
+        ratio, seed, score=score, losses=losses(loss, 2 * loss),
         device_seconds=seconds,
     )  # fmt: skip
 

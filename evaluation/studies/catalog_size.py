@@ -88,7 +88,7 @@ def measured(rows: int) -> Built:
         wanted = np.random.default_rng(0).integers(0, len(opened.rows), TAKEN)
         assert len(opened.take(wanted)) == TAKEN
         clock.append(time.process_time())
-        plan_epoch(Mixture(**opened.sizes), opened.sizes, 0, 0, 64)
+        plan_epoch(Mixture(opened.sizes), opened.sizes, 0, 0, 64)
         clock.append(time.process_time())
         memory = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         size = sum(file.stat().st_size for file in files)

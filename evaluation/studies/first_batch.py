@@ -88,7 +88,7 @@ def measure(run: RunFolder, micro_batches: int, read: int) -> list[Execution]:
     sizes = dict.fromkeys(DOMAINS, micro_batches // len(DOMAINS))
     layout = Layout(run, 0, BATCH, Bounds(1))
     course = ray.remote(num_cpus=0)(Course).options(name=COURSE, namespace=NAMESPACE).remote()
-    ray.get(course.move_to.remote(Position(0, 0, Mixture(**sizes), RANKS)))
+    ray.get(course.move_to.remote(Position(0, 0, Mixture(sizes), RANKS)))
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False

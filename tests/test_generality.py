@@ -10,12 +10,12 @@ import pytest
 import torch
 import yaml
 from command_line import call, epochs, read
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2ForCausalLM
 
 from qsit_ray.config.config import Config
 from qsit_ray.config.files import read_yaml, validated
 from qsit_ray.config.presets import resolve
-from qsit_ray.demo.models import DECODERS, SPECIAL, VOCABULARY, make_tokenizer
+from qsit_ray.demo.models import DECODERS, decoder_config, make_tokenizer
 from qsit_ray.errors import InputError
 from qsit_ray.mixture import ratios_at
 
@@ -28,18 +28,8 @@ RATIOS = [0.3, 1.0, 3.0]
 def language_model(folder, size):
     """A Qwen2 with random weights, and a tokenizer with its chat form."""
     tokenizer = make_tokenizer([" ".join(WORDS)] * 20)
-    ids = {name: tokenizer.convert_tokens_to_ids(name) for name in SPECIAL}
     torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=VOCABULARY,
-        **DECODERS[size],
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=ids["<|im_end|>"],
-        pad_token_id=ids["<|endoftext|>"],
-    )
-    Qwen2ForCausalLM(config).save_pretrained(folder)
+    Qwen2ForCausalLM(decoder_config(DECODERS[size], tokenizer)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
@@ -153,6 +143,28 @@ def test_a_row_with_an_image_is_refused_for_a_model_of_text(ground, tmp_path):
     done = call("data", "build", tmp_path / "run", "--preset", root / "mine.yaml")
     assert done.returncode == 2
     assert "(code-0): it has an image, and models.proxy" in done.stderr
+
+
+def test_remembered_features_are_refused_for_a_model_of_text(ground, tmp_path):
+    found = settings(ground, ["chat", "code"], ["code_chat"])
+    found["models"]["remember_features"] = True
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(found))
+    done = call("run", "--preset", tmp_path / "mine.yaml", "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert "set models.remember_features to false" in done.stderr
+    assert not (tmp_path / "run" / "catalog").exists()
+
+
+def test_other_tasks_hold_other_rows_out(ground, tmp_path):
+    """Also where the catalog is there already."""
+    pools = ["chat", "code", "facts"]
+    found = settings(ground, pools, ["code_facts", "code_chat"])
+    for tasks in (["chat", "code"], ["chat", "facts"]):
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(found | {"tasks": tasks}))
+        done = call("data", "build", tmp_path / "run", "--preset", tmp_path / "mine.yaml")
+        assert done.returncode == 0, done.stderr
+        held = pq.read_table(tmp_path / "run" / "catalog" / "validation.parquet")
+        assert set(held["domain"].to_pylist()) == set(tasks)
 
 
 @pytest.mark.slow

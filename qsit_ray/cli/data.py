@@ -88,13 +88,13 @@ def init(
 def build(run: Run, preset: Preset = None, assignments: Set = []) -> None:  # noqa: B006
     """Build the catalog, the demo's base models, and count the tokens of each row."""
     from qsit_ray import pipeline
-    from qsit_ray.config.data import LlavaData
+    from qsit_ray.config.data import OwnData
     from qsit_ray.config.places import absolute
     from qsit_ray.stages.catalog import build as build_catalog
 
     folder = RunFolder(run.absolute())
     requested = requested_config(folder, preset, assignments)
-    if not folder.config.exists() and isinstance(requested.data, LlavaData):
+    if not folder.config.exists() and isinstance(requested.data, OwnData):
         # First: what is wrong with the data is then known without the models.
         with folder.lock():
             build_catalog(folder, absolute(requested), Terminal())

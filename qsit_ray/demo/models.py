@@ -100,21 +100,26 @@ def make_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def decoder_config(decoder: Mapping[str, int], tokenizer: Any) -> Qwen2Config:
+    """Return the configuration of a tiny Qwen2 decoder of these sizes, by Qwen2Config's names."""
+    return Qwen2Config(
+        vocab_size=VOCABULARY,
+        **decoder,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.convert_tokens_to_ids("<|im_end|>"),
+        pad_token_id=tokenizer.convert_tokens_to_ids("<|endoftext|>"),
+    )
+
+
 def make_model(decoder: Mapping[str, int], tokenizer: Any, seed: int) -> Any:
     """Return a LlavaOnevisionForConditionalGeneration with random weights, in evaluation mode.
 
     `decoder`: sizes of a Qwen2 decoder, by Qwen2Config's names.
     """
     ids = {name: tokenizer.convert_tokens_to_ids(name) for name in SPECIAL}
-    text = Qwen2Config(
-        vocab_size=VOCABULARY,
-        **decoder,
-        max_position_embeddings=1024,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=ids["<|im_end|>"],
-        pad_token_id=ids["<|endoftext|>"],
-    )
+    text = decoder_config(decoder, tokenizer)
     config = LlavaOnevisionConfig(
         vision_config=TOWER.to_dict(),
         text_config=text.to_dict(),

@@ -81,7 +81,7 @@ def architecture(name: str) -> LlavaOnevisionConfig:
 
 def has_vision(config: PretrainedConfig) -> bool:
     """Whether the model of this configuration reads images, or text alone."""
-    return hasattr(config, "vision_config")
+    return isinstance(config, LlavaOnevisionConfig)
 
 
 def on_meta(config: PretrainedConfig) -> PreTrainedModel:

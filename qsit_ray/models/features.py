@@ -13,8 +13,6 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from qsit_ray import artifacts
-from qsit_ray.errors import InputError
-from qsit_ray.models.architectures import has_vision
 
 # The tower computes tiles in groups of one size, filled with zeros: a matrix product's rounding may
 # depend on its shape, and a tile's features must not depend on the other tiles of its batch.
@@ -91,8 +89,6 @@ class _Tower:
     features depend on."""
 
     def __init__(self, model: Any):
-        if not has_vision(model.config):
-            raise InputError("models.remember_features: a model of text alone has no vision tower")
         tower = model.model.vision_tower
         if any(parameter.requires_grad for parameter in tower.parameters()):
             raise ValueError("the vision tower is trained: its features can't be remembered")

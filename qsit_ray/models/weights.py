@@ -47,10 +47,16 @@ def read_config(folder: Path) -> Any:
             "alone"
         )
     try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # each kind of wrong value ends in its own
         reason = " ".join(str(error).split())
         raise InputError(f"{folder}: its config.json can't be read: {reason}") from error
+    # Some models of images are among transformers' language models.
+    if kind != KIND and config.get_text_config() is not config:
+        raise InputError(
+            f"{folder}: a {kind} reads more than text; of such models only {KIND} is known"
+        )
+    return config
 
 
 def model_class(config: Any) -> Any:

@@ -44,10 +44,18 @@ def check(run: RunFolder, config: Config, bases: Mapping[str, Base], terminal: T
                 hub.fetch(base.name)
             terminal.say(f"Check {base.name} ...")
             check_checkpoint(base.name)
-            if config.has_benchmarks and not has_vision(read_config(hub.folder_of(base.name))):
-                raise InputError(f"{base.name}: it reads text alone, and images are to be judged")
+            if not has_vision(read_config(hub.folder_of(base.name))):
+                _check_text_alone(base.name, config)
         except InputError as error:
             raise InputError(f"models.{role}: {error}") from None
+
+
+def _check_text_alone(name: str, config: Config) -> None:
+    """Raises InputError where a run needs more of a model than that it reads text."""
+    if config.has_benchmarks:
+        raise InputError(f"{name}: it reads text alone, and images are to be judged")
+    if config.models.remember_features:
+        raise InputError(f"{name}: it reads text alone; set models.remember_features to false")
 
 
 def check_checkpoint(name: str) -> None:

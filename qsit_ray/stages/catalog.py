@@ -37,6 +37,9 @@ def _make(run: RunFolder, config: Config, terminal: Terminal) -> None:
         "seed": config.seed,
         "columns": catalog.SCHEMA.names,
     }
+    if isinstance(config.data, PoolsData):
+        # The rows that are held out, and the order of the pools, which a digest does not tell.
+        inputs |= {"tasks": list(config.tasks), "pools": list(config.pools)}
     if isinstance(config.data, LlavaData | PoolsData):
         inputs["files"] = {name: _sha256(name) for name in _files(config.data)}
     if run.is_complete("data", inputs):

@@ -29,13 +29,15 @@ def merge_check(run: RunFolder, config: Config, terminal: Terminal) -> MergeChec
     """Train a component of each pool and the anchors with the run's own settings, one seed each,
     merge the components, and write `search/merge_check.json`. What was trained before is kept.
 
-    Raises InputError for a rehearsal or a pool without rows, and RuntimeError when a training
-    failed.
+    Raises InputError for a rehearsal, two pools or a pool without rows, and RuntimeError when a
+    training failed.
     """
     if config.search.rehearsal is not None:
         raise InputError("search.rehearsal: nothing is trained that could be merged")
     if config.search.storage is not None:
         raise InputError("search.storage: merge-check keeps models in the run folder; leave it out")
+    if len(config.pools) < 3:
+        raise InputError("data.pools: two pools have one anchor; merge-check needs three pools")
     sizes = read_sizes(run.catalog)
     for domain, count in sizes.items():
         if not count:

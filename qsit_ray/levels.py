@@ -7,6 +7,7 @@ and the closed side of the intervals is explicit. Levels are numbered 1 (bad) to
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -106,15 +107,15 @@ class Conversion:
     clipped: int
     rejected: int
 
-    def words(self) -> list[str | None]:
-        """The level word of each row; None for a row set aside."""
-        names = (None, *LEVELS)
+    def words(self, of: Sequence[str] = LEVELS) -> list[str | None]:
+        """The level word of each row, one of these, worst first; None for a row set aside."""
+        names = (None, *of)
         return [names[level] for level in self.levels]
 
-    def counts(self) -> dict[str, int]:
-        """Rows of each level, from bad to excellent."""
+    def counts(self, of: Sequence[str] = LEVELS) -> dict[str, int]:
+        """Rows of each level by its word, the worst first."""
         found = np.bincount(self.levels, minlength=6)
-        return {word: int(found[i]) for i, word in enumerate(LEVELS, start=1)}
+        return {word: int(found[i]) for i, word in enumerate(of, start=1)}
 
 
 def inner_edges(low: float, high: float) -> NDArray[np.float64]:

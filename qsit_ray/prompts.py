@@ -28,13 +28,17 @@ DESCRIBE = "Describe and evaluate the quality of the image."
 """The question of a description."""
 
 
-def multiple_choice_prompt(question: str, candidates: Sequence[str]) -> str:
+CHOICE = "<image>\n{question}\n{options}\nAnswer with the text of one option."
+"""The form of a closed question."""
+
+
+def multiple_choice_prompt(question: str, candidates: Sequence[str], form: str = CHOICE) -> str:
     """The user turn of a closed question, the same in training rows and in evaluation.
 
     The options are listed by letter; the reply is the option's text. The image token comes first.
     """
     options = "\n".join(f"{chr(65 + i)}. {c}" for i, c in enumerate(candidates))
-    return f"<image>\n{question}\n{options}\nAnswer with the text of one option."
+    return form.format(question=question, options=options)
 
 
 CHAT_TEMPLATE = (
@@ -66,7 +70,8 @@ class Profile:
     represented by its first.
 
     `chat`: the text around the question, with {question} in it; None is the form of training rows
-    (`qsit_ray.data.encode`).
+    (`qsit_ray.data.encode`). `choice`: the form of a closed question, for
+    `multiple_choice_prompt`.
 
     Raises InputError where words and weights don't match.
     """
@@ -78,6 +83,7 @@ class Profile:
     weights: tuple[float, ...]
     in_context: bool = True
     chat: str | None = None
+    choice: str = CHOICE
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.words) == len(self.weights) == len(set(self.words)):
@@ -146,13 +152,6 @@ OFFICIAL = Profile(
 lists the parts of it that are confirmed."""
 
 PROFILES = {profile.name: profile for profile in (PAPER, OFFICIAL)}
-
-
-def profile_named(name: str) -> Profile:
-    """The profile of that name. Raises InputError that lists the names."""
-    if name not in PROFILES:
-        raise InputError(f"profile {name!r} is not known; expected one of: {', '.join(PROFILES)}")
-    return PROFILES[name]
 
 
 def level_tokens(tokenizer: Any, profile: Profile = PAPER) -> list[int]:

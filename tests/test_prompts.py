@@ -15,7 +15,8 @@ from transformers import PreTrainedTokenizerFast
 from qsit_ray.demo.models import _QWEN_SPLIT
 from qsit_ray.errors import InputError
 from qsit_ray.levels import two_level_margin
-from qsit_ray.prompts import OFFICIAL, PAPER, PROFILES, Profile, level_tokens, profile_named
+from qsit_ray.profiles import named
+from qsit_ray.prompts import OFFICIAL, PAPER, PROFILES, Profile, level_tokens
 
 # The logits that the release's author printed for one image, and its README's score of them
 # (zzc-1998/Q-SiT, issue 12); worst level first.
@@ -47,9 +48,9 @@ def test_paper_and_official_are_the_papers_and_the_releases_prompts():
     assert OFFICIAL.stem == "The quality of this image is "
     assert all(profile.question.count("<image>") == 1 for profile in PROFILES.values())
     assert "Excellent, Good, Fair, Poor, and Bad (from high to low)" in OFFICIAL.question
-    assert profile_named("official") is OFFICIAL
+    assert named("official") is OFFICIAL
     with pytest.raises(InputError, match="'papr' is not known; expected one of: paper, official"):
-        profile_named("papr")
+        named("papr")
 
 
 def test_the_released_logits_give_the_released_score():

@@ -47,7 +47,7 @@ def compare(
     dir_a: Annotated[Path, typer.Argument(metavar="DIR_A", help="A folder of images.")],
     dir_b: Annotated[Path, typer.Argument(metavar="DIR_B", help="Images of the same names.")],
     model: Model,
-    profile: Profile = "paper",
+    profile: Profile = None,
     out: Annotated[Path | None, typer.Option(help="A page to write: .html.")] = None,
     cases: Annotated[
         int, typer.Option(min=1, max=MOST_CASES, help="Worst cases that are shown, and best.")

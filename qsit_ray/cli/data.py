@@ -50,14 +50,14 @@ def init(
         raise InputError(f"{out}: the ending must be .yaml")
     if out.exists() and not force:
         raise InputError(f"{out}: exists; --force replaces it")
-    presets.resolve(extends)
+    profile = presets.resolve(extends).prompts.profile
     made = out.with_suffix("")
     if as_json:
         found = discovery.discover(folder, made, lambda done, total: None)
     else:
         with Terminal().bar("Look through the files") as bar:
             found = discovery.discover(folder, made, bar.update)
-    drafted = draft.write(found, folder, out, extends, seed)
+    drafted = draft.write(found, folder, out, extends, seed, profile)
     uses = {
         use: [str(each.file) for each in found.records if each.use == use]
         for use in ("scoring", "interpreting", "general", "questions")
@@ -164,11 +164,12 @@ def audit(
             pipeline.build_data(folder, *held)
         open_catalog.cache_clear()
     catalog, cut = open_catalog(folder.catalog), read_cut(folder)
+    levels = requested_config(folder, None, []).prompts.levels
     if as_json:
-        found = audited(catalog, cut, lambda done, total: None)
+        found = audited(catalog, cut, lambda done, total: None, levels)
         return print_json({"findings": [asdict(each) for each in found]})
     with Terminal().bar("Read the images") as bar:
-        found = audited(catalog, cut, bar.update)
+        found = audited(catalog, cut, bar.update, levels)
     if not found:
         return say(f"{run}: nothing found")
     rows = [(each.kind, each.count, ", ".join(each.examples)) for each in found]

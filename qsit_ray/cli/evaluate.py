@@ -298,7 +298,9 @@ def efficiency(
     image: Annotated[
         Path | None, typer.Option(help="The image; noise of 768 x 1024 pixels by default.")
     ] = None,
-    profile: Annotated[str, typer.Option(help="paper or official.")] = "paper",
+    profile: Annotated[
+        str | None, typer.Option(help="paper or official; by default the model's own, or paper.")
+    ] = None,
     answer_tokens: Annotated[int, typer.Option(help="Tokens generated in answering.")] = 32,
     repeats: Annotated[
         int | None, typer.Option(help="Timed runs, after two others; 10 by default.")
@@ -309,10 +311,11 @@ def efficiency(
     as_json: Json = False,
 ) -> None:
     """Cost of scoring and answering: latency, peak memory, FLOPs, parameters."""
+    from qsit_ray import profiles
     from qsit_ray.data import images
-    from qsit_ray.prompts import profile_named
+    from qsit_ray.prompts import PAPER
 
-    asked = profile_named(profile)
+    asked = None if profile is None else profiles.named(profile)
     if image is not None and not image.is_file():
         raise InputError(f"{image}: image file is missing")
 
@@ -325,7 +328,7 @@ def efficiency(
         if not repeats is device is None:
             raise InputError(f"{model} has no weights and is not timed: no --repeats or --device")
         size = benchmark.KONIQ_SIZE if image is None else images.check(image)
-        result = benchmark.measure_architecture(model, asked, size, answer_tokens)
+        result = benchmark.measure_architecture(model, asked or PAPER, size, answer_tokens)
     else:
         from qsit_ray.models.load import load
 
@@ -337,7 +340,7 @@ def efficiency(
         checkpoint.model.to(device or there[0])
         result = benchmark.measure(
             checkpoint,
-            asked,
+            asked or profiles.of(Path(checkpoint.folder)),
             image,
             answer_tokens=answer_tokens,
             repeats=10 if repeats is None else repeats,

@@ -12,6 +12,7 @@ import typer
 from qsit_ray.cli.options import Confidence, Json, LowerBetter, Seed
 from qsit_ray.cli.printing import print_json, print_reasons, print_table, say
 from qsit_ray.errors import InputError
+from qsit_ray.prompts import PAPER
 from qsit_ray.reading import TABLES
 
 
@@ -79,15 +80,21 @@ def import_(
     ] = 0.0,
     seed: Seed = 0,
     lower_better: LowerBetter = False,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="A configuration whose `prompts` D1 is worded as. The paper's."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make D1's records, or a test table, of a table of labels."""
+    from qsit_ray.config import presets
     from qsit_ray.data import labels, scoring
     from qsit_ray.levels import Range
 
     if to.suffix not in (*scoring.RECORDS, scoring.TABLE):
         raise InputError(f"{to}: the ending must be .json, .jsonl (D1) or .csv (a test table)")
     scale = Range.parse(range_)
+    profile = presets.resolve(preset).prompts.profile if preset else PAPER
     found = labels.load(table, image, mos, lower_better)
     if hold_out:
         found = scoring.hold_out(found, hold_out, seed)
@@ -95,7 +102,7 @@ def import_(
         made = scoring.table(found, split)
     else:
         try:
-            made = scoring.records(found, scale, split=split)
+            made = scoring.records(found, scale, split, profile)
         except InputError as error:
             raise InputError(f"{table}: {error}") from None
     scoring.write(to, made)
@@ -104,7 +111,7 @@ def import_(
         "written": len(made.rows),
         "rejected": dict(made.rejects),
         "lower_better": found.lower_better,
-        "levels": made.levels.counts() if made.levels else None,
+        "levels": made.levels.counts(profile.words) if made.levels else None,
         "out": str(to),
     }
     if as_json:

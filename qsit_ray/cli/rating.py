@@ -43,8 +43,11 @@ Address = Annotated[
     ),
 ]
 Profile = Annotated[
-    Literal["paper", "official"],
-    typer.Option(help="The prompt: official for the weights that Q-SIT's authors released."),
+    str | None,
+    typer.Option(
+        help="The prompt: paper, or official for the weights that Q-SIT's authors released; with "
+        "--backend vllm also a model's profile.json. By default the model's own, or paper."
+    ),
 ]
 Precision = Annotated[
     Literal["fp32", "bf16"] | None,
@@ -90,7 +93,7 @@ def score(
             "lines of standard input.",
         ),
     ] = None,
-    profile: Profile = "paper",
+    profile: Profile = None,
     column: Annotated[
         str | None, typer.Option(help="A table's column of paths; by default image.")
     ] = None,
@@ -187,7 +190,7 @@ def ask(
         list[str] | None,
         typer.Option("--choice", help="A candidate; with two or more the likeliest is chosen."),
     ] = None,
-    profile: Profile = "paper",
+    profile: Profile = None,
     precision: Precision = None,
     most_tokens: MostTokens = 512,
     backend: Backend = "local",
@@ -220,7 +223,7 @@ def ask(
 def describe(
     image: Shown,
     model: Model,
-    profile: Profile = "paper",
+    profile: Profile = None,
     precision: Precision = None,
     most_tokens: MostTokens = 512,
     backend: Backend = "local",
@@ -266,7 +269,7 @@ def _address(
 
 def _rater(
     model: str,
-    profile: str,
+    profile: str | None,
     precision: Literal["fp32", "bf16"] | None,
     address: str | None,
     tokens: int | None = None,
@@ -281,7 +284,10 @@ def _rater(
 
 
 def loaded(
-    model: str, profile: str, precision: Literal["fp32", "bf16"] | None, tokens: int | None = None
+    model: str,
+    profile: str | None,
+    precision: Literal["fp32", "bf16"] | None,
+    tokens: int | None = None,
 ) -> Rater:
     """The model of a folder, of a run's folder, or of the Hub; loading it is said on the screen."""
     folder = folder_of(model)

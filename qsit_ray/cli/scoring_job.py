@@ -31,7 +31,7 @@ class Job:
     """How a job scores: the options of the command line."""
 
     model: str
-    profile: str
+    profile: str | None
     precision: Literal["fp32", "bf16"] | None
     batch_tokens: int | None
     cpus: int | None

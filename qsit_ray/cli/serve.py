@@ -26,7 +26,7 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Its port.")] = 8000,
     replicas: Annotated[int, typer.Option(min=1, help="Copies of the model.")] = 1,
     gpus: Gpus = None,
-    profile: Profile = "paper",
+    profile: Profile = None,
     precision: Precision = None,
     megabytes: Annotated[int, typer.Option(min=1, help="Of a request at most.")] = 32,
     megapixels: Annotated[int, typer.Option(min=1, help="Of an image at most.")] = 50,

@@ -10,11 +10,13 @@ from pydantic import Field, field_validator, model_validator
 from qsit_ray.addresses import REASON, has_user, masked
 from qsit_ray.config.cluster import Cluster
 from qsit_ray.config.data import DemoData, LlavaData, PoolsData, RehearsalData
+from qsit_ray.config.prompts import Prompts
 from qsit_ray.config.search import Search, Space
 from qsit_ray.config.section import OPERATIONAL, Count, NotNegative, Section
 from qsit_ray.config.train import Train
 from qsit_ray.losses import LOSS
 from qsit_ray.mixture import DOMAINS, Axis, axes_of
+from qsit_ray.prompts import Profile
 
 DEMO_MODELS = {"demo/proxy", "demo/primary"}
 
@@ -133,6 +135,8 @@ class Config(Section):
     tasks: Annotated[tuple[str, str], Field(strict=False)] = ("scoring", "interpreting")
     """The two pools whose validation losses are balanced, the first pool and another: λ is the loss
     of the first over that of the second."""
+    prompts: Prompts = Prompts()
+    """What proxies and primary are asked; the paper's by default."""
     models: Models
     """Base checkpoints."""
     pretraining: Pretraining | None = None
@@ -176,6 +180,8 @@ class Config(Section):
         if self.mix is not None and not any(self.mix.values()):
             raise ValueError("mix: no rows in any pool")
         if isinstance(self.data, PoolsData):
+            if self.prompts != Prompts():
+                raise ValueError("prompts: data.source pools has no scores and no closed questions")
             if self.search.rehearsal is not None:
                 raise ValueError("search.rehearsal: data.source pools has nothing to rehearse")
             if self.levels.need_shares:
@@ -243,6 +249,16 @@ class Config(Section):
             return inputs
         bounds = training.model_dump(include={"micro_batch", "micro_tokens"})
         return {**inputs, "workers": workers, **bounds}
+
+    @property
+    def profile(self) -> Profile | None:
+        """What images are scored with, where they are."""
+        return self.prompts.profile if self.has_benchmarks else None
+
+    @property
+    def opinions(self) -> Profile | None:
+        """What finds the level words of scoring rows, where their training needs that."""
+        return self.prompts.profile if self.levels.need_shares else None
 
     @property
     def micro_batches_count(self) -> bool:

@@ -101,7 +101,7 @@ def merged(base: Any, changes: Any) -> Any:
 
 def dump(config: Config) -> str:
     """YAML that a preset's file may hold."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    return _dumped(config.model_dump(mode="json"))
 
 
 def dump_described(section: BaseModel, indent: str = "") -> str:
@@ -122,9 +122,7 @@ def dump_described(section: BaseModel, indent: str = "") -> str:
                 lines += [f"{indent}  -\n", dump_described(each, indent + "    ")]
         else:
             style = None if isinstance(value, tuple) else False  # None: a list on one line
-            text = yaml.safe_dump(
-                {name: values[name]}, default_flow_style=style, sort_keys=False, width=WIDTH
-            )
+            text = _dumped({name: values[name]}, default_flow_style=style, width=WIDTH)
             lines.append(textwrap.indent(text, indent))
     return "".join(lines)
 
@@ -137,6 +135,22 @@ def read_yaml(path: Path) -> Any:
         raise InputError(f"{path}: can't read it: {error}") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+
+
+def _dumped(values: Any, **style: Any) -> str:
+    text: str = yaml.dump(values, Dumper=_Dumper, sort_keys=False, **style)
+    return text
+
+
+class _Dumper(yaml.SafeDumper):
+    """Lines of a text as lines."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        style = "|" if "\n" in text else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
 
 
 class _Loader(yaml.SafeLoader):

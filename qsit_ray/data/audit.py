@@ -48,9 +48,13 @@ class Finding:
 
 
 def audit(
-    catalog: Catalog, cut: Mapping[str, Sequence[int]], report: Callable[[int, int], None]
+    catalog: Catalog,
+    cut: Mapping[str, Sequence[int]],
+    report: Callable[[int, int], None],
+    levels: Sequence[str] = LEVELS,
 ) -> list[Finding]:
     """All findings of a catalog. `cut`: training rows whose answer a model's limit cuts, by model.
+    `levels`: the level words, worst first.
     `report` gets the images read and their number."""
     scored = [*_scored(catalog.rows), *_scored(catalog.validation_rows)]
     splits = {"training": _distinct(image_paths(catalog.rows).to_pylist())}
@@ -64,7 +68,7 @@ def audit(
         *_pairs(splits, seen),
         _repeated(catalog),
         _contradicting(scored),
-        *_inverted(scored),
+        *_inverted(scored, levels),
         *(
             Finding(
                 f"answer that is cut at the {which}'s models.max_length",
@@ -221,7 +225,7 @@ def _contradicting(rows: Sequence[_Scored]) -> Finding:
     return Finding("image with several levels", len(several), several[:SHOWN])
 
 
-def _inverted(rows: Sequence[_Scored]) -> list[Finding]:
+def _inverted(rows: Sequence[_Scored], levels: Sequence[str]) -> list[Finding]:
     """Rows whose level is below that of a row of the same data set with a lower MOS, or above that
     of one with a higher MOS. Where they are many the data set has scores of two scales."""
     of_set: dict[str, list[tuple[float, _Scored]]] = defaultdict(list)
@@ -232,12 +236,12 @@ def _inverted(rows: Sequence[_Scored]) -> list[Finding]:
     for name, scored in of_set.items():
         scored.sort(key=lambda each: each[0])
         mos = np.array([each for each, _ in scored], float)
-        level = np.array([LEVELS.index(row.level) for _, row in scored])
+        level = np.array([levels.index(row.level) for _, row in scored])
         # Equal scores are compared with other scores alone.
         before = np.searchsorted(mos, mos, side="left")
         after = np.searchsorted(mos, mos, side="right")
         highest = np.concatenate([[-1], np.maximum.accumulate(level)])[before]
-        lowest = np.concatenate([np.minimum.accumulate(level[::-1])[::-1], [len(LEVELS)]])[after]
+        lowest = np.concatenate([np.minimum.accumulate(level[::-1])[::-1], [len(levels)]])[after]
         wrong = np.flatnonzero((level < highest) | (level > lowest))
         shown = [scored[i] for i in wrong[:SHOWN].tolist()]
         examples = [f"{row.path}: {row.level} at {mos:g}" for mos, row in shown]

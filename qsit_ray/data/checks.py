@@ -11,7 +11,6 @@ from qsit_ray.data.audit import LEAK
 from qsit_ray.data.catalog import Reject
 from qsit_ray.data.pools import Pools
 from qsit_ray.errors import InputError
-from qsit_ray.prompts import LEVEL_STEM, SCORING_QUESTION
 
 SHOWN = 3
 """Kinds of rejects that are shown for each domain."""
@@ -92,20 +91,21 @@ def check_validation(found: Pools) -> str:
 
 def wording(found: Pools) -> list[str]:
     """What is to be known of scoring rows that are worded otherwise than images are scored: Eq. 4
-    reads the level after the paper's question and stem."""
+    reads the level after the profile's question and stem."""
+    question, stem = found.profile.question, found.profile.stem
     count, asked, stems, example = 0, 0, 0, ""
     for rows in found.drafted("scoring", ["conversation", "level"]):
         count += len(rows)
-        asked += sum(row["conversation"][0]["value"] != SCORING_QUESTION for row in rows)
+        asked += sum(row["conversation"][0]["value"] != question for row in rows)
         answers = [(row["conversation"][-1]["value"].strip(), row["level"]) for row in rows]
-        others = [text for text, level in answers if text != f"{LEVEL_STEM} {level}."]
+        others = [text for text, level in answers if text != f"{stem} {level}."]
         stems += len(others)
         example = example or next(iter(others), "")
     lines = []
     if stems:
         lines.append(
             f"{stems:,} of {count:,} scoring answers are not worded as scores are read "
-            f'("{LEVEL_STEM} …."), such as {example!r:.80}'
+            f'("{stem} …."), such as {example!r:.80}'
         )
     if asked:
         lines.append(

@@ -17,6 +17,7 @@ from qsit_ray.data.discovery import Found, Records
 from qsit_ray.data.labels import Labels
 from qsit_ray.errors import InputError
 from qsit_ray.levels import Range
+from qsit_ray.prompts import PAPER, Profile
 
 HELD_OUT = 0.2
 """Share of a database's images in its test table where its owners say nothing, as in the paper's
@@ -45,8 +46,11 @@ class _Scored:
     said: str
 
 
-def write(found: Found, root: Path, out: Path, base: str, seed: int) -> Draft:
-    """Write the configuration file `out`, and D1 and test tables into the folder of its name.
+def write(
+    found: Found, root: Path, out: Path, base: str, seed: int, profile: Profile = PAPER
+) -> Draft:
+    """Write the configuration file `out`, and D1, worded as the `profile`, and test tables into the
+    folder of its name.
 
     Labels of which no D1 can be made become unknown. Raises InputError for a file that can't be
     written.
@@ -59,7 +63,7 @@ def write(found: Found, root: Path, out: Path, base: str, seed: int) -> Draft:
         while name in names:
             name += "_2"
         try:
-            scored.append(_scored(replace(labels, dataset=name), root, made, seed))
+            scored.append(_scored(replace(labels, dataset=name), root, made, seed, profile))
         except InputError as error:
             found.unknown.append((root.absolute() / labels.dataset, str(error)))
     draft = _draft(found, scored, root.absolute(), base, out.absolute())
@@ -70,12 +74,12 @@ def write(found: Found, root: Path, out: Path, base: str, seed: int) -> Draft:
     return draft
 
 
-def _scored(labels: Labels, root: Path, folder: Path, seed: int) -> _Scored:
+def _scored(labels: Labels, root: Path, folder: Path, seed: int, profile: Profile) -> _Scored:
     there = [row for row in labels.rows if (root / row.image).is_file()]
     own = any(row.split == scoring.TEST for row in there)
     split = scoring.hold_out(replace(labels, rows=there), HELD_OUT, seed)
     train, test = folder / f"{labels.dataset}.json", folder / f"{labels.dataset}_test.csv"
-    records = scoring.records(split, Range.parse(RANGE))
+    records = scoring.records(split, Range.parse(RANGE), profile=profile)
     tested = scoring.table(split, scoring.TEST)
     folder.mkdir(parents=True, exist_ok=True)
     scoring.write(train, records)

@@ -20,6 +20,7 @@ from qsit_ray.data import benchmarks, llava, llava_next
 from qsit_ray.data.catalog import BenchmarkImage, Question, Reject
 from qsit_ray.data.writing import BATCH, UNNUMBERED
 from qsit_ray.errors import InputError
+from qsit_ray.levels import LEVELS
 
 # A draft has the names of its images below their folder, its file and record, and the place of
 # that record among all.
@@ -64,9 +65,14 @@ class Drafts:
 
 
 def drafts_of(
-    data: LlavaData | PoolsData, seed: int, scratch: Path, report: Callable[[int, int, str], None]
+    data: LlavaData | PoolsData,
+    seed: int,
+    scratch: Path,
+    report: Callable[[int, int, str], None],
+    levels: tuple[str, ...] = LEVELS,
 ) -> Drafts:
-    """The drafts of all files of `data`, in the file `scratch`. `report` gets what is done, out of
+    """The drafts of all files of `data`, in the file `scratch`. `levels`: the words of scored
+    records, worst first. `report` gets what is done, out of
     how many, and of what.
 
     Raises InputError naming a file that can't be read, and the row of a question or test image that
@@ -75,7 +81,7 @@ def drafts_of(
     folders = Folders(data)
     rejects: dict[int, Reject] = {}
     with pa.OSFile(str(scratch), "wb") as sink, pa.ipc.new_file(sink, DRAFTS) as out:
-        drafted = _drafted(data, seed, folders, rejects, report)
+        drafted = _drafted(data, seed, folders, rejects, report, levels)
         while held := list(itertools.islice(drafted, BATCH)):
             out.write_batch(pa.RecordBatch.from_pylist(held, schema=DRAFTS))
     asked, tested = {}, []
@@ -98,6 +104,7 @@ def _drafted(
     folders: Folders,
     rejects: dict[int, Reject],
     report: Callable[[int, int, str], None],
+    levels: tuple[str, ...],
 ) -> Iterator[dict[str, Any]]:
     """The drafts of all records; the other records are added to `rejects`, by their place."""
     files = [(pool, name) for pool, names in data.files.items() for name in names]
@@ -108,7 +115,8 @@ def _drafted(
             place += 1
             try:
                 stem, folder = PurePath(file).stem, folders.of(name, file)
-                parsed = llava.parsed(record, domain, stem, folder, domain == scored)
+                words = levels if domain == scored else None
+                parsed = llava.parsed(record, domain, stem, folder, words)
             except ValueError as error:
                 rejects[place] = {
                     "file": file,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,8 @@ from qsit_ray.data.benchmarks import placed
 from qsit_ray.data.catalog import CatalogRow, Question, Turn
 from qsit_ray.data.encode import IMAGE
 from qsit_ray.data.records import in_llavas_shape
-from qsit_ray.levels import LEVELS
 from qsit_ray.prompts import multiple_choice_prompt
 from qsit_ray.reading import is_unicode
-
-_LEVEL = re.compile(rf"\b({'|'.join(LEVELS)})\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -34,10 +32,12 @@ class Parsed:
     images: list[str]
 
 
-def parsed(record: Any, domain: str, dataset: str, folder: str, scored: bool) -> Parsed:
+def parsed(
+    record: Any, domain: str, dataset: str, folder: str, levels: tuple[str, ...] | None
+) -> Parsed:
     """One record as a catalog row of the data set that it names, or else of `dataset`, its images
-    in `folder`; a `scored` one has a MOS and a level. Raises ValueError with the reason it can't be
-    one: its kind, and after a colon what differs from record to record."""
+    in `folder`; with `levels` it has a MOS and one of these words. Raises ValueError with the
+    reason it can't be one: its kind, and after a colon what differs from record to record."""
     record = in_llavas_shape(record)
     images: list[str] = [placed(folder, name) for name in record["image"]]
     turns: list[Turn] = record["conversations"]
@@ -63,17 +63,24 @@ def parsed(record: Any, domain: str, dataset: str, folder: str, scored: bool) ->
         "photograph": _photograph(record, images),
         "dataset": str(record.get("dataset") or dataset),
     }
-    if scored:
+    if levels is not None:
         if len(images) != 1:
             raise ValueError(f"a scoring record with {len(images)} images; expected one")
         row["mos"] = _mos(row["id"], record.get("gt_score"))
-        found = _LEVEL.findall(turns[-1]["value"])
+        found = _level_word(levels).findall(turns[-1]["value"])
         if len(found) != 1:
             raise ValueError(f"{len(found)} level words in the answer; expected one")
-        row["level"] = found[0].lower()
+        row["level"] = next(word for word in levels if word.lower() == found[0].lower())
         if record.get("level_probs") is not None:
             row["level_shares"] = soft_levels.checked(record["level_probs"])
     return Parsed(row, images)
+
+
+@cache
+def _level_word(levels: tuple[str, ...]) -> re.Pattern[str]:
+    """Matches one of the words; of two that begin alike the longer."""
+    words = sorted(map(re.escape, levels), key=len, reverse=True)
+    return re.compile(rf"\b({'|'.join(words)})\b", re.IGNORECASE)
 
 
 def _photograph(record: dict[str, Any], images: list[str]) -> str | None:
@@ -97,9 +104,10 @@ def _mos(identity: str, given: Any) -> float:
     return value
 
 
-def answered(question: Question) -> CatalogRow:
-    """A question with its answer, as a row of the validation loss; without its image."""
-    prompt = multiple_choice_prompt(question["question"], question["candidates"])
+def answered(question: Question, form: str) -> CatalogRow:
+    """A question with its answer, as a row of the validation loss, asked in that form; without its
+    image."""
+    prompt = multiple_choice_prompt(question["question"], question["candidates"], form)
     return {
         "id": question["photograph"],
         "domain": "interpreting",

@@ -22,6 +22,7 @@ from qsit_ray.data.drafts import Drafts
 from qsit_ray.data.held_out import TaskRows, first_of_each, held_out
 from qsit_ray.data.sizes import Sizes
 from qsit_ray.data.writing import UNNUMBERED, Writer, batches
+from qsit_ray.prompts import Profile
 
 Flags = NDArray[np.bool_]
 
@@ -32,7 +33,8 @@ class Pools:
 
     `names`: of the pools, in order. `drafts`: in the order of their files, pool after pool.
     `places`: of every image of theirs, in `sizes`. `kept`, `held_out`: whether a draft is a
-    training row, or validates a task; a draft that is neither is among the `rejects`.
+    training row, or validates a task; a draft that is neither is among the `rejects`. `profile`:
+    how scores and questions are asked.
     """
 
     names: tuple[str, ...]
@@ -44,6 +46,7 @@ class Pools:
     rejects: list[Reject]
     asked: dict[str, benchmarks.Benchmark[Any]]
     tested: list[BenchmarkImage]
+    profile: Profile
 
     @cached_property
     def rows(self) -> dict[str, int]:
@@ -147,7 +150,7 @@ class Pools:
         return pa.RecordBatch.from_arrays(columns, schema=UNNUMBERED)
 
     def _answered(self, question: Any) -> CatalogRow:
-        row = llava.answered(question)
+        row = llava.answered(question, self.profile.choice)
         place = self.sizes.places(pa.chunked_array([[question["photograph"]]], pa.large_string()))[
             0
         ]
@@ -164,6 +167,7 @@ def pools_of(
     data: LlavaData | PoolsData,
     tasks: Sequence[str],
     seed: int,
+    profile: Profile,
 ) -> Pools:
     """The pools of the drafts. `leaked`: images of evaluation sets, which drop their records, and
     how each was found.
@@ -191,6 +195,7 @@ def pools_of(
         rejects=[rejects[place] for place in sorted(rejects)],
         asked=drafts.asked,
         tested=[row for each in drafts.tested for row in each.rows],
+        profile=profile,
     )
 
 

@@ -14,7 +14,7 @@ from qsit_ray import artifacts, soft_levels, tables
 from qsit_ray.data.labels import Label, Labels
 from qsit_ray.errors import InputError
 from qsit_ray.levels import Conversion, Range, mos_to_levels
-from qsit_ray.prompts import LEVEL_STEM, SCORING_QUESTION
+from qsit_ray.prompts import PAPER, Profile
 
 RECORDS, TABLE = (".json", ".jsonl"), ".csv"
 TEST, VALIDATION = "test", "validation"
@@ -30,8 +30,10 @@ class Made:
     levels: Conversion | None = None
 
 
-def records(labels: Labels, range_: Range, split: str | None = None) -> Made:
-    """D1's records of labels, in LLaVA's shape with Q-SIT's ids.
+def records(
+    labels: Labels, range_: Range, split: str | None = None, profile: Profile = PAPER
+) -> Made:
+    """D1's records of labels, in LLaVA's shape with Q-SIT's ids, worded as the `profile`.
 
     The levels follow Eq. 1 over the kept rows. Where a row has votes, or a deviation, its record
     has `level_probs`, the shares of the levels from bad to excellent. DMOS are mirrored at the
@@ -44,7 +46,9 @@ def records(labels: Labels, range_: Range, split: str | None = None) -> Made:
     scores = [float(row.mos or 0.0) for row in kept]
     levels = mos_to_levels(scores, range_, lower_better=labels.lower_better)
     made = []
-    for row, mos, word in zip(kept, _rising(labels, scores, levels), levels.words(), strict=True):
+    for row, mos, word in zip(
+        kept, _rising(labels, scores, levels), levels.words(profile.words), strict=True
+    ):
         if word is None:
             rejects[f"no level in {range_.name} for a MOS of {levels.high:g} and more"] += 1
             continue
@@ -57,8 +61,8 @@ def records(labels: Labels, range_: Range, split: str | None = None) -> Made:
                 **({"level_probs": shares} if shares else {}),
                 **({"reference": row.reference} if row.reference else {}),
                 "conversations": [
-                    {"from": "human", "value": SCORING_QUESTION},
-                    {"from": "gpt", "value": f"{LEVEL_STEM} {word}."},
+                    {"from": "human", "value": profile.question},
+                    {"from": "gpt", "value": f"{profile.stem} {word}."},
                 ],
             }
         )

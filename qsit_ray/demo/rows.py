@@ -36,7 +36,7 @@ from qsit_ray.demo.photographs import (
 from qsit_ray.demo.questions import Item
 from qsit_ray.errors import InputError
 from qsit_ray.levels import Range, mos_to_levels
-from qsit_ray.prompts import LEVEL_STEM, SCORING_QUESTION, multiple_choice_prompt
+from qsit_ray.prompts import PAPER, Profile, multiple_choice_prompt
 
 HALF_SHARE = 0.35
 """Share of distorted crops of which one half is not distorted."""
@@ -89,9 +89,15 @@ def pseudo_mos(sample: Sample, ssim: float) -> float:
 
 
 def build(
-    folder: Path, sizes: DemoData, seed: int, report: Callable[[int, int], None], workers: int = 2
+    folder: Path,
+    sizes: DemoData,
+    seed: int,
+    report: Callable[[int, int], None],
+    workers: int = 2,
+    profile: Profile = PAPER,
 ) -> Content:
-    """Draw the images into `folder`/images and return the rows of every domain and split.
+    """Draw the images into `folder`/images and return the rows of every domain and split, asked and
+    worded as the `profile`.
 
     The same seed gives the same bytes for every number of `workers`.
     """
@@ -115,12 +121,13 @@ def build(
     low, high = Range("dataset").ends([s.pseudo_mos for s in scored])
     # Validation rows take the training rows' range, as a user's new images would.
     scale = Range("explicit", low=low, high=high)
-    trained = _scoring_rows(scored, scale)
-    trained += _interpreting_rows(shots["train"], sizes.interpreting, rng)
-    trained += _general_rows(shots["train"], sizes.general, rng)
+    form = profile.choice
+    trained = _scoring_rows(scored, scale, profile)
+    trained += _interpreting_rows(shots["train"], sizes.interpreting, rng, form)
+    trained += _general_rows(shots["train"], sizes.general, rng, form)
     held_out = shots["validation"]
-    validated = _scoring_rows(held_out[: sizes.validation_scoring], scale)
-    validated += _interpreting_rows(held_out, sizes.validation_interpreting, rng)
+    validated = _scoring_rows(held_out[: sizes.validation_scoring], scale, profile)
+    validated += _interpreting_rows(held_out, sizes.validation_interpreting, rng, form)
     return Content(
         train=trained,
         validation=validated,
@@ -194,11 +201,11 @@ def _row(shot: _Shot, domain: str, human: str, answer: str, number: int) -> Cata
     }
 
 
-def _scoring_rows(shots: Sequence[_Shot], scale: Range) -> list[CatalogRow]:
-    words = mos_to_levels([s.pseudo_mos for s in shots], scale).words()
+def _scoring_rows(shots: Sequence[_Shot], scale: Range, profile: Profile) -> list[CatalogRow]:
+    words = mos_to_levels([s.pseudo_mos for s in shots], scale).words(profile.words)
     rows = []
     for shot, word in zip(shots, words, strict=True):
-        row = _row(shot, "scoring", SCORING_QUESTION, f"{LEVEL_STEM} {word}.", 0)
+        row = _row(shot, "scoring", profile.question, f"{profile.stem} {word}.", 0)
         row["mos"], row["level"] = shot.pseudo_mos, word
         shares = soft_levels.from_opinion(shot.pseudo_mos, PSEUDO_STD, *scale.ends([]))
         row["level_shares"] = shares.tolist()
@@ -217,7 +224,7 @@ def _benchmark_image(shot: _Shot) -> BenchmarkImage:
 
 
 def _interpreting_rows(
-    shots: Sequence[_Shot], count: int, rng: np.random.Generator
+    shots: Sequence[_Shot], count: int, rng: np.random.Generator, form: str
 ) -> list[CatalogRow]:
     described = round(DESCRIPTION_SHARE * count)
     rows = []
@@ -228,24 +235,26 @@ def _interpreting_rows(
     pool = [(s, i) for s in shots for i in questions.quality_items(s.sample, s.pixels, rng)]
     chosen = _balanced(pool, _QUALITY_TOPICS, count - described, rng)
     return rows + [
-        _item_row(s, i, "interpreting", n, rng) for n, (s, i) in enumerate(chosen, described)
+        _item_row(s, i, "interpreting", n, rng, form) for n, (s, i) in enumerate(chosen, described)
     ]
 
 
-def _general_rows(shots: Sequence[_Shot], count: int, rng: np.random.Generator) -> list[CatalogRow]:
+def _general_rows(
+    shots: Sequence[_Shot], count: int, rng: np.random.Generator, form: str
+) -> list[CatalogRow]:
     pool: list[_Asked] = []
     for shot in shots:
         items = questions.content_items(shot.sample, rng)
         pool += [(shot, i) for i in items + questions.colour_items(shot.pixels, rng)]
     chosen = _balanced(pool, _COLOUR_TOPICS | _CONTENT_TOPICS, count, rng)
-    return [_item_row(s, i, "general", n, rng) for n, (s, i) in enumerate(chosen)]
+    return [_item_row(s, i, "general", n, rng, form) for n, (s, i) in enumerate(chosen)]
 
 
 def _item_row(
-    shot: _Shot, item: Item, domain: str, number: int, rng: np.random.Generator
+    shot: _Shot, item: Item, domain: str, number: int, rng: np.random.Generator, form: str
 ) -> CatalogRow:
     if rng.random() < CHOICE_SHARE:
-        prompt = multiple_choice_prompt(item.question, _candidates(item, rng))
+        prompt = multiple_choice_prompt(item.question, _candidates(item, rng), form)
     else:
         prompt = f"<image>\n{item.question}"
     return _row(shot, domain, prompt, item.answer, number)

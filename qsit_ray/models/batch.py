@@ -18,6 +18,7 @@ from qsit_ray.data.encode import IGNORED, PICTURES, Encoded, Encoder, collate
 from qsit_ray.mixture import PADDING
 from qsit_ray.models.loss import tensors
 from qsit_ray.models.opinions import KEYS, Opinions
+from qsit_ray.prompts import Profile
 
 EMPTY: CatalogRow = {
     "id": "padding",
@@ -41,13 +42,13 @@ class Batches:
         processor: Any,
         max_length: int,
         keep: bool = False,
-        opinions: bool = False,
+        opinions: Profile | None = None,
     ):
         self.catalog = open_catalog(catalog)
         self.encoder = Encoder(processor, catalog, max_length)
         self.pad_token: int = processor.tokenizer.pad_token_id
         self.keep = keep
-        self.opinions = Opinions(processor.tokenizer) if opinions else None
+        self.opinions = None if opinions is None else Opinions(processor.tokenizer, opinions)
         self._kept: dict[int, Encoded] = {}
         self._cut: set[int] = set()
 

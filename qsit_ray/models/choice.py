@@ -18,8 +18,8 @@ from qsit_ray.data.encode import IGNORED, Encoded, Encoder, Picture, collate
 from qsit_ray.models.budget import encoded
 from qsit_ray.models.load import Checkpoint
 from qsit_ray.models.loss import decoder_inputs, tensors
-from qsit_ray.models.score import BATCH_TOKENS, evaluated
-from qsit_ray.prompts import multiple_choice_prompt
+from qsit_ray.models.score import BATCH_TOKENS, Prompter, evaluated
+from qsit_ray.prompts import PAPER, Profile, multiple_choice_prompt
 
 
 @torch.no_grad()
@@ -28,45 +28,50 @@ def answer(
     questions: Sequence[Question],
     root: Path = Path(),
     *,
+    profile: Profile = PAPER,
     batch_tokens: int = BATCH_TOKENS,
     cache: dict[str, Picture] | None = None,
     threads: int = 0,
 ) -> list[NDArray[np.float64]]:
     """The probability of each candidate of each LLVisionQA question, float64 [candidates].
 
-    After the multiple-choice prompt each candidate is scored by the summed log-likelihood of its
-    tokens and the end-of-turn token. With the end included that is the probability of exactly this
-    reply, so a longer candidate needs no correction. The candidates are a closed set, as the levels
-    are in Eq. 4: their probabilities sum to 1. The answer is the likeliest, the first of equals.
+    After the profile's multiple-choice prompt each candidate is scored by the summed log-likelihood
+    of its tokens and the end-of-turn token. With the end included that is the probability of
+    exactly this reply, so a longer candidate needs no correction. The candidates are a closed set,
+    as the levels are in Eq. 4: their probabilities sum to 1. The answer is the likeliest, the first
+    of equals.
 
     At most `batch_tokens` tokens go through the model at once; `threads` encode the next questions
     meanwhile, and no others.
     """
     model, processor = checkpoint.model, checkpoint.processor
-    encoder = Encoder(processor, root, max_length=1 << 20, cache=cache)
+    prompter = Prompter(processor, root, profile, cache)
     found: dict[int, NDArray[np.float64]] = {}
     with evaluated(model):
-        lengths = [question_length(encoder, question) for question in questions]
-        prompt = partial(question_prompt, encoder)
+        lengths = [question_length(prompter, question) for question in questions]
+        prompt = partial(question_prompt, prompter)
         for part, rows in encoded(questions, lengths, prompt, batch_tokens, threads):
             asked = [questions[item] for item in part]
-            batch = question_batch(encoder, asked, rows, processor.tokenizer.pad_token_id)
+            batch = question_batch(prompter, asked, rows, processor.tokenizer.pad_token_id)
             losses = candidate_losses(model, tensors(batch, model.device))
             found |= zip(part, probabilities(asked, losses), strict=True)
     return [found[item] for item in range(len(questions))]
 
 
-def question_length(encoder: Encoder, question: Question) -> int:
+def question_length(prompter: Prompter, question: Question) -> int:
     """The tokens of a question's prompt and of all its candidates."""
-    text = multiple_choice_prompt(question["question"], question["candidates"])
-    answers = sum(len(encoder.reply(candidate)) for candidate in question["candidates"])
-    return encoder.prompt_length(question["img_path"], text) + answers
+    answers = sum(len(prompter.reply(candidate)) for candidate in question["candidates"])
+    return prompter.prompt_length(question["img_path"], _asked(prompter, question)) + answers
 
 
-def question_prompt(encoder: Encoder, question: Question) -> Encoded:
+def question_prompt(prompter: Prompter, question: Question) -> Encoded:
     """The multiple-choice prompt of a question, encoded."""
-    text = multiple_choice_prompt(question["question"], question["candidates"])
-    return encoder.prompt(question["img_path"], text)
+    return prompter.prompt(question["img_path"], _asked(prompter, question))
+
+
+def _asked(prompter: Prompter, question: Question) -> str:
+    form = prompter.profile.choice
+    return multiple_choice_prompt(question["question"], question["candidates"], form)
 
 
 def question_batch(

@@ -19,7 +19,6 @@ from qsit_ray.config.config import DEMO_MODELS, Config
 from qsit_ray.data.encode import IMAGE
 from qsit_ray.errors import InputError
 from qsit_ray.models.hub import is_on_hub, split
-from qsit_ray.prompts import PAPER
 from qsit_ray.run_files import EpochLine, FoundMix, read_epochs
 
 # The files that loading needs. Weights are safetensors in one or more files.
@@ -131,6 +130,7 @@ def card(
     train = config.train
     frozen = {*train.frozen, *(("vision",) if config.models.freeze_vision else ())}
     own = [f"{part} {rate:g}" for part, rate in train.rates if rate is not None]
+    question = config.prompts.question
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
@@ -149,9 +149,10 @@ def card(
         licence=licence,
         address=json.dumps(address),
         is_here=address == HERE,
-        question=json.dumps(PAPER.question.removesuffix(f"\n{IMAGE}")),
-        stem=PAPER.stem,
-        words=json.dumps(PAPER.words),
+        question=json.dumps(question.replace(IMAGE, "").strip("\n")),
+        image_first=question.startswith(IMAGE),
+        stem=json.dumps(config.prompts.stem),
+        words=json.dumps(config.prompts.levels),
         trained=[part for part in ("vision", "projector", "language") if part not in frozen],
         rates=[f"{train.training.learning_rate:g}", *own],
     )

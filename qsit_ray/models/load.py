@@ -24,7 +24,7 @@ from qsit_ray.models.architectures import has_vision
 from qsit_ray.models.hub import folder_of
 from qsit_ray.models.tiles import accept_tiles
 from qsit_ray.models.weights import check_loaded, check_weights, model_class, read_config
-from qsit_ray.prompts import CHAT_TEMPLATE, PAPER, level_tokens
+from qsit_ray.prompts import CHAT_TEMPLATE, PAPER, Profile, level_tokens
 
 
 class ImageTextProcessor(LlavaOnevisionProcessor):
@@ -182,12 +182,13 @@ def save(
     artifacts.write_json(target / "video_preprocessor_config.json", video)
 
 
-def check_vocabulary(processor: Any, name: str) -> None:
+def check_vocabulary(processor: Any, name: str, profile: Profile | None = PAPER) -> None:
     """Compare a processor with the configuration of the checkpoint `name`.
 
     Raises InputError naming the checkpoint for a tokenizer that is larger than the embeddings, has
     no image or end-of-turn token or another number for the image token than the model, or can't
-    tell the level words apart. Of a model of text alone only its size and the end of turns count.
+    tell the level words of the `profile` apart. Of a model of text alone only its size and the end
+    of turns count.
     """
     config = read_config(folder_of(name))
     tokenizer = processor.tokenizer
@@ -209,4 +210,5 @@ def check_vocabulary(processor: Any, name: str) -> None:
             f"{name}: its tokenizer gives {IMAGE} the number {image}, the model expects "
             f"{config.image_token_id}"
         )
-    level_tokens(tokenizer, PAPER)
+    if profile is not None:
+        level_tokens(tokenizer, profile)

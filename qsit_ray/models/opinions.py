@@ -21,7 +21,7 @@ from qsit_ray.data.catalog import CatalogRow
 from qsit_ray.data.encode import IGNORED
 from qsit_ray.errors import InputError
 from qsit_ray.levels import LEVEL_WEIGHTS
-from qsit_ray.prompts import level_tokens
+from qsit_ray.prompts import PAPER, Profile, level_tokens
 
 KEYS = ("level_from", "level_shares", "level_ids", "data_set")
 LEAST = 1e-6
@@ -31,8 +31,8 @@ LEAST = 1e-6
 class Opinions:
     """Finds the level words of a tokenizer's batches."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        self.ids = np.array(level_tokens(tokenizer), np.int64)
+    def __init__(self, tokenizer: Any, profile: Profile = PAPER) -> None:
+        self.ids = np.array(level_tokens(tokenizer, profile), np.int64)
 
     def of(self, rows: Sequence[CatalogRow], labels: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """The opinions of a batch's rows, whose labels are [B, L].

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from qsit_ray import artifacts
+from qsit_ray import artifacts, profiles
+from qsit_ray.config.prompts import OWN
 from qsit_ray.errors import InputError
 from qsit_ray.placement import Request
 from qsit_ray.pool import on_actors
@@ -18,7 +19,7 @@ from qsit_ray.rating.shards import Counts, Folder, Plan
 
 
 def plan_of(
-    images: Sequence[str], model: str, profile: str, precision: Precision, shard_images: int
+    images: Sequence[str], model: str, profile: str | None, precision: Precision, shard_images: int
 ) -> Plan:
     """What the job's scores depend on; of the model each file's SHA-256. Raises InputError for a
     name that is no text."""
@@ -37,7 +38,7 @@ def plan_of(
         sha256=listed.hexdigest(),
         model=model,
         weights=artifacts.digest(known),
-        profile=profile,
+        profile=profile or profiles.of(folder).name,
         precision=precision,
     )
 
@@ -92,7 +93,12 @@ class Scorer:
         device = "cuda" if gpu else "cpu"
         self._folder = folder
         self._rater: Rater = Rater.load(
-            plan.model, plan.profile, device, plan.precision, batch_tokens, threads
+            plan.model,
+            None if plan.profile == OWN else plan.profile,  # the folder has it
+            device,
+            plan.precision,
+            batch_tokens,
+            threads,
         )
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:

@@ -13,14 +13,15 @@ from typing import Any
 import torch
 from PIL.Image import Resampling
 
+from qsit_ray import profiles
 from qsit_ray.ahead import ahead
 from qsit_ray.data.catalog import Question
 from qsit_ray.data.encode import Shown
 from qsit_ray.errors import InputError
-from qsit_ray.models import choice, load
+from qsit_ray.models import choice, hub, load
 from qsit_ray.models.load import Checkpoint
 from qsit_ray.models.score import BATCH_TOKENS, Prompter, logits_or_errors
-from qsit_ray.prompts import PAPER, Profile, level_tokens, profile_named
+from qsit_ray.prompts import PAPER, Profile, level_tokens
 from qsit_ray.rating.pictures import Source, Unreachable, is_kept, name_of, shown
 from qsit_ray.rating.results import (
     MOST_TOKENS,
@@ -78,22 +79,25 @@ class Rater:
     def load(
         cls,
         model: str | Path,
-        profile: str = "paper",
+        profile: str | None = None,
         device: str | None = None,
         precision: Precision | None = None,
         batch_tokens: int | None = None,
         threads: int | None = None,
     ) -> Rater:
-        """Load a folder or a name on the Hub; `profile` is paper, or official for the released
-        weights. `device` is a GPU where there is one; `precision` is bf16 there, and else fp32.
+        """Load a folder or a name on the Hub. `profile` is paper, or official for the released
+        weights; by default the folder's own, or else the paper's. `device` is a GPU where there is
+        one; `precision` is bf16 there, and else fp32.
 
         Raises InputError naming the model where it is not one.
         """
-        found = profile_named(profile)
+        known = None if profile is None else profiles.named(profile)
+        folder = hub.folder_of(str(model))
+        found = known or profiles.of(folder)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         gpu = torch.device(device).type != "cpu"
         dtype = _TYPES[precision or ("bf16" if gpu else "fp32")]
-        checkpoint = load.load(model, dtype, load.attention(gpu, dtype))
+        checkpoint = load.load(folder, dtype, load.attention(gpu, dtype))
         checkpoint.model.to(device)
         return cls(checkpoint, found, batch_tokens, threads)
 
@@ -161,6 +165,7 @@ class Rater:
             self.checkpoint,
             questions,
             root,
+            profile=self.profile,
             batch_tokens=self.batch_tokens,
             threads=self.threads,
         )

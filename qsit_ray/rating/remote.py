@@ -11,16 +11,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
+from qsit_ray import profiles
 from qsit_ray.data.encode import AFTER, IMAGE, answered
 from qsit_ray.endpoint import Endpoint, completion
 from qsit_ray.errors import InputError
-from qsit_ray.prompts import DESCRIBE, Profile, level_tokens, multiple_choice_prompt, profile_named
+from qsit_ray.prompts import DESCRIBE, PAPER, Profile, level_tokens, multiple_choice_prompt
 from qsit_ray.rating import messages
 from qsit_ray.rating.pictures import Source, Unreachable, is_kept, name_of, shown
 from qsit_ray.rating.results import (
@@ -63,16 +65,17 @@ class RemoteRater:
         self.endpoint, self.profile, self.tokens = endpoint, profile, tokens
 
     @classmethod
-    def load(cls, url: str, model: str, profile: str = "paper") -> RemoteRater:
+    def load(cls, url: str, model: str, profile: str | None = None) -> RemoteRater:
         """The `model` of the server at `url`, like http://host:8000/v1. A key, if the server needs
-        one, is read from the environment variable QSIT_MODEL_KEY.
+        one, is read from the environment variable QSIT_MODEL_KEY. `profile` is a name, by default
+        paper, or the profile.json of a model that has one.
 
         Where the server has vLLM's /tokenize, its tokenizer and its chat template are tested.
         Raises InputError for a server that can't be reached or refuses, for a tokenizer that can't
         tell the level words apart, for a chat template that writes another prompt than the
         profile's, and without the package `openai`.
         """
-        found = profile_named(profile)
+        found = _profile(profile)
         endpoint = Endpoint(ROLE, url, model, concurrency=CALLS)
         # A wrong address is told soon.
         with _connected(replace(endpoint, attempts=FIRST_ATTEMPTS)) as connection:
@@ -218,7 +221,8 @@ class RemoteView:
         answer (`prompt_logprobs`), its end-of-turn token included. Errors as `RemoteRater.choose`,
         and for a server that gives none."""
         check_candidates(candidates)
-        turn = messages.user(multiple_choice_prompt(question, candidates), self.url)
+        asked = multiple_choice_prompt(question, candidates, self.rater.profile.choice)
+        turn = messages.user(asked, self.url)
         with _connected(self.rater.endpoint) as connection, self._named(connection):
             after = AFTER if self.rater.profile.chat is None else ""
             begun = [
@@ -272,6 +276,12 @@ def _now(url: Callable[[], str]) -> Callable[[], str]:
 
         return refused
     return lambda: known
+
+
+def _profile(name: str | None) -> Profile:
+    if name is None:
+        return PAPER
+    return profiles.read(Path(name)) if Path(name).suffix == ".json" else profiles.named(name)
 
 
 def _level_tokens(connection: _Connection, profile: Profile) -> list[int] | None:

@@ -81,7 +81,7 @@ class View:
         InputError for fewer than two different ones."""
         check_candidates(candidates)
         device = self._model.device
-        text = multiple_choice_prompt(question, candidates).removeprefix(f"{IMAGE}\n")
+        text = self._closed(question, candidates).removeprefix(f"{IMAGE}\n")
         behind = torch.tensor([self._behind(text)], device=device)
         with evaluated(self._model):
             prompt = self._model.model(
@@ -109,6 +109,9 @@ class View:
     @property
     def _pad(self) -> int:
         return int(self._checkpoint.processor.tokenizer.pad_token_id)
+
+    def _closed(self, question: str, candidates: Sequence[str]) -> str:
+        return multiple_choice_prompt(question, candidates, self._prompter.profile.choice)
 
     def _behind(self, text: str) -> list[int]:
         """The tokens behind the image of a question about it."""

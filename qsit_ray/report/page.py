@@ -107,6 +107,7 @@ def build(run: RunFolder, config: Config) -> Path:
         efficiency=kept.efficiency(run),
         described=kept.lldescribe(run),
         examples=shown,
+        levels=config.prompts.levels,
         has_levels=any(each.image.level_shares for _, group in shown for each in group),
         questions=examples.example_questions(own.questions, run.catalog),
         ablations=_ablations(run),

@@ -31,7 +31,6 @@ from qsit_ray.models.budget import encoded
 from qsit_ray.models.features import remember_features
 from qsit_ray.models.loss import evaluate_loss, objective, row_losses, tensors, units
 from qsit_ray.models.trainable import freeze, trained_weights
-from qsit_ray.prompts import PAPER
 from qsit_ray.schedule import learning_rate
 from qsit_ray.search.trials import Latest, Look, Task, TrialMetrics, watched_loss
 from qsit_ray.step_lines import StepLine, StepLog
@@ -65,13 +64,13 @@ class Bench:
             remember_features(self.model, task.run.features)
         self.base = {name: _smallest(w) for name, w in trained_weights(self.model).items()}
         processor = self.checkpoint.processor
-        self.levels = task.config.levels
+        self.levels, self.profile = task.config.levels, task.config.prompts.profile
         self.batches = Batches(
             task.run.catalog,
             processor,
             models.max_length,
             self.keep,
-            self.levels.need_shares,
+            task.config.opinions,
         )
         self.catalog = self.batches.catalog
         self.images = self.catalog.images("validation")
@@ -232,6 +231,7 @@ class ProxyTraining:
                 bench.checkpoint,
                 images,
                 folder,
+                profile=bench.profile,
                 batch_tokens=tokens,
                 cache=cache,
                 threads=threads,
@@ -240,13 +240,14 @@ class ProxyTraining:
                 bench.checkpoint,
                 bench.questions,
                 folder,
+                profile=bench.profile,
                 batch_tokens=tokens,
                 cache=cache,
                 threads=threads,
             )
         truth = [row["mos"] for row in bench.images]
         sets = [row.get("dataset") for row in bench.images]
-        keys, scores = PAPER.rank_key(logits), PAPER.score(logits)
+        keys, scores = bench.profile.rank_key(logits), bench.profile.score(logits)
         srcc = correlation.mean_over_sets(correlation.srcc, truth, keys, sets)
         plcc = correlation.mean_over_sets(correlation.plcc, truth, scores, sets)
         return {

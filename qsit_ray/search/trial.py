@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from ray import tune
 
-from qsit_ray import artifacts
+from qsit_ray import artifacts, profiles
 from qsit_ray.data.catalog import read_sizes
 from qsit_ray.errors import InputError
 from qsit_ray.losses import Losses, flat, ratio
@@ -202,6 +202,7 @@ class Trial(tune.Trainable):
             kept = records.model_folder(self.task.folder, *self.point)
             with artifacts.atomic(kept) as temporary:
                 load.save(self.bench.model, self.bench.checkpoint.processor, temporary)
+                profiles.write(temporary, self.task.config.prompts)
         self.seconds += time.monotonic() - started
         score = score_of(self.task.objective, self.task.answers, metrics)
         return TrialOutcome(

@@ -49,7 +49,8 @@ class Service(BaseModel):
 
     model: str
     """A model's folder, which every node sees, or a name on the Hugging Face Hub."""
-    profile: Literal["paper", "official"] = "paper"
+    profile: str | None = None
+    """paper or official; the model's own, or paper, by default."""
     precision: Literal["fp32", "bf16"] | None = None
     replicas: int = Field(default=1, ge=1)
     cpus: float = Field(default=1, ge=0)

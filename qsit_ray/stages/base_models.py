@@ -10,7 +10,8 @@ from transformers import PretrainedConfig
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
-from qsit_ray.config.config import DEMO_MODELS, Config
+from qsit_ray.config.config import DEMO_MODELS, Config, Pretraining
+from qsit_ray.config.prompts import Prompts
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.errors import InputError
 from qsit_ray.models import hub
@@ -25,6 +26,7 @@ from qsit_ray.models.base import (
     used,
 )
 from qsit_ray.models.weights import check_values, check_weights, read_config
+from qsit_ray.prompts import PAPER, Profile
 from qsit_ray.terminal import Terminal
 
 
@@ -43,7 +45,7 @@ def check(run: RunFolder, config: Config, bases: Mapping[str, Base], terminal: T
                 terminal.say(f"Fetch {base.name} where the Hub's cache lacks it ...")
                 hub.fetch(base.name)
             terminal.say(f"Check {base.name} ...")
-            check_checkpoint(base.name)
+            check_checkpoint(base.name, config.profile)
             if not has_vision(read_config(hub.folder_of(base.name))):
                 _check_text_alone(base.name, config)
         except InputError as error:
@@ -58,29 +60,43 @@ def _check_text_alone(name: str, config: Config) -> None:
         raise InputError(f"{name}: it reads text alone; set models.remember_features to false")
 
 
-def check_checkpoint(name: str) -> None:
+def check_checkpoint(name: str, profile: Profile | None = PAPER) -> None:
     """Check a base model: names, shapes and types of its weights, then their values, read once.
 
     Raises InputError naming its folder when its configuration is not LLaVA-OneVision's or a
     language model's, weights are missing, wrong, not finite or too many, or its processor can't be
-    loaded or does not fit.
+    loaded or does not fit, or can't tell the level words of the `profile` apart.
     """
     from qsit_ray.models.load import check_vocabulary, load_processor
 
     folder = hub.folder_of(name)
     config = read_config(folder)
     check_weights(folder, config)
-    check_vocabulary(load_processor(folder, config), str(folder))
+    check_vocabulary(load_processor(folder, config), str(folder), profile)
     check_values(folder)
 
 
 def prepare(run: RunFolder, config: Config, terminal: Terminal) -> None:
     """Pre-train the demo's base models into the cache, where the run uses them and they are not
-    there yet. Raises InputError naming a package of the demo's that is missing."""
+    there yet. Raises InputError naming a package of the demo's that is missing, or a model that
+    can't tell the run's level words apart."""
     if config.pretraining is None or not DEMO_MODELS & {config.models.proxy, config.models.primary}:
         return
-    inputs = {"pretraining": pretraining_inputs(config)}
     folder = cache_folder(config)
+    _pretrain(run, config.pretraining, pretraining_inputs(config), folder, terminal)
+    if config.prompts == Prompts():
+        return
+    from qsit_ray.models.load import check_vocabulary, load_processor
+
+    for name in sorted(DEMO_MODELS & {config.models.proxy, config.models.primary}):
+        base = str(folder / name.removeprefix("demo/"))
+        check_vocabulary(load_processor(base), base, config.profile)
+
+
+def _pretrain(
+    run: RunFolder, length: Pretraining, known: object, folder: Path, terminal: Terminal
+) -> None:
+    inputs = {"pretraining": known}
     there = all((folder / name.removeprefix("demo/")).is_dir() for name in DEMO_MODELS)
     if there and run.is_complete("pretrain", inputs):
         return
@@ -93,9 +109,7 @@ def prepare(run: RunFolder, config: Config, terminal: Terminal) -> None:
             return
         from qsit_ray.demo import pretrain
 
-        pretrain.pretrain(
-            folder, config.pretraining, lambda stage, done, total: bar.update(done, total, stage)
-        )
+        pretrain.pretrain(folder, length, lambda stage, done, total: bar.update(done, total, stage))
 
 
 def share_features(run: RunFolder, config: Config, terminal: Terminal) -> None:

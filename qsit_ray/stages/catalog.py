@@ -8,11 +8,10 @@ from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import Config
 from qsit_ray.config.data import DemoData, LlavaData, PoolsData, RehearsalData
+from qsit_ray.config.prompts import Prompts
 from qsit_ray.data import catalog, llava_next, writing
 from qsit_ray.data.catalog import Catalog, CatalogRow
 from qsit_ray.errors import InputError
-from qsit_ray.levels import LEVELS
-from qsit_ray.prompts import LEVEL_STEM
 from qsit_ray.terminal import Terminal
 
 CHUNK = 4096
@@ -28,7 +27,7 @@ def build(run: RunFolder, config: Config, terminal: Terminal) -> None:
     """
     _make(run, config, terminal)
     if config.levels.need_shares and not isinstance(config.data, RehearsalData):
-        _check_levels(catalog.open_catalog(run.catalog))
+        _check_levels(catalog.open_catalog(run.catalog), config.prompts)
 
 
 def _make(run: RunFolder, config: Config, terminal: Terminal) -> None:
@@ -36,6 +35,7 @@ def _make(run: RunFolder, config: Config, terminal: Terminal) -> None:
         "data": config.data.model_dump(mode="json"),
         "seed": config.seed,
         "columns": catalog.SCHEMA.names,
+        **config.prompts.inputs,
     }
     if isinstance(config.data, PoolsData):
         # The rows that are held out, and the order of the pools, which a digest does not tell.
@@ -60,13 +60,15 @@ def _make(run: RunFolder, config: Config, terminal: Terminal) -> None:
         if isinstance(config.data, DemoData):
             from qsit_ray.demo import rows
 
-            writing.write(folder, rows.build(folder, config.data, config.seed, bar.update))
+            profile = config.prompts.profile
+            made = rows.build(folder, config.data, config.seed, bar.update, profile=profile)
+            writing.write(folder, made)
         elif isinstance(config.data, RehearsalData):
             writing.write_counts(folder, config.data.model_dump(exclude={"source"}))
         else:
             from qsit_ray.stages import own_data
 
-            told = own_data.build(run, config.data, config.tasks, config.seed, folder, bar.update)
+            told = own_data.build(run, config.data, config, folder, bar.update)
             for line in told:
                 terminal.say(line)
 
@@ -89,7 +91,7 @@ def _find_images(folder: Path, root: Path) -> None:
         )
 
 
-def _check_levels(opened: Catalog) -> None:
+def _check_levels(opened: Catalog, prompts: Prompts) -> None:
     """Raises InputError for a scoring row without the opinions that its training needs, or whose
     level word is not where images are scored: also where the catalog was made for other levels."""
     count = opened.sizes["scoring"]
@@ -97,7 +99,7 @@ def _check_levels(opened: Catalog) -> None:
     for start in range(0, count, CHUNK):
         rows = opened.take(range(start, min(start + CHUNK, count)))
         lacking += [row["id"] for row in rows if row["level_shares"] is None]
-        words += [row["id"] for row in rows if not _is_plain(row)]
+        words += [row["id"] for row in rows if not _is_plain(row, prompts)]
     if lacking:
         raise InputError(
             f"levels: {len(lacking):,} of {count:,} scoring records have no level_probs, such as "
@@ -106,16 +108,16 @@ def _check_levels(opened: Catalog) -> None:
     if words:
         raise InputError(
             f"levels: {len(words):,} of {count:,} scoring records do not end with "
-            f'"{LEVEL_STEM} <level>." as their one level word, such as {words[0]}'
+            f'"{prompts.stem} <level>." as their one level word, such as {words[0]}'
         )
 
 
-def _is_plain(row: CatalogRow) -> bool:
+def _is_plain(row: CatalogRow, prompts: Prompts) -> bool:
     """Whether the level word is found in the answer as it is where images are scored."""
     answers = [turn["value"] for turn in row["conversation"][1::2]]
     others = " ".join(answers[:-1])
-    return answers[-1].strip() == f"{LEVEL_STEM} {row['level']}." and not any(
-        word in others for word in LEVELS
+    return answers[-1].strip() == f"{prompts.stem} {row['level']}." and not any(
+        word in others for word in prompts.levels
     )
 
 

@@ -87,6 +87,7 @@ def evaluate_models(
     inputs = {
         "evaluate": meaning(config.evaluate),
         "seed": config.seed,
+        **config.prompts.inputs,
         "catalog": artifacts.file_sha256(run.catalog / "manifest.json"),
         "models": {name: identity(run, model, terminal.say) for name, model in models.items()},
     }
@@ -225,7 +226,7 @@ class Predictor:
             freeze(checkpoint.model, vision=True)
             remember_features(checkpoint.model, self._run.features)
         tokens, threads = config.evaluate.batch_tokens, config.evaluate.cpus - 1
-        rater = Rater(checkpoint, batch_tokens=tokens, threads=threads)
+        rater = Rater(checkpoint, config.prompts.profile, tokens, threads)
         self._rater = name, rater
         return rater
 

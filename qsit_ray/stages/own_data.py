@@ -7,6 +7,7 @@ from pathlib import Path
 
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder, path_of
+from qsit_ray.config.config import Config
 from qsit_ray.config.data import LlavaData, PoolsData
 from qsit_ray.data import checks, pack, writing
 from qsit_ray.data.audit import leaks
@@ -14,17 +15,18 @@ from qsit_ray.data.catalog import IMAGES
 from qsit_ray.data.drafts import drafts_of
 from qsit_ray.data.pools import Pools, pools_of
 from qsit_ray.data.sizing import sizes_of
+from qsit_ray.prompts import PAPER, Profile
 
 
 def build(
     run: RunFolder,
     data: LlavaData | PoolsData,
-    tasks: Sequence[str],
-    seed: int,
+    config: Config,
     folder: Path,
     report: Callable[[int, int, str], None],
 ) -> list[str]:
-    """Write the catalog of `data` into `folder`, and return what is to be said of it.
+    """Write the catalog of `data`, of the configuration, into `folder`, and return what is to be
+    said of it.
 
     Raises InputError as `read` does, and where a domain has no training row, or lost too many of
     its records: all rejects are then in the run folder; and where a task can't be validated.
@@ -33,13 +35,14 @@ def build(
     packed = run.packing if data.is_packed else None
     drafts = run.path / ".drafts.arrow"
     try:
-        found = read(data, tasks, seed, drafts, report, packed)
+        profile = config.prompts.profile
+        found = read(data, config.tasks, config.seed, drafts, report, packed, profile)
         checks.check_domains(found, data.images, run.rejects)
         checks.check_rejects(found, data.max_rejects, run.rejects)
         if isinstance(data, LlavaData):
             noted = [checks.check_validation(found), *checks.wording(found)]
         else:
-            noted = [checks.check_tasks(found, tasks)]
+            noted = [checks.check_tasks(found, config.tasks)]
         artifacts.write_jsonl(folder / "rejects.jsonl", found.rejects)
         found.write(folder)
         if packed is None:
@@ -59,8 +62,10 @@ def read(
     scratch: Path,
     report: Callable[[int, int, str], None],
     packed: Path | None = None,
+    profile: Profile = PAPER,
 ) -> Pools:
-    """The pools of all files of `data`, their drafts in the file `scratch`.
+    """The pools of all files of `data`, their drafts in the file `scratch`. `profile`: how scores
+    and questions are asked.
 
     Each image is decoded once: a training record whose image is missing or broken is a reject.
     `report` gets what is done, out of how many, and of what. `packed`: the folder to pack images
@@ -71,7 +76,7 @@ def read(
     can't be used: evaluation sets are never reduced.
     """
     root = path_of(data.images)
-    drafts = drafts_of(data, seed, scratch, report)
+    drafts = drafts_of(data, seed, scratch, report, profile.words)
     sizes = sizes_of(
         [*drafts.images, *drafts.evaluation_images],
         root,
@@ -89,4 +94,4 @@ def read(
             drafts.evaluation_images,
             lambda done, total: report(done, total, "images compared"),
         )
-    return pools_of(drafts, sizes, leaked, root, data, tasks, seed)
+    return pools_of(drafts, sizes, leaked, root, data, tasks, seed, profile)

@@ -186,6 +186,7 @@ def proxy_inputs(run: RunFolder, config: Config) -> dict[str, object]:
     tasks = {} if config.tasks == DOMAINS[:2] else {"tasks": list(config.tasks)}
     return {
         **tasks,
+        **config.prompts.inputs,
         "search": {name: value for name, value in search.items() if name not in others},
         "models": config.models.model_dump(mode="json", exclude={"proxy", "primary"}),
         "base": identity(run, base_checkpoint(config, "proxy")),

@@ -81,6 +81,7 @@ def train(run: RunFolder, config: Config, terminal: Terminal, workers: int | Non
         "seed": config.seed,
         "mixture": artifacts.read_json(run.mixture),
         "catalog": catalog,
+        **config.prompts.inputs,
     }
     if run.is_complete("train", inputs):
         return

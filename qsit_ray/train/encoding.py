@@ -22,6 +22,7 @@ from qsit_ray.train.state import Job
 
 if TYPE_CHECKING:
     from qsit_ray.models.batch import Batches
+    from qsit_ray.prompts import Profile
 
 # Enough to feed one training worker; the rest of a large cluster's CPUs stay free for other work.
 PROCESSES_A_WORKER = 8
@@ -72,17 +73,19 @@ def warm_up(job: Job, workers: int) -> None:
 def _check(job: Job) -> None:
     from qsit_ray.models.load import check_vocabulary
 
-    check_vocabulary(_batches_of(job).encoder.processor, job.base)
+    check_vocabulary(_batches_of(job).encoder.processor, job.base, job.config.profile)
 
 
 def _batches_of(job: Job) -> Batches:
     models = job.config.models
-    kept, opinions = models.remember_features, job.config.levels.need_shares
+    kept, opinions = models.remember_features, job.config.opinions
     return _batches(job.run.catalog, job.base, models.max_length, kept, opinions)
 
 
 @lru_cache(maxsize=1)
-def _batches(catalog: Path, base: str, max_length: int, keep: bool, opinions: bool) -> Batches:
+def _batches(
+    catalog: Path, base: str, max_length: int, keep: bool, opinions: Profile | None
+) -> Batches:
     from qsit_ray.models import load
     from qsit_ray.models.batch import Batches
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from qsit_ray import artifacts
+from qsit_ray import artifacts, profiles
 from qsit_ray.config.config import Levels
 from qsit_ray.errors import InputError
 from qsit_ray.models import load
@@ -82,6 +82,7 @@ class Engine:
             deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         deepspeed.init_distributed(dist_init_required=False)
         self.settings, self.weighting = config.train, config.loss
+        self.prompts = config.prompts
         self.rank, self.world_size = rank, world_size
         settings = deepspeed_config(config.train)
         dtype = TYPES[config.train.precision]
@@ -98,11 +99,17 @@ class Engine:
             self.checkpoint.processor,
             config.models.max_length,
             keep=config.models.remember_features,
-            opinions=config.levels.need_shares,
+            opinions=config.opinions,
         )
         tokens = config.evaluate.batch_tokens
         self.validation = Validation(
-            self.rows, config.tasks, rank, world_size, tokens, encoders(world_size)
+            self.rows,
+            config.tasks,
+            rank,
+            world_size,
+            tokens,
+            encoders(world_size),
+            config.prompts.profile,
         )
         self.deepspeed, *_ = deepspeed.initialize(
             model=Rows(self.checkpoint.model, config.levels),
@@ -250,6 +257,7 @@ class Engine:
                 state = merged(state or {}, lora)
             with artifacts.atomic(folder) as temporary:
                 load.save(model, self.checkpoint.processor, temporary, state_dict=state)
+                profiles.write(temporary, self.prompts)
         dist.barrier()
 
 

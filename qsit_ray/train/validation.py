@@ -28,7 +28,7 @@ from qsit_ray.models.choice import (
 )
 from qsit_ray.models.loss import row_losses, tensors
 from qsit_ray.models.score import Prompter, logits_at_end, losses_and_levels
-from qsit_ray.prompts import PAPER, level_tokens
+from qsit_ray.prompts import PAPER, Profile, level_tokens
 from qsit_ray.train.ranks import gather
 from qsit_ray.train.state import Measured
 
@@ -57,10 +57,11 @@ class Validation:
         world_size: int,
         batch_tokens: int,
         threads: int = 0,
+        profile: Profile = PAPER,
     ):
         self.rows, self.catalog, self.tasks = rows, rows.catalog, tasks
         self.rank, self.world_size, self.batch_tokens = rank, world_size, batch_tokens
-        self.threads = threads
+        self.threads, self.profile = threads, profile
         self.images = self.catalog.images("validation")
         self._planned: dict[str, list[list[list[int]]]] = {}
         self._kept: dict[str, list[tuple[Any, Encoded]]] = {}
@@ -94,7 +95,7 @@ class Validation:
         for part, batch in self._parts("scoring", rows, self._row_length, encode, join):
             sums, counts, logits = self._forward(batch, read)
             losses.append((sums[: len(part)], counts[: len(part)]))
-            found = PAPER.rank_key(logits.numpy()).tolist()
+            found = self.profile.rank_key(logits.numpy()).tolist()
             images = [_only(row) for row in part]
             keys |= {i: key for i, key in zip(images, found, strict=False) if i in self._shared}
         return _mean(losses), keys
@@ -116,7 +117,7 @@ class Validation:
         prompter = self.prompter
         parts = self._parts("images", others, prompter.score_length, prompter.score_prompt)
         for part, batch in parts:
-            found = PAPER.rank_key(self._forward(batch, read).numpy()).tolist()
+            found = self.profile.rank_key(self._forward(batch, read).numpy()).tolist()
             keys |= dict(zip(part, found, strict=False))
         return keys
 
@@ -174,18 +175,18 @@ class Validation:
     @cached_property
     def prompter(self) -> Prompter:
         pixels: dict[str, Picture] | None = {} if self.rows.keep else None
-        return Prompter(self.rows.encoder.processor, self.catalog.folder, PAPER, pixels)
+        return Prompter(self.rows.encoder.processor, self.catalog.folder, self.profile, pixels)
 
     @cached_property
     def levels(self) -> list[int]:
         """The numbers of the level words' tokens."""
-        return level_tokens(self.rows.encoder.processor.tokenizer, PAPER)
+        return level_tokens(self.rows.encoder.processor.tokenizer, self.profile)
 
     @cached_property
     def stem(self) -> list[int]:
         """The tokens before a level word."""
         tokenizer = self.rows.encoder.processor.tokenizer
-        tokens: list[int] = tokenizer(PAPER.stem, add_special_tokens=False).input_ids
+        tokens: list[int] = tokenizer(self.profile.stem, add_special_tokens=False).input_ids
         return tokens
 
     @cached_property
@@ -196,7 +197,7 @@ class Validation:
     def _is_prompt_of(self, row: CatalogRow) -> bool:
         asked, answered = row["conversation"][:2]
         answer = self.prompter.reply(answered["value"])
-        return asked["value"] == PAPER.question and answer[: len(self.stem)] == self.stem
+        return asked["value"] == self.profile.question and answer[: len(self.stem)] == self.stem
 
     def _row_length(self, row: CatalogRow) -> int:
         return self.rows.encoder.row_length(row)

@@ -9,6 +9,7 @@ from qsit_ray import pipeline
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import presets
 from qsit_ray.config.files import override
+from qsit_ray.config.prompts import Prompts
 from qsit_ray.data import catalog
 from qsit_ray.data.encode import Encoder
 from qsit_ray.data.tokens import read_tokens
@@ -165,6 +166,36 @@ def test_scoring_rows_of_another_wording_are_said(data, tmp_path):
     run = RunFolder(tmp_path / "again")
     build(run, config.model_copy(update={"data": data(scoring=plain)}), again)
     assert not any("scores are read" in line or "another question" in line for line in again.lines)
+
+
+def test_rows_are_read_in_the_words_of_the_configuration(data, tmp_path):
+    levels = ("plain", "very plain", "lovely", "Great", "great beyond words")
+    own = Prompts(
+        question="How beautiful?\n<image>", stem="Its beauty is", levels=levels,
+        choice="<image>\n{options}\n{question}",
+    )  # fmt: skip
+    records = [scored(n) for n in range(20)]
+    for number, record in enumerate(records):
+        record["conversations"][0]["value"] = own.question
+        word = levels[number % 5].upper() if number < 5 else levels[number % 5]
+        record["conversations"][1]["value"] = f"{own.stem} {word}."
+    records.append(scored(3, "good"))  # none of these words
+    run, config = run_of(tmp_path, data(scoring=records).model_copy(update={"max_rejects": 0.1}))
+    told = Told()
+    build(run, config.model_copy(update={"prompts": own}), told)
+    opened = catalog.open_catalog(run.catalog)
+    rows = opened.take(range(opened.sizes["scoring"])) + opened.validation("scoring")
+    assert len(rows) == 20
+    assert {row["level"] for row in rows} == set(levels)
+    assert all(row["level"] == levels[int(row["mos"]) % 5] for row in rows)
+    (asked,) = opened.validation("interpreting")
+    assert asked["conversation"][0]["value"] == "<image>\nA. Blur\nB. Noise\nWhich?"
+    assert any("rejects: 1, 1 × 0 level words in the answer" in line for line in told.lines)
+    # A word in capitals is found, and told: scores are read in exactly these words.
+    trained = opened.take(range(opened.sizes["scoring"]))
+    plain = [f"{own.stem} {row['level']}." for row in trained]
+    others = sum(r["conversation"][1]["value"] != p for r, p in zip(trained, plain, strict=True))
+    assert others and any(line.startswith(f"{others} of 18 scoring answers") for line in told.lines)
 
 
 def test_soft_levels_need_opinions_and_the_plain_answer(data, tmp_path):

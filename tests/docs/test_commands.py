@@ -54,6 +54,12 @@ ELSEWHERE = {
         "tests/rating/test_job.py::"
         "test_a_job_whose_driver_and_actors_are_killed_ends_with_each_image_once"
     ),
+    r"qsit score .*--profile RUN": (
+        "tests/rating/test_profiles.py::test_a_server_is_asked_with_the_file"
+    ),
+    r"qsit run --preset prompts\.yaml ": (
+        "tests/test_own_words.py::test_a_run_in_other_words_scores_with_them"
+    ),
     r"qsit score .*--selftest": (
         "tests/cli/test_rating.py::test_the_selftest_tells_another_models_weights"
     ),
@@ -299,9 +305,10 @@ def test_the_commands_of_a_page_run(page, place, monkeypatch):
     monkeypatch.chdir(place)
     for made in ("mine.yaml", "my_run.yaml", "rows.parquet"):
         Path(made).unlink(missing_ok=True)
-    if page == "docs/HOWTO_SEARCH.md":
-        ((_, text),) = blocks(ROOT / page, ("yaml",))
-        Path("mine.yaml").write_text(text)
+    for written, file in (("SEARCH", "mine.yaml"), ("PROMPTS", "prompts.yaml")):
+        if page == f"docs/HOWTO_{written}.md":
+            ((_, text),) = blocks(ROOT / page, ("yaml",))
+            Path(file).write_text(text)
     if page == "docs/TUTORIAL.md":
         ((_, program),) = blocks(ROOT / page, ("python",))
         subprocess.run([sys.executable, "-c", program], check=True)

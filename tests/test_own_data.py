@@ -4,19 +4,9 @@ import downloads
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from command_line import SMALL, call, read, sets
+from command_line import FEWEST, call, read, sets
 
-FEW = {key: value for key, value in SMALL.items() if not key.startswith("data.")} | {
-    "search.interpreting_general.ratios": "[0.3, 1.0, 3.0]",
-    "search.interpreting_scoring.ratios": "[0.3, 1.0, 3.0]",
-    "search.interpreting_general.degree": 2,
-    "search.interpreting_scoring.degree": 2,
-    "search.interpreting_general.seeds": "[0]",
-    "search.interpreting_scoring.seeds": "[0]",
-    "search.proxy_seeds": "[0]",
-    "train.epochs": 1,
-    "train.workers": 1,
-}
+FEW = {key: value for key, value in FEWEST.items() if not key.startswith("data.")}
 
 
 @pytest.mark.slow

@@ -3,20 +3,8 @@
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from command_line import SMALL, call, read, sets
+from command_line import FEWEST, call, read, sets
 from page_commands import ROOT, blocks
-
-FEW = SMALL | {
-    "search.interpreting_general.ratios": "[0.3, 1.0, 3.0]",
-    "search.interpreting_scoring.ratios": "[0.3, 1.0, 3.0]",
-    "search.interpreting_general.degree": 2,
-    "search.interpreting_scoring.degree": 2,
-    "search.interpreting_general.seeds": "[0]",
-    "search.interpreting_scoring.seeds": "[0]",
-    "search.proxy_seeds": "[0]",
-    "train.epochs": 1,
-    "train.workers": 1,
-}
 
 
 @pytest.mark.slow
@@ -25,7 +13,7 @@ def test_a_run_in_other_words_scores_with_them(tmp_path):
     run, mine = tmp_path / "run", tmp_path / "prompts.yaml"
     prompts = yaml.safe_load(page)["prompts"]
     mine.write_text(page + f"\ncache: {tmp_path / 'cache'}\n")
-    done = call("run", "--preset", mine, "--out", run, *sets(FEW))
+    done = call("run", "--preset", mine, "--out", run, *sets(FEWEST))
     assert done.returncode == 0, done.stdout + done.stderr
     rows = pq.read_table(run / "catalog" / "rows.parquet").to_pylist()
     scored = [row for row in rows if row["domain"] == "scoring"]

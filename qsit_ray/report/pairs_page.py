@@ -17,6 +17,7 @@ from qsit_ray.rating.pairs import ScoredPair
 from qsit_ray.rating.results import Reject
 from qsit_ray.report import score_plots
 from qsit_ray.report.formats import fixed, percent, signed
+from qsit_ray.report.templates import style
 from qsit_ray.report.thumbnails import thumbnail
 
 SIDE = 200
@@ -55,6 +56,7 @@ def render(compared: Compared) -> str:
     environment.filters |= filters
     text = (files("qsit_ray.report") / "pairs.html").read_text("utf-8")
     return environment.from_string(text).render(
+        base=Markup(style()),
         compared=compared,
         found=compared.found,
         sentence=sentence(compared.found, compared.conditions["score_range"]),

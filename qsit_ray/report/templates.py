@@ -46,12 +46,17 @@ def template(name: str, filters: Mapping[str, Callable[..., Any]] | None = None)
     script = _text("page.js").strip()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals |= {
-        "style": Markup(_text("page.css")),
+        "style": Markup(style("page.css")),
         "script": Markup(script),
         # The page runs this script and no other, whatever a name in it may hold.
         "script_hash": f"sha256-{digest}",
     }
     return environment.get_template(name)
+
+
+def style(name: str = "") -> str:
+    """The style of every page, and a page's own behind it."""
+    return _text("base.css") + (_text(name) if name else "")
 
 
 def _text(name: str) -> str:

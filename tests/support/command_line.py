@@ -40,6 +40,20 @@ SMALL = {
 }
 
 
+# As few trials and epochs as a run from its rows to its report can have.
+FEWEST = SMALL | {
+    "search.interpreting_general.ratios": "[0.3, 1.0, 3.0]",
+    "search.interpreting_scoring.ratios": "[0.3, 1.0, 3.0]",
+    "search.interpreting_general.degree": 2,
+    "search.interpreting_scoring.degree": 2,
+    "search.interpreting_general.seeds": "[0]",
+    "search.interpreting_scoring.seeds": "[0]",
+    "search.proxy_seeds": "[0]",
+    "train.epochs": 1,
+    "train.workers": 1,
+}
+
+
 def words(out, preset, settings):
     """`qsit run` of a preset with settings."""
     return [QSIT, "run", "--preset", preset, "--out", str(out), *sets(settings)]

@@ -15,6 +15,8 @@ IMAGE = "<image>"
 OWN = "own"
 """The name of a profile that is not the paper's."""
 FIELDS = {"question", "options"}
+COLUMNS = {"image", "score", "std", "entropy", "rank_key"}
+"""Of a table of scores, beside one for each level word."""
 
 
 class Prompts(Section):
@@ -54,6 +56,8 @@ class Prompts(Section):
         for word in words:
             if not word or word != " ".join(word.split()) or IMAGE in word:
                 raise ValueError(f"{word!r} is no level word")
+            if word in COLUMNS:
+                raise ValueError(f"{word!r} is another column of a table of scores")
         if len({word.lower() for word in words}) < len(words):
             raise ValueError(f"{', '.join(words)}: two are the same word")
         return words

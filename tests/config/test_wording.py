@@ -46,6 +46,7 @@ def test_a_form_of_closed_questions_has_the_lettered_options():
         ("levels", [*LEVELS[:4], "Lovely"], "two are the same word"),
         ("levels", LEVELS[:4], "prompts.levels"),
         ("levels", [*LEVELS[:4], " "], "' ' is no level word"),
+        ("levels", [*LEVELS[:4], "score"], "'score' is another column"),
         ("choice", "<image>\n{question}", "{question} and {options} must be in it"),
         ("choice", "<image>\n{question}\n{options}\n{other}", "and no others"),
         ("choice", "<image>\n{question}\n{options.real}", "and no others"),

@@ -6,8 +6,10 @@ level, the level words, their weights and the rule for their tokens are one valu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -56,6 +58,20 @@ CHAT_TEMPLATE = (
 has a line of its own, before or behind the text."""
 
 RANK_DECIMALS = 9
+
+
+def levels_in(text: str, words: tuple[str, ...]) -> list[str]:
+    """The level words of a text in its order, each as it is in `words`, in whatever case. No letter
+    or digit touches them, and of two that begin alike it is the longer."""
+    known = sorted(words, key=len, reverse=True)
+    matches = _pattern(tuple(known)).finditer(text)
+    return [known[(match.lastindex or 0) - 1] for match in matches]
+
+
+@cache
+def _pattern(words: tuple[str, ...]) -> re.Pattern[str]:
+    each = "|".join(f"({re.escape(word)})" for word in words)
+    return re.compile(rf"(?<!\w)(?:{each})(?!\w)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -171,6 +187,19 @@ def level_tokens(tokenizer: Any, profile: Profile = PAPER) -> list[int]:
             )
         found[token] = word
     return list(found)
+
+
+def check_alone(tokenizer: Any, profile: Profile) -> None:
+    """Raises InputError where an answer has the token of a level word in more places than that of
+    its word: the word's place could not be told."""
+    tokens = set(level_tokens(tokenizer, profile))
+    for word in profile.words:
+        answer = tokenizer(f"{profile.stem} {word}.", add_special_tokens=False)["input_ids"]
+        if sum(token in tokens for token in answer) != 1:
+            raise InputError(
+                f"profile {profile.name}: '{profile.stem} {word}.' has the tokens of several level "
+                "words"
+            )
 
 
 def _first_token(tokenizer: Any, profile: Profile, word: str) -> int:

@@ -20,7 +20,9 @@ from qsit_ray.errors import InputError
 from qsit_ray.models import base, load
 from qsit_ray.models.base import identity
 from qsit_ray.run_config import opened
+from qsit_ray.stages import base_models
 from qsit_ray.stages.search import proxy_inputs
+from qsit_ray.terminal import Terminal
 
 COMMIT, NEWER = "a" * 40, "b" * 40
 
@@ -95,6 +97,35 @@ def test_a_run_is_not_made_of_a_base_model_that_can_not_be_loaded(
         pipeline.create(run, config(**{role: folder}))
     assert "\n" not in str(error.value)
     assert not run.config.exists()
+
+
+OWN = ["prompts.stem=Its beauty is", "prompts.levels=[awful, dull, plain, lovely, great]"]
+APART = ["prompts.levels=[poor, bad, not good, good, excellent]"]
+CONFUSED = r"profile own: level words 'awful' and 'dull' begin with the same token"
+
+
+def test_own_words_that_a_tokenizer_confuses_are_refused(run, whole):
+    with pytest.raises(InputError, match=rf"^models\.proxy: {CONFUSED}"):
+        pipeline.create(run, override(config(proxy=whole, primary=whole), OWN))
+    assert not run.config.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (OWN, CONFUSED),
+        ([*APART, "levels.target=soft"], "'The quality of the image is not good.' has the tokens"),
+    ],
+)
+def test_words_that_change_before_anything_is_trained_are_checked_too(run, whole, words, said):
+    """The models are known by then, and have been checked with other words."""
+    models = config(proxy=whole, primary=whole)
+    pipeline.create(run, models)
+    changed, _ = pipeline.create(run, override(models, words))
+    with pytest.raises(InputError, match=rf"^models\.proxy: {whole}: .*{said}"):
+        base_models.prepare(run, changed, Terminal())
+    apart, _ = pipeline.create(run, override(models, APART))
+    base_models.prepare(run, apart, Terminal())  # each first token is another
 
 
 def test_the_command_ends_with_that_one_line(whole, tmp_path):

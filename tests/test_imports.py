@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,13 +22,19 @@ def name_of(path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@cache
+def tree_of(path):
+    return ast.parse(path.read_text())
+
+
 def kind_of(path):
-    return (ast.get_docstring(ast.parse(path.read_text())) or "").split(":")[0]
+    return (ast.get_docstring(tree_of(path)) or "").split(":")[0]
 
 
+@cache
 def imports_of(path, everywhere):
     """Modules that a file imports; without `everywhere` only those imported at its top."""
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     nodes = ast.walk(tree) if everywhere else tree.body
     found = set()
     for node in nodes:

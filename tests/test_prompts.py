@@ -15,8 +15,16 @@ from transformers import PreTrainedTokenizerFast
 from qsit_ray.demo.models import _QWEN_SPLIT
 from qsit_ray.errors import InputError
 from qsit_ray.levels import two_level_margin
-from qsit_ray.profiles import named
-from qsit_ray.prompts import OFFICIAL, PAPER, PROFILES, Profile, level_tokens
+from qsit_ray.models.profiles import named
+from qsit_ray.prompts import (
+    OFFICIAL,
+    PAPER,
+    PROFILES,
+    Profile,
+    check_alone,
+    level_tokens,
+    levels_in,
+)
 
 # The logits that the release's author printed for one image, and its README's score of them
 # (zzc-1998/Q-SiT, issue 12); worst level first.
@@ -136,6 +144,29 @@ def test_a_stem_that_changes_with_the_word_is_refused():
     )
     with pytest.raises(InputError, match="'bad': the tokenizer merges it with the stem"):
         level_tokens(tokenizer, words("bad", "good", in_context=True))
+
+
+def test_a_word_within_another_has_its_place_twice():
+    tokenizer = byte_pair(["Ġ n", "Ġ g", "Ġ b"])
+    mine = words("bad", "not good", "good", in_context=True)
+    assert len(level_tokens(tokenizer, mine)) == 3
+    with pytest.raises(InputError, match=r"'It is not good\.' has the tokens of several"):
+        check_alone(tokenizer, mine)
+    check_alone(tokenizer, words("bad", "not", "good", in_context=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("It is VERY GOOD, not good", ["very good", "good"]),
+        ("goodish bad-good", ["good"]),
+        ("C+ or c+, ★.", ["C+", "C+", "★"]),
+        ("ZAYIF ya da zayıf", ["zayıf", "zayıf"]),
+        ("", []),
+    ],
+)
+def test_level_words_are_found_where_no_letter_touches_them(text, found):
+    assert levels_in(text, ("good", "very good", "C+", "★", "zayıf")) == found
 
 
 def test_a_word_without_a_token_is_refused():

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from qsit_ray.cli.options import Json, Seed
+from qsit_ray.cli.options import Json, Seed, Worded, wording
 from qsit_ray.cli.printing import print_json, print_table
 from qsit_ray.errors import InputError
 from qsit_ray.terminal import Bar, Terminal
@@ -47,6 +47,7 @@ def pathway(
         bool, typer.Option("--dry-run", help="Estimate calls, tokens and cost; ask nothing.")
     ] = False,
     seed: Seed = 0,
+    worded: Worded = None,
     as_json: Json = False,
 ) -> None:
     """Have a language model make questions and conversations of feedbacks; resumes where it was
@@ -59,6 +60,7 @@ def pathway(
     from qsit_ray.data.pathway.replies import REJECTED, Replies
     from qsit_ray.endpoint import Endpoint
 
+    form = wording(worded).choice
     endpoint = Endpoint("converter", base_url, model, timeout, attempts, asks, concurrency)
     if (prompt_price is None) != (completion_price is None):
         raise InputError("give both --prompt-price and --completion-price, or neither")
@@ -89,7 +91,7 @@ def pathway(
 
         unanswered = asking.ask(requests, endpoint, folder, report)
     converted = conversion.write(
-        out, found, requests, Replies(folder), unanswered, model=model, seed=seed
+        out, found, requests, Replies(folder), unanswered, model=model, seed=seed, form=form
     )
     content = {**asdict(converted), "price": price_of(converted), "out": str(out)}
     _print(content, as_json, f"{feedbacks} to {out}")
@@ -108,6 +110,7 @@ def attributes(
     to: Annotated[Path, typer.Option(help="D2's records: .json or .jsonl.")],
     image: Annotated[str, typer.Option(help="Column of image paths of a foreign table.")] = "image",
     seed: Seed = 0,
+    worded: Worded = None,
     as_json: Json = False,
 ) -> None:
     """Make questions of SPAQ's attributes or KonIQ++'s distortion votes, by rules."""
@@ -117,7 +120,7 @@ def attributes(
 
     if to.suffix not in scoring.RECORDS:
         raise InputError(f"{to}: the ending must be .json or .jsonl")
-    found = rules.convert(table, image, seed)
+    found = rules.convert(table, image, seed, wording(worded).choice)
     scoring.write(to, Made(found.rows))
     content = {
         "images": found.images,

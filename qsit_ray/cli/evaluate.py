@@ -311,8 +311,8 @@ def efficiency(
     as_json: Json = False,
 ) -> None:
     """Cost of scoring and answering: latency, peak memory, FLOPs, parameters."""
-    from qsit_ray import profiles
     from qsit_ray.data import images
+    from qsit_ray.models import profiles
     from qsit_ray.prompts import PAPER
 
     asked = None if profile is None else profiles.named(profile)
@@ -340,7 +340,7 @@ def efficiency(
         checkpoint.model.to(device or there[0])
         result = benchmark.measure(
             checkpoint,
-            asked or profiles.of(Path(checkpoint.folder)),
+            asked or profiles.chosen(None, model),
             image,
             answer_tokens=answer_tokens,
             repeats=10 if repeats is None else repeats,

@@ -9,10 +9,9 @@ from typing import Annotated
 
 import typer
 
-from qsit_ray.cli.options import Confidence, Json, LowerBetter, Seed
+from qsit_ray.cli.options import Confidence, Json, LowerBetter, Seed, Worded, wording
 from qsit_ray.cli.printing import print_json, print_reasons, print_table, say
 from qsit_ray.errors import InputError
-from qsit_ray.prompts import PAPER
 from qsit_ray.reading import TABLES
 
 
@@ -80,21 +79,17 @@ def import_(
     ] = 0.0,
     seed: Seed = 0,
     lower_better: LowerBetter = False,
-    preset: Annotated[
-        str | None,
-        typer.Option(help="A configuration whose `prompts` D1 is worded as. The paper's."),
-    ] = None,
+    worded: Worded = None,
     as_json: Json = False,
 ) -> None:
     """Make D1's records, or a test table, of a table of labels."""
-    from qsit_ray.config import presets
     from qsit_ray.data import labels, scoring
     from qsit_ray.levels import Range
 
     if to.suffix not in (*scoring.RECORDS, scoring.TABLE):
         raise InputError(f"{to}: the ending must be .json, .jsonl (D1) or .csv (a test table)")
     scale = Range.parse(range_)
-    profile = presets.resolve(preset).prompts.profile if preset else PAPER
+    profile = wording(worded)
     found = labels.load(table, image, mos, lower_better)
     if hold_out:
         found = scoring.hold_out(found, hold_out, seed)

@@ -42,6 +42,7 @@ class Job:
 
 def run(job: Job, images: Sequence[str], output: str, as_json: bool) -> None:
     """Score `images` into the folder `output`. Raises InputError where some have no score."""
+    from qsit_ray.models import profiles
     from qsit_ray.models.hub import folder_of
     from qsit_ray.models.weights import check_weights, read_config
     from qsit_ray.rating.pictures import is_address
@@ -49,11 +50,12 @@ def run(job: Job, images: Sequence[str], output: str, as_json: bool) -> None:
 
     model = folder_of(job.model).absolute()
     check_weights(model, read_config(model))
+    profile = profiles.chosen(job.profile, str(model)).name
     # Absolute: an actor works in another folder.
     listed = [each if is_address(each) else str(Path(each).absolute()) for each in images]
     folder = Folder(artifacts.path_of(output))
     with _held(folder.path), _logged(folder.path) as terminal:
-        found = _scored(job, str(model), listed, folder, terminal)
+        found = _scored(job, str(model), profile, listed, folder, terminal)
     if as_json:
         print_json(asdict(found))
     else:
@@ -66,7 +68,12 @@ def run(job: Job, images: Sequence[str], output: str, as_json: bool) -> None:
 
 
 def _scored(
-    job: Job, model: str, images: Sequence[str], folder: Folder, terminal: Terminal
+    job: Job,
+    model: str,
+    profile: str,
+    images: Sequence[str],
+    folder: Folder,
+    terminal: Terminal,
 ) -> Counts:
     from qsit_ray.placement import Request
     from qsit_ray.rating import job as scoring
@@ -85,7 +92,7 @@ def _scored(
         request = Request("an actor", settings, resources, {})
         precision = scoring.precision_of(folder, job.precision, gpu)
         terminal.say(f"Hashing {model} ...")
-        plan = scoring.plan_of(images, model, job.profile, precision, job.shard_images)
+        plan = scoring.plan_of(images, model, profile, precision, job.shard_images)
         folder.begin(images, plan)
         terminal.say(f"dashboard: http://{dashboard}")
         with terminal.bar("Score images") as bar:

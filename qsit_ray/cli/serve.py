@@ -37,6 +37,7 @@ def serve(
     The environment variable QSIT_SERVICE_TOKEN sets a token that requests must then carry. With
     RAY_ADDRESS the replicas run on that cluster, and its head listens.
     """
+    from qsit_ray.models import profiles
     from qsit_ray.models.hub import folder_of as downloaded
     from qsit_ray.models.weights import check_weights, read_config
     from qsit_ray.session import cores, on_cluster, session
@@ -44,6 +45,7 @@ def serve(
     _check_address(host, port)  # before a model is fetched
     folder = downloaded(folder_of(model)).absolute()
     check_weights(folder, read_config(folder))
+    profiles.chosen(profile, str(folder))  # before Ray Serve tries it again and again
     terminal = Terminal()
     with session(replicas) as dashboard:
         import ray

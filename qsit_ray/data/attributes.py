@@ -21,7 +21,7 @@ from qsit_ray.artifacts import digest
 from qsit_ray.data import labels
 from qsit_ray.data.encode import IMAGE
 from qsit_ray.errors import InputError
-from qsit_ray.prompts import multiple_choice_prompt
+from qsit_ray.prompts import CHOICE, multiple_choice_prompt
 
 END = 0.2
 """Share of the images at either end of an attribute that a question is made of."""
@@ -82,9 +82,9 @@ class Converted:
     images: int = 0
 
 
-def convert(path: Path, image: str, seed: int) -> Converted:
+def convert(path: Path, image: str, seed: int, form: str = CHOICE) -> Converted:
     """The rows of a table: labels with attributes (`qsit data read spaq`), or SPAQ's or KonIQ++'s
-    own columns beside the column `image`.
+    own columns beside the column `image`. `form`: of closed questions.
 
     As many closed questions are answered with yes as with no. Raises InputError where the table has
     neither's columns, or can't be read.
@@ -106,7 +106,7 @@ def convert(path: Path, image: str, seed: int) -> Converted:
     for number, each in enumerate(asked):
         if each.answer in ("Yes", "No") and each not in kept:
             continue
-        for kind, prompt in each.prompts(seed):
+        for kind, prompt in each.prompts(seed, form):
             record = {
                 "id": f"{each.image}:{kind}:{number}",
                 "image": each.image,
@@ -141,12 +141,12 @@ class _Asked:
     answer: str
     options: tuple[str, ...] = ()
 
-    def prompts(self, seed: int) -> list[tuple[str, str]]:
+    def prompts(self, seed: int, form: str) -> list[tuple[str, str]]:
         if not self.options:
             return [("yes_no", f"{IMAGE}\n{self.question}")]
         chance = int(digest([seed, self.image, self.question])[:8], 16)
         order = np.random.default_rng(chance).permutation(len(self.options))
-        listed = multiple_choice_prompt(self.question, [self.options[k] for k in order])
+        listed = multiple_choice_prompt(self.question, [self.options[k] for k in order], form)
         return [("what_how", f"{IMAGE}\n{self.question}"), ("multiple_choice", listed)]
 
 

@@ -8,9 +8,7 @@ and its answers contain the released level words; these are kept, not computed a
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,7 @@ from qsit_ray.data.benchmarks import placed
 from qsit_ray.data.catalog import CatalogRow, Question, Turn
 from qsit_ray.data.encode import IMAGE
 from qsit_ray.data.records import in_llavas_shape
-from qsit_ray.prompts import multiple_choice_prompt
+from qsit_ray.prompts import levels_in, multiple_choice_prompt
 from qsit_ray.reading import is_unicode
 
 
@@ -67,20 +65,13 @@ def parsed(
         if len(images) != 1:
             raise ValueError(f"a scoring record with {len(images)} images; expected one")
         row["mos"] = _mos(row["id"], record.get("gt_score"))
-        found = _level_word(levels).findall(turns[-1]["value"])
+        found = levels_in(turns[-1]["value"], levels)
         if len(found) != 1:
             raise ValueError(f"{len(found)} level words in the answer; expected one")
-        row["level"] = next(word for word in levels if word.lower() == found[0].lower())
+        (row["level"],) = found
         if record.get("level_probs") is not None:
             row["level_shares"] = soft_levels.checked(record["level_probs"])
     return Parsed(row, images)
-
-
-@cache
-def _level_word(levels: tuple[str, ...]) -> re.Pattern[str]:
-    """Matches one of the words; of two that begin alike the longer."""
-    words = sorted(map(re.escape, levels), key=len, reverse=True)
-    return re.compile(rf"\b({'|'.join(words)})\b", re.IGNORECASE)
 
 
 def _photograph(record: dict[str, Any], images: list[str]) -> str | None:

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,7 @@ def card(
     train = config.train
     frozen = {*train.frozen, *(("vision",) if config.models.freeze_vision else ())}
     own = [f"{part} {rate:g}" for part, rate in train.rates if rate is not None]
-    question = config.prompts.question
+    question, quoted = config.prompts.question, partial(json.dumps, ensure_ascii=False)
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
@@ -149,10 +150,10 @@ def card(
         licence=licence,
         address=json.dumps(address),
         is_here=address == HERE,
-        question=json.dumps(question.replace(IMAGE, "").strip("\n")),
+        question=quoted(question.replace(IMAGE, "")),
         image_first=question.startswith(IMAGE),
-        stem=json.dumps(config.prompts.stem),
-        words=json.dumps(config.prompts.levels),
+        stem=quoted(config.prompts.stem),
+        words=quoted(config.prompts.levels),
         trained=[part for part in ("vision", "projector", "language") if part not in frozen],
         rates=[f"{train.training.learning_rate:g}", *own],
     )

@@ -80,6 +80,24 @@ def folder_of(name: str) -> Path:
     return cached(name) or fetch(name)
 
 
+def further_file(name: str, file: str) -> Path | None:
+    """A file of a model on the Hub that a snapshot in its cache may lack, because another program
+    fetched no more than it needed. The Hub is asked once; None where it has no such file, or does
+    not answer."""
+    from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
+
+    repo, commit = split(name)[0], folder_of(name).name
+    known = try_to_load_from_cache(repo, file, revision=commit)
+    if isinstance(known, str):
+        return Path(known)
+    if known is not None:  # the Hub has said that there is none
+        return None
+    try:
+        return Path(hf_hub_download(repo, file, revision=commit))
+    except (errors.HfHubHTTPError, errors.EntryNotFoundError, OSError):
+        return None
+
+
 def cached(name: str) -> Path | None:
     """The folder of a model on the Hub in its cache; None where the cache has not all of it."""
     from huggingface_hub import errors, snapshot_download

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from qsit_ray import artifacts, profiles
+from qsit_ray import artifacts
 from qsit_ray.config.prompts import OWN
 from qsit_ray.errors import InputError
 from qsit_ray.placement import Request
@@ -19,7 +19,7 @@ from qsit_ray.rating.shards import Counts, Folder, Plan
 
 
 def plan_of(
-    images: Sequence[str], model: str, profile: str | None, precision: Precision, shard_images: int
+    images: Sequence[str], model: str, profile: str, precision: Precision, shard_images: int
 ) -> Plan:
     """What the job's scores depend on; of the model each file's SHA-256. Raises InputError for a
     name that is no text."""
@@ -38,7 +38,7 @@ def plan_of(
         sha256=listed.hexdigest(),
         model=model,
         weights=artifacts.digest(known),
-        profile=profile or profiles.of(folder).name,
+        profile=profile,
         precision=precision,
     )
 

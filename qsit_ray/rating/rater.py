@@ -13,12 +13,11 @@ from typing import Any
 import torch
 from PIL.Image import Resampling
 
-from qsit_ray import profiles
 from qsit_ray.ahead import ahead
 from qsit_ray.data.catalog import Question
 from qsit_ray.data.encode import Shown
 from qsit_ray.errors import InputError
-from qsit_ray.models import choice, hub, load
+from qsit_ray.models import choice, load, profiles
 from qsit_ray.models.load import Checkpoint
 from qsit_ray.models.score import BATCH_TOKENS, Prompter, logits_or_errors
 from qsit_ray.prompts import PAPER, Profile, level_tokens
@@ -91,13 +90,11 @@ class Rater:
 
         Raises InputError naming the model where it is not one.
         """
-        known = None if profile is None else profiles.named(profile)
-        folder = hub.folder_of(str(model))
-        found = known or profiles.of(folder)
+        found = profiles.chosen(profile, str(model))
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         gpu = torch.device(device).type != "cpu"
         dtype = _TYPES[precision or ("bf16" if gpu else "fp32")]
-        checkpoint = load.load(folder, dtype, load.attention(gpu, dtype))
+        checkpoint = load.load(model, dtype, load.attention(gpu, dtype))
         checkpoint.model.to(device)
         return cls(checkpoint, found, batch_tokens, threads)
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from qsit_ray import profiles
 from qsit_ray.data.encode import AFTER, IMAGE, answered
 from qsit_ray.endpoint import Endpoint, completion
 from qsit_ray.errors import InputError
+from qsit_ray.models.profiles import chosen, named, read
 from qsit_ray.prompts import DESCRIBE, PAPER, Profile, level_tokens, multiple_choice_prompt
 from qsit_ray.rating import messages
 from qsit_ray.rating.pictures import Source, Unreachable, is_kept, name_of, shown
@@ -67,15 +67,16 @@ class RemoteRater:
     @classmethod
     def load(cls, url: str, model: str, profile: str | None = None) -> RemoteRater:
         """The `model` of the server at `url`, like http://host:8000/v1. A key, if the server needs
-        one, is read from the environment variable QSIT_MODEL_KEY. `profile` is a name, by default
-        paper, or the profile.json of a model that has one.
+        one, is read from the environment variable QSIT_MODEL_KEY. `profile` is a name, or the
+        profile.json of a model that has one; by default that of the folder `model`, if it is one
+        here, or else paper.
 
         Where the server has vLLM's /tokenize, its tokenizer and its chat template are tested.
         Raises InputError for a server that can't be reached or refuses, for a tokenizer that can't
         tell the level words apart, for a chat template that writes another prompt than the
         profile's, and without the package `openai`.
         """
-        found = _profile(profile)
+        found = _profile(profile, model)
         endpoint = Endpoint(ROLE, url, model, concurrency=CALLS)
         # A wrong address is told soon.
         with _connected(replace(endpoint, attempts=FIRST_ATTEMPTS)) as connection:
@@ -278,10 +279,11 @@ def _now(url: Callable[[], str]) -> Callable[[], str]:
     return lambda: known
 
 
-def _profile(name: str | None) -> Profile:
+def _profile(name: str | None, model: str) -> Profile:
     if name is None:
-        return PAPER
-    return profiles.read(Path(name)) if Path(name).suffix == ".json" else profiles.named(name)
+        # vLLM serves a folder under its path, so that the folder may be here, too.
+        return chosen(None, model) if Path(model).is_dir() else PAPER
+    return read(Path(name)) if Path(name).suffix == ".json" else named(name)
 
 
 def _level_tokens(connection: _Connection, profile: Profile) -> list[int] | None:

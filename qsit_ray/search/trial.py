@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from ray import tune
 
-from qsit_ray import artifacts, profiles
+from qsit_ray import artifacts
 from qsit_ray.data.catalog import read_sizes
 from qsit_ray.errors import InputError
 from qsit_ray.losses import Losses, flat, ratio
@@ -197,7 +197,7 @@ class Trial(tune.Trainable):
 
     def _outcome(self, training: Training, metrics: TrialMetrics, started: float) -> TrialOutcome:
         if self.task.keep_models and self.bench is not None:
-            from qsit_ray.models import load
+            from qsit_ray.models import load, profiles
 
             kept = records.model_folder(self.task.folder, *self.point)
             with artifacts.atomic(kept) as temporary:

@@ -11,13 +11,13 @@ from transformers import PretrainedConfig
 from qsit_ray import artifacts
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config.config import DEMO_MODELS, Config, Pretraining
-from qsit_ray.config.prompts import Prompts
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.errors import InputError
 from qsit_ray.models import hub
 from qsit_ray.models.architectures import RELEASED, TEXT_MODELS, architecture, has_vision
 from qsit_ray.models.base import (
     Base,
+    Role,
     base_checkpoint,
     cache_folder,
     identity,
@@ -26,7 +26,7 @@ from qsit_ray.models.base import (
     used,
 )
 from qsit_ray.models.weights import check_values, check_weights, read_config
-from qsit_ray.prompts import PAPER, Profile
+from qsit_ray.prompts import PAPER, Profile, check_alone, level_tokens
 from qsit_ray.terminal import Terminal
 
 
@@ -78,19 +78,31 @@ def check_checkpoint(name: str, profile: Profile | None = PAPER) -> None:
 
 def prepare(run: RunFolder, config: Config, terminal: Terminal) -> None:
     """Pre-train the demo's base models into the cache, where the run uses them and they are not
-    there yet. Raises InputError naming a package of the demo's that is missing, or a model that
-    can't tell the run's level words apart."""
-    if config.pretraining is None or not DEMO_MODELS & {config.models.proxy, config.models.primary}:
-        return
-    folder = cache_folder(config)
-    _pretrain(run, config.pretraining, pretraining_inputs(config), folder, terminal)
-    if config.prompts == Prompts():
-        return
-    from qsit_ray.models.load import check_vocabulary, load_processor
+    there yet. Raises InputError naming a package of the demo's that is missing, or a model whose
+    tokenizer can't tell the run's own level words apart."""
+    if config.pretraining is not None and DEMO_MODELS & {
+        config.models.proxy,
+        config.models.primary,
+    }:
+        known = pretraining_inputs(config)
+        _pretrain(run, config.pretraining, known, cache_folder(config), terminal)
+    if config.profile not in (None, PAPER):
+        for which in used(config):
+            _check_words(which, config)
 
-    for name in sorted(DEMO_MODELS & {config.models.proxy, config.models.primary}):
-        base = str(folder / name.removeprefix("demo/"))
-        check_vocabulary(load_processor(base), base, config.profile)
+
+def _check_words(role: Role, config: Config) -> None:
+    """Here and not with the rest of a base model: a run's words may change, its models need not."""
+    from qsit_ray.models.load import load_processor
+
+    name = base_checkpoint(config, role)
+    tokenizer = load_processor(name).tokenizer
+    try:
+        level_tokens(tokenizer, config.prompts.profile)
+        if config.levels.need_shares:
+            check_alone(tokenizer, config.prompts.profile)
+    except InputError as error:
+        raise InputError(f"models.{role}: {name}: {error}") from None
 
 
 def _pretrain(

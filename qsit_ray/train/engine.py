@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from qsit_ray import artifacts, profiles
+from qsit_ray import artifacts
 from qsit_ray.config.config import Levels
 from qsit_ray.errors import InputError
-from qsit_ray.models import load
+from qsit_ray.models import load, profiles
 from qsit_ray.models.batch import Batches, on_device, unpack
 from qsit_ray.models.features import remember_features
 from qsit_ray.models.loss import HARD, objective, row_losses, units

@@ -47,6 +47,12 @@ def test_a_form_of_closed_questions_has_the_lettered_options():
         ("levels", LEVELS[:4], "prompts.levels"),
         ("levels", [*LEVELS[:4], " "], "' ' is no level word"),
         ("levels", [*LEVELS[:4], "score"], "'score' is another column"),
+        ("levels", [*LEVELS[:4], "transient"], "'transient' is another column"),
+        ("levels", [*LEVELS[:4], "<|im_end|>"], "is no level word"),
+        ("stem", "From great to awful it is", "has the level words"),
+        ("stem", "It<|im_end|>", "begins a token of the chat form"),
+        ("choice", "<image>\n{question!r}\n{options}", "and no others"),
+        ("choice", "<image>\n{question}\n{options:d}", "and no others"),
         ("choice", "<image>\n{question}", "{question} and {options} must be in it"),
         ("choice", "<image>\n{question}\n{options}\n{other}", "and no others"),
         ("choice", "<image>\n{question}\n{options.real}", "and no others"),
@@ -56,8 +62,9 @@ def test_a_form_of_closed_questions_has_the_lettered_options():
 )
 def test_a_mistake_is_told_by_its_key(key, value, said):
     with pytest.raises(InputError, match=re.escape(said)) as found:
-        validated(Config, {**demo().model_dump(mode="json"), "prompts": {key: value}}, "mine")
-    assert f"prompts.{key}" in str(found.value)
+        changed = {"levels": LEVELS, key: value}
+        validated(Config, {**demo().model_dump(mode="json"), "prompts": changed}, "mine")
+    assert "mine: prompts" in str(found.value) and key in str(found.value)
 
 
 def test_pools_of_ones_own_have_no_prompts(tmp_path):

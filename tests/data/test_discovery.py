@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from qsit_ray.cli.app import app
 from qsit_ray.config import presets
-from qsit_ray.data import catalog, discovery, scoring
+from qsit_ray.data import attributes, catalog, discovery, scoring
 from qsit_ray.data.labels import Label, Labels
 from qsit_ray.errors import InputError
 
@@ -156,6 +156,40 @@ def test_an_imported_table_and_its_test_table_share_no_image(tmp_path):
     trained = {record["image"] for record in json.loads((tmp_path / "d1.json").read_text())}
     tested = set(pd.read_csv(tmp_path / "test.csv")["image"])
     assert (len(trained), len(tested), trained & tested) == (40, 10, set())
+
+
+def test_what_is_made_is_worded_as_a_configuration_says(tmp_path):
+    own = {
+        "question": "How beautiful?\n<image>",
+        "stem": "Its beauty is",
+        "levels": ["awful", "dull", "plain", "lovely", "great"],
+        "choice": "<image>\n{options}\n{question}",
+    }
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({"extends": "demo", "prompts": own}))
+    scores = {"image": [f"{n}.png" for n in range(50)], "mos": range(50)}
+    pd.DataFrame(scores).to_csv(tmp_path / "mine.csv", index=False)
+    root = tmp_path / "downloads"
+    downloads.make(root)
+    init(root, tmp_path / "found.yaml", "--extends", str(tmp_path / "own.yaml"))
+    words = ["data", "import", str(tmp_path / "mine.csv"), "--preset", str(tmp_path / "own.yaml")]
+    done = CliRunner().invoke(app, [*words, "--to", str(tmp_path / "d1.json"), "--json"])
+    assert done.exit_code == 0, done.exception
+    assert json.loads(done.stdout)["levels"] == dict.fromkeys(own["levels"], 10)
+    for made in (tmp_path / "d1.json", tmp_path / "found" / "koniq.json"):
+        for record in json.loads(made.read_text()):
+            asked, answered = (turn["value"] for turn in record["conversations"])
+            assert asked == own["question"]
+            assert answered.removeprefix("Its beauty is ").removesuffix(".") in own["levels"]
+    votes = {"image": ["a.png"], **{name: [0.0] for name in attributes.DISTORTIONS}}
+    worst = next(iter(attributes.DISTORTIONS))
+    pd.DataFrame(votes | {worst: [0.9]}).to_csv(tmp_path / "votes.csv", index=False)
+    words = ["data", "convert", "attributes", str(tmp_path / "votes.csv")]
+    preset = ["--preset", str(tmp_path / "own.yaml")]
+    done = CliRunner().invoke(app, [*words, "--to", str(tmp_path / "d2.json"), *preset])
+    assert done.exit_code == 0, done.exception
+    rows = json.loads((tmp_path / "d2.json").read_text())
+    closed = [row["conversations"][0]["value"] for row in rows if ":multiple_choice:" in row["id"]]
+    assert closed and all(text.startswith("<image>\nA. ") for text in closed)
 
 
 def table(path, names, start=0, **columns):

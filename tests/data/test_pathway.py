@@ -127,6 +127,9 @@ def test_rows_have_one_image_token_and_options_that_hold_the_answer():
         {"from": "gpt", "value": "Blur"},
     ]
     listed = found["multiple_choice"]["conversations"][0]["value"]
+    own = dict(questions.rows(request, made, 0, "<image>\n{options}\n{question}"))
+    mine = own["multiple_choice"]["conversations"][0]["value"]
+    assert mine.startswith("<image>\nA. ") and mine.endswith("\nWhat is worst?")
     assert all(option in listed for option in ("Blur", "Noise", "Glare", "Banding"))
     places = {
         dict(questions.rows(request, made, seed))["multiple_choice"]["conversations"][0]["value"]

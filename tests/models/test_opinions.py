@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from qsit_ray.config.config import Levels
+from qsit_ray.config.prompts import Prompts
 from qsit_ray.data.encode import Encoder, collate
 from qsit_ray.errors import InputError
 from qsit_ray.levels import LEVELS
 from qsit_ray.models.loss import row_losses, tensors
 from qsit_ray.models.opinions import KEYS, Opinions, ranking_losses, soft_losses
-from qsit_ray.prompts import LEVEL_STEM, SCORING_QUESTION
+from qsit_ray.prompts import LEVEL_STEM, SCORING_QUESTION, level_tokens
 
 SOFT, RANKED = Levels(target="soft"), Levels(ranking_weight=0.5)
 
@@ -51,6 +52,18 @@ def test_one_level_alone_is_the_hard_loss(checkpoint, batch):
     soft = row_losses(checkpoint.model, batch(*rows), SOFT)
     assert soft[0].tolist() == pytest.approx(hard[0].tolist(), rel=1e-6)
     assert soft[1].tolist() == hard[1].tolist()
+
+
+def test_own_words_are_found_behind_their_own_stem(checkpoint, images):
+    own = Prompts(stem="Its look is", levels=("poor", "bad", "fair", "excellent", "good")).profile
+    encoder = Encoder(checkpoint.processor, images, 512)
+    encoded = encoder.answer("a.png", "How?\n<image>", "Its look is fair.")
+    labels = collate([encoded], 0)["labels"]
+    tokenizer = checkpoint.processor.tokenizer
+    found = Opinions(tokenizer, own).of([scoring("fair", [0.1, 0.2, 0.4, 0.2, 0.1])], labels)
+    assert found["level_ids"].tolist() == level_tokens(tokenizer, own)
+    (place,) = found["level_from"]
+    assert labels[0, place + 1] == level_tokens(tokenizer, own)[2]
 
 
 def test_only_the_level_word_has_another_target(checkpoint, batch):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from qsit_ray.config.prompts import Prompts
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.data.encode import collate
 from qsit_ray.evaluation import correlation
@@ -40,7 +41,7 @@ class Counted(Rows):
 def measure(job, checkpoint, monkeypatch):
     """Every rank's measures, and the shapes of its forwards; ranks meet as threads would."""
 
-    def run(tokens, ranks=1, most=None):
+    def run(tokens, ranks=1, most=None, profile=PAPER):
         values = [[] for _ in range(ranks)]
         found = []
         for collect in (True, False):  # first what each rank sends, then with what all have sent
@@ -58,9 +59,10 @@ def measure(job, checkpoint, monkeypatch):
                     return [each[place] for each in values]
 
                 monkeypatch.setattr(validation, "gather", gather)
-                measured = Validation(rows, DOMAINS[:2], rank, ranks, tokens, threads=rank).measure(
-                    counted, torch.device("cpu"), most
+                validated = Validation(
+                    rows, DOMAINS[:2], rank, ranks, tokens, threads=rank, profile=profile
                 )
+                measured = validated.measure(counted, torch.device("cpu"), most)
                 found.append((measured, counted.seen))
         return found
 
@@ -88,6 +90,31 @@ def test_measures_are_those_of_one_row_at_a_time(job, checkpoint, measure):
     right = [
         q["candidates"][int(p.argmax())] == q["correct_ans"]
         for q, p in zip(questions, answers, strict=True)
+    ]
+    assert measured.accuracy == np.mean(right)
+
+
+def test_own_prompts_score_and_choose(job, checkpoint, measure):
+    own = Prompts(
+        question="<image>\nHow beautiful is it?",
+        levels=("poor", "bad", "fair", "excellent", "good"),
+        choice="<image>\n{options}\n{question}",
+    ).profile
+    catalog = open_catalog(job.run.catalog)
+    images, questions = catalog.images("validation"), catalog.questions("validation")
+    ((measured, seen),) = measure(1, profile=own)
+    names, truth = [row["image"] for row in images], [row["mos"] for row in images]
+    keys = own.rank_key(level_logits(checkpoint, names, catalog.folder, profile=own))
+    assert measured.srcc == pytest.approx(correlation.srcc(truth, keys))
+    assert [*keys] != pytest.approx(
+        [*PAPER.rank_key(level_logits(checkpoint, names, catalog.folder))]
+    )
+    # No row of the catalog is worded so: each image has a forward of its own.
+    assert sum(number for number, _ in seen) == 5 + 5 + 5 + 5
+    mine = answer(checkpoint, questions, catalog.folder, profile=own)
+    right = [
+        q["candidates"][int(p.argmax())] == q["correct_ans"]
+        for q, p in zip(questions, mine, strict=True)
     ]
     assert measured.accuracy == np.mean(right)
 

@@ -26,6 +26,7 @@ from qsit_ray.data.pathway.questions import ROWS, Made, Request
 from qsit_ray.data.pathway.replies import REJECTED, Replies
 from qsit_ray.endpoint import Completion, Endpoint
 from qsit_ray.errors import InputError
+from qsit_ray.prompts import CHOICE
 
 TOKENS = {"what_how": 120, "yes_no": 30, "conversation": 220}
 """Tokens of a reply by kind, for an estimate before there is any reply."""
@@ -109,8 +110,10 @@ def write(
     unanswered: Mapping[str, str],
     model: str,
     seed: int,
+    form: str = CHOICE,
 ) -> Converted:
-    """Write the rows and rejects of a conversion into the folder `out`.
+    """Write the rows and rejects of a conversion into the folder `out`. `form`: of closed
+    questions.
 
     Raises InputError where a file can't be written.
     """
@@ -135,12 +138,12 @@ def write(
         if request.kind == "yes_no":
             closed.append((request, made))
             continue
-        for name, row in questions.rows(request, made, seed):
+        for name, row in questions.rows(request, made, seed, form):
             files[name].append(row)
     kept = _balanced(closed)
     for place, (request, made) in enumerate(closed):
         if place in kept:
-            files["yes_no"] += [row for _, row in questions.rows(request, made, seed)]
+            files["yes_no"] += [row for _, row in questions.rows(request, made, seed, form)]
         else:
             rejects.append(_reject(request, SURPLUS))
     try:

@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 from qsit_ray.artifacts import digest
 from qsit_ray.data.encode import IMAGE
 from qsit_ray.data.pathway.feedbacks import Feedback
-from qsit_ray.prompts import multiple_choice_prompt
+from qsit_ray.prompts import CHOICE, multiple_choice_prompt
 
 Kind = Literal["what_how", "yes_no", "conversation"]
 KINDS: tuple[Kind, ...] = ("what_how", "yes_no", "conversation")
@@ -190,8 +190,11 @@ def pathway_row(feedback: Feedback) -> dict[str, Any]:
     return _record(feedback, "pathway", 1, [(feedback.question, feedback.text)])
 
 
-def rows(request: Request, made: Made, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The kind (of `ROWS`) and the record of each row that is made of a reply."""
+def rows(
+    request: Request, made: Made, seed: int, form: str = CHOICE
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The kind (of `ROWS`) and the record of each row that is made of a reply. `form`: of closed
+    questions."""
     feedback = request.feedback
     if isinstance(made, WhatHow):
         for number, each in enumerate(made.questions, start=1):
@@ -200,7 +203,9 @@ def rows(request: Request, made: Made, seed: int) -> Iterator[tuple[str, dict[st
             options = [each.answer, *each.distractors]
             chance = int(digest([seed, feedback.id, each.question])[:8], 16)
             order = np.random.default_rng(chance).permutation(len(options))
-            listed = multiple_choice_prompt(each.question, [options[place] for place in order])
+            listed = multiple_choice_prompt(
+                each.question, [options[place] for place in order], form
+            )
             yield (
                 "multiple_choice",
                 _record(feedback, "multiple_choice", number, [(listed, each.answer)]),

@@ -12,6 +12,7 @@ from qsit_ray import artifacts
 from qsit_ray.config.files import validated
 from qsit_ray.config.prompts import Prompts
 from qsit_ray.errors import InputError
+from qsit_ray.models.hub import folder_of, further_file, is_on_hub
 from qsit_ray.prompts import PAPER, PROFILES, Profile
 
 FILE = "profile.json"
@@ -24,10 +25,17 @@ def named(name: str) -> Profile:
     return PROFILES[name]
 
 
-def of(folder: Path) -> Profile:
-    """The profile of a model's folder: the paper's, if it carries none. Raises InputError naming
-    the file of one that can't be read."""
-    file = folder / FILE
+def chosen(name: str | None, model: str) -> Profile:
+    """The profile of that name, or else that of a model. Errors as `named` and `of`."""
+    return of(model) if name is None else named(name)
+
+
+def of(model: str) -> Profile:
+    """The profile of a model, a folder or a name on the Hub: the paper's, if it carries none.
+    Raises InputError naming the file of one that can't be read."""
+    file = folder_of(model) / FILE
+    if not file.exists() and is_on_hub(model):
+        file = further_file(model, FILE) or file
     return read(file) if file.exists() else PAPER
 
 

@@ -19,6 +19,7 @@ from qsit_ray.models.choice import (
     question_prompt,
 )
 from qsit_ray.models.loss import row_losses, tensors
+from qsit_ray.models.score import Prompter
 from qsit_ray.prompts import multiple_choice_prompt
 
 WORDS = ["noise", "blur", "the left half", "no", "snow on the roof of a house", "yes", ""]
@@ -54,7 +55,7 @@ def apart(checkpoint, encoder, q):
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_losses_after_a_shared_prompt_are_those_of_whole_rows(checkpoint, images, asked):
-    encoder = Encoder(checkpoint.processor, images, 512)
+    encoder = Prompter(checkpoint.processor, images)
     questions = [question(*each) for each in asked]
     batch = question_batch(encoder, questions, [question_prompt(encoder, q) for q in questions], 0)
     losses = candidate_losses(checkpoint.model, tensors(batch))
@@ -81,7 +82,7 @@ def test_the_likeliest_whole_reply_is_chosen_within_any_tokens(wide, photographs
         question(name, WORDS[number % 4 :][:4], f"Question {number}?")
         for number, name in enumerate([*names, *names[::-1]])
     ]
-    encoder = Encoder(wide.processor, folder, 1 << 20)
+    encoder = Prompter(wide.processor, folder)
     wanted = [apart(wide, encoder, q) for q in questions]
     together = candidate_losses(
         wide.model,

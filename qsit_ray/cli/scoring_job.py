@@ -48,9 +48,9 @@ def run(job: Job, images: Sequence[str], output: str, as_json: bool) -> None:
     from qsit_ray.rating.pictures import is_address
     from qsit_ray.rating.shards import Folder
 
+    profile = profiles.chosen(job.profile, job.model).name  # by its name: the Hub may be asked
     model = folder_of(job.model).absolute()
     check_weights(model, read_config(model))
-    profile = profiles.chosen(job.profile, str(model)).name
     # Absolute: an actor works in another folder.
     listed = [each if is_address(each) else str(Path(each).absolute()) for each in images]
     folder = Folder(artifacts.path_of(output))

@@ -43,9 +43,10 @@ def serve(
     from qsit_ray.session import cores, on_cluster, session
 
     _check_address(host, port)  # before a model is fetched
+    # Before Ray Serve tries again and again; by the model's name, since the Hub may be asked.
+    profiles.chosen(profile, folder_of(model))
     folder = downloaded(folder_of(model)).absolute()
     check_weights(folder, read_config(folder))
-    profiles.chosen(profile, str(folder))  # before Ray Serve tries it again and again
     terminal = Terminal()
     with session(replicas) as dashboard:
         import ray

@@ -54,8 +54,7 @@ def audit(
     levels: Sequence[str] = LEVELS,
 ) -> list[Finding]:
     """All findings of a catalog. `cut`: training rows whose answer a model's limit cuts, by model.
-    `levels`: the level words, worst first.
-    `report` gets the images read and their number."""
+    `levels`: the level words, worst first. `report` gets the images read and their number."""
     scored = [*_scored(catalog.rows), *_scored(catalog.validation_rows)]
     splits = {"training": _distinct(image_paths(catalog.rows).to_pylist())}
     validation = image_paths(catalog.validation_rows).to_pylist()

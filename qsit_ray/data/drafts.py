@@ -72,8 +72,7 @@ def drafts_of(
     levels: tuple[str, ...] = LEVELS,
 ) -> Drafts:
     """The drafts of all files of `data`, in the file `scratch`. `levels`: the words of scored
-    records, worst first. `report` gets what is done, out of
-    how many, and of what.
+    records, worst first. `report` gets what is done, out of how many, and of what.
 
     Raises InputError naming a file that can't be read, and the row of a question or test image that
     can't be used: evaluation sets are never reduced.

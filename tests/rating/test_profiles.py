@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 from contextlib import closing
+from dataclasses import fields
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,7 +19,7 @@ from vllm_server import MODEL, Server
 
 from qsit_ray.cli.app import app
 from qsit_ray.config.presets import demo
-from qsit_ray.config.prompts import Prompts
+from qsit_ray.config.prompts import COLUMNS, Prompts
 from qsit_ray.data.encode import asked
 from qsit_ray.errors import InputError
 from qsit_ray.levels import expected_score
@@ -28,6 +29,7 @@ from qsit_ray.prompts import CHAT_TEMPLATE, PAPER
 from qsit_ray.rating.job import Scorer, plan_of
 from qsit_ray.rating.rater import Rater
 from qsit_ray.rating.remote import RemoteRater
+from qsit_ray.rating.results import Reject, Score
 from qsit_ray.rating.shards import Folder
 from qsit_ray.run_files import FoundMix
 
@@ -93,6 +95,16 @@ def test_a_server_is_asked_with_the_file(checkpoint, model, folder):
         assert chosen[0].probabilities == pytest.approx(chosen[1].probabilities, abs=1e-5)
     finally:
         server.close()
+
+
+def test_no_level_word_is_another_column_of_a_table():
+    columns = {each.name for kind in (Score, Reject) for each in fields(kind)}
+    assert columns - {"probabilities"} == COLUMNS
+
+
+def test_a_file_that_is_not_there_is_told():
+    with pytest.raises((InputError, OSError), match=r"gone\.json"):
+        RemoteRater.load("http://127.0.0.1:1/v1", MODEL, "gone.json")
 
 
 def test_a_folder_without_a_profile_has_the_papers(checkpoint, tmp_path):

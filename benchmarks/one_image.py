@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from benchmarks.figures import Condition, Figure, Found, Goal, alone
 from benchmarks.pairs import cores, fresh
 
 TEXT = "one image at the 0.5B shape, share of the matrix products' rate"
 PRECISIONS = ("fp32", "bf16")
+KINDS = {
+    **dict.fromkeys(("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"), "matrix products"),
+    "aten::_scaled_dot_product_flash_attention_for_cpu": "attention",
+    **dict.fromkeys(("aten::gelu", "aten::silu"), "activations"),
+    **dict.fromkeys(("aten::copy_", "aten::cat"), "copies"),
+}
+"""What torch's operations do; all others are arithmetic by elements and reading the image."""
 
 
 def run(smoke: bool, folder: Path) -> Found:
@@ -26,17 +36,19 @@ def run(smoke: bool, folder: Path) -> Found:
         figures.append(alone(what, "", [found["share"]], Goal(0.9)))
         conditions[f"{precision}, seconds a score"] = round(found["seconds"], 2)
         conditions[f"{precision}, GFLOP/s of products"] = round(found["products"] / 1e9)
+        conditions[f"{precision}, where the time goes"] = found["profile"]
     return Found(figures, [], conditions)
 
 
-def limit_of(folder: str, precision: str) -> dict[str, float]:
-    """The seconds of a score and their limit."""
+def limit_of(folder: str, precision: str) -> dict[str, Any]:
+    """The seconds of a score, their limit, and a profile of another score."""
     import torch
 
     from qsit_ray.evaluation.studies.random_model import write_random
     from qsit_ray.evaluation.studies.rating import KONIQ, limit, write_images
     from qsit_ray.models import load
     from qsit_ray.models.architectures import architecture
+    from qsit_ray.rating.rater import Rater
 
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     checkpoint = load.load(write_random(Path(folder) / "base", architecture("0.5b")), dtype)
@@ -46,4 +58,18 @@ def limit_of(folder: str, precision: str) -> dict[str, float]:
         "share": found.share,
         "seconds": found.seconds,
         "products": found.products,
+        "profile": _profile(lambda: Rater(checkpoint).score(path)),
     }
+
+
+def _profile(work: Callable[[], object]) -> str:
+    """The shares of a work's time by kind of operation, the largest first."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        work()
+    shares: Counter[str] = Counter()
+    for event in profiler.key_averages():
+        shares[KINDS.get(event.key, "other operations")] += event.self_cpu_time_total
+    whole = shares.total()
+    return ", ".join(f"{kind} {time / whole:.0%}" for kind, time in shares.most_common())

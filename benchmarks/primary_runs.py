@@ -15,6 +15,8 @@ from qsit_ray.run_files import EpochLine, FoundMix, read_epochs
 from qsit_ray.step_lines import StepLine, StepLog
 
 RANKS = 2
+FIRST = 10
+"""Steps of an epoch that still wait for the start of its data."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,13 @@ class Trained:
         return times[-1] - times[0]
 
     def change(self, epoch: int) -> float:
-        """Seconds from the last step of an epoch to the first of the next, without the validation
-        and that step."""
+        """Seconds from the last step of an epoch to the first rows of the next, and of the waits in
+        its first steps for theirs, without the validation."""
         last = [step for step in self.steps if step.epoch == epoch][-1]
-        first = next(step for step in self.steps if step.epoch == epoch + 1)
-        apart = _time(first) - _time(last) - first.seconds
-        return max(0.0, apart - self.epochs[epoch].timing["validation_seconds"])
+        first, *others = [step for step in self.steps if step.epoch == epoch + 1][:FIRST]
+        apart = _time(first) - _time(last) - first.seconds + first.stall_seconds
+        waits = sum(step.stall_seconds for step in others)
+        return apart + waits - self.epochs[epoch].timing["validation_seconds"]
 
 
 def trained(made: RunFolder, to: Path, rows: int, *settings: str) -> Trained:

@@ -73,7 +73,7 @@ def tiny(role: str, goals: dict[str, Goal], smoke: bool, folder: Any) -> Found:
     from benchmarks.bases import write_tiny
     from benchmarks.rows import make_run
 
-    rows, epochs, batch, rounds = (16, 2, 16, 1) if smoke else (400, 3, 16, 3)
+    rows, epochs, batch, rounds = (16, 2, 16, 1) if smoke else (192, 3, 16, 3)
     steps = 3 * rows // batch
     run = make_run(
         folder,

@@ -21,7 +21,7 @@ RATE = 1e-3
 
 
 def run(smoke: bool, folder: Path) -> Found:
-    rows, epochs, batch, rounds = (16, 2, 16, 1) if smoke else (400, 4, 16, 3)
+    rows, epochs, batch, rounds = (16, 2, 16, 1) if smoke else (192, 3, 16, 3)
     made = make_run(
         folder,
         write_tiny(folder / "base", "primary"),

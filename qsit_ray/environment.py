@@ -14,6 +14,8 @@ QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_AIR_NEW_OUTPUT": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # A process that encodes rows is idle between two epochs, and takes seconds to start again.
+    "RAY_idle_worker_killing_time_threshold_ms": "120000",
     # Ctrl-C then ends the command; Tune would take it for the end of the search.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",

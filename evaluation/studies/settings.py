@@ -21,7 +21,7 @@ from pydantic_core import PydanticUndefined
 
 from qsit_ray.config import presets
 from qsit_ray.config.config import Config
-from qsit_ray.config.section import OPERATIONAL
+from qsit_ray.config.section import OPERATIONAL, descriptions
 from qsit_ray.evaluation.studies.sections import Page, command_line, write_section
 
 PRESETS = ("demo", "paper")
@@ -70,11 +70,12 @@ def _parts(
 ) -> Iterator[Part]:
     plain: list[Key] = []
     within: list[Iterator[Part]] = []
+    described = descriptions(section)
     for name, field in section.model_fields.items():
         given = {preset: getattr(each, name) for preset, each in values.items()}
         kinds = list(_sections(field.annotation))
         if not kinds:
-            plain.append(_key(f"{prefix}{name}", field, given))
+            plain.append(_key(f"{prefix}{name}", field, described.get(name, ""), given))
         for kind in kinds:
             each_of = WITHIN.get(get_origin(field.annotation), "")
             title_of = f"`{prefix}{name}`"
@@ -82,19 +83,20 @@ def _parts(
                 title_of += f" with `source: {kind.model_fields['source'].default}`"
             below = {preset: each for preset, each in given.items() if isinstance(each, kind)}
             inside = f"{prefix}{name}{each_of}."
-            within.append(_parts(kind, inside, title_of, _meaning(field), below))
+            within.append(
+                _parts(kind, inside, title_of, _meaning(field, described.get(name, "")), below)
+            )
     yield Part(title, meaning, tuple(plain))
     for each in within:
         yield from each
 
 
-def _meaning(field: FieldInfo) -> str:
-    words = " ".join((field.description or "").split())
+def _meaning(field: FieldInfo, words: str) -> str:
     optional = field.default is None and "Null: " in words
     return words.replace("Null: ", "Null, its default: ") if optional else words
 
 
-def _key(name: str, field: FieldInfo, given: Mapping[str, Any]) -> Key:
+def _key(name: str, field: FieldInfo, words: str, given: Mapping[str, Any]) -> Key:
     default = field.get_default(call_default_factory=True)
     shown = None if default is PydanticUndefined else _shown(default)
     return Key(
@@ -103,7 +105,7 @@ def _key(name: str, field: FieldInfo, given: Mapping[str, Any]) -> Key:
         shown,
         {preset: _shown(each) for preset, each in given.items() if _shown(each) != shown},
         OPERATIONAL in field.metadata,
-        " ".join((field.description or "").split()),
+        words,
     )
 
 

@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from qsit_ray.addresses import masked
 from qsit_ray.config.config import Config
 from qsit_ray.config.data import SOURCES
+from qsit_ray.config.section import descriptions
 from qsit_ray.errors import InputError
 
 Value = TypeVar("Value")
@@ -108,10 +109,9 @@ def dump_described(section: BaseModel, indent: str = "") -> str:
     """YAML that a preset's file may hold, with each field's description as a comment above it."""
     lines = []
     values = section.model_dump(mode="json")
-    for name, field in type(section).model_fields.items():
-        comment = textwrap.wrap(
-            " ".join((field.description or "").split()), WIDTH - len(indent) - 2
-        )
+    described = descriptions(type(section))
+    for name in type(section).model_fields:
+        comment = textwrap.wrap(described.get(name, ""), WIDTH - len(indent) - 2)
         lines += [f"{indent}# {line}\n" for line in comment]
         value = getattr(section, name)
         if isinstance(value, BaseModel):

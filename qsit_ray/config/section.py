@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
+import textwrap
+from functools import cache
+from itertools import pairwise
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -43,11 +48,32 @@ OPERATIONAL = Operational()
 
 
 class Section(BaseModel):
-    """The docstring under a field becomes its description, which `qsit config show` prints."""
+    """The docstring under a field is its description, which `qsit config show` prints."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+@cache
+def descriptions(section: type[BaseModel]) -> dict[str, str]:
+    """The docstring under each field, those of its bases too, on one line.
+
+    Read from the source on request: pydantic would read them for every class at import, which took
+    a third of a command's start.
+    """
+    found: dict[str, str] = {}
+    for base in reversed(section.__bases__):
+        if issubclass(base, BaseModel) and base is not BaseModel:
+            found |= descriptions(base)
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(section))).body
+    assert isinstance(body, ast.ClassDef)
+    for field, below in pairwise(body.body):
+        match field, below:
+            case (
+                ast.AnnAssign(target=ast.Name(id=name)),
+                ast.Expr(value=ast.Constant(value=str(text))),
+            ):
+                found[name] = " ".join(text.split())
+    return found
 
 
 def meaning(section: BaseModel) -> dict[str, Any]:

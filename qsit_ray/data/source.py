@@ -3,8 +3,10 @@
 Ray executes the trainer's Dataset again each epoch and asks `PlanSource` for its read tasks; the
 source asks the named actor for the position of the training and lays out the rest of that epoch's
 plan. One row of the Dataset is one micro-batch, and one block, in the order that gives rank r its
-share of each global batch. One read task lists all micro-batches, and each is encoded by a task of
-its own, which starts as soon as it is listed.
+share of each global batch. One read task lists all micro-batches, and tasks encode them, each
+starting as soon as its own are listed. The first micro-batches have a task each, so that all
+processes work on those that are awaited; later tasks encode several, since Ray takes as long for a
+task as a small micro-batch does.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import chain, islice, repeat
 from types import MappingProxyType
 from typing import Any
 
@@ -32,6 +35,8 @@ from qsit_ray.mixture import EpochPlan, Mixture, plan_epoch
 NAMESPACE = "qsit_ray"
 DataRow = dict[str, Any]
 """One row of the Dataset: `step` and `rows` of a micro-batch, and the keys that `encode` adds."""
+ALONE, TOGETHER = 32, 8
+"""Micro-batches of an epoch with a task each, and those of a later task."""
 
 
 @dataclass(frozen=True)
@@ -105,16 +110,33 @@ def plan_dataset(course: str, layout: Layout, encode: Callable[[DataRow], DataRo
         concurrency=1,
         num_cpus=0,
     )
-    return micro_batches.map(encode)
+    return micro_batches.flat_map(partial(_encoded, encode))
+
+
+def _encoded(encode: Callable[[DataRow], DataRow], listed: DataRow) -> Iterator[DataRow]:
+    """A row for each micro-batch that was listed for one task."""
+    for step, rows in zip(listed["steps"], listed["rows"], strict=True):
+        yield encode({"step": step, "rows": rows})
 
 
 def _tables(
     layout: Layout, epoch: Callable[[], EpochPlan], first: int, world_size: int
 ) -> Iterator[pa.Table]:
-    """A table of one row for each micro-batch of the epoch from step `first` on."""
+    """A table of one row for each task: the micro-batches of the epoch from step `first` on."""
     plan = epoch()  # here, in the task: it is long
-    for step in range(first, plan.steps):
-        for ranks in layout.micro_batches(plan, step, world_size):
-            for rows in ranks:
-                held = pa.array([rows.tolist()], pa.list_(pa.int64()))
-                yield pa.table({"step": [step], "rows": held})
+    listed = (
+        (step, rows.tolist())
+        for step in range(first, plan.steps)
+        for ranks in layout.micro_batches(plan, step, world_size)
+        for rows in ranks
+    )
+    for count in chain(repeat(1, ALONE), repeat(TOGETHER)):
+        if not (held := [*islice(listed, count)]):
+            return
+        steps, rows = zip(*held, strict=True)
+        yield pa.table(
+            {
+                "steps": pa.array([steps], pa.list_(pa.int64())),
+                "rows": pa.array([rows], pa.list_(pa.list_(pa.int64()))),
+            }
+        )

@@ -5,7 +5,7 @@ import pytest
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.config import files, presets
 from qsit_ray.config.changes import changes
-from qsit_ray.config.section import Section
+from qsit_ray.config.section import Section, descriptions
 from qsit_ray.errors import InputError
 from qsit_ray.run_config import RunConfig
 
@@ -19,8 +19,7 @@ def sections(kind=Section):
 @pytest.mark.parametrize("section", sections(), ids=lambda section: section.__name__)
 def test_every_field_has_a_description(section):
     assert section.model_fields
-    missing = [name for name, field in section.model_fields.items() if not field.description]
-    assert not missing
+    assert set(descriptions(section)) == set(section.model_fields)
 
 
 TRACKERS = "train.trackers=[{mlflow: {tracking_uri: 'http://x'}}, {wandb: {mode: offline}}]"

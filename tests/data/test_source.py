@@ -9,13 +9,13 @@ import ray
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.data.catalog import Content
 from qsit_ray.data.micro_batches import Bounds
-from qsit_ray.data.source import NAMESPACE, Layout, plan_dataset
+from qsit_ray.data.source import ALONE, NAMESPACE, TOGETHER, Layout, plan_dataset
 from qsit_ray.data.tokens import RowTokens, write_tokens
 from qsit_ray.data.writing import write
 from qsit_ray.mixture import DOMAINS, PADDING, Mixture
 from qsit_ray.train.state import Course, Position
 
-MIXTURE = Mixture.of(20, 30, 20)
+MIXTURE = Mixture.of(60, 90, 60)
 COURSE = "course-of-the-source"
 
 
@@ -74,10 +74,10 @@ def test_ranks_read_their_micro_batches_from_any_step_on(layout, course):
     dataset = plan_dataset(COURSE, layout, encode)
     iterators = dataset.streaming_split(ranks, equal=True)
     # Epoch 0 from its start, from its middle and at its last step, which has fewer rows; epoch 1.
-    for epoch, first in ((0, 0), (0, 2), (0, 4), (1, 3)):
+    for epoch, first in ((0, 0), (0, 2), (0, 13), (1, 3)):
         ray.get(course.move_to.remote(Position(epoch, first, MIXTURE, ranks)))
         plan = layout.plan(MIXTURE, epoch)
-        assert plan.steps == 5
+        assert plan.steps == 14
         got = served(iterators)
         for rank in range(ranks):
             planned = [
@@ -88,6 +88,9 @@ def test_ranks_read_their_micro_batches_from_any_step_on(layout, course):
             assert [(step, rows) for step, rows, _ in got[rank]] == planned
         held = [row for each in got for _, rows, _ in each for row in rows if row != PADDING]
         assert sorted(held) == sorted(plan.rows[first * 16 :])
-        # Each micro-batch has a task of its own, so that any free process can encode it.
-        tasks = [task for each in got for _, _, task in each]
-        assert len(set(tasks)) == len(tasks)
+        # In the plan's order: the first micro-batches have a task each, so that any free process
+        # can encode them, and the later ones a task for several.
+        tasks = [each[number][2] for number in range(len(got[0])) for each in got]
+        shared = [tasks.count(task) for task in dict.fromkeys(tasks)]
+        assert shared[:ALONE] == [1] * min(ALONE, len(tasks))
+        assert set(shared[ALONE:-1]) <= {TOGETHER} and sum(shared) == len(tasks)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+import qsit_ray.environment  # noqa: F401  (before anything imports Ray)
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.data.catalog import CatalogRow, Content
 from qsit_ray.data.micro_batches import Bounds

@@ -61,8 +61,10 @@ def run(run: Run) -> None:
 
     folder = RunFolder(run.absolute())
     with working(folder) as (config, terminal):
-        from qsit_ray.stages.evaluate import evaluate_models  # here: a held run is refused at once
+        # Here: a held run is refused at once.
+        from qsit_ray.stages.evaluate import evaluate_models, models_of
 
+        models_of(folder, config)  # what is missing is said before Ray is started
         with pipeline.ray_session(config, terminal, placement.prediction(config)):
             evaluate_models(folder, config, terminal)
 

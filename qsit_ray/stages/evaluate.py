@@ -66,12 +66,9 @@ class Part:
         return f"{self.model}-{self.benchmark}-{self.start:06}.parquet"
 
 
-def evaluate_models(
-    run: RunFolder, config: Config, terminal: Terminal, primary_only: bool = False
-) -> None:
-    """Evaluate the primary, the untrained primary and the proxy; write evaluation/.
+def models_of(run: RunFolder, config: Config, primary_only: bool = False) -> dict[str, str]:
+    """The models to evaluate by name: the primary, untrained too, and the proxy. Needs no session.
 
-    Intervals are bootstrapped over photographs: crops of one photograph are not independent.
     Raises InputError when a model is missing, or there are no benchmarks.
     """
     if not config.has_benchmarks:
@@ -84,6 +81,18 @@ def evaluate_models(
     for name, model in models.items():
         if name != "primary_untrained" and not Path(model).exists():
             raise InputError(f"{model}: the {name} model is missing; train first")
+    return models
+
+
+def evaluate_models(
+    run: RunFolder, config: Config, terminal: Terminal, primary_only: bool = False
+) -> None:
+    """Evaluate the models of the run; write evaluation/.
+
+    Intervals are bootstrapped over photographs: crops of one photograph are not independent.
+    Raises InputError as `models_of`.
+    """
+    models = models_of(run, config, primary_only)
     inputs = {
         "evaluate": meaning(config.evaluate),
         "seed": config.seed,

@@ -9,7 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from qsit_ray.artifacts import RunFolder
 from qsit_ray.cli import app
+from qsit_ray.config.presets import resolve
+from qsit_ray.run_config import RunConfig
 
 
 @pytest.fixture
@@ -278,6 +281,15 @@ def test_no_ray_and_no_torch_are_loaded(predictions):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_a_missing_model_is_said_before_ray_is_started(qsit, tmp_path, monkeypatch):
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    RunConfig(resolve("demo"), {"versions": {}}, []).write(run)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # no head is there to join
+    status, _, error = qsit("evaluate", "run", run.path)
+    assert status == 2 and "the primary model is missing; train first" in error
 
 
 def test_selected_rows_keep_their_columns(qsit, tmp_path):

@@ -12,4 +12,4 @@ GOALS = {"warm": Goal(1.3), "cold": Goal(1.3), "limit": Goal(0.97)}
 
 
 def run(smoke: bool, folder: Path) -> Found:
-    return tiny("primary", GOALS, smoke, folder)
+    return tiny("primary", 96, GOALS, smoke, folder)

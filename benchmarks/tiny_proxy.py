@@ -12,4 +12,4 @@ GOALS = {"warm": Goal(2.0), "cold": Goal(2.0), "limit": Goal(0.97)}
 
 
 def run(smoke: bool, folder: Path) -> Found:
-    return tiny("proxy", GOALS, smoke, folder)
+    return tiny("proxy", 192, GOALS, smoke, folder)

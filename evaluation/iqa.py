@@ -297,6 +297,8 @@ def _resampled(
         within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         return np.asarray(order[np.repeat(starts[drawn], lengths) + within])
 
+    # By rows: of a large table, the values of a drawn row are then fetched from memory at once.
+    by_row, codes_by_row = np.ascontiguousarray(table.T), np.ascontiguousarray(codes.T)
     rng = np.random.default_rng(seed)
     for names, limit, fewer, resamples in (
         ([n for n in METRICS if n != "krcc"], FULL_ROWS, DRAWN_ROWS, RESAMPLES),
@@ -312,10 +314,11 @@ def _resampled(
         found = []
         for drawn in resampled_clusters(sizes.size, rng, resamples, size):
             at = rows_of(drawn)
-            held = codes[:, at]
+            some = np.ascontiguousarray(np.take(by_row, at, axis=0).T)
+            held = np.ascontiguousarray(np.take(codes_by_row, at, axis=0).T)
             if too_many:  # ranks are counted over the codes, so few rows of many are numbered again
                 held = np.stack([correlation.value_codes(column) for column in held])
-            found.append([_value(name, table[:, at], held) for name in wanted])
+            found.append([_value(name, some, held) for name in wanted])
         share = np.sqrt(size / sizes.size)
         for name, column in zip(wanted, np.array(found).T, strict=True):
             resampled[name] = values[name] + share * (column - values[name])

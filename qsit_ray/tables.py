@@ -141,7 +141,8 @@ class Table:
 
         Raises InputError with the rows where one is missing.
         """
-        labels = [_label(value) for value in self.plain(name)]
+        values = self.plain(name)
+        labels = [each.strip() if type(each) is str else _label(each) for each in values]
         missing = [row for row, label in enumerate(labels) if not label]
         if missing:
             raise InputError(

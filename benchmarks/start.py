@@ -1,16 +1,18 @@
-"""rim: CPU seconds of commands that only answer."""
+"""rim: CPU seconds of commands that only answer, beside those of importing their libraries."""
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 
 from benchmarks.bases import write_tiny
-from benchmarks.figures import Check, Found, Goal, alone
+from benchmarks.figures import Check, Figure, Found, Goal, alone, ratio
 from benchmarks.pairs import QSIT, command, cpus, in_turn
 from benchmarks.rows import make_run
 
 TEXT = "start of commands"
+LIMIT = "limit: importing its libraries alone"
 ROUNDS = 3
 GOALS = {
     "--help": 0.3,
@@ -19,6 +21,17 @@ GOALS = {
     "data levels TABLE": 1.0,
     "train plan": 3.0,
 }
+SHOWN = "typer, typer.rich_utils, rich.progress, pydantic, filelock"
+FITTED = f"{SHOWN}, numpy, yaml, pyarrow.compute, scipy.optimize, scipy.stats"
+MODEL = "torch, transformers.models.llava_onevision.modeling_llava_onevision"
+LIBRARIES = {
+    "--help": SHOWN,
+    "show RUN": f"{SHOWN}, numpy, yaml",
+    "fit TABLE": FITTED,
+    "data levels TABLE": FITTED,
+    "train plan": f"{SHOWN}, numpy, yaml, {MODEL}",
+}
+"""Those that a command can't do without."""
 
 
 def run(smoke: bool, folder: Path) -> Found:
@@ -44,18 +57,27 @@ def run(smoke: bool, folder: Path) -> Found:
         "train plan": ["train", "plan", "--preset", "paper"],
     }
     sides = {name: partial(command, [*QSIT, *arguments]) for name, arguments in asked.items()}
+    imports = {
+        name: partial(command, [sys.executable, "-c", f"import {libraries}"])
+        for name, libraries in LIBRARIES.items()
+    }
     in_turn(sides, 1)  # writes the files that Python compiles
     found = in_turn(sides, ROUNDS)
+    limits = in_turn(imports, ROUNDS)
+    figures: list[Figure] = []
+    for name, runs in found.items():
+        what, seconds = f"`qsit {name}`, CPU", cpus(runs)
+        figures.append(alone(what, "s", seconds, Goal(GOALS[name], at_most=True)))
+        figures.append(
+            ratio(f"{what}: of the limit", LIMIT, "s", seconds, cpus(limits[name]), None)
+        )
     return Found(
-        [
-            alone(f"`qsit {name}`, CPU", "s", cpus(runs), Goal(GOALS[name], at_most=True))
-            for name, runs in found.items()
-        ],
+        figures,
         [
             Check(
                 f"`qsit {name}` prints", bool(runs[0].result), f"{len(runs[0].result)} characters"
             )
             for name, runs in found.items()
         ],
-        {"rounds": ROUNDS, "after": "one run of each"},
+        {"rounds": ROUNDS, "after": "one run of each", **LIBRARIES},
     )

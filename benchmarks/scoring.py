@@ -12,7 +12,7 @@ from benchmarks.pairs import cores, fresh
 
 TEXT = "scoring 200 images, demo model"
 RIVAL = "official flow, one image at a time"
-LIMIT = "limit: matrix products of as many operations, of a batch's shape"
+LIMIT = "limit: matrix products of as many operations"
 APART = 1e-3
 """Of a level, between batches in float32."""
 

@@ -13,7 +13,7 @@ from benchmarks.pairs import fresh
 from benchmarks.rows import make_run
 
 TEXT = "trial with real images, GPU step replaced by a stand-in"
-RIVAL = "ours with one CPU, which encodes between steps"
+RIVAL = "ours, encoding between steps"
 SIZES = ((768, 1024), (3000, 4000), (480, 640))
 """(height, width) of KonIQ's, SPAQ's and COCO's images."""
 SECONDS_A_ROW = 0.1

@@ -83,7 +83,7 @@ def sides(
     size: Sequence[int],
     rivals: Sequence[str],
 ) -> dict[str, Any]:
-    """Seconds of each way in turn, and the candidates' shares, None of the official flow, which
+    """Seconds of each way in turn, and the candidates' shares by each but the official flow, which
     generates a text, as long as a candidate at most."""
     import torch
 

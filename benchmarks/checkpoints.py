@@ -10,6 +10,7 @@ from benchmarks.figures import Found, Goal, alone, faster, near
 from benchmarks.pairs import in_turn, timed
 from benchmarks.primary_runs import RANKS, Trained, trained
 from benchmarks.rows import make_run
+from qsit_ray.config.train import Train
 
 TEXT = "checkpoints: steps with and without them, change of epoch"
 WITHOUT = "no checkpoint inside an epoch"
@@ -39,6 +40,9 @@ def run(smoke: bool, folder: Path) -> Found:
         name: [sum(map(each.span, range(1, epochs))) for each in several]
         for name, several in runs.items()
     }
+    written = (epochs - 1) * ((3 * rows // batch - 1) // EVERY)
+    cost = [(a - b) / written for a, b in zip(spans["ours"], spans[WITHOUT], strict=True)]
+    minutes = Train.model_fields["checkpoint_minutes"].default
     changes = [each.change(epoch) for each in runs[WITHOUT] for epoch in range(epochs - 1)]
     losses = {name: [step.loss for step in several[0].steps] for name, several in runs.items()}
     return Found(
@@ -49,6 +53,13 @@ def run(smoke: bool, folder: Path) -> Found:
                 spans["ours"],
                 spans[WITHOUT],
                 Goal(0.95),
+            ),
+            alone("a checkpoint inside an epoch", "s", cost),
+            alone(
+                f"the same, of the {minutes:g} minutes to the next by default",
+                "",
+                [seconds / (60 * minutes) for seconds in cost],
+                Goal(0.05, at_most=True),
             ),
             alone(
                 "change of epoch, with the wait for its rows and without validation",

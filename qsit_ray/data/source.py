@@ -5,8 +5,8 @@ source asks the named actor for the position of the training and lays out the re
 plan. One row of the Dataset is one micro-batch, and one block, in the order that gives rank r its
 share of each global batch. One read task lists all micro-batches, and tasks encode them, each
 starting as soon as its own are listed. The first micro-batches have a task each, so that all
-processes work on those that are awaited; later tasks encode several, since Ray takes as long for a
-task as a small micro-batch does.
+processes work on those that are awaited; later tasks encode several small ones, since Ray takes as
+long for a task as a small micro-batch does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import chain, islice, repeat
 from types import MappingProxyType
 from typing import Any
 
@@ -30,13 +29,15 @@ from qsit_ray.artifacts import RunFolder
 from qsit_ray.data.catalog import open_catalog
 from qsit_ray.data.micro_batches import Bounds, MicroBatches, micro_batches
 from qsit_ray.data.tokens import RowTokens, read_tokens
-from qsit_ray.mixture import EpochPlan, Mixture, plan_epoch
+from qsit_ray.mixture import PADDING, EpochPlan, Mixture, plan_epoch
 
 NAMESPACE = "qsit_ray"
 DataRow = dict[str, Any]
 """One row of the Dataset: `step` and `rows` of a micro-batch, and the keys that `encode` adds."""
-ALONE, TOGETHER = 32, 8
-"""Micro-batches of an epoch with a task each, and those of a later task."""
+ALONE = 32
+"""Micro-batches of an epoch with a task each."""
+TOGETHER, TOKENS = 8, 32_768
+"""Most micro-batches of a later task, and the most tokens of several."""
 
 
 @dataclass(frozen=True)
@@ -125,18 +126,31 @@ def _tables(
     """A table of one row for each task: the micro-batches of the epoch from step `first` on."""
     plan = epoch()  # here, in the task: it is long
     listed = (
-        (step, rows.tolist())
+        (step, rows)
         for step in range(first, plan.steps)
         for ranks in layout.micro_batches(plan, step, world_size)
         for rows in ranks
     )
-    for count in chain(repeat(1, ALONE), repeat(TOGETHER)):
-        if not (held := [*islice(listed, count)]):
-            return
-        steps, rows = zip(*held, strict=True)
-        yield pa.table(
-            {
-                "steps": pa.array([steps], pa.list_(pa.int64())),
-                "rows": pa.array([rows], pa.list_(pa.list_(pa.int64()))),
-            }
-        )
+    held: list[tuple[int, list[int]]] = []
+    tasks = tokens = 0
+    for step, rows in listed:
+        more, _ = layout.counted(rows[rows != PADDING])
+        full = tasks < ALONE or len(held) == TOGETHER or tokens + more > TOKENS
+        if held and full:
+            yield _task(held)
+            held, tasks, tokens = [], tasks + 1, 0
+        held.append((step, rows.tolist()))
+        tokens += more
+    if held:
+        yield _task(held)
+
+
+def _task(micro_batches: list[tuple[int, list[int]]]) -> pa.Table:
+    """The one row that a task gets."""
+    steps, rows = zip(*micro_batches, strict=True)
+    return pa.table(
+        {
+            "steps": pa.array([steps], pa.list_(pa.int64())),
+            "rows": pa.array([rows], pa.list_(pa.list_(pa.int64()))),
+        }
+    )

@@ -9,7 +9,7 @@ import ray
 from qsit_ray.artifacts import RunFolder
 from qsit_ray.data.catalog import Content
 from qsit_ray.data.micro_batches import Bounds
-from qsit_ray.data.source import ALONE, NAMESPACE, TOGETHER, Layout, plan_dataset
+from qsit_ray.data.source import ALONE, NAMESPACE, TOGETHER, TOKENS, Layout, plan_dataset
 from qsit_ray.data.tokens import RowTokens, write_tokens
 from qsit_ray.data.writing import write
 from qsit_ray.mixture import DOMAINS, PADDING, Mixture
@@ -89,8 +89,16 @@ def test_ranks_read_their_micro_batches_from_any_step_on(layout, course):
         held = [row for each in got for _, rows, _ in each for row in rows if row != PADDING]
         assert sorted(held) == sorted(plan.rows[first * 16 :])
         # In the plan's order: the first micro-batches have a task each, so that any free process
-        # can encode them, and the later ones a task for several.
+        # can encode them, and the later ones a task for several, as many as their tokens allow.
         tasks = [each[number][2] for number in range(len(got[0])) for each in got]
         shared = [tasks.count(task) for task in dict.fromkeys(tasks)]
         assert shared[:ALONE] == [1] * min(ALONE, len(tasks))
-        assert set(shared[ALONE:-1]) <= {TOGETHER} and sum(shared) == len(tasks)
+        assert sum(shared) == len(tasks)
+        listed = [each[number][:2] for number in range(len(got[0])) for each in got]
+        tokens = [layout.counted([row for row in rows if row != PADDING])[0] for _, rows in listed]
+        ends = np.cumsum(shared)
+        for first_of, end in zip(ends[ALONE - 1 : -1], ends[ALONE:], strict=True):
+            held = tokens[first_of:end]
+            assert len(held) == 1 or (len(held) <= TOGETHER and sum(held) <= TOKENS)
+            more = tokens[end : end + 1]
+            assert not more or len(held) == TOGETHER or sum(held) + more[0] > TOKENS

@@ -16,21 +16,16 @@ PAGES = [
 ]
 
 
-def test_the_readmes_tree_names_every_module_and_no_other():
+def test_the_readmes_tree_names_every_package_and_nothing_else():
     text = (ROOT / "README.md").read_text()
     tree = text.partition("## Where things live")[2].split("```")[1]
-    modules = {
-        path.stem
-        for folder in ("qsit_ray", "evaluation", "benchmarks")
-        for path in ROOT.glob(f"{folder}/**/*.py")
-        if not path.stem.startswith("__")
-    }
-    words = set(re.findall(r"\w+", tree))
-    assert not modules - words
-    named = set(re.findall(r"([\w/]+)\.py\b", tree))
-    assert not {Path(name).name for name in named} - modules
-    for folder in re.findall(r"^ *([\w/]+)/ ", tree, re.MULTILINE):
-        assert list(ROOT.glob(f"**/{folder}")), folder
+    packages = {path.parent.name for path in ROOT.glob("qsit_ray/*/__init__.py")}
+    here = {"qsit_ray", "evaluation", "benchmarks", "search_spaces", "cluster", "tests", "docs"}
+    folders = set(re.findall(r"(?:^|\s)(\w+)/", tree))
+    assert packages | here <= folders
+    assert not [folder for folder in folders if not list(ROOT.glob(f"**/{folder}"))]
+    for name in re.findall(r"\b(\w+\.(?:py|yaml))\b", tree):
+        assert (ROOT / name).exists() or (ROOT / "qsit_ray" / name).exists(), name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -26,6 +26,7 @@ for name in (
     "eighth",
     "families",
     "hours",
+    "modules",
     "objective",
     "order",
     "regmix",

@@ -15,7 +15,7 @@ from PIL.Image import Resampling
 
 from qsit_ray.ahead import ahead
 from qsit_ray.data.catalog import Question
-from qsit_ray.data.encode import Shown
+from qsit_ray.data.encode import IMAGE, Shown
 from qsit_ray.errors import InputError
 from qsit_ray.models import choice, load, profiles
 from qsit_ray.models.load import Checkpoint
@@ -39,6 +39,9 @@ WINDOW = 64
 MOST_THREADS = 8
 CPU_TOKENS = 2_048
 """On a CPU more tokens at once are no faster, and leave less to decode meanwhile."""
+READ_ONCE = 1_024
+"""An image of so many tokens is read once for all its questions. With fewer, questions of several
+images together take less time."""
 _TYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 PACKAGES = ("qsit_ray", "torch", "transformers", "pillow")
 """Whose versions may change a score's last digits."""
@@ -156,20 +159,34 @@ class Rater:
 
     def answers(self, questions: Sequence[Question], root: Path) -> list[Choice]:
         """The likeliest candidate of each question of a catalog, whose images are relative to
-        `root`; questions of several images go through the model together. Raises InputError for an
-        image that can't be read."""
-        found = choice.answer(
+        `root`. A large image with several questions is read once; other questions go through the
+        model together. Raises InputError for an image that can't be read."""
+        prompter = Prompter(self.checkpoint.processor, root, self.profile)
+        by_image: dict[str, list[int]] = {}
+        for number, question in enumerate(questions):
+            by_image.setdefault(question["img_path"], []).append(number)
+        found: dict[int, Choice] = {}
+        for image, numbers in by_image.items():
+            if len(numbers) > 1 and prompter.prompt_length(image, IMAGE) >= READ_ONCE:
+                view = View(self.checkpoint, prompter, image, image)
+                for number in numbers:
+                    asked = questions[number]
+                    found[number] = view.choose(asked["question"], asked["candidates"])
+        others = [number for number in range(len(questions)) if number not in found]
+        shares = choice.answer(
             self.checkpoint,
-            questions,
+            [questions[number] for number in others],
             root,
             profile=self.profile,
             batch_tokens=self.batch_tokens,
             threads=self.threads,
         )
-        return [
-            choice_of(each["img_path"], each["question"], each["candidates"], shares.tolist())
-            for each, shares in zip(questions, found, strict=True)
-        ]
+        for number, of_one in zip(others, shares, strict=True):
+            each = questions[number]
+            found[number] = choice_of(
+                each["img_path"], each["question"], each["candidates"], of_one.tolist()
+            )
+        return [found[number] for number in range(len(questions))]
 
     def choose(self, image: Source, question: str, candidates: Sequence[str]) -> Choice:
         """The likeliest of the candidates. Errors as `view`, and for fewer than two different

@@ -18,6 +18,7 @@ from qsit_ray.prompts import OFFICIAL, PAPER
 from qsit_ray.rating import rater as module
 from qsit_ray.rating.rater import Rater
 from qsit_ray.rating.results import Reject, Score
+from qsit_ray.rating.view import View
 
 SHAPES = [(64, 64), (300, 500), (500, 300), (200, 900), (384, 384), (60, 700), (800, 800)]
 
@@ -163,19 +164,54 @@ def test_questions_to_one_view_are_answered_as_alone(wide, folder, profile):
         assert rater.ask(folder / "3.png", question, most_tokens=12) == reply
 
 
-def test_choices_of_one_view_are_the_evaluations(wide, folder):
-    rater = Rater(wide)
+@pytest.mark.parametrize("profile", [PAPER, OFFICIAL])
+def test_choices_of_one_view_are_the_evaluations(wide, folder, profile):
+    rater = Rater(wide, profile)
     view = rater.view(folder / "5.png")
     asked = [("What is it?", ["noise", "blur", "a cat on the roof"]), ("Sharp?", ["yes", "no"])]
     for text, candidates in asked * 2:
         found = view.choose(text, candidates)
         question = {"question": text, "candidates": candidates, "img_path": folder / "5.png"}
-        (expected,) = choice.answer(wide, [question])
+        (expected,) = choice.answer(wide, [question], profile=profile)
         assert list(found.probabilities) == candidates
         assert list(found.probabilities.values()) == pytest.approx(expected, abs=1e-5)
         assert found.answer == candidates[expected.argmax()]
     with pytest.raises(InputError, match="two or more different candidates"):
         view.choose("Sharp?", ["yes"])
+
+
+@pytest.mark.parametrize("profile", [PAPER, OFFICIAL])
+@pytest.mark.parametrize("least", [1, 10**6])
+def test_questions_of_a_catalog_are_answered_as_alone(wide, folder, monkeypatch, profile, least):
+    """Whether an image is read once for all its questions, or for each; in their own order."""
+    monkeypatch.setattr(module, "READ_ONCE", least)
+    asked = [
+        {"question": text, "candidates": candidates, "img_path": f"{image}.png"}
+        for text, candidates in (("Sharp?", ["yes", "no"]), ("What is it?", ["noise", "a blur"]))
+        for image in (5, 3, 5)
+    ]
+    rater = Rater(wide, profile)
+    found = rater.answers(asked, folder)
+    for question, each in zip(asked, found, strict=True):
+        path = folder / question["img_path"]
+        alone = rater.choose(path, question["question"], question["candidates"])
+        assert (each.image, each.question) == (question["img_path"], question["question"])
+        assert each.answer == alone.answer
+        assert each.probabilities == pytest.approx(alone.probabilities, abs=1e-5)
+
+
+def test_a_large_image_is_read_once_for_all_its_questions(wide, folder, monkeypatch):
+    read = []
+    monkeypatch.setattr(module, "READ_ONCE", 1)
+    monkeypatch.setattr(module, "View", lambda *given: read.append(given[-1]) or View(*given))
+    asked = [
+        {"question": text, "candidates": ["yes", "no"], "img_path": image}
+        for text in ("Sharp?", "Noisy?", "Dark?")
+        for image in ("3.png", "5.png")
+    ]
+    once = {"question": "Sharp?", "candidates": ["yes", "no"], "img_path": "0.png"}
+    assert len(Rater(wide).answers([*asked, once], folder)) == 7
+    assert read == ["3.png", "5.png"]
 
 
 def test_an_answer_is_whole_or_cut(checkpoint, folder):

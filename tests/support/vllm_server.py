@@ -17,6 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import torch
 from PIL import Image, ImageOps
 
+from qsit_ray.prompts import PAPER
+
 MODEL = "tiny"
 KINDS = {
     "model": str, "messages": list, "max_tokens": int, "temperature": (int, float),
@@ -254,3 +256,17 @@ def picture(url):
         white.paste(image, mask=image.split()[3])
         return white
     return image.convert("RGB")
+
+
+def completion(logprobs, text=" fair"):
+    """A chat completion with these log-probabilities, {token: value}."""
+    entries = [{"token": name, "logprob": value} for name, value in logprobs.items()]
+    content = [{**entries[0], "top_logprobs": entries}] if entries else []
+    message = {"role": "assistant", "content": text}
+    choice = {"message": message, "finish_reason": "length", "logprobs": {"content": content}}
+    return {"choices": [choice]}
+
+
+def planted_levels(values):
+    """A completion whose level words have these log-probabilities, bad first."""
+    return completion({f" {word}": value for word, value in zip(PAPER.words, values, strict=True)})

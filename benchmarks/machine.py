@@ -15,18 +15,19 @@ PACKAGES = ("torch", "transformers", "accelerate", "deepspeed", "ray", "numpy", 
 
 @dataclass(frozen=True)
 class Machine:
-    """`cores`: those that this process may use. `load`: processes that ran in the minute before."""
+    """`cores`: those that this process may use. `busy`: those that other work used just before;
+    None where that was not measured."""
 
     processor: str
     cores: int
     memory_gib: float
     python: str
-    load: float
+    busy: float | None
     versions: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_busy(self) -> bool:
-        return self.load > self.cores / 2
+        return self.busy is not None and self.busy > self.cores / 10
 
     def __str__(self) -> str:
         return (
@@ -35,13 +36,15 @@ class Machine:
         )
 
 
-def this_machine() -> Machine:
+def this_machine(seconds: float = 0.1) -> Machine:
+    """This machine, and how busy it is in the next `seconds`, in which this process does nothing."""
+    everyone = psutil.cpu_count() or 1
     return Machine(
         _processor(),
         len(os.sched_getaffinity(0)),
         round(psutil.virtual_memory().total / 2**30, 1),
         platform.python_version(),
-        round(os.getloadavg()[0], 2),
+        round(psutil.cpu_percent(seconds) / 100 * everyone, 2),
         {name: version(name) for name in PACKAGES},
     )
 

@@ -67,9 +67,9 @@ def _conditions(results: Any) -> Iterator[str]:
     for machine, found in of.items():
         days = " and ".join(sorted({result.date for result in found}))
         yield f"By `make bench`, {days}: {machine}."
-        busy = [f"{r.question} {r.machine.load:g}" for r in found if r.machine.is_busy]
+        busy = [f"{r.question} {r.machine.busy:g}" for r in found if r.machine.is_busy]
         if busy:
-            yield f"Other work ran beside some, with a load of: {', '.join(busy)}."
+            yield f"Other work used some cores when these began: {', '.join(busy)}."
 
 
 def _lines(text: str, result: Result | None) -> Iterator[Sequence[str]]:

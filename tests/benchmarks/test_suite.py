@@ -77,6 +77,16 @@ def test_the_table_has_a_row_a_figure_and_says_what_is_not_measured(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("busy", [None, 0.01, 1.5])
+def test_other_work_is_said_where_there_was_some(tmp_path, busy):
+    page = tmp_path / "page.md"
+    page.write_text(MARKS)
+    result(machine=replace(this_machine(), cores=2, busy=busy)).write(tmp_path)
+    write_table(page, tmp_path, {"scoring": "scoring"})
+    section = read_section(page, "benchmarks")
+    assert ("Other work used some cores when these began: scoring 1.5." in section) == (busy == 1.5)
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(1234.5, "1,234"), (12.34, "12.3"), (1.234, "1.23"), (0.001234, "0.00123"), (0.0, "0.00")],

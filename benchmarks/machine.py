@@ -37,7 +37,7 @@ class Machine:
 
 
 def this_machine(seconds: float = 0.1) -> Machine:
-    """This machine, and how busy it is in the next `seconds`, in which this process does nothing."""
+    """This machine, and how busy it is in the next `seconds`, while this process waits."""
     everyone = psutil.cpu_count() or 1
     return Machine(
         _processor(),

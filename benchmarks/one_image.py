@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +10,6 @@ from benchmarks.pairs import cores, fresh
 
 TEXT = "one image at the 0.5B shape, share of the matrix products' rate"
 PRECISIONS = ("fp32", "bf16")
-KINDS = {
-    **dict.fromkeys(("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"), "matrix products"),
-    "aten::_scaled_dot_product_flash_attention_for_cpu": "attention",
-    **dict.fromkeys(("aten::gelu", "aten::silu"), "activations"),
-    **dict.fromkeys(("aten::copy_", "aten::cat"), "copies"),
-}
-"""What torch's operations do; all others are arithmetic by elements and reading the image."""
 
 
 def run(smoke: bool, folder: Path) -> Found:
@@ -44,6 +35,7 @@ def limit_of(folder: str, precision: str) -> dict[str, Any]:
     """The seconds of a score, their limit, and a profile of another score."""
     import torch
 
+    from benchmarks.operations import where_time_goes
     from qsit_ray.evaluation.studies.random_model import write_random
     from qsit_ray.evaluation.studies.rating import KONIQ, limit, write_images
     from qsit_ray.models import load
@@ -58,18 +50,5 @@ def limit_of(folder: str, precision: str) -> dict[str, Any]:
         "share": found.share,
         "seconds": found.seconds,
         "products": found.products,
-        "profile": _profile(lambda: Rater(checkpoint).score(path)),
+        "profile": where_time_goes(lambda: Rater(checkpoint).score(path)),
     }
-
-
-def _profile(work: Callable[[], object]) -> str:
-    """The shares of a work's time by kind of operation, the largest first."""
-    from torch.profiler import ProfilerActivity, profile
-
-    with profile(activities=[ProfilerActivity.CPU]) as profiler:
-        work()
-    shares: Counter[str] = Counter()
-    for event in profiler.key_averages():
-        shares[KINDS.get(event.key, "other operations")] += event.self_cpu_time_total
-    whole = shares.total()
-    return ", ".join(f"{kind} {time / whole:.0%}" for kind, time in shares.most_common())

@@ -33,12 +33,14 @@ def run(smoke: bool, folder: Path) -> Found:
             "pixels": "64 × 64",
             "rounds": rounds,
             "torch threads": 1 if smoke else cores(),
+            "ours, where the time goes": found["profile"],
         },
     )
 
 
-def sides(base: str, folder: str, images: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds of both sides and of the limit in turn, after once, and the scores."""
+def sides(base: str, folder: str, images: int, rounds: int) -> dict[str, Any]:
+    """Seconds of both sides and of the limit in turn, after once, the scores, and a profile."""
+    from benchmarks.operations import where_time_goes
     from benchmarks.pairs import in_turn, timed, walls
     from qsit_ray.evaluation.studies.rating import CROP, batched, one_by_one, write_images
     from qsit_ray.models import load
@@ -56,7 +58,8 @@ def sides(base: str, folder: str, images: int, rounds: int) -> dict[str, list[fl
         rounds,
     )
     times = {name: walls(runs) for name, runs in found.items()}
-    return {**times, "scores": scores, "official": official}
+    profile = where_time_goes(lambda: batched(checkpoint, paths))
+    return {**times, "scores": scores, "official": official, "profile": profile}
 
 
 def _products(checkpoint: Any, paths: list[Path]) -> Callable[[], None]:

@@ -66,7 +66,10 @@ def _conditions(results: Any) -> Iterator[str]:
         of.setdefault(str(result.machine), []).append(result)
     for machine, found in of.items():
         days = " and ".join(sorted({result.date for result in found}))
-        yield f"By `make bench`, {days}: {machine}."
+        names = f" ({', '.join(r.question for r in found)})" if len(of) > 1 else ""
+        yield f"By `make bench`, {days}{names}: {machine}."
+        if unknown := [r.question for r in found if r.machine.busy is None]:
+            yield f"How busy it was with other work was not measured for {', '.join(unknown)}."
         busy = [f"{r.question} {r.machine.busy:g}" for r in found if r.machine.is_busy]
         if busy:
             yield f"Other work used some cores when these began: {', '.join(busy)}."

@@ -32,7 +32,7 @@ def _is_here(folder: Path) -> bool:
 
 def _package(folder: Path, top: Path) -> str:
     _, meaning = first_sentence(folder / "__init__.py")
-    parts = [f"## {folder.relative_to(top)}/", _capital(meaning)]
+    parts = [f"### {folder.relative_to(top)}/", _capital(meaning)]
     entries = "\n".join(_entries(folder))
     return "\n\n".join([*parts, entries] if entries else parts)
 

@@ -34,5 +34,5 @@ def test_a_module_is_told_by_its_first_sentence(tmp_path):
         '"""rim: reads a file (Eq. 1) and\nwrites it. Nothing else.\n\nMore of it.\n"""\n'
     )
     assert modules.modules(package) == (
-        "## mine/\n\nWhat is mine.\n\n- **one** (rim): reads a file (Eq. 1) and writes it."
+        "### mine/\n\nWhat is mine.\n\n- **one** (rim): reads a file (Eq. 1) and writes it."
     )

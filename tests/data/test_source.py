@@ -19,8 +19,9 @@ MIXTURE = Mixture.of(60, 90, 60)
 COURSE = "course-of-the-source"
 
 
-@pytest.fixture(scope="module")
-def layout(tmp_path_factory):
+@pytest.fixture(scope="module", params=["released", "demo"])
+def layout(request, tmp_path_factory):
+    """With images of the released models' tokens and tiles, or of the demo's."""
     run = RunFolder(tmp_path_factory.mktemp("run"))
     run.catalog.mkdir()
     rows = [
@@ -30,7 +31,9 @@ def layout(tmp_path_factory):
     ]
     write(run.catalog, Content(rows))
     drawn = np.random.default_rng(0).integers(0, 3, len(rows))
-    tokens, tiles = np.array([(7_370, 31), (4_780, 7), (3_200, 5)])[drawn].T
+    released = request.param == "released"
+    kinds = [(7_370, 31), (4_780, 7), (3_200, 5)] if released else [(91, 5), (76, 5), (53, 5)]
+    tokens, tiles = np.array(kinds)[drawn].T
     run.tokens("primary").parent.mkdir()
     write_tokens(run.tokens("primary"), RowTokens(tokens, tiles))
     return Layout(run, 0, 16, Bounds(8, 16_384))
@@ -73,6 +76,7 @@ def test_ranks_read_their_micro_batches_from_any_step_on(layout, course):
     ray.get(course.move_to.remote(Position(0, 0, MIXTURE, ranks)))
     dataset = plan_dataset(COURSE, layout, encode)
     iterators = dataset.streaming_split(ranks, equal=True)
+    lengths = set()
     # Epoch 0 from its start, from its middle and at its last step, which has fewer rows; epoch 1.
     for epoch, first in ((0, 0), (0, 2), (0, 13), (1, 3)):
         ray.get(course.move_to.remote(Position(epoch, first, MIXTURE, ranks)))
@@ -99,6 +103,9 @@ def test_ranks_read_their_micro_batches_from_any_step_on(layout, course):
         ends = np.cumsum(shared)
         for first_of, end in zip(ends[ALONE - 1 : -1], ends[ALONE:], strict=True):
             held = tokens[first_of:end]
+            lengths.add(len(held))
             assert len(held) == 1 or (len(held) <= TOGETHER and sum(held) <= TOKENS)
             more = tokens[end : end + 1]
             assert not more or len(held) == TOGETHER or sum(held) + more[0] > TOKENS
+    demo = layout.counted(np.arange(48))[0] < 48 * 100
+    assert (TOGETHER in lengths) == demo and max(lengths) > 1

@@ -16,9 +16,10 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.figures import Found
+from benchmarks.figures import Curve, Found
 from benchmarks.machine import this_machine
 from benchmarks.pairs import ROOT
+from benchmarks.plots import write_plots
 from benchmarks.table import Result, number, write_table
 from qsit_ray.errors import InputError
 
@@ -26,6 +27,9 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "PERFORMANCE.md"
 QUIET = 5.0
 """Seconds in which other work is looked for before a question."""
+PLOTS = ROOT / "docs" / "scaling.svg"
+GROWTH = ("scaling_rows", "scaling_images", "scaling_workers", "scaling_trials")
+"""The questions that have a plot."""
 # The modules of the questions, in the table's order.
 NAMES = (
     "tiny_primary",
@@ -47,6 +51,7 @@ NAMES = (
     "million_rows",
     "start",
     "checkpoints",
+    *GROWTH,
     "on_gpu",
 )
 
@@ -83,10 +88,19 @@ def bench(
         if not smoke and name not in failed and found.missing is None:
             date = str(datetime.now(UTC).date())
             Result(name, date, round(seconds, 1), machine, found).write(RESULTS)
-            write_table(PAGE, RESULTS, texts)  # now: a run of all may be interrupted
+            # Now: a run of all may be interrupted.
+            write_table(PAGE, RESULTS, texts)
+            write_plots(PLOTS, curves(RESULTS))
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
         raise SystemExit(1)
+
+
+def curves(folder: Path) -> list[Curve]:
+    """Of the questions about growth that were asked."""
+    files = [folder / f"{name}.json" for name in GROWTH]
+    found = [Result.read(file).found.curve for file in files if file.exists()]
+    return [curve for curve in found if curve is not None]
 
 
 def ask(name: str, smoke: bool) -> Found:

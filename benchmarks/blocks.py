@@ -34,7 +34,7 @@ def run(smoke: bool, folder: Path) -> Found:
         alone("bytes of a row", "MB", [packed / 1e6], Goal(7.6, at_most=True)),
     ]
     if not smoke:
-        asked = {"micro_batches": micro_batches, "read": read}
+        asked = {"micro_batches": micro_batches, "read": read, "cpus": CPUS}
         earlier, later = fresh("benchmarks.blocks:executions", asked).result
         what = f"first batch of {micro_batches:,} blocks, later epochs"
         figures = [
@@ -57,11 +57,11 @@ def run(smoke: bool, folder: Path) -> Found:
     )
 
 
-def executions(micro_batches: int, read: int) -> list[dict[str, Any]]:
-    """Two epochs of the Dataset."""
+def executions(micro_batches: int, read: int, cpus: int) -> list[dict[str, Any]]:
+    """Two epochs of the Dataset, of which each rank reads so many blocks."""
     from qsit_ray.evaluation.studies.first_batch import measured
 
-    return [asdict(execution) for execution in measured(micro_batches, read, CPUS)]
+    return [asdict(execution) for execution in measured(micro_batches, read, cpus)]
 
 
 def bytes_of_row(run: str) -> dict[str, Any]:

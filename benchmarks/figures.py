@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Condition = str | int | float | bool
+Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,27 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """How something grows with a size: `lines`, {name: its points}, both axes logarithmic. `x` and
+    `y` are the axes' titles with their units; the line `limit` is drawn dashed."""
+
+    title: str
+    x: str
+    y: str
+    lines: Mapping[str, Sequence[Point]]
+    limit: str | None = None
+
+
+@dataclass(frozen=True)
 class Found:
     """The answer to a question. `conditions`: sizes, threads and settings of both sides.
-    `missing`: why nothing was measured."""
+    `missing`: why nothing was measured. `curve`: its plot, of a question about growth."""
 
     figures: list[Figure] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     conditions: Mapping[str, Condition] = field(default_factory=dict)
     missing: str | None = None
+    curve: Curve | None = None
 
 
 def faster(

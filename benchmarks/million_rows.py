@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.bootstraps import columns
 from benchmarks.figures import Found, Goal, faster, near
-from benchmarks.pairs import QSIT, command, cores, cpus, in_turn, walls
+from benchmarks.pairs import QSIT, Run, command, cores, cpus, in_turn, walls
 
 TEXT = "`qsit evaluate iqa` on 1,000,000 rows of csv"
 RIVAL = "pandas + scipy, no intervals"
@@ -25,17 +25,11 @@ print(json.dumps([float(f(y, x)[0]) for f in (spearmanr, pearsonr, kendalltau)] 
 
 
 def run(smoke: bool, folder: Path) -> Found:
-    import pandas as pd
-
     rows, rounds = (2_000, 1) if smoke else (10**6, 3)
-    truth, prediction = columns(rows)
-    names = [f"image-{number}.jpg" for number in range(rows)]
-    file = folder / "predictions.csv"
-    pd.DataFrame({"image": names, "mos": truth, "score": prediction}).to_csv(file, index=False)
-    asked = ("--predictions", file, "--id", "image", "--truth", "mos", "--score", "score", "--json")
+    file = write_predictions(folder / "predictions.csv", rows)
     found = in_turn(
         {
-            "ours": partial(command, [*QSIT, "evaluate", "iqa", *asked]),
+            "ours": partial(evaluated, file),
             "theirs": partial(command, [sys.executable, "-c", SCRIPT, file]),
         },
         rounds,
@@ -51,3 +45,19 @@ def run(smoke: bool, folder: Path) -> Found:
         [near("SRCC, PLCC, KRCC and RMSE", ours, theirs, 1e-6)],
         {"rows": rows, "rounds": rounds, "cores": cores(), "start of both": "counted"},
     )
+
+
+def write_predictions(file: Path, rows: int) -> Path:
+    """A csv with an image, its truth and its score a row."""
+    import pandas as pd
+
+    truth, prediction = columns(rows)
+    names = [f"image-{number}.jpg" for number in range(rows)]
+    pd.DataFrame({"image": names, "mos": truth, "score": prediction}).to_csv(file, index=False)
+    return file
+
+
+def evaluated(file: Path) -> Run:
+    """A run of `qsit evaluate iqa` on it, which prints JSON."""
+    asked = ("--predictions", file, "--id", "image", "--truth", "mos", "--score", "score", "--json")
+    return command([*QSIT, "evaluate", "iqa", *asked])

@@ -31,9 +31,7 @@ def llava_files(folder: Path, rows: int, sizes: Sequence[Size], words: int) -> L
     images.mkdir(parents=True)
     names = [f"{number}.jpg" for number in range(max(8, rows // 2))]
     for number, name in enumerate(names):
-        height, width = sizes[number % len(sizes)]
-        small = rng.integers(0, 256, (max(2, height // 16), max(2, width // 16), 3), np.uint8)
-        Image.fromarray(small).resize((width, height)).save(images / name, quality=90)
+        write_image(images / name, sizes[number % len(sizes)], rng)
 
     def record(identity: str, image: str, question: str, answer: str) -> dict[str, Any]:
         turns = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
@@ -61,6 +59,13 @@ def llava_files(folder: Path, rows: int, sizes: Sequence[Size], words: int) -> L
         general=(str(folder / "general.json"),),
         validation_questions=str(folder / "questions.json"),
     )
+
+
+def write_image(file: Path, size: Size, rng: np.random.Generator) -> None:
+    """A JPEG of smooth noise; `size`: (height, width)."""
+    height, width = size
+    small = rng.integers(0, 256, (max(2, height // 16), max(2, width // 16), 3), np.uint8)
+    Image.fromarray(small).resize((width, height)).save(file, quality=90)
 
 
 def make_run(

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import Check, Figure, Found, Goal, Spread
+from benchmarks.figures import Check, Curve, Figure, Found, Goal, Spread
 from benchmarks.machine import Machine
 from qsit_ray import artifacts
 from qsit_ray.evaluation.studies.sections import table, write_section
@@ -47,6 +47,7 @@ class Result:
                 [Check(**each) for each in found["checks"]],
                 found["conditions"],
                 found["missing"],
+                found.get("curve") and _curve(found["curve"]),
             ),
         )
 
@@ -116,9 +117,14 @@ def _figure(content: dict[str, Any]) -> Figure:
     return Figure(**{**content, **spreads, "goal": goal})
 
 
+def _curve(content: dict[str, Any]) -> Curve:
+    points = {name: [(x, y) for x, y in line] for name, line in content["lines"].items()}
+    return Curve(**{**content, "lines": points})
+
+
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.5g}")
     if isinstance(value, dict):
         return {key: _rounded(each) for key, each in value.items()}
-    return [_rounded(each) for each in value] if isinstance(value, list) else value
+    return [_rounded(each) for each in value] if isinstance(value, list | tuple) else value

@@ -16,6 +16,7 @@ from qsit_ray.config.presets import paper
 from qsit_ray.config.train import Controller
 from qsit_ray.controller import MixtureController, Reference
 from qsit_ray.evaluation.studies.controller import FIRST, LAMBDA, Toy, sides
+from qsit_ray.evaluation.studies.panels import save_svg
 from qsit_ray.evaluation.studies.response_curves import NOISES, POINT, Kind, family
 from qsit_ray.surrogate.comparison import PAPER_DEGREE
 from qsit_ray.surrogate.curve import polynomial, predict, process
@@ -44,14 +45,6 @@ def _figure(width: float, height: float) -> Any:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
-
-
-def _save(figure: Any, path: Path) -> None:
-    """Without a date and random names: the same file for the same picture."""
-    import matplotlib
-
-    with matplotlib.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "path"}):
-        figure.savefig(path, format="svg", metadata={"Date": None})
 
 
 BOXES = {
@@ -99,7 +92,7 @@ def draw_path(path: Path) -> None:
                 "patchB": boxes[end].get_bbox_patch(),
             },
         )
-    _save(figure, path)
+    save_svg(figure, path)
 
 
 def draw_search(path: Path, noise: float = NOISES[1], seed: int = 0) -> None:
@@ -142,7 +135,7 @@ def draw_search(path: Path, noise: float = NOISES[1], seed: int = 0) -> None:
     panels[0].set_ylabel("score, points")
     lines, names = panels[0].get_legend_handles_labels()
     figure.legend(lines, names, fontsize=8, frameon=False, ncols=4, loc="outside lower center")
-    _save(figure, path)
+    save_svg(figure, path)
 
 
 def draw_controller(path: Path) -> None:
@@ -177,4 +170,4 @@ def draw_controller(path: Path) -> None:
     for panel in (left, right):
         panel.set_xlabel("epoch")
         panel.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    save_svg(figure, path)

@@ -1,4 +1,5 @@
-"""pure: a grid of small plots with shared axes, the same file for the same numbers."""
+"""pure: plots as files, the same file for the same numbers, and a grid of small ones with shared
+axes."""
 
 from __future__ import annotations
 
@@ -7,6 +8,14 @@ from pathlib import Path
 from typing import Any
 
 COLUMNS = 4
+
+
+def save_svg(figure: Any, path: Path) -> None:
+    """Without a date and random names: the same file for the same picture."""
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "path"}):
+        figure.savefig(path, format="svg", metadata={"Date": None})
 
 
 def write_panels(

@@ -20,6 +20,7 @@ from PIL import Image
 from qsit_ray.data import images
 from qsit_ray.data.catalog import CatalogRow
 from qsit_ray.data.pack import place
+from qsit_ray.data.tiling import cut_tiles, is_plain
 from qsit_ray.errors import InputError
 
 LOSS_MASK = "answer"
@@ -80,6 +81,7 @@ class Encoder:
         self.cut = 0
         self.reads_images = processor.image_processor is not None
         self._image_id = int(processor.image_token_id) if self.reads_images else NO_TOKEN
+        self._cuts_tiles = self.reads_images and is_plain(processor.image_processor)
         self._texts: dict[str, list[int]] = {}
         self._tokenizing = Lock()
         self._sizes: dict[str, tuple[int, int]] = {}
@@ -211,6 +213,10 @@ class Encoder:
 
     def _preprocess(self, rgb: Image.Image, alone: bool) -> Picture:
         # The processor cuts the only image of a row into tiles, and no image of a row of several.
+        if alone and self._cuts_tiles:
+            values = cut_tiles(rgb, self.processor.image_processor)
+            size = rgb.height, rgb.width
+            return Picture(values, size, self._placeholders(values, size, alone))
         row = [rgb] if alone else [rgb, Image.new("RGB", (1, 1))]
         inputs = self.processor.image_processor(
             images=[row], do_rescale=False, do_normalize=False, return_tensors="np"

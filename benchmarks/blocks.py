@@ -36,6 +36,7 @@ def run(smoke: bool, folder: Path) -> Found:
     if not smoke:
         asked = {"micro_batches": micro_batches, "read": read, "cpus": CPUS}
         earlier, later = fresh("benchmarks.blocks:executions", asked).result
+        cpu = {kind: 1000 * seconds for kind, seconds in later["cpu"].items()}
         what = f"first batch of {micro_batches:,} blocks, later epochs"
         figures = [
             alone(
@@ -43,6 +44,8 @@ def run(smoke: bool, folder: Path) -> Found:
             ),
             alone(what, "s", [later["first"]], Goal(3, at_most=True)),
             alone("the same, first epoch", "s", [earlier["first"]]),
+            alone("CPU of a block beside its encoding", "ms", [sum(cpu.values())]),
+            *(alone(f"the same: {kind}", "ms", [value]) for kind, value in cpu.items()),
             *figures,
         ]
     return Found(

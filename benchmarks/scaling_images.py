@@ -1,4 +1,4 @@
-"""torch: the time to encode an image over its size, beside the processor's own call and the JPEG's
+"""rim: the time to encode an image over its size, beside the processor's own call and the JPEG's
 decoding."""
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def run(smoke: bool, folder: Path) -> Found:
         what = f"encoding of an image of {megapixels:.3g} megapixels"
         figures.append(faster(what, PROCESSOR, found[OURS], found[PROCESSOR], None))
         checks.append(Check(f"{what}: tokens", found["same"], f"{found['tokens']:,}"))
-        checks.append(near(f"{what}: mean of its pixels", *found["pixels"], 1e-6))
+        mean, processors = found["pixels"]
+        checks.append(near(f"{what}: mean of its pixels", mean, processors, 1e-6))
     return Found(
         figures,
         checks,

@@ -11,12 +11,16 @@ import os
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 import qsit_ray.environment  # noqa: F401  (before anything imports Ray)
 from qsit_ray.artifacts import RunFolder
@@ -30,6 +34,7 @@ from qsit_ray.train.state import Course, Position
 
 COURSE = "course-of-the-study"
 RANKS, BATCH = 2, 48
+SERVERS = ("raylet", "gcs_server")
 KINDS = np.array([(7_370, 31), (4_780, 7), (3_200, 5)])  # tokens and tiles of an image
 
 
@@ -64,22 +69,55 @@ def stand_in(row: DataRow) -> DataRow:
     return {"step": row["step"], "rows": row["rows"], "batch": bytes(10**6), "process": os.getpid()}
 
 
-def _read(batches: Iterator[Any], count: int, times: list[float], processes: set[int]) -> None:
-    for batch in batches:
-        times.append(time.monotonic())
-        processes.add(int(batch["process"][0]))
-        if len(times) == count:
-            return
-
-
 @dataclass(frozen=True)
 class Execution:
-    """Seconds until every rank had its first batch, the batches a second after it, and the
-    processes that encoded."""
+    """Seconds until every rank had its first batch, the batches a second after it, the processes
+    that encoded, and the CPU seconds a batch after the first, {kind of process: seconds}."""
 
     first: float
     rate: float
     processes: int
+    cpu: dict[str, float]
+
+
+def _read(
+    batches: Iterator[Any],
+    count: int,
+    times: list[float],
+    processes: set[int],
+    first: threading.Barrier,
+) -> None:
+    for batch in batches:
+        times.append(time.monotonic())
+        processes.add(int(batch["process"][0]))
+        if len(times) == 1:
+            first.wait()
+        if len(times) == count:
+            return
+
+
+def _cpu_seconds() -> dict[str, float]:
+    """Of this process and of those of its Ray session, by kind."""
+    used: dict[str, float] = defaultdict(float)
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            used[_kind(process)] += times.user + times.system
+    used["driver, which reads"] = time.process_time()
+    return used
+
+
+def _sample(samples: list[dict[str, float]]) -> None:
+    samples.append(_cpu_seconds())
+
+
+def _kind(process: psutil.Process) -> str:
+    name = (process.cmdline() or [process.name()])[0]
+    if "SplitCoordinator" in name:
+        return "SplitCoordinator"
+    if name.startswith("ray::"):
+        return "tasks"
+    return next((server for server in SERVERS if server in name), "other servers of Ray")
 
 
 def measure(run: RunFolder, micro_batches: int, read: int) -> list[Execution]:
@@ -98,6 +136,8 @@ def measure(run: RunFolder, micro_batches: int, read: int) -> list[Execution]:
     for _ in range(2):
         times: list[list[float]] = [[] for _ in range(RANKS)]
         processes: set[int] = set()
+        before: list[dict[str, float]] = []
+        barrier = threading.Barrier(RANKS, partial(_sample, before))
         began = time.monotonic()
         threads = [
             threading.Thread(
@@ -107,6 +147,7 @@ def measure(run: RunFolder, micro_batches: int, read: int) -> list[Execution]:
                     read,
                     times[rank],
                     processes,
+                    barrier,
                 ),
             )
             for rank in range(RANKS)
@@ -115,10 +156,10 @@ def measure(run: RunFolder, micro_batches: int, read: int) -> list[Execution]:
             thread.start()
         for thread in threads:
             thread.join()
-        first = max(each[0] for each in times) - began
-        last = max(each[-1] for each in times) - began
-        rate = RANKS * (read - 1) / (last - first)
-        found.append(Execution(first, rate, len(processes)))
+        first, last = (max(each[place] for each in times) - began for place in (0, -1))
+        batches = RANKS * (read - 1)
+        cpu = {k: (s - before[0].get(k, 0.0)) / batches for k, s in _cpu_seconds().items()}
+        found.append(Execution(first, batches / (last - first), len(processes), cpu))
     return found
 
 
@@ -140,5 +181,6 @@ def write(micro_batches: int, read: int, cpus: int) -> None:
     for name, execution in zip(("first", "second"), found, strict=True):
         print(
             f"{name} execution: first batch after {execution.first:.1f} s, then "
-            f"{execution.rate:.0f} batches a second from {execution.processes} processes"
+            f"{execution.rate:.0f} batches a second from {execution.processes} processes; CPU of a "
+            f"batch: {', '.join(f'{k} {1000 * s:.1f} ms' for k, s in execution.cpu.items())}"
         )

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -26,8 +27,9 @@ from qsit_ray.errors import InputError
 from qsit_ray.mixture import DOMAINS
 
 BATCH = 4096
-"""Rows that are converted and written at a time."""
-
+"""Rows that are converted at a time."""
+WRITTEN = 65_536
+"""Rows of a batch of the files. Opening a catalog reads where each batch lies."""
 
 UNNUMBERED = pa.schema([field for field in SCHEMA if field.name != "row"])
 
@@ -38,6 +40,8 @@ class Writer:
     def __init__(self, folder: Path, pools: Iterable[str] = DOMAINS) -> None:
         self._folder = folder
         self._counts = dict.fromkeys(pools, 0)
+        self._waiting: list[pa.RecordBatch] = []
+        self._written = 0
         self._validation_rows = 0
         self._benchmarks: dict[str, dict[str, int]] = {}
         self._open = ExitStack()
@@ -56,16 +60,18 @@ class Writer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if error is None:
+            self._write()
         self._open.__exit__(kind, error, trace)
         if error is None:
             self._finish()
 
     def train(self, domain: str, rows: pa.RecordBatch) -> None:
         """Add training rows of a domain, with the columns of `SCHEMA` but their number."""
-        numbered = _numbered(rows, sum(self._counts.values()))
         self._counts[domain] += len(rows)
-        self._parquet.write_batch(numbered)
-        self._arrow.write_batch(numbered)
+        self._waiting.append(rows)
+        if sum(map(len, self._waiting)) >= WRITTEN:
+            self._write()
 
     def validation(self, rows: pa.RecordBatch) -> None:
         """Add rows of the validation losses, of any domain."""
@@ -81,6 +87,16 @@ class Writer:
         pq.write_table(pa.Table.from_pylist(images), folder / "iqa.parquet")
         artifacts.write_json(folder / "llvisionqa.json", questions)
         self._benchmarks[split] = {"images": len(images), "questions": len(questions)}
+
+    def _write(self) -> None:
+        """Write the rows that wait, as one batch."""
+        if not self._waiting:
+            return
+        numbered = _numbered(pa.concat_batches(self._waiting), self._written)
+        self._parquet.write_batch(numbered)
+        self._arrow.write_batch(numbered)
+        self._waiting.clear()
+        self._written += len(numbered)
 
     def _finish(self) -> None:
         for domain, count in self._counts.items():
@@ -143,7 +159,7 @@ def write_counts(folder: Path, rows: Mapping[str, int]) -> None:
 
 
 def _numbered(rows: pa.RecordBatch, first: int) -> pa.RecordBatch:
-    numbers = pa.array(range(first, first + len(rows)), pa.int64())
+    numbers = pa.array(np.arange(first, first + len(rows)))
     return pa.RecordBatch.from_arrays(
         [numbers, *rows.select(UNNUMBERED.names).columns], schema=SCHEMA
     )

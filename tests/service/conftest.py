@@ -1,13 +1,16 @@
-"""The service's page in a browser."""
+"""The service in front of a small model, and its page in a browser."""
 
 import shutil
 from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
+import small_model
 from planted_service import Planted, Visit
+from services import Local, served
 
 from qsit_ray.evaluation.studies.page_pictures import browsing, serving
+from qsit_ray.rating.rater import Rater
 from qsit_ray.service.app import build
 from qsit_ray.service.guard import digest
 from qsit_ray.service.limits import Limits
@@ -32,6 +35,19 @@ def service():
     with serving(application) as address:
         service = SimpleNamespace(app=None, address=address)
         yield service
+
+
+@pytest.fixture(scope="module")
+def rater(tmp_path_factory):
+    return Rater.load(small_model.write(tmp_path_factory.mktemp("model") / "m"))
+
+
+@pytest.fixture(scope="module")
+def address(rater):
+    """Of a service with low limits, around a small model in this process."""
+    limits = Limits(body_bytes=2**20, pixels=500_000, images=4, send_seconds=0.3)
+    with served(Local(rater), limits) as url:
+        yield url
 
 
 @pytest.fixture

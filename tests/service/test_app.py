@@ -1,15 +1,10 @@
 """The service's routes, in front of a small model in this process."""
 
-import base64
 import io
-import socket
-from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import urlsplit
 
 import pytest
 import requests
 import schemathesis
-import small_model
 from hostile_images import bad, good
 from hypothesis import given, settings
 from PIL import Image
@@ -19,44 +14,9 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from services import Failing, Held, Local, served
-
-from qsit_ray.rating.rater import Rater
-from qsit_ray.service.limits import Away, Busy, Deadly, Limits
+from services import image, post, reason, text
 
 QUESTION = "Is it sharp?"
-
-
-@pytest.fixture(scope="module")
-def rater(tmp_path_factory):
-    return Rater.load(small_model.write(tmp_path_factory.mktemp("model") / "m"))
-
-
-@pytest.fixture(scope="module")
-def service(rater):
-    limits = Limits(body_bytes=2**20, pixels=500_000, images=4, send_seconds=0.3)
-    with served(Local(rater), limits) as url:
-        yield url
-
-
-def image(seed=0, size=(60, 70), form="PNG"):
-    return small_model.image(seed, size, form)
-
-
-def text(content):
-    return base64.b64encode(content).decode()
-
-
-def post(url, path, **given):
-    return requests.post(url + path, timeout=60, **given)
-
-
-def reason(answer, status):
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/json"
-    found = answer.json()["error"]
-    assert found["code"] == status
-    return found["message"]
 
 
 def chat(content, question=QUESTION, **more):
@@ -71,18 +31,18 @@ def after(role):
     return {"messages": [{"role": role, "content": "Be brief."}, *asked["messages"]]}
 
 
-def test_scores_are_the_raters_in_a_form_and_in_json(rater, service):
+def test_scores_are_the_raters_in_a_form_and_in_json(rater, address):
     contents = [image(seed, (40 + 30 * seed, 90)) for seed in range(3)]
     known = [rater.score(content).score for content in contents]
     form = post(
-        service, "/v1/score", files=[("files", (f"{n}.png", c)) for n, c in enumerate(contents)]
+        address, "/v1/score", files=[("files", (f"{n}.png", c)) for n, c in enumerate(contents)]
     )
     body = {
         "images": [
             {"data": text(content), "name": f"{n}.png"} for n, content in enumerate(contents)
         ]
     }
-    for answer in (form, post(service, "/v1/score", json=body)):
+    for answer in (form, post(address, "/v1/score", json=body)):
         assert answer.status_code == 200
         scores = answer.json()["scores"]
         assert [each["image"] for each in scores] == ["0.png", "1.png", "2.png"]
@@ -91,39 +51,39 @@ def test_scores_are_the_raters_in_a_form_and_in_json(rater, service):
         assert answer.json()["conditions"]["resize"] == "bicubic"
 
 
-def test_rewards_lie_from_0_to_1_and_an_unreadable_image_has_none(rater, service):
+def test_rewards_lie_from_0_to_1_and_an_unreadable_image_has_none(rater, address):
     body = {"images": [{"data": text(image())}, {"data": text(b"none")}]}
-    answer = post(service, "/v1/reward", json=body).json()
+    answer = post(address, "/v1/reward", json=body).json()
     assert answer["rewards"] == [
         pytest.approx((rater.score(image()).score - 1) / 4, abs=1e-4),
         None,
     ]
     assert [each["image"] for each in answer["rejects"]] == ["image 2"]
-    alone = post(service, "/v1/reward", json={"images": body["images"][1:]})
+    alone = post(address, "/v1/reward", json={"images": body["images"][1:]})
     assert alone.json()["rewards"] == [None]
 
 
-def test_answers_are_the_raters(rater, service):
+def test_answers_are_the_raters(rater, address):
     fields = [("question", QUESTION), ("question", "Is it noisy?"), ("most_tokens", "5")]
-    answer = post(service, "/v1/ask", files={"file": ("a.png", image())}, data=fields).json()
+    answer = post(address, "/v1/ask", files={"file": ("a.png", image())}, data=fields).json()
     known = [rater.ask(image(), question, 5).text for question in (QUESTION, "Is it noisy?")]
     assert [each["text"] for each in answer["answers"]] == known
     assert [each["question"] for each in answer["answers"]] == [QUESTION, "Is it noisy?"]
     body = {"image": {"data": text(image())}, "questions": [QUESTION], "choices": ["Yes", "No"]}
-    (chosen,) = post(service, "/v1/ask", json=body).json()["answers"]
+    (chosen,) = post(address, "/v1/ask", json=body).json()["answers"]
     expected = rater.choose(image(), QUESTION, ["Yes", "No"])
     assert chosen["answer"] == expected.answer
     assert chosen["probabilities"] == pytest.approx(expected.probabilities, abs=1e-4)
 
 
-def test_openais_client_can_ask(rater, service):
+def test_openais_client_can_ask(rater, address):
     from openai import OpenAI
 
-    client = OpenAI(base_url=f"{service}/v1", api_key="none", max_retries=0)
+    client = OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
     (model,) = client.models.list().data
     asked = chat(image(), model=model.id, max_tokens=4)
     unset = {"n": None, "stream": None, "temperature": 0.7}
-    assert post(service, "/v1/chat/completions", json={**asked, **unset}).status_code == 200
+    assert post(address, "/v1/chat/completions", json={**asked, **unset}).status_code == 200
     whole = client.chat.completions.create(**asked)
     known = rater.ask(image(), QUESTION, 4)
     assert whole.choices[0].message.content == known.text
@@ -153,18 +113,18 @@ def prompt_tokens(rater, content, question):
     return processor(images=picture, text=text, return_tensors="pt")["input_ids"].shape[1]
 
 
-def test_a_method_that_a_route_lacks_is_told_those_that_it_has(service):
-    answer = requests.delete(f"{service}/v1/score", timeout=60)
+def test_a_method_that_a_route_lacks_is_told_those_that_it_has(address):
+    answer = requests.delete(f"{address}/v1/score", timeout=60)
     assert reason(answer, 405)
     assert answer.headers["allow"] == "POST"
 
 
-def test_an_address_in_a_chat_is_never_fetched(service, tmp_path):
+def test_an_address_in_a_chat_is_never_fetched(address, tmp_path):
     (tmp_path / "a.png").write_bytes(image())
-    for address in (f"file://{tmp_path}/a.png", str(tmp_path / "a.png"), f"{service}/health"):
+    for local in (f"file://{tmp_path}/a.png", str(tmp_path / "a.png"), f"{address}/health"):
         body = chat(b"")
-        body["messages"][0]["content"][1]["image_url"]["url"] = address
-        assert "no other address" in reason(post(service, "/v1/chat/completions", json=body), 422)
+        body["messages"][0]["content"][1]["image_url"]["url"] = local
+        assert "no other address" in reason(post(address, "/v1/chat/completions", json=body), 422)
 
 
 @pytest.mark.parametrize(
@@ -201,12 +161,12 @@ def test_an_address_in_a_chat_is_never_fetched(service, tmp_path):
         ("/v1/nothing", {"json": {}}, 404, "Not Found"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_refused_with_its_reason(service, path, given, status, said):
-    assert said in reason(post(service, path, **given), status)
+def test_a_mistake_is_refused_with_its_reason(address, path, given, status, said):
+    assert said in reason(post(address, path, **given), status)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_hostile_images_are_scored_or_refused_with_a_reason(service, tmp_path):
+def test_hostile_images_are_scored_or_refused_with_a_reason(address, tmp_path):
     """Also names that are paths or HTML: a name is a label."""
     folder = tmp_path / "in"
     folder.mkdir()
@@ -219,7 +179,7 @@ def test_hostile_images_are_scored_or_refused_with_a_reason(service, tmp_path):
     assert len(sent) >= 40
     for name, content in sent.items():
         for label in ("../../etc/passwd", "<img src=x onerror=alert(1)>.png"):
-            answer = post(service, "/v1/score", files=[("files", (label, content))])
+            answer = post(address, "/v1/score", files=[("files", (label, content))])
             if name in readable:
                 assert answer.status_code == 200, (name, answer.text)
                 assert answer.json()["scores"][0]["image"] == label
@@ -228,150 +188,9 @@ def test_hostile_images_are_scored_or_refused_with_a_reason(service, tmp_path):
                 assert reason(answer, 422)
 
 
-def test_too_many_pixels_are_refused_by_the_header(service):
-    assert "500,000 are read" in reason(
-        post(service, "/v1/score", files={"files": image(size=(600, 900), form="JPEG")}), 413
-    )
-
-
-def test_a_long_body_is_refused_before_it_is_read(service):
-    """Whether its length is said or not."""
-    large = b"0" * (2**20 + 1)
-    assert "1,048,576 bytes" in reason(post(service, "/v1/score", files={"files": large}), 413)
-    pieces = (b"0" * 2**16 for _ in range(40))
-    kind = {"Content-Type": "application/json"}
-    try:
-        answer = post(service, "/v1/score", data=pieces, headers=kind)
-    except requests.ConnectionError:  # closed while the client was still sending
-        return
-    assert "1,048,576 bytes" in reason(answer, 413)
-
-
-def said_to(url, request):
-    """What the service answers to raw bytes; the connection stays open on this side."""
-    place = urlsplit(url)
-    with socket.create_connection((place.hostname, place.port), timeout=30) as client:
-        client.sendall(request)
-        found = b""
-        while piece := client.recv(2**16):
-            found += piece
-            if b"\r\n\r\n" in found and b"}}" in found:
-                break
-    return found.decode()
-
-
-def test_a_slow_client_is_let_go(service):
-    head = "POST /v1/score HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
-    answer = said_to(service, f"{head}Content-Length: 100\r\n\r\n{{".encode())
-    assert answer.startswith("HTTP/1.1 408")
-    assert "took more than 0.3 s to arrive" in answer
-
-
-def test_a_length_that_is_none_is_refused(service):
-    for length, status in (("-1", 400), ("9" * 5_000, 413)):
-        head = f"POST /v1/score HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"
-        # Uvicorn refuses some of them itself.
-        assert said_to(service, head.encode())[:12] in (f"HTTP/1.1 {status}", "HTTP/1.1 400")
-
-
-def test_a_token_is_asked_for_where_there_is_one(rater):
-    with served(Local(rater), token="secret") as url:
-        files = {"files": image()}
-        for headers in ({}, {"Authorization": "Bearer other"}, {"Authorization": "Basic secret"}):
-            answer = post(url, "/v1/score", files=files, headers=headers)
-            assert "a token is needed" in reason(answer, 401)
-            assert answer.headers["www-authenticate"] == "Bearer"
-        right = {"Authorization": "Bearer secret"}
-        assert post(url, "/v1/score", files=files, headers=right).status_code == 200
-        for path in ("/", "/page.js", "/page.css", "/health", "/ready", "/openapi.json"):
-            assert requests.get(url + path, timeout=60).status_code == 200
-
-
-@pytest.mark.parametrize(
-    ("error", "status"),
-    [(Busy(), 429), (Away(), 503), (Deadly(), 500), (TimeoutError(), 504)],
-)
-def test_a_model_that_is_busy_or_away_is_said(error, status):
-    with served(Failing(error)) as url:
-        answer = post(url, "/v1/score", files={"files": image()})
-        assert reason(answer, status)
-        assert ("retry-after" in answer.headers) == (status in (429, 503))
-        assert "not ready" in reason(requests.get(f"{url}/ready", timeout=60), 503)
-        assert requests.get(f"{url}/health", timeout=60).status_code == 200
-
-
-def test_a_form_in_another_charset_is_refused(service):
-    for charset in ("undefined", "punycode", "unicode_escape"):
-        head = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
-        part = (
-            b'--x\r\nContent-Disposition: form-data; name="files"; filename="\\ud800.png"\r\n\r\n'
-        )
-        answer = post(service, "/v1/score", data=part + image() + b"\r\n--x--\r\n", headers=head)
-        assert "must be UTF-8" in reason(answer, 400)
-
-
-def test_a_long_list_is_not_read_to_its_end(rater):
-    with served(Local(rater)) as url:
-        body = b'{"images":[' + b'{"a":1},' * 1_000_000 + b'{"a":1}]}'
-        head = {"Content-Type": "application/json"}
-        answer = post(url, "/v1/score", data=body, headers=head)
-        assert "at most 1000 items" in reason(answer, 422)
-
-
-def test_a_defect_is_a_json_reason_without_its_text():
-    with served(Failing(RuntimeError("planted secret"))) as url:
-        answer = post(url, "/v1/score", files={"files": image()})
-        assert "planted" not in reason(answer, 500)
-
-
-def test_requests_beyond_the_limit_are_told_to_come_again(rater):
-    with served(Local(rater), Limits(requests=0)) as url:
-        answer = post(url, "/v1/score", files={"files": image()})
-        assert reason(answer, 429)
-        assert requests.get(f"{url}/ready", timeout=60).status_code == 200
-        assert int(answer.headers["retry-after"]) >= 1
-
-
-def test_bodies_beyond_a_number_of_bytes_at_once_are_told_to_come_again(rater):
-    """Whether their length is said or not; when one is answered, there is room for another."""
-    model, content = Held(rater), image()
-    files = {"files": content}
-    with (
-        served(model, Limits(held_bytes=3 * len(content) // 2)) as url,
-        ThreadPoolExecutor(1) as other,
-    ):
-        first = other.submit(post, url, "/v1/score", files=files)
-        try:
-            model.asked.wait()
-            said = post(url, "/v1/score", files=files)
-            kind = {"Content-Type": "application/json"}
-            unsaid = post(url, "/v1/score", data=iter([content]), headers=kind)
-            for answer in (said, unsaid):
-                assert "too many bytes at once" in reason(answer, 429)
-                assert int(answer.headers["retry-after"]) >= 1
-            assert requests.get(f"{url}/health", timeout=60).status_code == 200
-        finally:
-            model.go_on.set()
-        assert first.result().status_code == 200
-        assert post(url, "/v1/score", files=files).status_code == 200
-
-
-def test_each_request_is_observed_by_its_route(rater):
-    seen = []
-    with served(Local(rater), seen=seen) as url:
-        post(url, "/v1/score", files={"files": image()})
-        post(url, "/v1/score", data="x")
-        requests.get(f"{url}/{'x' * 50}", timeout=60)
-    assert [(route, status) for route, status, _ in seen] == [
-        ("/v1/score", 200),
-        ("/v1/score", 415),
-        ("other", 404),
-    ]
-
-
-def test_pages_run_only_the_services_own_scripts(service):
+def test_pages_run_only_the_services_own_scripts(address):
     for path in ("/", "/v1/score", "/nothing"):
-        headers = requests.get(service + path, timeout=60).headers
+        headers = requests.get(address + path, timeout=60).headers
         assert "script-src 'self'" in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"
 
@@ -384,9 +203,9 @@ CHECKS = [
 ]
 
 
-def test_no_request_of_the_described_form_fails_in_the_service(service):
+def test_no_request_of_the_described_form_fails_in_the_service(address):
     """Generated from the OpenAPI document: answers are as it describes them, and none is 5xx."""
-    schema = schemathesis.openapi.from_url(f"{service}/openapi.json")
+    schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
     statuses = {}
 
     for found in schema.get_all_operations():

@@ -1,10 +1,13 @@
 """The HTTP service in a thread on a free port, in front of any model."""
 
 import asyncio
+import base64
 import contextlib
 import socket
 import threading
 
+import requests
+import small_model
 import uvicorn
 
 from qsit_ray.service import app
@@ -76,3 +79,23 @@ def served(model, limits=None, token=None, seen=None):
         server.should_exit = True
         thread.join()
         listener.close()
+
+
+def image(seed=0, size=(60, 70), form="PNG"):
+    return small_model.image(seed, size, form)
+
+
+def text(content):
+    return base64.b64encode(content).decode()
+
+
+def post(url, path, **given):
+    return requests.post(url + path, timeout=60, **given)
+
+
+def reason(answer, status):
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    found = answer.json()["error"]
+    assert found["code"] == status
+    return found["message"]

@@ -1,8 +1,8 @@
 """rim: the time to the first batch of an epoch, with a stand-in for the encoding.
 
 The Dataset is the trainer's own, `qsit_ray.data.source.plan_dataset`; the catalog has row counts,
-texts of one word and drawn token counts. The first execution also starts Ray's processes, as the
-first epoch of a training does; the second is like every later epoch.
+texts of one word and drawn token counts. The first execution is of a short epoch and also starts
+Ray's processes, as the first epoch of a training does; the second is like every later epoch.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Execution:
 
 def _read(
     batches: Iterator[Any],
-    count: int,
+    count: int | None,
     times: list[float],
     processes: set[int],
     first: threading.Barrier,
@@ -121,19 +121,25 @@ def _kind(process: psutil.Process) -> str:
 
 
 def measure(run: RunFolder, micro_batches: int, read: int) -> list[Execution]:
-    """Two executions of the Dataset, of each of which a rank reads `read` batches."""
+    """Two executions of the Dataset: of an epoch of about `read` batches a rank, which is read to
+    its end as in a training, and of one of `micro_batches`, of which a rank reads `read`."""
     import ray
 
-    sizes = dict.fromkeys(DOMAINS, micro_batches // len(DOMAINS))
     layout = Layout(run, 0, BATCH, Bounds(1))
     course = ray.remote(num_cpus=0)(Course).options(name=COURSE, namespace=NAMESPACE).remote()
-    ray.get(course.move_to.remote(Position(0, 0, Mixture(sizes), RANKS)))
+    epochs = ((RANKS * read, None), (micro_batches, read))
+    positions = [
+        Position(epoch, 0, Mixture(dict.fromkeys(DOMAINS, size // len(DOMAINS))), RANKS)
+        for epoch, (size, _) in enumerate(epochs)
+    ]
+    ray.get(course.move_to.remote(positions[0]))
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     iterators = plan_dataset(COURSE, layout, stand_in).streaming_split(RANKS, equal=True)
     found = []
-    for _ in range(2):
+    for position, (_, count) in zip(positions, epochs, strict=True):
+        ray.get(course.move_to.remote(position))
         times: list[list[float]] = [[] for _ in range(RANKS)]
         processes: set[int] = set()
         before: list[dict[str, float]] = []
@@ -144,7 +150,7 @@ def measure(run: RunFolder, micro_batches: int, read: int) -> list[Execution]:
                 target=_read,
                 args=(
                     iter(iterators[rank].iter_batches(batch_size=1, prefetch_batches=8)),
-                    read,
+                    count,
                     times[rank],
                     processes,
                     barrier,
@@ -157,7 +163,7 @@ def measure(run: RunFolder, micro_batches: int, read: int) -> list[Execution]:
         for thread in threads:
             thread.join()
         first, last = (max(each[place] for each in times) - began for place in (0, -1))
-        batches = RANKS * (read - 1)
+        batches = sum(len(each) - 1 for each in times)
         cpu = {k: (s - before[0].get(k, 0.0)) / batches for k, s in _cpu_seconds().items()}
         found.append(Execution(first, batches / (last - first), len(processes), cpu))
     return found

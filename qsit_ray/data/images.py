@@ -162,6 +162,8 @@ def _unreadable(file: File, error: OSError) -> Exception:
         return InputError(f"{file}: image file is missing")
     if isinstance(error, PermissionError):
         return InputError(f"{file}: image file may not be read (no permission)")
+    if error.errno == errno.ELOOP:
+        return InputError(f"{file}: its links lead in a circle")
     if isinstance(error, IsADirectoryError):
         return InputError(f"{file}: a folder; expected an image file")
     return error

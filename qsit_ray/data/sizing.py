@@ -144,6 +144,8 @@ class _Look:
     def _size(self, name: str, read: images.File | None = None) -> tuple[int, int, str]:
         """Height, width and nothing; or zeros and the error. `read`: to read the file by."""
         file = self.root / name
+        if "\0" in name:
+            return 0, 0, f"{self.root}: {name!r} has a null byte, which no file's name can have"
         try:
             if not (self.outside or self._is_below(file, name)):
                 raise InputError(
@@ -152,7 +154,7 @@ class _Look:
             return (*images.check(read or file), "")
         except InputError as error:
             return 0, 0, str(error)
-        except (RuntimeError, ValueError) as error:  # links in a circle, a zero byte in the name
+        except (RuntimeError, ValueError) as error:  # a circle of links, a name of no encoding
             return 0, 0, f"{file}: {error}"
 
     def _is_below(self, file: Path, name: str) -> bool:

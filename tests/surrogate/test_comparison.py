@@ -105,12 +105,11 @@ def test_a_failed_run_that_is_written_as_a_score_is_left_out_and_named(wrong):
     assert not compare_curves(observed(RATIOS, written), outliers="keep").outliers
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 10_000), st.floats(0.001, 0.02))
-def test_normal_noise_rarely_has_an_outlier(seed, noise):
-    """At one in a hundred searches, three of thirty are less likely than one in two hundred."""
-    found = without_outliers(observed(RATIOS, scores(noise, seed)))[1]
-    assert len(found) <= 1
+@pytest.mark.parametrize("noise", [0.001, 0.004, 0.02])
+def test_normal_noise_rarely_has_an_outlier(noise):
+    """At one in a hundred searches, three of 60 or more are less likely than one in forty."""
+    searches = [without_outliers(observed(RATIOS, scores(noise, seed)))[1] for seed in range(60)]
+    assert sum(map(bool, searches)) < 3
 
 
 @pytest.mark.parametrize("pair", [(-500, 900), (-500, -500), (900, 900), (0.0, -1.0)])

@@ -37,6 +37,8 @@ Shown = str | Path | images.Content | Image.Image
 PIL. A path that is a text is a catalog's: its file may be in a pack, and its size is remembered."""
 
 SEVERAL = "of several"
+MOST_KEPT = 100_000
+"""Texts and sizes of images whose tokens are remembered."""
 NO_TOKEN = -1
 """In place of the image token's number, of a model that reads text alone."""
 PICTURES = ("pixel_values", "image_sizes", "batch_num_images")
@@ -83,6 +85,7 @@ class Encoder:
         self._image_id = int(processor.image_token_id) if self.reads_images else NO_TOKEN
         self._cuts_tiles = self.reads_images and is_plain(processor.image_processor)
         self._texts: dict[str, list[int]] = {}
+        self._placeholder_counts: dict[tuple[tuple[int, int], bool], int] = {}
         self._tokenizing = Lock()
         self._sizes: dict[str, tuple[int, int]] = {}
 
@@ -207,7 +210,7 @@ class Encoder:
             # A tokenizer's call may set its padding, which fails while another call reads it.
             with self._tokenizing:
                 known = self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
-            if len(self._texts) < 100_000:
+            if len(self._texts) < MOST_KEPT:
                 self._texts[text] = known
         return list(known)
 
@@ -227,13 +230,18 @@ class Encoder:
         return Picture(values, (height, width), tokens)
 
     def _placeholders(self, tiles: NDArray[np.uint8], size: tuple[int, int], alone: bool) -> int:
-        row = {
-            "pixel_values": [tiles],
-            "image_sizes": [size],
-            "batch_num_images": [1 if alone else 2],
-        }
-        expanded: str = self.processor.replace_image_token(row, 0)
-        return expanded.count(self.processor.image_token)
+        known = self._placeholder_counts.get((size, alone))
+        if known is None:
+            row = {
+                "pixel_values": [tiles],
+                "image_sizes": [size],
+                "batch_num_images": [1 if alone else 2],
+            }
+            expanded: str = self.processor.replace_image_token(row, 0)
+            known = expanded.count(self.processor.image_token)
+            if len(self._placeholder_counts) < MOST_KEPT:
+                self._placeholder_counts[size, alone] = known
+        return known
 
     def _with_images(
         self, ids: list[int], labels: list[int], shown: Sequence[Shown], name: str

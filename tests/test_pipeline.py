@@ -37,8 +37,8 @@ SEARCHED = {
     "search.interpreting_scoring.ratios": RATIOS,
     "search.interpreting_general.seeds": "[0, 1]",
     "search.interpreting_scoring.seeds": "[0]",
-    "train.training.batch_size": 8,
-    "train.micro_batch": 2,
+    "train.training.batch_size": 16,
+    "train.micro_batch": 4,
     "train.checkpoint_steps": 2,
     "evaluate.batch_tokens": 400,  # several batches of each kind
 }
@@ -306,7 +306,7 @@ def test_settings_of_memory_patience_and_reporting_change_in_mid_run(run, tmp_pa
     out = before_stage(run, tmp_path / "lighter", "train")
     stopped(out, (1, 2), signal.SIGTERM, 143)
     lighter = {
-        "train.micro_batch": 4,
+        "train.micro_batch": 8,
         "train.activation_checkpointing": True,
         "train.checkpoint_steps": 3,
         "train.checkpoints_kept": 1,
@@ -318,7 +318,7 @@ def test_settings_of_memory_patience_and_reporting_change_in_mid_run(run, tmp_pa
     }
     done = call("train", "run", out, *sets(lighter))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "train.micro_batch: 4 from now on, 2 before" in done.stdout
+    assert "train.micro_batch: 8 from now on, 4 before" in done.stdout
     (change,) = yaml.safe_load((out / "config.yaml").read_text())["history"]
     assert set(change["changed"]) == set(lighter)
     assert len(epochs(out)) == 3

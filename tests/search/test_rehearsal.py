@@ -11,7 +11,7 @@ import optuna
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from command_line import call, kill_when, words
+from command_line import call, kill_when, sets, words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -227,13 +227,16 @@ def test_scouts_and_an_earlier_run_are_evidence(tmp_path):
         assert spent[axis]["device_seconds"]["used"] == pytest.approx(seconds)
     # Without scouts, but with the first run: its proposals and its fit have other evidence.
     later = {**QUICK, "seed": 1, "search.adaptive": "{trials: 4}", "search.earlier": f"[{first}]"}
-    done = subprocess.run(words(second, "rehearsal", later), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    build = ("data", "build", second, "--preset", "rehearsal", *sets(later))
+    for command in (build, ("search", "run", second), ("fit", second)):
+        done = call(*command)
+        assert done.returncode == 0, done.stderr
     assert "Gaussian process with evidence" in fit(second)["curves"]
     # The run keeps what it took from the other.
     shutil.rmtree(first)
-    done = subprocess.run(words(second, "rehearsal", later), capture_output=True, text=True)
+    done = call("search", "run", second)
     assert done.returncode == 0, done.stderr
+    assert (second / "search" / AXES[1] / "trials.parquet").exists()
 
 
 def test_an_earlier_run_without_trials_is_refused(tmp_path):

@@ -16,7 +16,7 @@ MARKS = "os^"
 def write_plots(path: Path, curves: Sequence[Curve]) -> None:
     """Write an SVG with a plot a curve, two in a row."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     rows = -(-len(curves) // 2)
     figure = Figure(figsize=(9.0, 3.4 * rows), layout="constrained")
@@ -31,9 +31,13 @@ def write_plots(path: Path, curves: Sequence[Curve]) -> None:
             panel.plot(*zip(*points, strict=True), color=colour, marker=mark, ms=4, label=name)
         panel.set(xscale="log", yscale="log", xlabel=curve.x, ylabel=curve.y)
         panel.set_title(curve.title, fontsize=10, loc="left")
+        panel.set_xticks(sorted({x for line in curve.lines.values() for x, _ in line}))
+        least, most = panel.get_ylim()
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if most < 100 * least else (1,)))
         for axis in (panel.xaxis, panel.yaxis):
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            axis.set_major_formatter(FuncFormatter(_number))
             axis.set_minor_formatter(NullFormatter())
+        panel.tick_params(which="minor", length=0)
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
         panel.tick_params(labelsize=8)
@@ -41,3 +45,7 @@ def write_plots(path: Path, curves: Sequence[Curve]) -> None:
     for panel in panels.flat[len(curves) :]:
         panel.set_visible(False)
     save_svg(figure, path)
+
+
+def _number(value: float, _: object = None) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

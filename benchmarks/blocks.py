@@ -46,6 +46,8 @@ def run(smoke: bool, folder: Path) -> Found:
             alone("the same, first epoch", "s", [earlier["first"]]),
             alone("CPU of a block beside its encoding", "ms", [sum(cpu.values())]),
             *(alone(f"the same: {kind}", "ms", [value]) for kind, value in cpu.items()),
+            alone("wait of a process between two blocks, median", "ms", [1000 * later["gaps"][0]]),
+            alone("the same, 95th percentile", "ms", [1000 * later["gaps"][1]]),
             *figures,
         ]
     return Found(

@@ -40,7 +40,8 @@ ANSWER = (
 
 @dataclass(frozen=True)
 class Built:
-    """CPU seconds of each step, bytes of the files of records, the most memory of the process."""
+    """CPU seconds of each step, bytes of the files of records, the most memory of the process, and
+    the pages of memory that `take` was the first to touch."""
 
     rows: int
     size: int
@@ -49,6 +50,7 @@ class Built:
     take: float
     plan: float
     memory: int
+    pages: int
 
 
 def records(domain: str, count: int) -> Iterator[dict[str, Any]]:
@@ -86,14 +88,17 @@ def measured(rows: int) -> Built:
         opened = open_catalog(catalog)
         clock.append(time.process_time())
         wanted = np.random.default_rng(0).integers(0, len(opened.rows), TAKEN)
+        before = resource.getrusage(resource.RUSAGE_SELF)
         assert len(opened.take(wanted)) == TAKEN
+        after = resource.getrusage(resource.RUSAGE_SELF)
         clock.append(time.process_time())
         plan_epoch(Mixture(opened.sizes), opened.sizes, 0, 0, 64)
         clock.append(time.process_time())
         memory = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         size = sum(file.stat().st_size for file in files)
         build, opening, take, plan = np.diff(clock).tolist()
-        return Built(rows, size, build, opening, take, plan, memory)
+        pages = after.ru_minflt + after.ru_majflt - before.ru_minflt - before.ru_majflt
+        return Built(rows, size, build, opening, take, plan, memory, pages)
 
 
 def _write_files(folder: Path, rows: int) -> LlavaData:
@@ -126,7 +131,8 @@ def write(
     for count in rows:
         with ProcessPoolExecutor(1, context) as process:  # its own: memory is a process's most
             found.append(process.submit(measured, count).result())
-    columns = ("rows", "records", "build", "rows/s", "memory", "open", f"take {TAKEN:,}", "plan")
+    taken = f"take {TAKEN:,}"
+    columns = ("rows", "records", "build", "rows/s", "memory", "open", taken, "its pages", "plan")
     lines = [
         (
             f"{each.rows:,}",
@@ -136,6 +142,7 @@ def write(
             f"{each.memory / 2**30:.2f} GiB",
             f"{1000 * each.opening:.0f} ms",
             f"{1000 * each.take:.0f} ms",
+            f"{each.pages:,}",
             f"{each.plan:.2f} s",
         )
         for each in found

@@ -12,10 +12,11 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from qsit_ray.mixture import DOMAINS, Mixture
 from qsit_ray.train.state import Course, Position
 
 COURSE = "course-of-the-study"
+Span = tuple[float, float]
 RANKS, BATCH = 2, 48
 SERVERS = ("raylet", "gcs_server")
 KINDS = np.array([(7_370, 31), (4_780, 7), (3_200, 5)])  # tokens and tiles of an image
@@ -64,19 +66,23 @@ def run_of(folder: Path, rows: int) -> RunFolder:
 
 
 def stand_in(row: DataRow) -> DataRow:
-    """A micro-batch of 1 MB after 50 ms."""
+    """A micro-batch of 1 MB after 50 ms, with its process and when that began and ended."""
+    span = [time.time()]
     time.sleep(0.05)
-    return {"step": row["step"], "rows": row["rows"], "batch": bytes(10**6), "process": os.getpid()}
+    span.append(time.time())
+    return {**row, "batch": bytes(10**6), "process": os.getpid(), "span": np.array(span)}
 
 
 @dataclass(frozen=True)
 class Execution:
     """Seconds until every rank had its first batch, the batches a second after it, the processes
-    that encoded, and the CPU seconds a batch after the first, {kind of process: seconds}."""
+    that encoded, the seconds that one of them waited between two batches (median and 95th
+    percentile), and the CPU seconds a batch after the first, {kind of process: seconds}."""
 
     first: float
     rate: float
     processes: int
+    gaps: tuple[float, float]
     cpu: dict[str, float]
 
 
@@ -84,16 +90,22 @@ def _read(
     batches: Iterator[Any],
     count: int | None,
     times: list[float],
-    processes: set[int],
+    spans: dict[int, list[Span]],
     first: threading.Barrier,
 ) -> None:
     for batch in batches:
         times.append(time.monotonic())
-        processes.add(int(batch["process"][0]))
+        spans[int(batch["process"][0])].append(tuple(batch["span"][0]))
         if len(times) == 1:
             first.wait()
         if len(times) == count:
             return
+
+
+def _gaps(spans: Iterable[list[Span]]) -> tuple[float, float]:
+    apart = [begin - end for each in spans for (_, end), (begin, _) in pairwise(sorted(each))]
+    median, most = np.quantile(apart, [0.5, 0.95])
+    return float(median), float(most)
 
 
 def _cpu_seconds() -> dict[str, float]:
@@ -141,7 +153,7 @@ def measure(run: RunFolder, micro_batches: int, read: int) -> list[Execution]:
     for position, (_, count) in zip(positions, epochs, strict=True):
         ray.get(course.move_to.remote(position))
         times: list[list[float]] = [[] for _ in range(RANKS)]
-        processes: set[int] = set()
+        spans: dict[int, list[Span]] = defaultdict(list)
         before: list[dict[str, float]] = []
         barrier = threading.Barrier(RANKS, partial(_sample, before))
         began = time.monotonic()
@@ -152,7 +164,7 @@ def measure(run: RunFolder, micro_batches: int, read: int) -> list[Execution]:
                     iter(iterators[rank].iter_batches(batch_size=1, prefetch_batches=8)),
                     count,
                     times[rank],
-                    processes,
+                    spans,
                     barrier,
                 ),
             )
@@ -165,7 +177,8 @@ def measure(run: RunFolder, micro_batches: int, read: int) -> list[Execution]:
         first, last = (max(each[place] for each in times) - began for place in (0, -1))
         batches = sum(len(each) - 1 for each in times)
         cpu = {k: (s - before[0].get(k, 0.0)) / batches for k, s in _cpu_seconds().items()}
-        found.append(Execution(first, batches / (last - first), len(processes), cpu))
+        rate = batches / (last - first)
+        found.append(Execution(first, rate, len(spans), _gaps(spans.values()), cpu))
     return found
 
 
@@ -184,9 +197,11 @@ def measured(micro_batches: int, read: int, cpus: int) -> list[Execution]:
 def write(micro_batches: int, read: int, cpus: int) -> None:
     """Measure, and print a line for each execution."""
     found = measured(micro_batches, read, cpus)
-    for name, execution in zip(("first", "second"), found, strict=True):
+    for name, each in zip(("first", "second"), found, strict=True):
+        median, most = (f"{1000 * gap:.0f} ms" for gap in each.gaps)
+        cpu = ", ".join(f"{kind} {1000 * seconds:.1f} ms" for kind, seconds in each.cpu.items())
         print(
-            f"{name} execution: first batch after {execution.first:.1f} s, then "
-            f"{execution.rate:.0f} batches a second from {execution.processes} processes; CPU of a "
-            f"batch: {', '.join(f'{k} {1000 * s:.1f} ms' for k, s in execution.cpu.items())}"
+            f"{name} execution: first batch after {each.first:.1f} s, then {each.rate:.0f} a "
+            f"second from {each.processes} processes, which waited {median} between two (95th "
+            f"percentile {most}); CPU of a batch: {cpu}"
         )

@@ -1,6 +1,6 @@
 # One command each: make demo, make test, make check, make docs, make gpu, make bench. The environment is made on first use.
 # The first of these that there is; `make test PYTHON=python3.13` makes a new .venv with another, after `make clean`.
-PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell command -v python$(version))) python3.11)
+PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell command -v python$(version) 2>/dev/null)) python3.11)
 BIN := .venv/bin
 READY := .venv/.ready
 RUN ?= runs/demo

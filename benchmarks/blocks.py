@@ -43,10 +43,15 @@ def run(smoke: bool, folder: Path) -> Found:
                 "blocks over those of the stand-ins alone", "", [later["rate"] / MOST], Goal(0.9)
             ),
             alone(what, "s", [later["first"]], Goal(3, at_most=True)),
-            alone("the same, first epoch", "s", [earlier["first"]]),
+            alone(
+                f"first batch of {earlier['blocks']:,} blocks, first epoch, with the start of the "
+                "processes",
+                "s",
+                [earlier["first"]],
+            ),
             alone("CPU of a block beside its encoding", "ms", [sum(cpu.values())]),
             *(alone(f"the same: {kind}", "ms", [value]) for kind, value in cpu.items()),
-            alone("wait of a process between two blocks, median", "ms", [1000 * later["gaps"][0]]),
+            alone("between two blocks of a process, median", "ms", [1000 * later["gaps"][0]]),
             alone("the same, 95th percentile", "ms", [1000 * later["gaps"][1]]),
             *figures,
         ]

@@ -18,6 +18,8 @@ def write_plots(path: Path, curves: Sequence[Curve]) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+    if not curves:
+        return
     rows = -(-len(curves) // 2)
     figure = Figure(figsize=(9.0, 3.4 * rows), layout="constrained")
     panels = figure.subplots(rows, 2, squeeze=False)

@@ -38,6 +38,6 @@ def run(smoke: bool, folder: Path) -> Found:
             for name, line in lines.items()
         ],
         checks,
-        {"records": "as of the question of catalogs", "csv": "as of the million rows"},
+        {"rounds": 1, "records": "as of the question of catalogs", "csv": "as of the million rows"},
         curve=Curve("Rows", "rows", "CPU seconds", lines),
     )

@@ -1,5 +1,5 @@
-"""rim: the time of a search over its number of trials, which wait for nothing: what Tune, the
-records and the plans take."""
+"""rim: the time of a search over its number of trials, which take no time: what Tune, the records
+and the plans take."""
 
 from __future__ import annotations
 
@@ -30,7 +30,12 @@ def run(smoke: bool, folder: Path) -> Found:
     return Found(
         [alone(f"{what} {n:,.0f}", "s", [seconds / (n - 1)]) for n, seconds in points],
         [Check(f"{n} trials: none is lost", len(x) == n, str(len(x))) for n, x in ended.items()],
-        {"ratios": RATIOS, "CPUs of a trial": 0.5, "from": "the first outcome to the last"},
+        {
+            "rounds": 1,
+            "ratios": RATIOS,
+            "CPUs of a trial": 0.5,
+            "from": "first outcome to last",
+        },
         curve=Curve("Trials", "trials of a search", "seconds", {"trials of no time": points}),
     )
 

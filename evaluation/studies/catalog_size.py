@@ -41,7 +41,7 @@ ANSWER = (
 @dataclass(frozen=True)
 class Built:
     """CPU seconds of each step, bytes of the files of records, the most memory of the process, and
-    the pages of memory that `take` was the first to touch."""
+    the page faults of `take`."""
 
     rows: int
     size: int
@@ -50,7 +50,7 @@ class Built:
     take: float
     plan: float
     memory: int
-    pages: int
+    faults: int
 
 
 def records(domain: str, count: int) -> Iterator[dict[str, Any]]:
@@ -97,8 +97,8 @@ def measured(rows: int) -> Built:
         memory = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         size = sum(file.stat().st_size for file in files)
         build, opening, take, plan = np.diff(clock).tolist()
-        pages = after.ru_minflt + after.ru_majflt - before.ru_minflt - before.ru_majflt
-        return Built(rows, size, build, opening, take, plan, memory, pages)
+        faults = after.ru_minflt + after.ru_majflt - before.ru_minflt - before.ru_majflt
+        return Built(rows, size, build, opening, take, plan, memory, faults)
 
 
 def _write_files(folder: Path, rows: int) -> LlavaData:
@@ -132,7 +132,17 @@ def write(
         with ProcessPoolExecutor(1, context) as process:  # its own: memory is a process's most
             found.append(process.submit(measured, count).result())
     taken = f"take {TAKEN:,}"
-    columns = ("rows", "records", "build", "rows/s", "memory", "open", taken, "its pages", "plan")
+    columns = (
+        "rows",
+        "records",
+        "build",
+        "rows/s",
+        "memory",
+        "open",
+        taken,
+        "page faults",
+        "plan",
+    )
     lines = [
         (
             f"{each.rows:,}",
@@ -142,7 +152,7 @@ def write(
             f"{each.memory / 2**30:.2f} GiB",
             f"{1000 * each.opening:.0f} ms",
             f"{1000 * each.take:.0f} ms",
-            f"{each.pages:,}",
+            f"{each.faults:,}",
             f"{each.plan:.2f} s",
         )
         for each in found

@@ -36,6 +36,8 @@ from qsit_ray.train.state import Course, Position
 COURSE = "course-of-the-study"
 Span = tuple[float, float]
 RANKS, BATCH = 2, 48
+LONG = 600.0
+"""Seconds in which every rank must have its first batch."""
 SERVERS = ("raylet", "gcs_server")
 KINDS = np.array([(7_370, 31), (4_780, 7), (3_200, 5)])  # tokens and tiles of an image
 
@@ -75,10 +77,12 @@ def stand_in(row: DataRow) -> DataRow:
 
 @dataclass(frozen=True)
 class Execution:
-    """Seconds until every rank had its first batch, the batches a second after it, the processes
-    that encoded, the seconds that one of them waited between two batches (median and 95th
-    percentile), and the CPU seconds a batch after the first, {kind of process: seconds}."""
+    """Batches of the epoch, seconds until every rank had its first one, batches a second after it,
+    the processes that encoded, the seconds from the end of a batch's stand-in to the begin of the
+    next in a process (median and 95th percentile), and the CPU seconds a batch after the first,
+    {kind of process: seconds}."""
 
+    blocks: int
     first: float
     rate: float
     processes: int
@@ -155,7 +159,7 @@ def measure(run: RunFolder, micro_batches: int, read: int) -> list[Execution]:
         times: list[list[float]] = [[] for _ in range(RANKS)]
         spans: dict[int, list[Span]] = defaultdict(list)
         before: list[dict[str, float]] = []
-        barrier = threading.Barrier(RANKS, partial(_sample, before))
+        barrier = threading.Barrier(RANKS, partial(_sample, before), timeout=LONG)
         began = time.monotonic()
         threads = [
             threading.Thread(
@@ -178,7 +182,8 @@ def measure(run: RunFolder, micro_batches: int, read: int) -> list[Execution]:
         batches = sum(len(each) - 1 for each in times)
         cpu = {k: (s - before[0].get(k, 0.0)) / batches for k, s in _cpu_seconds().items()}
         rate = batches / (last - first)
-        found.append(Execution(first, rate, len(spans), _gaps(spans.values()), cpu))
+        blocks = position.mixture.total
+        found.append(Execution(blocks, first, rate, len(spans), _gaps(spans.values()), cpu))
     return found
 
 
@@ -201,7 +206,7 @@ def write(micro_batches: int, read: int, cpus: int) -> None:
         median, most = (f"{1000 * gap:.0f} ms" for gap in each.gaps)
         cpu = ", ".join(f"{kind} {1000 * seconds:.1f} ms" for kind, seconds in each.cpu.items())
         print(
-            f"{name} execution: first batch after {each.first:.1f} s, then {each.rate:.0f} a "
-            f"second from {each.processes} processes, which waited {median} between two (95th "
-            f"percentile {most}); CPU of a batch: {cpu}"
+            f"{name} execution: first of {each.blocks:,} batches after {each.first:.1f} s, then "
+            f"{each.rate:.0f} a second from {each.processes} processes, {median} between two of "
+            f"one (95th percentile {most}); CPU of a batch: {cpu}"
         )

@@ -85,7 +85,7 @@ class Encoder:
         self._image_id = int(processor.image_token_id) if self.reads_images else NO_TOKEN
         self._cuts_tiles = self.reads_images and is_plain(processor.image_processor)
         self._texts: dict[str, list[int]] = {}
-        self._placeholder_counts: dict[tuple[tuple[int, int], bool], int] = {}
+        self._placeholder_counts: dict[tuple[tuple[int, ...], tuple[int, ...], bool], int] = {}
         self._tokenizing = Lock()
         self._sizes: dict[str, tuple[int, int]] = {}
 
@@ -230,7 +230,8 @@ class Encoder:
         return Picture(values, (height, width), tokens)
 
     def _placeholders(self, tiles: NDArray[np.uint8], size: tuple[int, int], alone: bool) -> int:
-        known = self._placeholder_counts.get((size, alone))
+        key = size, tiles.shape[-2:], alone
+        known = self._placeholder_counts.get(key)
         if known is None:
             row = {
                 "pixel_values": [tiles],
@@ -240,7 +241,7 @@ class Encoder:
             expanded: str = self.processor.replace_image_token(row, 0)
             known = expanded.count(self.processor.image_token)
             if len(self._placeholder_counts) < MOST_KEPT:
-                self._placeholder_counts[size, alone] = known
+                self._placeholder_counts[key] = known
         return known
 
     def _with_images(

@@ -154,7 +154,10 @@ class _Look:
             return (*images.check(read or file), "")
         except InputError as error:
             return 0, 0, str(error)
-        except (RuntimeError, ValueError) as error:  # a circle of links, a name of no encoding
+        except (
+            RuntimeError,
+            ValueError,
+        ) as error:  # links in a circle, a spoilt name
             return 0, 0, f"{file}: {error}"
 
     def _is_below(self, file: Path, name: str) -> bool:

@@ -1,9 +1,9 @@
 """pure: the tiles of an image, as transformers' processor of LLaVA-OneVision cuts them.
 
 The processor turns the picture into an array, and back into a picture for each resizing, of which
-the tiles get one more each: more than half of the time of a 12-megapixel image, in copies that hold
-Python's lock. Here a picture is resized as it is. Filters, sizes and the order of tiles are the
-processor's, and the values are equal.
+the tiles get one more each, in copies that hold Python's lock. Here a picture is resized as it is
+(`make bench ONLY=scaling_images`: both, side by side). Filters, sizes and the order of tiles are
+the processor's, and the values are equal.
 """
 
 from __future__ import annotations

@@ -28,8 +28,9 @@ from qsit_ray.mixture import DOMAINS
 
 BATCH = 4096
 """Rows that are converted at a time."""
-WRITTEN = 65_536
-"""Rows of a batch of the files. Opening a catalog reads where each batch lies."""
+WRITTEN, BYTES = 65_536, 2**28
+"""Rows and bytes of which a batch of the files has one at least. Opening a catalog reads where each
+batch lies."""
 
 UNNUMBERED = pa.schema([field for field in SCHEMA if field.name != "row"])
 
@@ -60,9 +61,9 @@ class Writer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None:
-            self._write()
-        self._open.__exit__(kind, error, trace)
+        with self._open:
+            if error is None:
+                self._write()
         if error is None:
             self._finish()
 
@@ -70,7 +71,8 @@ class Writer:
         """Add training rows of a domain, with the columns of `SCHEMA` but their number."""
         self._counts[domain] += len(rows)
         self._waiting.append(rows)
-        if sum(map(len, self._waiting)) >= WRITTEN:
+        held = sum(batch.nbytes for batch in self._waiting)
+        if sum(map(len, self._waiting)) >= WRITTEN or held >= BYTES:
             self._write()
 
     def validation(self, rows: pa.RecordBatch) -> None:

@@ -17,6 +17,11 @@ SMALL = LlavaOnevisionImageProcessorPil(
 )
 
 
+BILINEAR = LlavaOnevisionImageProcessorPil(
+    size={"height": 48, "width": 48}, image_grid_pinpoints=[[96, 96]], resample=2
+)
+
+
 def processors(rgb, processor):
     """What the processor itself gives."""
     made = processor(images=[[rgb]], do_rescale=False, do_normalize=False, return_tensors="np")
@@ -37,10 +42,12 @@ def test_the_released_grids_of_images_up_to_12_megapixels(size):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 300), st.integers(1, 300), st.integers(0, 9))
-def test_any_size_gives_the_processors_tiles(height, width, seed):
+@given(
+    st.integers(1, 300), st.integers(1, 300), st.integers(0, 9), st.sampled_from([SMALL, BILINEAR])
+)
+def test_any_size_gives_the_processors_tiles(height, width, seed, processor):
     rgb = picture(height, width, seed)
-    assert np.array_equal(cut_tiles(rgb, SMALL), processors(rgb, SMALL))
+    assert np.array_equal(cut_tiles(rgb, processor), processors(rgb, processor))
 
 
 @pytest.mark.parametrize(
@@ -48,6 +55,7 @@ def test_any_size_gives_the_processors_tiles(height, width, seed):
     [
         {"do_resize": False},
         {"do_center_crop": True, "crop_size": {"height": 48, "width": 48}},
+        {"crop_size": {"height": 24, "width": 24}},
         {"size": {"height": 48, "width": 96}},
         {"size": {"shortest_edge": 48}},
         {"image_grid_pinpoints": [[48, 48], [48, 100]]},

@@ -234,6 +234,7 @@ def test_scouts_and_an_earlier_run_are_evidence(tmp_path):
     assert "Gaussian process with evidence" in fit(second)["curves"]
     # The run keeps what it took from the other.
     shutil.rmtree(first)
+    assert not (second / "search" / AXES[1]).exists()
     done = call("search", "run", second)
     assert done.returncode == 0, done.stderr
     assert (second / "search" / AXES[1] / "trials.parquet").exists()

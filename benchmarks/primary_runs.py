@@ -30,6 +30,10 @@ class Trained:
         """Of an epoch's steps, with the wait for their rows."""
         return self.epochs[epoch].timing["train_seconds"]
 
+    def waits(self, epoch: int) -> float:
+        """Seconds of an epoch in which its steps waited for their rows."""
+        return self.epochs[epoch].timing["stall_seconds"]
+
     def losses(self, epoch: int) -> list[float]:
         return [step.loss for step in self.steps if step.epoch == epoch]
 

@@ -221,9 +221,9 @@ def test_another_models_weights_are_other_scores(model, tmp_path):
 
 
 def test_a_file_that_the_machine_can_not_read_is_tried_again(model, tmp_path):
-    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "fails.png").symlink_to("/proc/self/mem")  # an input/output error
     (tmp_path / "a.png").write_bytes(small_model.image(0))
-    found, lost = Rater.load(model).scores([tmp_path / "a.png", tmp_path / "loop.png"])
+    found, lost = Rater.load(model).scores([tmp_path / "a.png", tmp_path / "fails.png"])
     assert isinstance(found, Score)
     assert lost.transient
 

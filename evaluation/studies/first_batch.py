@@ -78,7 +78,7 @@ def stand_in(row: DataRow) -> DataRow:
 @dataclass(frozen=True)
 class Execution:
     """Batches of the epoch, seconds until every rank had its first one, batches a second after it,
-    the processes that encoded, the seconds from the end of a batch's stand-in to the begin of the
+    the processes that encoded, the seconds from the end of a batch's stand-in to the start of the
     next in a process (median and 95th percentile), and the CPU seconds a batch after the first,
     {kind of process: seconds}."""
 

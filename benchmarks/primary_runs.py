@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -39,8 +40,13 @@ class Trained:
 
     def span(self, epoch: int) -> float:
         """Seconds from the first to the last step of an epoch, with checkpoints between them."""
-        times = [_time(step) for step in self.steps if step.epoch == epoch]
-        return times[-1] - times[0]
+        ((first, last),) = self.spans([epoch])
+        return last - first
+
+    def spans(self, epochs: Iterable[int]) -> list[tuple[float, float]]:
+        """Seconds since 1970 of the first and the last step of these epochs."""
+        times = [[_time(step) for step in self.steps if step.epoch == epoch] for epoch in epochs]
+        return [(each[0], each[-1]) for each in times]
 
     def change(self, epoch: int) -> float:
         """Seconds from the last step of an epoch to the first rows of the next, and of the waits in

@@ -23,7 +23,8 @@ from qsit_ray.run_config import opened
 
 Outcome = dict[str, Any]
 """`seconds` of each optimiser step, `start`, those before the first, `losses` of each step or group
-of `logged` steps, `memory`: GiB at most."""
+of `logged` steps, `memory`: GiB at most. Of the plain loop also `cpu`, rank 0's seconds of each
+step."""
 
 
 def ours(run: str, rows: int, epochs: int) -> Outcome:
@@ -131,7 +132,7 @@ def plain(run: str, rows: int, epochs: int) -> Outcome:
         model = DistributedDataParallel(model)
     optimizer, schedule = _optimizer(bench.model, config, len(steps))
     model.train()
-    clock, losses = [time.perf_counter()], []
+    clock, spent, losses = [time.perf_counter()], [time.process_time()], []
     for parts in batches:
         answers = sum(int((part["labels"][:, 1:] >= 0).sum()) for part in parts)
         whole = torch.tensor(float(answers))
@@ -151,7 +152,9 @@ def plain(run: str, rows: int, epochs: int) -> Outcome:
             dist.all_reduce(loss)
         losses.append(float(loss))
         clock.append(time.perf_counter())
-    return _outcome(0.0, [after - before for before, after in pairwise(clock)], losses)
+        spent.append(time.process_time())
+    seconds, cpu = ([end - start for start, end in pairwise(each)] for each in (clock, spent))
+    return {**_outcome(0.0, seconds, losses), "cpu": cpu}
 
 
 class Collator:

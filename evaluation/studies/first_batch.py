@@ -13,7 +13,6 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -21,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 import qsit_ray.environment  # noqa: F401  (before anything imports Ray)
 from qsit_ray.artifacts import RunFolder
@@ -30,6 +28,7 @@ from qsit_ray.data.micro_batches import Bounds
 from qsit_ray.data.source import NAMESPACE, DataRow, Layout, plan_dataset
 from qsit_ray.data.tokens import RowTokens, write_tokens
 from qsit_ray.data.writing import write as write_catalog
+from qsit_ray.evaluation.studies.processes import cpu_seconds
 from qsit_ray.mixture import DOMAINS, Mixture
 from qsit_ray.train.state import Course, Position
 
@@ -38,7 +37,6 @@ Span = tuple[float, float]
 RANKS, BATCH = 2, 48
 LONG = 600.0
 """Seconds in which every rank must have its first batch."""
-SERVERS = ("raylet", "gcs_server")
 KINDS = np.array([(7_370, 31), (4_780, 7), (3_200, 5)])  # tokens and tiles of an image
 
 
@@ -114,26 +112,11 @@ def _gaps(spans: Iterable[list[Span]]) -> tuple[float, float]:
 
 def _cpu_seconds() -> dict[str, float]:
     """Of this process and of those of its Ray session, by kind."""
-    used: dict[str, float] = defaultdict(float)
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            times = process.cpu_times()
-            used[_kind(process)] += times.user + times.system
-    used["driver, which reads"] = time.process_time()
-    return used
+    return {**cpu_seconds(), "driver, which reads": time.process_time()}
 
 
 def _sample(samples: list[dict[str, float]]) -> None:
     samples.append(_cpu_seconds())
-
-
-def _kind(process: psutil.Process) -> str:
-    name = (process.cmdline() or [process.name()])[0]
-    if "SplitCoordinator" in name:
-        return "SplitCoordinator"
-    if name.startswith("ray::"):
-        return "tasks"
-    return next((server for server in SERVERS if server in name), "other servers of Ray")
 
 
 def measure(run: RunFolder, micro_batches: int, read: int) -> list[Execution]:

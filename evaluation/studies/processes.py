@@ -1,0 +1,80 @@
+"""rim: CPU seconds of the processes that this one has started, by what they do in Ray."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+import numpy as np
+import psutil
+
+KINDS = {
+    "RayTrainWorker": "ranks",
+    "SplitCoordinator": "SplitCoordinator",
+    "ray::": "tasks",
+    "raylet": "raylet",
+    "gcs_server": "gcs_server",
+}
+"""Part of a process's name: what it is; the first that fits."""
+OTHER = "others"
+EVERY = 1.0
+"""Seconds between two samples."""
+
+
+def cpu_seconds() -> dict[str, float]:
+    """User and system seconds so far of this process's children and theirs, by kind."""
+    used: dict[str, float] = defaultdict(float)
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            used[_kind(process)] += times.user + times.system
+    return used
+
+
+@dataclass
+class Samples:
+    """CPU seconds by kind at moments, in seconds since 1970."""
+
+    times: list[float] = field(default_factory=list)
+    used: list[dict[str, float]] = field(default_factory=list)
+
+    def take(self) -> None:
+        self.used.append(cpu_seconds())
+        self.times.append(time.time())
+
+    def between(self, start: float, end: float) -> dict[str, float]:
+        """Seconds by kind between two moments, interpolated between the samples."""
+        found = {}
+        for kind in {kind for each in self.used for kind in each}:
+            so_far = [each.get(kind, 0.0) for each in self.used]
+            before, after = np.interp([start, end], self.times, so_far)
+            found[kind] = float(after - before)
+        return found
+
+
+@contextmanager
+def sampled() -> Iterator[Samples]:
+    """Samples taken by a thread while the block runs."""
+    samples, ended = Samples(), threading.Event()
+
+    def sample() -> None:
+        samples.take()
+        while not ended.wait(EVERY):
+            samples.take()
+
+    thread = threading.Thread(target=sample)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _kind(process: psutil.Process) -> str:
+    name = (process.cmdline() or [process.name()])[0]
+    return next((kind for part, kind in KINDS.items() if part in name), OTHER)

@@ -20,7 +20,7 @@ EVERY = 12
 def run(smoke: bool, folder: Path) -> Found:
     if smoke:
         return Found(missing="two trainings of the primary, as in two_ranks")
-    rows, epochs, batch, rounds = 256, 3, 16, 2
+    rows, epochs, batch, rounds = 256, 3, 16, 4
     made = make_run(
         folder,
         write_tiny(folder / "base", "primary"),

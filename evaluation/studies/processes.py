@@ -15,11 +15,14 @@ import psutil
 KINDS = {
     "RayTrainWorker": "ranks",
     "SplitCoordinator": "SplitCoordinator",
-    "ray::": "tasks",
+    "ray::FlatMap": "tasks",
+    "ray::IDLE": "tasks",
+    "ray::": "other actors",
     "raylet": "raylet",
     "gcs_server": "gcs_server",
 }
-"""Part of a process's name: what it is; the first that fits."""
+"""Part of a process's name: what it does; the first that fits. A process that encodes is named IDLE
+between two tasks."""
 OTHER = "others"
 EVERY = 1.0
 """Seconds between two samples."""

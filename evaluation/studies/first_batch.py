@@ -28,7 +28,7 @@ from qsit_ray.data.micro_batches import Bounds
 from qsit_ray.data.source import NAMESPACE, DataRow, Layout, plan_dataset
 from qsit_ray.data.tokens import RowTokens, write_tokens
 from qsit_ray.data.writing import write as write_catalog
-from qsit_ray.evaluation.studies.processes import cpu_seconds
+from qsit_ray.evaluation.studies.processes import Samples
 from qsit_ray.mixture import DOMAINS, Mixture
 from qsit_ray.train.state import Course, Position
 
@@ -110,13 +110,10 @@ def _gaps(spans: Iterable[list[Span]]) -> tuple[float, float]:
     return float(median), float(most)
 
 
-def _cpu_seconds() -> dict[str, float]:
+def _sample(samples: Samples) -> None:
     """Of this process and of those of its Ray session, by kind."""
-    return {**cpu_seconds(), "driver, which reads": time.process_time()}
-
-
-def _sample(samples: list[dict[str, float]]) -> None:
-    samples.append(_cpu_seconds())
+    samples.take()
+    samples.used[-1]["driver, which reads"] = time.process_time()
 
 
 def measure(run: RunFolder, micro_batches: int, read: int) -> list[Execution]:
@@ -141,8 +138,8 @@ def measure(run: RunFolder, micro_batches: int, read: int) -> list[Execution]:
         ray.get(course.move_to.remote(position))
         times: list[list[float]] = [[] for _ in range(RANKS)]
         spans: dict[int, list[Span]] = defaultdict(list)
-        before: list[dict[str, float]] = []
-        barrier = threading.Barrier(RANKS, partial(_sample, before), timeout=LONG)
+        samples = Samples()
+        barrier = threading.Barrier(RANKS, partial(_sample, samples), timeout=LONG)
         began = time.monotonic()
         threads = [
             threading.Thread(
@@ -163,7 +160,9 @@ def measure(run: RunFolder, micro_batches: int, read: int) -> list[Execution]:
             thread.join()
         first, last = (max(each[place] for each in times) - began for place in (0, -1))
         batches = sum(len(each) - 1 for each in times)
-        cpu = {k: (s - before[0].get(k, 0.0)) / batches for k, s in _cpu_seconds().items()}
+        _sample(samples)
+        before, after = samples.used
+        cpu = {kind: (used - before.get(kind, 0.0)) / batches for kind, used in after.items()}
         rate = batches / (last - first)
         blocks = position.mixture.total
         found.append(Execution(blocks, first, rate, len(spans), _gaps(spans.values()), cpu))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,38 +14,40 @@ import psutil
 KINDS = {
     "RayTrainWorker": "ranks",
     "SplitCoordinator": "SplitCoordinator",
+    "ray::ReadPlanSource": "tasks",
     "ray::FlatMap": "tasks",
     "ray::IDLE": "tasks",
     "ray::": "other actors",
     "raylet": "raylet",
     "gcs_server": "gcs_server",
 }
-"""Part of a process's name: what it does; the first that fits. A process that encodes is named IDLE
-between two tasks."""
+"""Part of a process's name: what it does; the first that fits. Ray names a process after its
+task or actor, and IDLE between two tasks."""
 OTHER = "others"
 EVERY = 1.0
 """Seconds between two samples."""
 
 
-def cpu_seconds() -> dict[str, float]:
-    """User and system seconds so far of this process's children and theirs, by kind."""
-    used: dict[str, float] = defaultdict(float)
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            times = process.cpu_times()
-            used[_kind(process)] += times.user + times.system
-    return used
-
-
 @dataclass
 class Samples:
-    """CPU seconds by kind at moments, in seconds since 1970."""
+    """User and system seconds so far of this process's children and theirs, by kind, at moments in
+    seconds since 1970."""
 
     times: list[float] = field(default_factory=list)
     used: list[dict[str, float]] = field(default_factory=list)
+    seen: dict[int, float] = field(default_factory=dict)
+    """Seconds of each process at the last sample."""
 
     def take(self) -> None:
-        self.used.append(cpu_seconds())
+        """Add a sample. What a process used since the last one is of its present kind."""
+        used = dict(self.used[-1]) if self.used else {}
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                kind, times = _kind(process), process.cpu_times()
+                seconds = times.user + times.system
+                used[kind] = used.get(kind, 0.0) + seconds - self.seen.get(process.pid, 0.0)
+                self.seen[process.pid] = seconds
+        self.used.append(used)
         self.times.append(time.time())
 
     def between(self, start: float, end: float) -> dict[str, float]:

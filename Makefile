@@ -13,7 +13,7 @@ demo: $(READY)
 	$(BIN)/qsit run --preset demo --out $(RUN)
 
 test: $(READY)
-	OMP_NUM_THREADS=1 RAY_worker_niceness=0 $(BIN)/pytest -m "not slow and not chaos" -n 3 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 RAY_worker_niceness=0 $(BIN)/pytest -m "not slow and not chaos" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow
@@ -24,7 +24,7 @@ chaos: $(READY)
 
 # Also of the commands that tests start and of Ray's processes; one that is killed counts for nothing.
 coverage: $(READY)
-	OMP_NUM_THREADS=1 RAY_worker_niceness=0 $(BIN)/pytest -m "not slow and not chaos" -n 3 --dist loadfile --no-loadscope-reorder \
+	OMP_NUM_THREADS=1 RAY_worker_niceness=0 $(BIN)/pytest -m "not slow and not chaos" -n 2 --dist loadfile --no-loadscope-reorder \
 	--cov --cov-report=term-missing:skip-covered
 
 check: $(READY)

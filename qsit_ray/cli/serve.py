@@ -80,10 +80,9 @@ def serve(
             terminal.say(f"dashboard: http://{dashboard}/, metrics: {_metrics()}")
             threading.Event().wait()
         finally:
-            if on_cluster():  # where other applications may run
-                serve.delete(NAME)
-            else:
-                serve.shutdown()
+            # Not `serve.shutdown()`: a cluster may serve others, and a session of one's own ends
+            # Serve, without Ray's line on stdout about a task that will be retried.
+            serve.delete(NAME)
 
 
 def _check_address(host: str, port: int) -> None:

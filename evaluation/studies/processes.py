@@ -1,4 +1,4 @@
-"""rim: CPU seconds of the processes that this one has started, by what they do in Ray."""
+"""pure: CPU seconds of the processes that this one has started, by what they do in Ray."""
 
 from __future__ import annotations
 

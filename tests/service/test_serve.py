@@ -115,8 +115,8 @@ def test_curl_gets_a_score_and_ctrl_c_ends_the_service(model, tmp_path):
             (score,) = json.loads(asked.stdout)["scores"]
         finally:
             driver.send_signal(signal.SIGINT)
-        assert driver.stdout.read() == ""
         assert driver.wait(timeout=60) == 130
+        assert driver.stdout.read() == ""
     assert score["image"] == "photo.jpg"
     known = Rater.load(model).score(tmp_path / "photo.jpg").score
     assert score["score"] == pytest.approx(known, abs=1e-4)
